@@ -1,0 +1,153 @@
+"""A brick: low-rank deltas on one base, the head that reads them, its task and its card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Annotated, Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from medlego.base import BaseRef
+from medlego.lowrank import LowRank
+from medlego.targets import Target
+from medlego.task import Kind, Task
+
+FORMAT_VERSION = 1
+
+Setting = str | int | float | bool | None | tuple[str, ...]
+ShortText = Annotated[str, Field(max_length=500)]
+
+
+class Card(BaseModel):
+    """Where a brick comes from; aggregate numbers only, nothing about a single patient."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """Images per label in each split that training saw (train and val)."""
+    data: ShortText | None = None
+    """Free text about the data's origin, by whoever trains."""
+    licence: ShortText | None = None
+    """Licence of the brick, by whoever trains."""
+    scores: dict[str, float] = Field(default_factory=dict)
+    """Validation scores of the saved epoch."""
+    made_with: dict[str, str] = Field(default_factory=dict)
+    """Versions of the packages and the number of threads that made it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A linear head: weight (rows, features), bias (outputs,), float32; see `Task.head_shape`."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def logits(self, features: Tensor) -> Tensor:
+        """(N, features) → (N, outputs)."""
+        return features @ self.weight.T.to(features) + self.bias.to(features)
+
+
+@dataclass(frozen=True, eq=False)
+class Brick:
+    """One specialist's capability, frozen; operations return new bricks.
+
+    `deltas` has one entry per target name, in the targets' order. `settings` are the training
+    settings, kept for the record.
+    """
+
+    base: BaseRef
+    task: Task
+    targets: tuple[Target, ...]
+    deltas: Mapping[str, LowRank]
+    head: Head
+    settings: Mapping[str, Any]
+    card: Card
+
+    @property
+    def delta_parameters(self) -> int:
+        """Numbers in all deltas, singular values included, head and norms not."""
+        return sum(delta.parameters for delta in self.deltas.values())
+
+    @property
+    def share(self) -> float:
+        """Delta parameters over the base's parameters."""
+        return self.delta_parameters / self.base.parameters
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the content; independent of how the file lays it out (docs/FORMAT.md)."""
+        digest = hashlib.sha256(document_bytes(self))
+        for name, tensor in sorted(brick_tensors(self).items()):
+            shape = ",".join(map(str, tensor.shape))
+            digest.update(f"\0{name}\0{shape}\0".encode())
+            digest.update(tensor.contiguous().numpy().astype("<f4").tobytes())
+        return digest.hexdigest()
+
+    def renamed(self, name: str) -> Brick:
+        """The same brick for a task of another name."""
+        return replace(self, task=Task.model_validate(self.task.model_dump() | {"name": name}))
+
+
+def brick_tensors(brick: Brick) -> dict[str, Tensor]:
+    """Every tensor of a brick under its name in the file."""
+    tensors = {"head.weight": brick.head.weight, "head.bias": brick.head.bias}
+    for name, delta in brick.deltas.items():
+        tensors[f"delta.{name}.U"] = delta.U
+        tensors[f"delta.{name}.S"] = delta.S
+        tensors[f"delta.{name}.Vh"] = delta.Vh
+    return tensors
+
+
+def document_bytes(brick: Brick) -> bytes:
+    """The brick's JSON document in its one spelling: sorted keys, no spaces, UTF-8."""
+    document = {
+        "format": FORMAT_VERSION,
+        "base": brick.base.model_dump(mode="json"),
+        "task": brick.task.model_dump(mode="json"),
+        "targets": [
+            {
+                "name": target.name,
+                "module": target.module,
+                "rows": [target.start, target.stop],
+                "in_features": target.in_features,
+                "rank": brick.deltas[target.name].rank,
+            }
+            for target in brick.targets
+        ],
+        "settings": dict(brick.settings),
+        "card": brick.card.model_dump(mode="json"),
+    }
+    text = json.dumps(
+        document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text.encode()
+
+
+def probabilities(task: Task, logits: Tensor) -> Tensor:
+    """Logits of a task's head to one probability per label.
+
+    Args:
+        task: says how logits are read.
+        logits: (N, outputs) as `Head.logits` returns them.
+
+    Returns:
+        (N, labels). Rows sum to one, except for multilabel tasks, where each label stands
+        alone.
+    """
+    match task.kind:
+        case Kind.MULTICLASS:
+            return logits.softmax(dim=1)
+        case Kind.MULTILABEL:
+            return logits.sigmoid()
+        case Kind.BINARY:
+            positive = logits.sigmoid()
+            return torch.cat([1 - positive, positive], dim=1)
+        case Kind.ORDINAL:
+            above = torch.nn.functional.pad(logits.sigmoid(), (1, 0), value=1.0)
+            return above - torch.nn.functional.pad(above[:, 1:], (0, 1), value=0.0)

@@ -1,0 +1,271 @@
+"""One safetensors file per brick: written atomically, fully validated on reading.
+
+docs/FORMAT.md specifies it. Reading never trusts the file: sizes are bounded before anything
+is allocated, every tensor is checked against the document, and all problems come in one error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from medlego.base import BaseRef
+from medlego.brick import FORMAT_VERSION, Brick, Card, Head, brick_tensors, document_bytes
+from medlego.errors import BrickError, raise_all
+from medlego.files import write_atomically
+from medlego.lowrank import LowRank, canonical_problems
+from medlego.targets import Target
+from medlego.task import Kind, Task
+
+MAX_FILE_BYTES = 1 << 30
+MAX_HEADER_BYTES = 8 << 20
+MAX_TARGETS = 4096
+MAX_RANK = 1024
+MAX_WIDTH = 1 << 17
+
+_KEY = "medlego"
+_PATH = r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$"
+_Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
+
+
+class _TargetEntry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=_PATH, max_length=200)]
+    module: Annotated[str, Field(pattern=_PATH, max_length=200)]
+    rows: tuple[Annotated[int, Field(ge=0, le=MAX_WIDTH)], _Width]
+    in_features: _Width
+    rank: Annotated[int, Field(ge=1, le=MAX_RANK)]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1]
+    base: BaseRef
+    task: Task
+    targets: Annotated[tuple[_TargetEntry, ...], Field(min_length=1, max_length=MAX_TARGETS)]
+    settings: dict[str, Any]
+    card: Card
+
+
+def save_brick(brick: Brick, path: str | Path) -> None:
+    """Write a brick to one file, atomically; the same brick gives the same bytes.
+
+    Raises:
+        BrickError: the brick breaks the format's rules (nothing is written).
+        OSError: the place is not writable; an older file there stays whole.
+    """
+    write_atomically(Path(path), brick_bytes(brick))
+
+
+def load_brick(path: str | Path) -> Brick:
+    """Read and fully validate one brick.
+
+    Raises:
+        BrickError: anything in the file that breaks docs/FORMAT.md, all problems together.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise BrickError(f"{path}: expected at most {MAX_FILE_BYTES:,} bytes, got {size:,}")
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise BrickError(f"{path}: expected a brick file, found nothing there") from None
+    except OSError as error:
+        raise BrickError(f"{path}: expected a readable brick file ({error.strerror})") from error
+    return brick_from_bytes(content, str(path))
+
+
+def load_bricks(paths: Sequence[str | Path]) -> list[Brick]:
+    """Read several bricks; what is wrong with any of them comes in one error.
+
+    Raises:
+        BrickError: any file that `load_brick` refuses.
+    """
+    bricks, problems = [], []
+    for path in paths:
+        try:
+            bricks.append(load_brick(path))
+        except BrickError as error:
+            problems.append(str(error))
+    if len(problems) == 1:
+        raise BrickError(problems[0])
+    raise_all(BrickError, "bricks", problems)
+    return bricks
+
+
+def brick_bytes(brick: Brick) -> bytes:
+    """The file's content.
+
+    Raises:
+        BrickError: the brick breaks the format's rules.
+    """
+    document = document_bytes(brick)
+    tensors = {k: v.detach().cpu().contiguous() for k, v in brick_tensors(brick).items()}
+    raise_all(BrickError, f"brick {brick.task.name!r}", _check(_parse(document, "brick"), tensors))
+    return save(tensors, metadata={_KEY: document.decode()})
+
+
+def brick_from_bytes(content: bytes, name: str) -> Brick:
+    """Validate a file's content; `name` stands in front of every message."""
+    header = _header(content, name)
+    metadata = header.get("__metadata__")
+    if not isinstance(metadata, dict) or set(metadata) != {_KEY}:
+        raise BrickError(
+            f"{name}: __metadata__: expected exactly the key {_KEY!r}; is this a medlego brick?"
+        )
+    document = _parse(str(metadata[_KEY]).encode("utf-8", "surrogatepass"), name)
+    try:
+        tensors = load(content)
+    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise BrickError(f"{name}: tensors: expected a whole safetensors file ({error})") from error
+    raise_all(BrickError, name, _check(document, tensors))
+    deltas = {
+        entry.name: LowRank(*(tensors[f"delta.{entry.name}.{part}"] for part in ("U", "S", "Vh")))
+        for entry in document.targets
+    }
+    targets = tuple(Target(e.name, e.module, *e.rows, e.in_features) for e in document.targets)
+    head = Head(tensors["head.weight"], tensors["head.bias"])
+    return Brick(
+        document.base, document.task, targets, deltas, head, document.settings, document.card
+    )
+
+
+def _header(content: bytes, name: str) -> dict[str, Any]:
+    if len(content) < 8:
+        raise BrickError(f"{name}: header: expected at least 8 bytes, got {len(content)}")
+    length = int.from_bytes(content[:8], "little")
+    if length > min(MAX_HEADER_BYTES, len(content) - 8):
+        raise BrickError(
+            f"{name}: header: expected at most {min(MAX_HEADER_BYTES, len(content) - 8):,} bytes, "
+            f"got a claim of {length:,}; the file is cut short or not a brick"
+        )
+    return _json_object(content[8 : 8 + length], name, "header")
+
+
+def _json_object(text: bytes, name: str, field: str) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len({key for key, _ in pairs}) != len(pairs):
+            raise ValueError("a key stands twice in one object")
+        return dict(pairs)
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        value = json.loads(text.decode(), object_pairs_hook=unique, parse_constant=refuse)
+    except RecursionError:
+        raise BrickError(f"{name}: {field}: expected flat JSON, got deeply nested text") from None
+    except ValueError as error:
+        raise BrickError(f"{name}: {field}: expected a JSON object ({error})") from error
+    if not isinstance(value, dict):
+        raise BrickError(f"{name}: {field}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _parse(text: bytes, name: str) -> _Document:
+    raw = _json_object(text, name, _KEY)
+    version = raw.get("format")
+    if version != FORMAT_VERSION or isinstance(version, bool):
+        raise BrickError(
+            f"{name}: format: expected {FORMAT_VERSION}, got {version!r:.40}; "
+            "read it with the medlego that wrote it"
+        )
+    try:
+        return _Document.model_validate(raw)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.60}"
+            for e in error.errors()[:20]
+        ]
+        raise_all(BrickError, name, problems)
+        raise
+
+
+def _check(document: _Document, tensors: dict[str, Tensor]) -> list[str]:
+    shapes = _expected_shapes(document)
+    problems = _check_targets(document)
+    problems += [f"{key}: missing" for key in sorted(shapes.keys() - tensors.keys())]
+    problems += [
+        f"{key[:120]}: expected no such tensor in format {FORMAT_VERSION}"
+        for key in sorted(tensors.keys() - shapes.keys())
+    ]
+    sound = set()
+    for key in sorted(shapes.keys() & tensors.keys()):
+        tensor = tensors[key]
+        if tensor.dtype != torch.float32:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            problems.append(f"{key}: expected float32, got {kind}")
+        elif tuple(tensor.shape) != shapes[key]:
+            problems.append(f"{key}: expected shape {shapes[key]}, got {tuple(tensor.shape)}")
+        else:
+            sound.add(key)
+    for entry in document.targets:
+        keys = [f"delta.{entry.name}.{part}" for part in ("U", "S", "Vh")]
+        if sound.issuperset(keys):
+            delta = LowRank(*(tensors[key] for key in keys))
+            problems += [f"delta.{entry.name}.{p}" for p in canonical_problems(delta)]
+    for key in sorted(sound & {"head.weight", "head.bias"}):
+        problems += _check_head(key, tensors[key], document.task)
+    return problems
+
+
+def _expected_shapes(document: _Document) -> dict[str, tuple[int, ...]]:
+    rows, outputs = document.task.head_shape
+    shapes: dict[str, tuple[int, ...]] = {
+        "head.weight": (rows, document.base.features),
+        "head.bias": (outputs,),
+    }
+    for entry in document.targets:
+        out = entry.rows[1] - entry.rows[0]
+        shapes[f"delta.{entry.name}.U"] = (out, entry.rank)
+        shapes[f"delta.{entry.name}.S"] = (entry.rank,)
+        shapes[f"delta.{entry.name}.Vh"] = (entry.rank, entry.in_features)
+    return shapes
+
+
+def _check_targets(document: _Document) -> list[str]:
+    problems = []
+    seen: dict[str, list[_TargetEntry]] = {}
+    names: set[str] = set()
+    for entry in document.targets:
+        start, stop = entry.rows
+        if entry.name in names:
+            problems.append(f"targets: expected each name once, got {entry.name} twice")
+        names.add(entry.name)
+        if stop <= start:
+            problems.append(f"targets: {entry.name}: expected rows [start, stop), got {entry.rows}")
+        elif entry.rank > min(stop - start, entry.in_features):
+            problems.append(
+                f"targets: {entry.name}: expected rank at most "
+                f"{min(stop - start, entry.in_features)}, got {entry.rank}"
+            )
+        for other in seen.setdefault(entry.module, []):
+            if start < other.rows[1] and other.rows[0] < stop:
+                problems.append(
+                    f"targets: expected disjoint rows, {entry.name} and {other.name} overlap"
+                )
+        seen[entry.module].append(entry)
+    for dimension in document.base.std:
+        if not dimension > 0:
+            problems.append(f"base.std: expected values above 0, got {dimension}")
+    return problems
+
+
+def _check_head(key: str, tensor: Tensor, task: Task) -> list[str]:
+    if not torch.isfinite(tensor).all():
+        return [f"{key}: expected finite numbers, got NaN or infinity"]
+    ordinal = key == "head.bias" and task.kind is Kind.ORDINAL
+    if ordinal and (tensor[1:] > tensor[:-1]).any():
+        return [f"{key}: expected thresholds from large to small for an ordinal task"]
+    return []

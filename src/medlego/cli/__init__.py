@@ -1,0 +1,13 @@
+"""The command line: one file per verb, each of which parses, calls and prints."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Entry point of `medlego`: exit 0 done, 1 failed, 2 bad input."""
+    from medlego.cli.app import app
+    from medlego.cli.outcome import run_app
+
+    sys.exit(run_app(app))

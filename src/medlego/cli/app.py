@@ -1,0 +1,50 @@
+"""The application: global flags and the verbs. Heavy imports wait until a verb runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from medlego.cli import assemble, demo, evaluate, inspect, predict, train
+from medlego.cli.console import Options
+
+app = typer.Typer(
+    name="medlego",
+    help="Turn specialist medical-image classifiers into one generalist without moving an image.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from medlego import __version__
+
+        print(f"medlego {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Global flags."""
+    context.obj = Options(json=json, quiet=quiet, debug=debug)
+
+
+app.command("train")(train.command)
+app.command("assemble")(assemble.command)
+app.command("inspect")(inspect.command)
+app.command("evaluate")(evaluate.command)
+app.command("predict")(predict.command)
+app.command("demo")(demo.command)

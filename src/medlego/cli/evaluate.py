@@ -1,0 +1,88 @@
+"""medlego evaluate"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medlego.cli.console import Options, emit, progress, say, show_table
+from medlego.cli.shared import (
+    BaseWeights,
+    DataSeed,
+    Device,
+    JsonFile,
+    read_pairs,
+    resolve_device,
+)
+
+if TYPE_CHECKING:
+    from medlego.evaluation import Report
+
+
+def command(
+    context: typer.Context,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A generalist.")],
+    data: Annotated[list[str], typer.Option(metavar="TASK=DATA", help="Labelled images.")],
+    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
+    json: JsonFile = None,
+    plot: Annotated[Path | None, typer.Option(help="Write bars with intervals as PNG.")] = None,
+    base_weights: BaseWeights = None,
+    resamples: Annotated[int, typer.Option(help="Bootstrap replicates.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    data_seed: DataSeed = 0,
+    device: Device = "auto",
+) -> None:
+    """Score a generalist beside its specialists and linear probes, with 95 % intervals."""
+    from medlego.base import Base
+    from medlego.datasets import load_dataset
+    from medlego.evaluation import evaluate
+    from medlego.generalist import Generalist
+    from medlego.samples import TaskHints
+
+    options: Options = context.obj
+    generalist = Generalist.load(directory)
+    pairs = read_pairs(data)
+    kinds = {name: generalist.brick(name).task.kind for name in pairs}
+    with progress(options) as show:
+        datasets = {
+            name: load_dataset(source, TaskHints(kind=kinds[name]), seed=data_seed, show=show)
+            for name, source in pairs.items()
+        }
+        report = evaluate(
+            generalist,
+            datasets,
+            base=Base.find(generalist.base, weights=base_weights),
+            split=split,
+            resamples=resamples,
+            seed=seed,
+            device=resolve_device(device),
+            show=show,
+        )
+    show_report(options, report)
+    if plot is not None:
+        from medlego.report import plot_report
+
+        plot_report(report, plot, title=f"generalist {generalist.recipe.digest[:12]}")
+        say(options, f"wrote {plot}")
+    emit(options, report.as_dict(), json)
+
+
+def show_report(options: Options, report: Report) -> None:
+    """Print a report as a table."""
+    columns = ("task", "model", "images", "accuracy", "balanced accuracy", "AUROC")
+    scores = ("accuracy", "balanced_accuracy", "auroc")
+    rows = [
+        (row.task, row.model, str(row.images), *(str(row.scores[s]) for s in scores))
+        for row in report.rows
+    ]
+    rows += [
+        ("mean", model, "", *(str(means[s]) for s in scores))
+        for model, means in report.means.items()
+    ]
+    show_table(options, columns, rows, f"{report.split} split, 95 % bootstrap intervals")
+    normalised = [(model, str(value)) for model, value in report.normalised.items()]
+    show_table(options, ("model", "normalised balanced accuracy"), normalised)
+    for note in report.notes:
+        say(options, f"note: {note}")

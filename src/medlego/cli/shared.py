@@ -1,0 +1,82 @@
+"""Options that several verbs take, and how their texts are read."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+BaseWeights = Annotated[
+    Path | None, typer.Option(help="Local safetensors file with the base's weights.")
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
+DataSeed = Annotated[int, typer.Option(help="Of the split, where DATA has none.")]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Write the result to this file as JSON.")
+]
+
+
+def default_name(data: str) -> str | None:
+    """A task's name from DATA: the path's stem; a MedMNIST name is left to its reader."""
+    from medlego.task import as_task_name
+
+    return None if data.startswith("medmnist:") else as_task_name(Path(data).stem)
+
+
+def read_settings(path: Path | None) -> dict[str, Any]:
+    """The keys of a TOML file, or none."""
+    from medlego.errors import SettingsError
+
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: expected a TOML file, found nothing there") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: expected TOML ({error})") from error
+
+
+def read_coefficients(text: str) -> str | float | tuple[float, ...]:
+    """`auto`, one number, or numbers separated by commas."""
+    from medlego.errors import MergeError
+
+    if text == "auto":
+        return text
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise MergeError(
+            f"--coefficients: expected auto or numbers separated by commas, got {text!r}"
+        ) from None
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def read_pairs(texts: list[str]) -> dict[str, str]:
+    """`TASK=DATA` texts as a mapping."""
+    from medlego.errors import DatasetError
+
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, equals, data = text.partition("=")
+        if not (equals and name and data):
+            raise DatasetError(f"--data: expected TASK=DATA, got {text!r}")
+        if name in pairs:
+            raise DatasetError(f"--data: expected each task once, got {name!r} twice")
+        pairs[name] = data
+    return pairs
+
+
+def resolve_device(device: str) -> str:
+    """`auto` becomes a GPU where there is one."""
+    from medlego.errors import SettingsError
+
+    if device == "auto":
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise SettingsError(f"--device: expected cpu, cuda or auto, got {device!r}")
+    return device

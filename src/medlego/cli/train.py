@@ -1,0 +1,146 @@
+"""medlego train"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medlego.cli.console import Options, emit, progress, say
+from medlego.cli.shared import BaseWeights, DataSeed, Device, default_name, read_settings
+
+
+def command(
+    context: typer.Context,
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="Folder per class, CSV manifest, MedMNIST .npz, or medmnist:NAME[:SIZE].",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Brick file to write.")],
+    base: Annotated[str, typer.Option(help="'mini' or a timm vision transformer's name.")] = "mini",
+    base_weights: BaseWeights = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Input side in pixels, a multiple of the patch.")
+    ] = None,
+    task_name: Annotated[str | None, typer.Option(help="Name of the task; DATA's stem.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="multiclass, binary, multilabel or ordinal.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Labels in order, comma-separated (ordinal: lowest first).")
+    ] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="DICOM code (MR, US, DX, …); decides the augmentation.")
+    ] = None,
+    body_part: Annotated[str | None, typer.Option(help="DICOM body part (CHEST, …).")] = None,
+    rank: Annotated[int, typer.Option(help="Rank of each delta.")] = 4,
+    targets: Annotated[str, typer.Option(help="Of q, k, v, proj, fc1, fc2.")] = "q,v",
+    stem: Annotated[int, typer.Option(help="Leading blocks left unadapted.")] = 0,
+    epochs: Annotated[int | None, typer.Option(help="Epochs; chosen by size if left out.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    seed: Annotated[int, typer.Option(help="Of everything drawn in training.")] = 0,
+    data_seed: DataSeed = 0,
+    plain_lora: Annotated[
+        bool, typer.Option("--plain-lora", help="Train plain LoRA, for comparison.")
+    ] = False,
+    settings: Annotated[
+        Path | None, typer.Option(help="TOML file with further training settings.")
+    ] = None,
+    device: Device = "auto",
+    data_note: Annotated[str | None, typer.Option(help="Where the data come from.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence of the brick.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing brick.")] = False,
+) -> None:
+    """Train a specialist: one brick on a frozen base.
+
+    Killed, it goes on where its last epoch ended when the same command runs again.
+    """
+    from medlego.base import Base
+    from medlego.brickfile import save_brick
+    from medlego.datasets import load_dataset
+    from medlego.errors import SettingsError
+    from medlego.samples import describe
+    from medlego.train import TrainSettings, train_brick
+
+    options: Options = context.obj
+    if output.exists() and not force:
+        raise SettingsError(
+            f"{output}: expected a new file, found one; choose another or pass --force"
+        )
+    if not output.parent.is_dir():
+        raise SettingsError(f"{output.parent}: expected a folder, found none; make it first")
+    flags: dict[str, Any] = {
+        "rank": rank,
+        "targets": tuple(targets.split(",")),
+        "stem": stem,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "seed": seed,
+        "parametrisation": "lora" if plain_lora else None,
+    }
+    given = read_settings(settings) | {k: v for k, v in flags.items() if v is not None}
+    chosen = TrainSettings.build(**given)
+    hints = _hints(task_name or default_name(data), kind, labels, modality, body_part)
+    with progress(options) as show:
+        show("reading data", 0, 0)
+        dataset = load_dataset(data, hints, seed=data_seed, show=show)
+        show("loading base", 0, 0)
+        frozen = Base.load(base, weights=base_weights, image_size=image_size)
+        frozen.keep()
+        partial = output.with_name(f"{output.name}.partial")
+        brick = train_brick(
+            frozen,
+            dataset,
+            chosen,
+            checkpoint=partial,
+            device=device,
+            data_note=data_note,
+            licence=licence,
+            show=show,
+        )
+        save_brick(brick, output)
+    for note in dataset.notes:
+        say(options, f"note: {note}")
+    counts = ", ".join(
+        f"{n} {label}" for label, n in describe(dataset.train, dataset.task.labels).items()
+    )
+    best = {k: v for k, v in brick.card.scores.items() if k != "loss"}
+    say(options, f"task {brick.task.name} ({brick.task.kind}); trained on {counts}")
+    say(
+        options,
+        f"best epoch {brick.settings['best_epoch']} of {brick.settings['epochs']}; validation "
+        + ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in best.items()),
+    )
+    say(options, f"wrote {output} ({output.stat().st_size / 1e6:.2f} MB, {brick.digest[:12]})")
+    emit(
+        options,
+        {
+            "output": str(output),
+            "digest": brick.digest,
+            "task": brick.task.model_dump(mode="json"),
+            "validation": brick.card.scores,
+            "settings": dict(brick.settings),
+        },
+    )
+
+
+def _hints(
+    name: str, kind: str | None, labels: str | None, modality: str | None, body_part: str | None
+) -> Any:
+    from medlego.errors import SettingsError
+    from medlego.samples import TaskHints
+    from medlego.task import Kind
+
+    if kind is not None and kind not in tuple(Kind):
+        raise SettingsError(f"--kind: expected one of {', '.join(Kind)}, got {kind!r}")
+    return TaskHints(
+        name=name,
+        kind=None if kind is None else Kind(kind),
+        labels=None if labels is None else tuple(part.strip() for part in labels.split(",")),
+        modality=modality,
+        body_part=body_part,
+    )

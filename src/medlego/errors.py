@@ -1,0 +1,89 @@
+"""Every error that medlego raises on purpose.
+
+    MedLegoError
+    ├── InputError          what came in is wrong: the CLI exits with 2
+    │   ├── ImageError          an image file
+    │   ├── DatasetError        a folder, manifest or npz of images
+    │   ├── BaseError           a base's name, weights or input size
+    │   ├── BrickError          a brick, or the file that should hold one
+    │   ├── MergeError          bricks that do not go together, or a method's settings
+    │   ├── GeneralistError     a generalist's directory
+    │   └── SettingsError       training settings
+    └── FailureError        the work itself failed: the CLI exits with 1
+        ├── TrainingError       training diverged
+        └── DownloadError       a file could not be fetched whole
+
+A message reads `<subject>: expected <rule>, got <value>; <next step>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class MedLegoError(Exception):
+    """Root of every error that medlego raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(MedLegoError):
+    """Something that was handed in is wrong."""
+
+    exit_code = 2
+
+
+class ImageError(InputError):
+    """An image file cannot be read as what it claims to be."""
+
+
+class DatasetError(InputError):
+    """A data set's files, labels or splits are wrong."""
+
+
+class BaseError(InputError):
+    """A base's name, weights or input size are wrong."""
+
+
+class BrickError(InputError):
+    """A brick, or the file that should hold one, is wrong."""
+
+
+class MergeError(InputError):
+    """Bricks that do not go together, or a merge method's settings."""
+
+
+class GeneralistError(InputError):
+    """A generalist's directory is wrong."""
+
+
+class SettingsError(InputError):
+    """Training settings are wrong."""
+
+
+class FailureError(MedLegoError):
+    """The input was fine and the work still failed."""
+
+
+class TrainingError(FailureError):
+    """Training diverged or could not go on."""
+
+
+class DownloadError(FailureError):
+    """A file could not be fetched whole."""
+
+
+def raise_all(error: type[MedLegoError], subject: str, problems: Sequence[str]) -> None:
+    """Raise one error that lists every problem; return quietly where there is none.
+
+    Args:
+        error: the class to raise.
+        subject: what the problems are about, for example a file's path.
+        problems: sentences of the form `<field>: expected <rule>, got <value>; <next step>`.
+    """
+    if not problems:
+        return
+    if len(problems) == 1:
+        raise error(f"{subject}: {problems[0]}")
+    listed = "\n".join(f"  - {problem}" for problem in problems)
+    raise error(f"{subject}: {len(problems)} problems\n{listed}")

@@ -1,0 +1,225 @@
+"""What a merge keeps: the generalist beside its specialists and the controls, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import Tensor
+
+from medlego.base import Base
+from medlego.brick import Brick
+from medlego.errors import DatasetError
+from medlego.generalist import Generalist, bare_base, specialist
+from medlego.loading import Inputs
+from medlego.metrics import RESAMPLES, SCORES, Interval, interval, score_replicates
+from medlego.prediction import Predictor, head_probs
+from medlego.probes import fit_probe
+from medlego.progress import Progress, silent
+from medlego.samples import SPLITS, Dataset, Samples, join
+from medlego.task import Kind, Task
+
+MODELS = ("generalist", "specialist", "base with specialist's head", "linear probe")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model's scores on one task."""
+
+    model: str
+    task: str
+    images: int
+    scores: Mapping[str, Interval]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Rows per model and task, and their means over the tasks.
+
+    `normalised` is the mean over tasks of balanced accuracy over the specialist's.
+    """
+
+    split: str
+    resamples: int
+    seed: int
+    rows: tuple[Row, ...]
+    means: Mapping[str, Mapping[str, Interval]]
+    normalised: Mapping[str, Interval]
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON: intervals as value, low, high."""
+        return {
+            "split": self.split,
+            "resamples": self.resamples,
+            "seed": self.seed,
+            "level": 0.95,
+            "rows": [
+                {
+                    "model": row.model,
+                    "task": row.task,
+                    "images": row.images,
+                    **{name: vars(value) for name, value in row.scores.items()},
+                }
+                for row in self.rows
+            ],
+            "means": {m: {n: vars(v) for n, v in s.items()} for m, s in self.means.items()},
+            "normalised_balanced_accuracy": {m: vars(v) for m, v in self.normalised.items()},
+            "notes": list(self.notes),
+        }
+
+
+def evaluate(
+    generalist: Generalist,
+    datasets: Mapping[str, Dataset],
+    *,
+    base: Base | None = None,
+    split: str = "test",
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    device: str = "cpu",
+    show: Progress = silent,
+) -> Report:
+    """Score the generalist and its controls on labelled images.
+
+    Args:
+        generalist: the merged model.
+        datasets: per task name; labels are matched to the brick's by name.
+        base: the generalist's base; found by fingerprint when left out.
+        split: `train`, `val`, `test`, or `all` (then no linear probe is fitted).
+        resamples: bootstrap replicates; patients are drawn whole where ids exist.
+        seed: of the bootstrap.
+        device: `cpu` or `cuda`.
+        show: called with what is under way.
+
+    Raises:
+        DatasetError: labels that the task does not know, or no data at all.
+        GeneralistError: a task that the generalist lacks.
+        BaseError: the base is not to be found.
+    """
+    if not datasets:
+        raise DatasetError("evaluate: expected at least one data set, got none; pass TASK=DATA")
+    if split not in (*SPLITS, "all"):
+        raise DatasetError(f"split: expected {', '.join(SPLITS)} or all, got {split!r}")
+    bricks = {name: generalist.brick(name) for name in datasets}
+    base = base or Base.find(generalist.base)
+    merged = Predictor(generalist, base, device=device)
+    frozen = Predictor(bare_base(generalist.bricks[0]), base, device=device)
+    drawn: dict[str, dict[str, dict[str, np.ndarray]]] = {model: {} for model in MODELS}
+    rows, notes = [], []
+    for number, (name, brick) in enumerate(bricks.items()):
+        show(f"evaluate {name}", number, len(bricks))
+        dataset, dropped = align(datasets[name], brick.task)
+        notes += [f"{name}: {note}" for note in (*dataset.notes, *dropped)]
+        samples = (
+            join([dataset.train, dataset.val, dataset.test])
+            if split == "all"
+            else dataset.split(split)
+        )
+        inputs = Inputs(samples.images, base)
+        alone = Predictor(specialist(brick), base, device=device)
+        bare = frozen.all_features(inputs)
+        probs = {
+            MODELS[0]: _read(brick, merged.all_features(inputs)),
+            MODELS[1]: _read(brick, alone.all_features(inputs)),
+            MODELS[2]: _read(brick, bare),
+        }
+        if split in ("val", "test"):
+            probs[MODELS[3]] = _probe(brick.task, dataset, base, frozen, bare)
+        for model, values in probs.items():
+            drawn[model][name] = score_replicates(
+                brick.task,
+                values,
+                samples.labels,
+                patients=samples.patients,
+                resamples=resamples,
+                seed=seed + number,
+            )
+            found = {score: interval(drawn[model][name][score]) for score in SCORES}
+            rows.append(Row(model, name, len(samples), found))
+    show("evaluated", len(bricks), len(bricks))
+    whole = {model: tasks for model, tasks in drawn.items() if tasks}
+    return Report(
+        split=split,
+        resamples=resamples,
+        seed=seed,
+        rows=tuple(rows),
+        means={m: {s: interval(_mean(tasks, s)) for s in SCORES} for m, tasks in whole.items()},
+        normalised={
+            m: interval(normalised_balanced_accuracy(tasks, drawn["specialist"]))
+            for m, tasks in whole.items()
+        },
+        notes=tuple(notes),
+    )
+
+
+Replicates = Mapping[str, Mapping[str, np.ndarray]]
+"""Per task and score, (1 + resamples,): the point value, then bootstrap replicates."""
+
+
+def normalised_balanced_accuracy(model: Replicates, specialist: Replicates) -> np.ndarray:
+    """Mean over tasks of model / specialist, replicate by replicate on the same draws."""
+    ratios = [
+        model[task]["balanced_accuracy"] / specialist[task]["balanced_accuracy"] for task in model
+    ]
+    mean: np.ndarray = np.mean(ratios, axis=0)
+    return mean
+
+
+def align(dataset: Dataset, task: Task) -> tuple[Dataset, tuple[str, ...]]:
+    """The same images with labels numbered as a task's, matched by name, never by index.
+
+    A set that knows only some of the task's labels is fine. An npz without names (`class 0`,
+    `class 1`, …) is taken by index where the counts agree, and a note says so.
+
+    Raises:
+        DatasetError: a label that the task lacks, or another kind of task.
+    """
+    names = dataset.task.labels
+    if (dataset.task.kind is Kind.MULTILABEL) != (task.kind is Kind.MULTILABEL):
+        raise DatasetError(
+            f"data for {task.name!r}: expected {task.kind} labels, got {dataset.task.kind}"
+        )
+    notes: tuple[str, ...] = ()
+    if len(names) == len(task.labels) and names == tuple(f"class {i}" for i in range(len(names))):
+        if names != task.labels:
+            notes = ("the data names no classes; its numbers were taken in the task's order",)
+        names = task.labels
+    if unknown := [name for name in names if name not in task.labels]:
+        raise DatasetError(
+            f"data for {task.name!r}: expected labels out of {', '.join(task.labels)}, got also "
+            f"{', '.join(unknown)}; rename them in the data"
+        )
+    to = np.array([task.labels.index(name) for name in names])
+    parts = {name: _relabel(dataset.split(name), task, to) for name in SPLITS}
+    return replace(dataset, task=task, **parts), notes
+
+
+def _relabel(samples: Samples, task: Task, to: np.ndarray) -> Samples:
+    if task.kind is not Kind.MULTILABEL:
+        return replace(samples, labels=to[samples.labels])
+    labels = np.full((len(samples), len(task.labels)), np.nan, dtype=np.float32)
+    labels[:, to] = samples.labels
+    return replace(samples, labels=labels)
+
+
+def _read(brick: Brick, pooled: Tensor) -> np.ndarray:
+    found: np.ndarray = head_probs([brick], pooled)[brick.task.name].double().numpy()
+    return found
+
+
+def _probe(
+    task: Task, dataset: Dataset, base: Base, frozen: Predictor, scored: Tensor
+) -> np.ndarray:
+    """Probabilities of a probe fitted on train, its strength chosen on val."""
+    train, val = (
+        (frozen.all_features(Inputs(part.images, base)).numpy(), part.labels)
+        for part in (dataset.train, dataset.val)
+    )
+    return fit_probe(task, train, val).probs(scored.numpy())
+
+
+def _mean(tasks: Mapping[str, Mapping[str, np.ndarray]], score: str) -> np.ndarray:
+    mean: np.ndarray = np.mean([values[score] for values in tasks.values()], axis=0)
+    return mean

@@ -1,0 +1,237 @@
+"""One reader per shape of data set: folder per class, CSV manifest, MedMNIST npz."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from medlego.errors import DatasetError, raise_all
+from medlego.samples import (
+    SPLITS,
+    ArrayImages,
+    Dataset,
+    FileImages,
+    Samples,
+    TaskHints,
+    image_files,
+    split_by_patient,
+)
+from medlego.task import Kind, Task, as_task_name
+
+LABEL_PREFIX = "label_"
+"""Manifest columns of a multilabel task: `label_effusion`, …, with 1, 0 or nothing (unknown)."""
+
+
+def read_folder(folder: Path, hints: TaskHints, seed: int) -> Dataset:
+    """Read `folder/CLASS/…` or `folder/{train,val,test}/CLASS/…`."""
+    has_splits = (folder / "train").is_dir()
+    if has_splits and not all((folder / name).is_dir() for name in SPLITS):
+        raise DatasetError(f"{folder}: expected sub-folders train, val and test, or none of them")
+    tops = {name: folder / name for name in SPLITS} if has_splits else {"": folder}
+    found = sorted({d.name for top in tops.values() for d in top.iterdir() if d.is_dir()})
+    labels = hints.labels or tuple(found)
+    if unknown := sorted(set(found) - set(labels)):
+        raise DatasetError(f"{folder}: expected classes {', '.join(labels)}, got also {unknown}")
+    if len(found) < 2:
+        raise DatasetError(f"{folder}: expected a sub-folder per class, found {len(found)}")
+    task = _task(folder, folder.name, labels, hints, Kind.BINARY if len(labels) == 2 else None)
+    parts: dict[str, Samples] = {}
+    for name, top in tops.items():
+        pairs = [(p, i) for i, label in enumerate(labels) for p in image_files(top / label)]
+        if not pairs:
+            raise DatasetError(f"{top}: expected PNG, JPEG or TIFF images, found none")
+        files, values = zip(*pairs, strict=True)
+        parts[name] = Samples(FileImages(files), np.array(values, dtype=np.int64))
+    if has_splits:
+        return Dataset(task, **parts)
+    return Dataset(task, **_split(parts[""], None, seed))
+
+
+def read_manifest(path: Path, hints: TaskHints, seed: int) -> Dataset:
+    """Read a CSV with columns `path`, `label` (or `label_NAME` …), `patient_id`, `split`.
+
+    Paths are relative to the manifest. A multiclass label that is empty leaves its row out;
+    an empty `label_NAME` cell is unknown. Columns other than these are ignored.
+    """
+    rows = _rows(path)
+    columns = set(rows[0])
+    many = [c for c in rows[0] if c.startswith(LABEL_PREFIX)]
+    if "path" not in columns or not ("label" in columns or many):
+        raise DatasetError(
+            f"{path}: expected columns 'path' and 'label' (or '{LABEL_PREFIX}…'), "
+            f"got {', '.join(sorted(columns))}"
+        )
+    notes: list[str] = []
+    if "label" in columns:
+        kept = [row for row in rows if (row["label"] or "").strip()]
+        if len(kept) < len(rows):
+            notes.append(f"left out: {len(rows) - len(kept)} images without a label")
+        if not kept:
+            raise DatasetError(f"{path}: expected at least one labelled row, got none")
+        rows = kept
+        task, labels = _single_labels(path, rows, hints)
+    else:
+        task, labels = _many_labels(path, rows, many, hints)
+    files = tuple(path.parent / (row["path"] or "") for row in rows)
+    missing = [f"row {i + 2}: no file {f.name}" for i, f in enumerate(files) if not f.is_file()]
+    raise_all(DatasetError, str(path), missing[:20])
+    patients = _column(path, rows, "patient_id")
+    samples = Samples(FileImages(files), labels, patients)
+    given = _column(path, rows, "split")
+    if given is not None and (wrong := sorted(set(given) - set(SPLITS))):
+        raise DatasetError(f"{path}: split: expected {', '.join(SPLITS)}, got {', '.join(wrong)}")
+    return Dataset(task, **_split(samples, given, seed), notes=tuple(notes))
+
+
+def read_npz(path: Path, hints: TaskHints) -> Dataset:
+    """Read `train|val|test_images` and `_labels`, with optional `class_names`."""
+    arrays = _arrays(path)
+    wanted = [f"{split}_{part}" for split in SPLITS for part in ("images", "labels")]
+    raise_all(DatasetError, str(path), [f"{key}: missing" for key in wanted if key not in arrays])
+    problems = []
+    for split in SPLITS:
+        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+        if (
+            images.dtype != np.uint8
+            or images.ndim not in (3, 4)
+            or images.shape[3:] not in ((), (3,))
+        ):
+            problems.append(
+                f"{split}_images: expected uint8 (N, h, w) or (N, h, w, 3), "
+                f"got {images.dtype} {images.shape}"
+            )
+        if labels.ndim not in (1, 2) or len(labels) != len(images):
+            problems.append(
+                f"{split}_labels: expected one row per image ({len(images)}), got {labels.shape}"
+            )
+        elif labels.dtype.kind not in "iufb":
+            problems.append(f"{split}_labels: expected numbers, got {labels.dtype}")
+    raise_all(DatasetError, str(path), problems)
+    width = {arrays[f"{s}_labels"].shape[1:] for s in SPLITS}
+    multilabel = hints.kind is Kind.MULTILABEL or width.isdisjoint({(), (1,)})
+    highest = max(int(np.nanmax(arrays[f"{s}_labels"], initial=0)) for s in SPLITS)
+    count = max(w[0] for w in width if w) if multilabel else highest + 1
+    names = arrays.get("class_names")
+    labels_ = hints.labels or (
+        tuple(str(n) for n in names)
+        if names is not None
+        else tuple(f"class {i}" for i in range(count))
+    )
+    if len(labels_) < count:
+        raise DatasetError(f"{path}: expected {count} label names, got {len(labels_)}")
+    guess = Kind.MULTILABEL if multilabel else Kind.BINARY if len(labels_) == 2 else None
+    task = _task(path, path.stem, labels_, hints, guess)
+    parts = {}
+    for split in SPLITS:
+        parts[split] = Samples(
+            ArrayImages(arrays[f"{split}_images"]),
+            _npz_labels(path, split, arrays[f"{split}_labels"], task),
+        )
+    return Dataset(task, **parts)
+
+
+def _npz_labels(path: Path, split: str, raw: np.ndarray, task: Task) -> np.ndarray:
+    if task.kind is Kind.MULTILABEL:
+        values = raw.astype(np.float32).reshape(len(raw), -1)
+        good = np.isnan(values) | (values == 0) | (values == 1)
+        rule, columns = "0, 1 or NaN", values.shape[1]
+    else:
+        values = raw.reshape(len(raw), -1)[:, 0].astype(np.float64)
+        good = (values >= 0) & (values < len(task.labels)) & (values == np.floor(values))
+        rule, columns = f"whole numbers 0 to {len(task.labels) - 1}", len(task.labels)
+    if columns != len(task.labels) or not good.all():
+        raise DatasetError(f"{path}: {split}_labels: expected {rule} for {len(task.labels)} labels")
+    return values if task.kind is Kind.MULTILABEL else values.astype(np.int64)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise DatasetError(
+            f"{path}: expected a whole .npz without pickled objects ({error}); fetch it again"
+        ) from error
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows: list[dict[str, Any]] = list(csv.DictReader(stream))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path}: expected UTF-8 CSV with a header ({error})") from error
+    if not rows:
+        raise DatasetError(f"{path}: expected a header and at least one row, got none")
+    ragged = [
+        f"row {i + 2}: expected {len(rows[0])} cells" for i, r in enumerate(rows) if None in r
+    ]
+    raise_all(DatasetError, str(path), ragged[:20])
+    return rows
+
+
+def _single_labels(
+    path: Path, rows: list[dict[str, Any]], hints: TaskHints
+) -> tuple[Task, np.ndarray]:
+    values = [row["label"].strip() for row in rows]
+    labels = hints.labels or tuple(sorted(set(values)))
+    if unknown := sorted(set(values) - set(labels)):
+        raise DatasetError(f"{path}: expected labels {', '.join(labels)}, got also {unknown}")
+    task = _task(path, path.stem, labels, hints, Kind.BINARY if len(labels) == 2 else None)
+    number = {label: i for i, label in enumerate(labels)}
+    return task, np.array([number[v] for v in values], dtype=np.int64)
+
+
+def _many_labels(
+    path: Path, rows: list[dict[str, Any]], columns: list[str], hints: TaskHints
+) -> tuple[Task, np.ndarray]:
+    cells = {"": np.nan, "0": 0.0, "1": 1.0}
+    problems = [
+        f"row {i + 2}, {c}: expected 1, 0 or nothing, got {row[c]!r}"
+        for i, row in enumerate(rows)
+        for c in columns
+        if (row[c] or "").strip() not in cells
+    ]
+    raise_all(DatasetError, str(path), problems[:20])
+    labels = tuple(c.removeprefix(LABEL_PREFIX) for c in columns)
+    task = _task(path, path.stem, labels, hints, Kind.MULTILABEL)
+    values = [[cells[(row[c] or "").strip()] for c in columns] for row in rows]
+    return task, np.array(values, dtype=np.float32)
+
+
+def _column(path: Path, rows: list[dict[str, Any]], name: str) -> np.ndarray | None:
+    if name not in rows[0]:
+        return None
+    values = [(row[name] or "").strip() for row in rows]
+    if empty := [i + 2 for i, v in enumerate(values) if not v]:
+        raise DatasetError(f"{path}: {name}: expected a value in every row, none in row {empty[0]}")
+    return np.array(values)
+
+
+def _split(samples: Samples, given: np.ndarray | None, seed: int) -> dict[str, Samples]:
+    if given is None:
+        parts = split_by_patient(samples.labels, samples.patients, seed)
+    else:
+        parts = {name: np.flatnonzero(given == name) for name in SPLITS}
+    return {name: samples.take(indices) for name, indices in parts.items()}
+
+
+def _task(
+    path: Path, stem: str, labels: tuple[str, ...], hints: TaskHints, guess: Kind | None
+) -> Task:
+    try:
+        return Task(
+            name=hints.name or as_task_name(stem),
+            kind=hints.kind or guess or Kind.MULTICLASS,
+            labels=labels,
+            modality=hints.modality,
+            body_part=hints.body_part,
+        )
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc'])) or 'task'}: {e['msg']}" for e in error.errors()]
+        raise_all(DatasetError, str(path), problems)
+        raise

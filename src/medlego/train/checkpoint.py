@@ -1,0 +1,85 @@
+"""A training run's state on disk, so that a killed run goes on where its last epoch ended.
+
+One safetensors file beside the brick to be; no pickle. The identity of the run (base, data,
+settings) is stored with it, and a file of another run is refused rather than mixed in.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from medlego.errors import TrainingError
+from medlego.files import write_atomically
+
+_KEY = "medlego_training"
+
+
+@dataclass
+class State:
+    """Where a run stands between two epochs."""
+
+    epoch: int = 0
+    """Epochs done."""
+    best_epoch: int = 0
+    best_score: float = float("-inf")
+    best_loss: float = float("inf")
+    best_scores: dict[str, float] = field(default_factory=dict)
+
+
+def write_checkpoint(path: Path, identity: str, state: State, tensors: dict[str, Tensor]) -> None:
+    """Write the state atomically."""
+    text = json.dumps({"identity": identity, **vars(state)}, sort_keys=True)
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, save(whole, metadata={_KEY: text}))
+
+
+def read_checkpoint(path: Path, identity: str) -> tuple[State, dict[str, Tensor]] | None:
+    """Read the state, or None where there is no file.
+
+    Raises:
+        TrainingError: the file is damaged or belongs to another run.
+    """
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as stream:
+            found = json.loads((stream.metadata() or {})[_KEY])
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+        owner = found.pop("identity")
+        state = State(**found)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(
+            f"{path}: expected a training run's state, got a damaged file ({error}); delete it"
+        ) from error
+    if owner != identity:
+        raise TrainingError(
+            f"{path}: expected the state of this run, got another's (base, data or settings "
+            "differ); delete it or choose another output"
+        )
+    return state, tensors
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state, flat."""
+    flat = {}
+    for number, state in optimiser.state_dict()["state"].items():
+        for key, value in state.items():
+            flat[f"optimiser.{number}.{key}"] = torch.as_tensor(value)
+    return flat
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what `optimiser_tensors` took."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimiser."):
+            _, number, key = name.split(".")
+            state.setdefault(int(number), {})[key] = tensor
+    optimiser.load_state_dict(optimiser.state_dict() | {"state": state})

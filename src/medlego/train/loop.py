@@ -1,0 +1,309 @@
+"""Training one brick: a specialist's deltas and head on a frozen base."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medlego.adapters import attach, on_device
+from medlego.base import Base, features
+from medlego.brick import Brick, Card, Head, probabilities
+from medlego.errors import TrainingError
+from medlego.loading import Inputs
+from medlego.metrics import point_scores
+from medlego.progress import Progress, silent
+from medlego.samples import Dataset, Samples, describe
+from medlego.task import Kind, Task
+from medlego.train.augment import augmentation_for
+from medlego.train.checkpoint import (
+    State,
+    optimiser_tensors,
+    read_checkpoint,
+    restore_optimiser,
+    write_checkpoint,
+)
+from medlego.train.factors import Factors, LoraFactors, SvdFactors
+from medlego.train.losses import Loss, class_weights
+from medlego.train.settings import TrainSettings
+
+EVALUATION_BATCH = 128
+
+
+def train_brick(
+    base: Base,
+    dataset: Dataset,
+    settings: TrainSettings | None = None,
+    *,
+    checkpoint: str | Path | None = None,
+    device: str = "auto",
+    data_note: str | None = None,
+    licence: str | None = None,
+    show: Progress = silent,
+) -> Brick:
+    """Train a brick on the `train` split and choose its epoch on `val`; `test` stays unread.
+
+    Args:
+        base: the frozen backbone; not modified.
+        dataset: one task's labelled images.
+        settings: see `TrainSettings`; its seed decides every draw.
+        checkpoint: a file that keeps the state after each epoch. An existing one is resumed;
+            it is removed when training ends.
+        device: `cpu`, `cuda`, or `auto` for a GPU where there is one (mixed precision there).
+        data_note, licence: free text for the card.
+        show: called with what is under way, done and total.
+
+    Returns:
+        The brick of the best epoch, its deltas in canonical form. Same base, data, settings,
+        machine type and thread count: same bytes.
+
+    Raises:
+        BaseError: targets that the base lacks.
+        TrainingError: the loss is not finite, or the checkpoint belongs to another run.
+    """
+    settings = settings or TrainSettings()
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    run = _Run(base, dataset, settings, device, show)
+    path = None if checkpoint is None else Path(checkpoint)
+    identity = _identity(base, dataset, settings, device)
+    state = None if path is None else read_checkpoint(path, identity)
+    if state is not None:
+        run.restore(*state)
+    while not run.finished:
+        run.epoch()
+        if path is not None:
+            write_checkpoint(path, identity, run.state, run.tensors())
+    brick = run.brick(data_note, licence)
+    if path is not None:
+        path.unlink(missing_ok=True)
+    return brick
+
+
+@dataclass(frozen=True, eq=False)
+class _Split:
+    inputs: Inputs
+    labels: Tensor
+
+
+class _Run:
+    """The state of one training run; an epoch's draws depend on seed and epoch alone."""
+
+    def __init__(
+        self, base: Base, dataset: Dataset, settings: TrainSettings, device: str, show: Progress
+    ) -> None:
+        self._base, self._dataset, self._settings = base, dataset, settings
+        self._device, self._show = device, show
+        self._targets = base.targets(settings.targets, settings.stem)
+        kind = SvdFactors if settings.parametrisation == "svd" else LoraFactors
+        self._factors: Factors = kind(self._targets, settings, device)
+        frozen = on_device(base.module, device)
+        self._model = attach(frozen, self._targets, self._factors.by_target)
+        self._head = _new_head(dataset.task, base.ref.features, device)
+        self._optimiser = torch.optim.AdamW(
+            [
+                *self._factors.groups(),
+                {"params": self._head, "lr": settings.head_rate},
+            ],
+            weight_decay=settings.weight_decay,
+        )
+        self._rates = [group["lr"] for group in self._optimiser.param_groups]
+        self._train = self._split(dataset.train)
+        self._val = self._split(dataset.val)
+        balanced = settings.class_weights == "balanced"
+        weights = class_weights(dataset.task, dataset.train.labels, balanced)
+        self._loss = Loss(dataset.task, weights.to(device), settings.label_smoothing)
+        self._plain_loss = Loss(dataset.task, weights.to(device))
+        self._augment = augmentation_for(dataset.task) if settings.augment else None
+        self._epochs = settings.epochs_for(len(dataset.train))
+        self._best = self._parameters()
+        self.state = State()
+
+    def _split(self, samples: Samples) -> _Split:
+        return _Split(Inputs(samples.images, self._base), torch.from_numpy(samples.labels))
+
+    @property
+    def finished(self) -> bool:
+        """All epochs done, or none better for `patience` epochs."""
+        done = self.state
+        return done.epoch >= self._epochs or (
+            done.epoch - done.best_epoch >= self._settings.patience
+        )
+
+    def epoch(self) -> None:
+        """One pass over the training images, then validation."""
+        count, batch = len(self._train.inputs), self._settings.batch_size
+        generator = torch.Generator().manual_seed(_mix(self._settings.seed, self.state.epoch))
+        order = torch.randperm(count, generator=generator)
+        steps = math.ceil(count / batch)
+        for step in range(steps):
+            self._show(
+                f"epoch {self.state.epoch + 1} of {self._epochs}",
+                self.state.epoch * steps + step,
+                self._epochs * steps,
+            )
+            self._step(
+                order[step * batch : (step + 1) * batch],
+                self._rate_at(self.state.epoch * steps + step, self._epochs * steps),
+                generator,
+            )
+        self.state.epoch += 1
+        self._validate()
+        if self.finished:
+            self._show("trained", self._epochs * steps, self._epochs * steps)
+
+    def _step(self, indices: Tensor, rate: float, generator: torch.Generator) -> None:
+        pixels = self._train.inputs.take(indices.tolist()).to(self._device)
+        if self._augment is not None:
+            pixels = self._augment(pixels, generator)
+        for group, full in zip(self._optimiser.param_groups, self._rates, strict=True):
+            group["lr"] = full * rate
+        loss = self._loss(self._logits(pixels), self._train.labels[indices].to(self._device))
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"training {self._dataset.task.name!r}: expected a finite loss, got {loss.item()} "
+                f"in epoch {self.state.epoch + 1}; lower the learning rate"
+            )
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._trainable(), self._settings.clip_norm)
+        self._optimiser.step()
+        self._factors.retract()
+
+    @torch.no_grad()
+    def _validate(self) -> None:
+        logits = torch.cat(
+            [self._logits(b.to(self._device)) for b in self._val.inputs.batches(EVALUATION_BATCH)]
+        )
+        task = self._dataset.task
+        loss = float(self._plain_loss(logits, self._val.labels.to(self._device)))
+        probs = probabilities(task, logits).cpu().double().numpy()
+        found = point_scores(task, probs, self._dataset.val.labels)
+        by = self._settings.select_by
+        if by == "auto":
+            by = "auroc" if task.kind is Kind.MULTILABEL else "balanced_accuracy"
+        score = found[by] if math.isfinite(found[by]) else -loss
+        state = self.state
+        if (score, -loss) > (state.best_score, -state.best_loss):
+            state.best_epoch, state.best_score, state.best_loss = state.epoch, score, loss
+            state.best_scores = {**found, "loss": loss}
+            self._best = self._parameters()
+
+    def _logits(self, pixels: Tensor) -> Tensor:
+        """Logits in float32; the backbone in bfloat16 on a GPU."""
+        with torch.autocast("cuda", torch.bfloat16, enabled=self._device.startswith("cuda")):
+            pooled = features(self._model, self._base.normalise(pixels))
+        return Head(*_explicit(self._dataset.task, self._head)).logits(pooled.float())
+
+    def _rate_at(self, step: int, total: int) -> float:
+        """Linear warm-up, then a cosine to zero."""
+        rise = self._settings.warm_up * total
+        if step < rise:
+            return (step + 1) / (rise + 1)
+        return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1.0, total - rise)))
+
+    def _trainable(self) -> list[nn.Parameter]:
+        return [p for group in self._optimiser.param_groups for p in group["params"]]
+
+    def _parameters(self) -> list[Tensor]:
+        return [p.detach().cpu().clone() for p in self._trainable()]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything a checkpoint needs besides `state`."""
+        now = {f"now.{i}": p for i, p in enumerate(self._parameters())}
+        best = {f"best.{i}": p for i, p in enumerate(self._best)}
+        return now | best | optimiser_tensors(self._optimiser)
+
+    def restore(self, state: State, tensors: dict[str, Tensor]) -> None:
+        """Put back what `tensors` gave."""
+        self.state = state
+        self._best = [tensors[f"best.{i}"] for i in range(len(self._best))]
+        self._assign([tensors[f"now.{i}"] for i in range(len(self._best))])
+        restore_optimiser(self._optimiser, tensors)
+
+    @torch.no_grad()
+    def _assign(self, values: list[Tensor]) -> None:
+        for parameter, value in zip(self._trainable(), values, strict=True):
+            parameter.copy_(value)
+
+    def brick(self, data_note: str | None, licence: str | None) -> Brick:
+        """The brick of the best epoch."""
+        self._assign(self._best)
+        task, labels = self._dataset.task, self._dataset.task.labels
+        weight, bias = _explicit(task, self._head)
+        made_with = {name: version(name) for name in ("medlego", "torch", "timm")}
+        card = Card(
+            images={
+                "train": describe(self._dataset.train, labels),
+                "val": describe(self._dataset.val, labels),
+            },
+            data=data_note,
+            licence=licence,
+            scores={name: round(s, 6) for name, s in self.state.best_scores.items()},
+            made_with={
+                **made_with,
+                "device": self._device,
+                "threads": str(torch.get_num_threads()),
+            },
+        )
+        settings = self._settings.model_dump(mode="json")
+        settings |= {"epochs": self._epochs, "best_epoch": self.state.best_epoch}
+        return Brick(
+            base=self._base.ref,
+            task=task,
+            targets=self._targets,
+            deltas=self._factors.deltas(),
+            head=Head(weight.detach().cpu().clone(), bias.detach().cpu().clone()),
+            settings=settings,
+            card=card,
+        )
+
+
+def _new_head(task: Task, width: int, device: str) -> list[nn.Parameter]:
+    """Zero weights: the first logits are fair to every class. Ordinal thresholds are spread."""
+    rows, outputs = task.head_shape
+    bias = torch.zeros(outputs)
+    if task.kind is Kind.ORDINAL and outputs > 1:
+        bias[1:] = math.log(math.expm1(2.0 / (outputs - 1)))
+        bias[0] = 1.0
+    return [nn.Parameter(torch.zeros(rows, width, device=device)), nn.Parameter(bias.to(device))]
+
+
+def _explicit(task: Task, head: list[nn.Parameter]) -> tuple[Tensor, Tensor]:
+    """Weight and bias as a brick holds them; ordinal thresholds fall by positive gaps."""
+    weight, bias = head
+    if task.kind is not Kind.ORDINAL:
+        return weight, bias
+    gaps = nn.functional.softplus(bias[1:])
+    return weight, torch.cat([bias[:1], bias[:1] - torch.cumsum(gaps, dim=0)])
+
+
+def _mix(seed: int, epoch: int) -> int:
+    digest = hashlib.sha256(f"{seed}:{epoch}".encode()).digest()
+    return int.from_bytes(digest[:7], "little")
+
+
+def _identity(base: Base, dataset: Dataset, settings: TrainSettings, device: str) -> str:
+    """What must be equal for a run to be resumed: base, settings, task, labels, first images."""
+    digest = hashlib.sha256()
+    whole = {
+        "base": base.ref.model_dump(mode="json"),
+        "task": dataset.task.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json"),
+        "device": device,
+    }
+    digest.update(json.dumps(whole, sort_keys=True).encode())
+    for samples in (dataset.train, dataset.val):
+        digest.update(np.ascontiguousarray(samples.labels).tobytes())
+        for index in {0, len(samples) // 2, len(samples) - 1}:
+            pixels = cast(Tensor, samples.images[index].pixels)
+            digest.update(pixels.contiguous().numpy().tobytes())
+    return digest.hexdigest()

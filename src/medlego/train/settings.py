@@ -1,0 +1,71 @@
+"""Training settings: one frozen value, stored in the brick that was trained with it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from medlego.errors import SettingsError, raise_all
+from medlego.targets import DEFAULT_KINDS
+
+Rate = Annotated[float, Field(gt=0, le=1)]
+
+
+class TrainSettings(BaseModel):
+    """Everything that decides a training run besides the base and the data.
+
+    `epochs` left out becomes as many as make about `AUTO_STEPS` steps, within bounds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: Annotated[int, Field(ge=1, le=1024)] = 4
+    targets: tuple[str, ...] = DEFAULT_KINDS
+    stem: Annotated[int, Field(ge=0)] = 0
+    parametrisation: Literal["svd", "lora"] = "svd"
+    epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    learning_rate: Rate = 2e-3
+    """Of the singular vectors, or of both LoRA factors."""
+    singular_rate: Rate = 1e-2
+    """Of the singular values."""
+    head_rate: Rate = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the steps over which the rates rise."""
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    class_weights: Literal["balanced", "none"] = "balanced"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    augment: bool = True
+    select_by: Literal["auto", "balanced_accuracy", "auroc"] = "auto"
+    """Validation score that chooses the epoch; `auto` is AUROC for multilabel tasks."""
+    patience: Annotated[int, Field(ge=1)] = 15
+    """Epochs without a better score before training stops."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    @classmethod
+    def build(cls, **values: Any) -> TrainSettings:
+        """Validate values from flags or a file.
+
+        Raises:
+            SettingsError: an unknown key or a value out of range, all together.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+            raise_all(SettingsError, "training settings", problems)
+            raise
+
+    def epochs_for(self, images: int) -> int:
+        """Epochs to train, given the number of training images."""
+        if self.epochs is not None:
+            return self.epochs
+        steps = -(-images // self.batch_size)
+        return min(MAX_AUTO_EPOCHS, max(MIN_AUTO_EPOCHS, round(AUTO_STEPS / steps)))
+
+
+AUTO_STEPS = 700
+MIN_AUTO_EPOCHS = 12
+MAX_AUTO_EPOCHS = 50
