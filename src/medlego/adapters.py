@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,12 +35,11 @@ def fold(module: nn.Module, targets: Iterable[Target], deltas: Mapping[str, LowR
     weights: dict[str, Tensor] = {}
     for target in wanted:
         if target.module not in weights:
-            linear = adapted.get_submodule(target.module)
-            weights[target.module] = linear.weight.detach().clone()  # type: ignore[operator, union-attr]
+            weights[target.module] = _weight(adapted, target.module).detach().clone()
         delta = deltas[target.name].dense()
         weights[target.module][target.start : target.stop] += delta.to(weights[target.module])
     for path, weight in weights.items():
-        linear = adapted.get_submodule(path)
+        linear: Any = adapted.get_submodule(path)
         linear.weight = nn.Parameter(weight, requires_grad=False)
     return adapted
 
@@ -103,6 +103,10 @@ class AdaptedLinear(nn.Module):
         inner = nn.functional.linear(inputs, torch.cat(rights))
         result: Tensor = self.linear(inputs) + nn.functional.linear(inner, torch.cat(lefts, dim=1))
         return result
+
+
+def _weight(module: nn.Module, path: str) -> Tensor:
+    return module.get_parameter(f"{path}.weight")
 
 
 def _shared_copy(module: nn.Module) -> nn.Module:

@@ -62,7 +62,7 @@ class Base:
         Args:
             name: `mini` (embedded) or a timm vision transformer with fused `attn.qkv`.
             weights: a local safetensors file under timm's names; float16 is cast up. Without
-                it the weights come from timm's hub.
+                it the file comes from timm's hub, safetensors only.
             image_size: input side in pixels, a multiple of the patch; native by default.
 
         Raises:
@@ -71,12 +71,9 @@ class Base:
         """
         if name == MINI_NAME and weights is None:
             weights = mini_weights()
-        if weights is None:
-            model = _build(name, pretrained=True)
-            tensors = {k: v.detach() for k, v in model.state_dict().items()}
-        else:
-            model = _build(name, pretrained=False)
-            tensors = _read_weights(Path(weights), name, model)
+        model = _build(name)
+        file = _fetch_from_hub(name, model) if weights is None else Path(weights)
+        tensors = _read_weights(file, name, model)
         return _finish(name, model, tensors, image_size)
 
     @classmethod
@@ -148,7 +145,7 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _build(name: str, *, pretrained: bool) -> nn.Module:
+def _build(name: str) -> nn.Module:
     if name == MINI_NAME:
         return build_mini()
     import timm
@@ -158,22 +155,38 @@ def _build(name: str, *, pretrained: bool) -> nn.Module:
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"; did you mean {', '.join(near)}?" if near else "; see timm.list_models('vit_*')"
         raise BaseError(f"base {name!r}: expected a timm model's name{hint}")
-    try:
-        model: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
-    except Exception as error:  # timm and its hub raise anything from OSError to RuntimeError
-        raise BaseError(
-            f"base {name!r}: expected its weights on timm's hub, got none "
-            f"({type(error).__name__}); connect to a network or pass --base-weights FILE"
-        ) from error
+    model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
     fused = isinstance(model, VisionTransformer) and all(
         isinstance(getattr(getattr(b, "attn", None), "qkv", None), nn.Linear) for b in model.blocks
     )
-    if not fused:
+    if not fused or getattr(model, "pos_embed", None) is None:
         raise BaseError(
-            f"base {name!r}: expected a vision transformer with fused attn.qkv (vit_*, deit_*), "
-            f"got {type(model).__name__}"
+            f"base {name!r}: expected a vision transformer with fused attn.qkv and a position "
+            f"embedding (vit_*, deit_*), got {type(model).__name__}; choose one of those"
         )
     return model
+
+
+def _fetch_from_hub(name: str, model: nn.Module) -> Path:
+    """The architecture's `model.safetensors` through huggingface_hub and its cache.
+
+    timm's own loader may fall back to a pickled file; this one never does.
+    """
+    from huggingface_hub import hf_hub_download
+
+    config: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}
+    repository = config.get("hf_hub_id")
+    if not repository:
+        raise BaseError(
+            f"base {name!r}: expected weights on timm's hub, it has none; pass --base-weights FILE"
+        )
+    try:
+        return Path(hf_hub_download(repository, "model.safetensors"))
+    except (OSError, ValueError) as error:
+        raise BaseError(
+            f"base {name!r}: expected its weights on timm's hub ({repository}), got none "
+            f"({type(error).__name__}); connect to a network or pass --base-weights FILE"
+        ) from error
 
 
 def _read_weights(path: Path, name: str, model: nn.Module) -> dict[str, Tensor]:
@@ -216,8 +229,8 @@ def _finish(
     name: str, model: nn.Module, tensors: Mapping[str, Tensor], image_size: int | None
 ) -> Base:
     model.load_state_dict(dict(tensors))
-    patch = model.patch_embed.patch_size[0]  # type: ignore[union-attr, index]
-    native = model.patch_embed.img_size[0]  # type: ignore[union-attr, index]
+    embedding: Any = model.patch_embed
+    patch, native = int(embedding.patch_size[0]), int(embedding.img_size[0])
     size = native if image_size is None else image_size
     if size < patch or size % patch:
         raise BaseError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any
@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from medlego.base import BaseRef
+from medlego.errors import BrickError
 from medlego.lowrank import LowRank
 from medlego.targets import Target
 from medlego.task import Kind, Task
 
 FORMAT_VERSION = 1
 
-Setting = str | int | float | bool | None | tuple[str, ...]
 ShortText = Annotated[str, Field(max_length=500)]
 
 
@@ -104,8 +104,17 @@ def brick_tensors(brick: Brick) -> dict[str, Tensor]:
     return tensors
 
 
+def all_targets(bricks: Sequence[Brick]) -> tuple[Target, ...]:
+    """Every target that any of the bricks adapts, each once."""
+    return tuple(dict.fromkeys(target for brick in bricks for target in brick.targets))
+
+
 def document_bytes(brick: Brick) -> bytes:
-    """The brick's JSON document in its one spelling: sorted keys, no spaces, UTF-8."""
+    """The brick's JSON document, spelled.
+
+    Raises:
+        BrickError: settings or card hold what JSON cannot say, for example a NaN score.
+    """
     document = {
         "format": FORMAT_VERSION,
         "base": brick.base.model_dump(mode="json"),
@@ -123,6 +132,21 @@ def document_bytes(brick: Brick) -> bytes:
         "settings": dict(brick.settings),
         "card": brick.card.model_dump(mode="json"),
     }
+    try:
+        return spell(document)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BrickError(
+            f"brick {brick.task.name!r}: settings and card: expected plain values, "
+            f"got another ({error}); leave it out"
+        ) from error
+
+
+def spell(document: Mapping[str, Any]) -> bytes:
+    """JSON in its one spelling (docs/FORMAT.md): sorted keys, no spaces, UTF-8.
+
+    Raises:
+        ValueError: NaN, infinity or text that is not Unicode.
+    """
     text = json.dumps(
         document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )

@@ -7,7 +7,10 @@ is allocated, every tensor is checked against the document, and all problems com
 from __future__ import annotations
 
 import json
+import math
+import stat
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from medlego.base import BaseRef
-from medlego.brick import FORMAT_VERSION, Brick, Card, Head, brick_tensors, document_bytes
+from medlego.brick import FORMAT_VERSION, Brick, Card, Head, brick_tensors, document_bytes, spell
 from medlego.errors import BrickError, raise_all
 from medlego.files import write_atomically
 from medlego.lowrank import LowRank, canonical_problems
@@ -30,10 +33,14 @@ MAX_HEADER_BYTES = 8 << 20
 MAX_TARGETS = 4096
 MAX_RANK = 1024
 MAX_WIDTH = 1 << 17
+MAX_PROBLEMS = 20
+"""Problems of one file that an error names; it counts the rest."""
 
 _KEY = "medlego"
+_ENTRY = {"dtype", "shape", "data_offsets"}
 _PATH = r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$"
 _Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
+_Scalar = str | int | float | bool | None
 
 
 class _TargetEntry(BaseModel):
@@ -53,7 +60,7 @@ class _Document(BaseModel):
     base: BaseRef
     task: Task
     targets: Annotated[tuple[_TargetEntry, ...], Field(min_length=1, max_length=MAX_TARGETS)]
-    settings: dict[str, Any]
+    settings: dict[str, _Scalar | list[_Scalar]]
     card: Card
 
 
@@ -75,9 +82,13 @@ def load_brick(path: str | Path) -> Brick:
     """
     path = Path(path)
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise BrickError(f"{path}: expected at most {MAX_FILE_BYTES:,} bytes, got {size:,}")
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise BrickError(f"{path}: expected a brick file, got a folder or device")
+        if found.st_size > MAX_FILE_BYTES:
+            raise BrickError(
+                f"{path}: expected at most {MAX_FILE_BYTES:,} bytes, got {found.st_size:,}"
+            )
         content = path.read_bytes()
     except FileNotFoundError:
         raise BrickError(f"{path}: expected a brick file, found nothing there") from None
@@ -110,9 +121,9 @@ def brick_bytes(brick: Brick) -> bytes:
     Raises:
         BrickError: the brick breaks the format's rules.
     """
-    document = document_bytes(brick)
+    name, document = f"brick {brick.task.name!r}", document_bytes(brick)
     tensors = {k: v.detach().cpu().contiguous() for k, v in brick_tensors(brick).items()}
-    raise_all(BrickError, f"brick {brick.task.name!r}", _check(_parse(document, "brick"), tensors))
+    _refuse(name, _check(_parse(document, name), tensors))
     return save(tensors, metadata={_KEY: document.decode()})
 
 
@@ -125,11 +136,14 @@ def brick_from_bytes(content: bytes, name: str) -> Brick:
             f"{name}: __metadata__: expected exactly the key {_KEY!r}; is this a medlego brick?"
         )
     document = _parse(str(metadata[_KEY]).encode("utf-8", "surrogatepass"), name)
+    _refuse(name, _check_entries(header))
     try:
         tensors = load(content)
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OverflowError) as error:
-        raise BrickError(f"{name}: tensors: expected a whole safetensors file ({error})") from error
-    raise_all(BrickError, name, _check(document, tensors))
+        raise BrickError(
+            f"{name}: tensors: expected a whole safetensors file ({_shown(str(error))})"
+        ) from error
+    _refuse(name, _check(document, tensors))
     deltas = {
         entry.name: LowRank(*(tensors[f"delta.{entry.name}.{part}"] for part in ("U", "S", "Vh")))
         for entry in document.targets
@@ -159,11 +173,24 @@ def _json_object(text: bytes, name: str, field: str) -> dict[str, Any]:
             raise ValueError("a key stands twice in one object")
         return dict(pairs)
 
-    def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is not JSON")
+    def finite(number: str) -> float:
+        if not math.isfinite(value := float(number)):
+            raise ValueError(f"{number[:20]} is not a finite number")
+        return value
+
+    def whole(number: str) -> int:
+        if not -(2**63) <= (value := int(number)) < 2**63:
+            raise ValueError(f"{number[:20]} is not a 64-bit integer")
+        return value
 
     try:
-        value = json.loads(text.decode(), object_pairs_hook=unique, parse_constant=refuse)
+        value = json.loads(
+            text.decode(),
+            object_pairs_hook=unique,
+            parse_int=whole,
+            parse_float=finite,
+            parse_constant=finite,
+        )
     except RecursionError:
         raise BrickError(f"{name}: {field}: expected flat JSON, got deeply nested text") from None
     except ValueError as error:
@@ -176,20 +203,45 @@ def _json_object(text: bytes, name: str, field: str) -> dict[str, Any]:
 def _parse(text: bytes, name: str) -> _Document:
     raw = _json_object(text, name, _KEY)
     version = raw.get("format")
-    if version != FORMAT_VERSION or isinstance(version, bool):
+    if type(version) is not int or version != FORMAT_VERSION:
         raise BrickError(
             f"{name}: format: expected {FORMAT_VERSION}, got {version!r:.40}; "
             "read it with the medlego that wrote it"
         )
     try:
-        return _Document.model_validate(raw)
+        document = _Document.model_validate_json(text, strict=True)
     except ValidationError as error:
         problems = [
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.60}"
-            for e in error.errors()[:20]
+            f"{_shown('.'.join(map(str, e['loc'])) or _KEY)}: {e['msg']}, got {e['input']!r:.60}"
+            for e in error.errors()
         ]
-        raise_all(BrickError, name, problems)
+        _refuse(name, problems)
         raise
+    if spell(document.model_dump(mode="json")) != text:
+        raise BrickError(
+            f"{name}: {_KEY}: expected every field in the one spelling of docs/FORMAT.md, "
+            "got another; write it again with medlego"
+        )
+    return document
+
+
+def _refuse(name: str, problems: list[str]) -> None:
+    more = len(problems) - MAX_PROBLEMS
+    shown = [*problems[:MAX_PROBLEMS], f"and {more} more"] if more > 0 else problems
+    raise_all(BrickError, name, shown)
+
+
+def _shown(text: str) -> str:
+    """Text out of a file, short and without control characters."""
+    return repr(text[:120])[1:-1]
+
+
+def _check_entries(header: dict[str, Any]) -> list[str]:
+    return [
+        f"{_shown(key)}: expected exactly dtype, shape and data_offsets in the header"
+        for key, entry in header.items()
+        if key != "__metadata__" and (not isinstance(entry, dict) or set(entry) != _ENTRY)
+    ]
 
 
 def _check(document: _Document, tensors: dict[str, Tensor]) -> list[str]:
@@ -197,7 +249,7 @@ def _check(document: _Document, tensors: dict[str, Tensor]) -> list[str]:
     problems = _check_targets(document)
     problems += [f"{key}: missing" for key in sorted(shapes.keys() - tensors.keys())]
     problems += [
-        f"{key[:120]}: expected no such tensor in format {FORMAT_VERSION}"
+        f"{_shown(key)}: expected no such tensor in format {FORMAT_VERSION}"
         for key in sorted(tensors.keys() - shapes.keys())
     ]
     sound = set()
@@ -236,7 +288,6 @@ def _expected_shapes(document: _Document) -> dict[str, tuple[int, ...]]:
 
 def _check_targets(document: _Document) -> list[str]:
     problems = []
-    seen: dict[str, list[_TargetEntry]] = {}
     names: set[str] = set()
     for entry in document.targets:
         start, stop = entry.rows
@@ -250,15 +301,14 @@ def _check_targets(document: _Document) -> list[str]:
                 f"targets: {entry.name}: expected rank at most "
                 f"{min(stop - start, entry.in_features)}, got {entry.rank}"
             )
-        for other in seen.setdefault(entry.module, []):
-            if start < other.rows[1] and other.rows[0] < stop:
-                problems.append(
-                    f"targets: expected disjoint rows, {entry.name} and {other.name} overlap"
-                )
-        seen[entry.module].append(entry)
-    for dimension in document.base.std:
-        if not dimension > 0:
-            problems.append(f"base.std: expected values above 0, got {dimension}")
+    ordered = sorted(document.targets, key=lambda entry: (entry.module, entry.rows))
+    problems += [
+        f"targets: expected disjoint rows, {before.name} and {after.name} overlap"
+        for before, after in pairwise(ordered)
+        if before.module == after.module and after.rows[0] < before.rows[1]
+    ]
+    if min(document.base.std) <= 0:
+        problems.append(f"base.std: expected values above 0, got {document.base.std}")
     return problems
 
 

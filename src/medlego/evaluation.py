@@ -60,12 +60,12 @@ class Report:
                     "model": row.model,
                     "task": row.task,
                     "images": row.images,
-                    **{name: vars(value) for name, value in row.scores.items()},
+                    **{name: value.as_dict() for name, value in row.scores.items()},
                 }
                 for row in self.rows
             ],
-            "means": {m: {n: vars(v) for n, v in s.items()} for m, s in self.means.items()},
-            "normalised_balanced_accuracy": {m: vars(v) for m, v in self.normalised.items()},
+            "means": {m: {n: v.as_dict() for n, v in s.items()} for m, s in self.means.items()},
+            "normalised_balanced_accuracy": {m: v.as_dict() for m, v in self.normalised.items()},
             "notes": list(self.notes),
         }
 
@@ -159,11 +159,15 @@ Replicates = Mapping[str, Mapping[str, np.ndarray]]
 
 
 def normalised_balanced_accuracy(model: Replicates, specialist: Replicates) -> np.ndarray:
-    """Mean over tasks of model / specialist, replicate by replicate on the same draws."""
-    ratios = [
-        model[task]["balanced_accuracy"] / specialist[task]["balanced_accuracy"] for task in model
-    ]
-    mean: np.ndarray = np.mean(ratios, axis=0)
+    """Mean over tasks of model / specialist, replicate by replicate on the same draws.
+
+    NaN where a specialist scores zero.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.stack(
+            [model[t]["balanced_accuracy"] / specialist[t]["balanced_accuracy"] for t in model]
+        )
+    mean: np.ndarray = np.where(np.isfinite(ratios), ratios, np.nan).mean(axis=0)
     return mean
 
 
@@ -193,7 +197,7 @@ def align(dataset: Dataset, task: Task) -> tuple[Dataset, tuple[str, ...]]:
         )
     to = np.array([task.labels.index(name) for name in names])
     parts = {name: _relabel(dataset.split(name), task, to) for name in SPLITS}
-    return replace(dataset, task=task, **parts), notes
+    return Dataset.of(task, parts, dataset.notes), notes
 
 
 def _relabel(samples: Samples, task: Task, to: np.ndarray) -> Samples:

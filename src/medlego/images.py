@@ -88,7 +88,7 @@ def from_array(array: np.ndarray) -> Image:
         raise ImageError(
             f"array: expected uint8 (h, w) or (h, w, 3), got {array.dtype} {array.shape}"
         )
-    pixels = torch.from_numpy(np.ascontiguousarray(array)).to(torch.float32) / 255.0
+    pixels = torch.from_numpy(array.astype(np.float32) / np.float32(255.0))
     return Image(pixels[None] if array.ndim == 2 else pixels.permute(2, 0, 1).contiguous())
 
 
@@ -133,5 +133,6 @@ def _decode(picture: Pillow.Image) -> Image:
     if picture.mode != "RGB":
         applied.append(f"colour: {picture.mode} to {'grey' if picture.mode == 'LA' else 'RGB'}")
     target = "L" if picture.mode == "LA" else "RGB"
+    picture.info.pop("transparency", None)  # dropped anyway; Pillow would warn of a palette's
     colour = from_array(np.asarray(picture.convert(target)))
     return Image(colour.pixels, (*applied, "scaled: 8 bit by 1/255"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -35,17 +36,21 @@ class LowRank:
             scale: folded in once, for example alpha / rank of a LoRA.
 
         Raises:
-            BrickError: shapes do not chain, or a factor is not finite.
+            BrickError: shapes do not chain, or a factor or the product is not finite in
+                float32.
         """
         if B.ndim != 2 or A.ndim != 2 or B.shape[1] != A.shape[0] or B.shape[1] == 0:
             raise BrickError(
                 f"factors: expected (out, rank) and (rank, in), got {tuple(B.shape)} "
                 f"and {tuple(A.shape)}"
             )
-        if not (torch.isfinite(B).all() and torch.isfinite(A).all() and math.isfinite(scale)):
+        left = B.double() * scale
+        if not (torch.isfinite(left.float()).all() and torch.isfinite(A.float()).all()):
             raise BrickError("factors: expected finite numbers, got NaN or infinity")
-        U, S, Vh = product_svd(B.double()[None] * scale, A.double()[None])
-        return cls(U[0].float(), S[0].float(), Vh[0].float())
+        U, S, Vh = (factor.float() for factor in product_svd(left, A.double()))
+        if not torch.isfinite(S).all():
+            raise BrickError("factors: expected a product that float32 holds, got a larger one")
+        return cls(U, S, Vh)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -68,7 +73,7 @@ class LowRank:
 
     def norm(self) -> float:
         """Frobenius norm."""
-        return float(torch.linalg.vector_norm(self.S))
+        return float(torch.linalg.vector_norm(self.S, dtype=torch.float64))
 
     def truncate(self, rank: int) -> tuple[LowRank, float]:
         """Keep the `rank` largest singular values.
@@ -81,7 +86,7 @@ class LowRank:
         """
         if rank < 1:
             raise MergeError(f"rank: expected at least 1, got {rank}")
-        lost = float(torch.linalg.vector_norm(self.S[rank:]))
+        lost = float(torch.linalg.vector_norm(self.S[rank:], dtype=torch.float64))
         cut = LowRank(
             self.U[:, :rank].contiguous(), self.S[:rank].clone(), self.Vh[:rank].contiguous()
         )
@@ -94,78 +99,95 @@ ORTHONORMAL_TOLERANCE = 1e-4
 
 def canonical_problems(delta: LowRank) -> list[str]:
     """What keeps a delta from being in canonical form, one `<factor>: <rule>` each."""
-    problems = []
-    parts = {"U": delta.U, "S": delta.S, "Vh": delta.Vh}
-    for name, tensor in parts.items():
-        if not torch.isfinite(tensor).all():
-            problems.append(f"{name}: expected finite numbers, got NaN or infinity")
+    if problem := _form_problem(delta):
+        return [problem]
+    values: list[float] = delta.S.tolist()
+    errors = {"U": _off_orthonormal(delta.U), "S": sum(values), "Vh": _off_orthonormal(delta.Vh.T)}
+    problems = [
+        f"{name}: expected finite numbers, got NaN or infinity"
+        for name, error in errors.items()
+        if not math.isfinite(error)
+    ]
     if problems:
         return problems
-    if (delta.S < 0).any() or (delta.S[1:] > delta.S[:-1]).any():
+    if min(values) < 0 or any(after > before for before, after in pairwise(values)):
         problems.append("S: expected values from large to small, none below 0")
-    for name, columns in (("U", delta.U.double()), ("Vh", delta.Vh.double().T)):
-        error = float((columns.T @ columns - torch.eye(columns.shape[1])).abs().max())
-        if error > ORTHONORMAL_TOLERANCE:
+    for name in ("U", "Vh"):
+        if errors[name] > ORTHONORMAL_TOLERANCE:
             problems.append(
-                f"{name}: expected orthonormal to {ORTHONORMAL_TOLERANCE:g}, off by {error:.2g}"
+                f"{name}: expected orthonormal to {ORTHONORMAL_TOLERANCE:g}, "
+                f"off by {errors[name]:.2g}"
             )
     return problems
 
 
+def _form_problem(delta: LowRank) -> str | None:
+    U, S, Vh = (tuple(factor.shape) for factor in (delta.U, delta.S, delta.Vh))
+    if not (len(U) == len(Vh) == 2 and S == U[1:] == Vh[:1] and S[0] > 0):
+        return f"shapes: expected (out, rank), (rank,) and (rank, in), got {U}, {S} and {Vh}"
+    types = {factor.dtype for factor in (delta.U, delta.S, delta.Vh)}
+    if types != {torch.float32}:
+        names = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in types))
+        return f"types: expected float32, got {names}"
+    return None
+
+
+def _off_orthonormal(columns: Tensor) -> float:
+    """Largest entry of |CᵀC − I|; not finite where, and only where, an entry of C is not."""
+    wide = columns.double()
+    gram = wide.T @ wide
+    gram.diagonal().sub_(1)
+    return float(gram.abs().max())
+
+
 def product_svd(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Thin SVD of each product `left @ right` through QR of both factors.
+    """Thin SVD of `left @ right` through QR of both factors.
+
+    The rank × rank core is decomposed in float64: it costs little there, and rounding of
+    float32 factors falls to a third.
 
     Args:
-        left: (batch, out, rank).
-        right: (batch, rank, in).
+        left: (out, rank).
+        right: (rank, in), of the same dtype.
 
     Returns:
-        U (batch, out, k), S (batch, k), Vh (batch, k, in) with k = min(rank, out, in), signs
-        fixed.
+        U (out, k), S (k,), Vh (k, in) with k = min(rank, out, in), signs fixed, in that dtype.
 
-    Cost: O((out + in) rank² + rank³) a matrix; where rank reaches out or in, a dense SVD.
+    Cost: O((out + in) rank² + rank³); where rank reaches out or in, a dense SVD.
     Source: maths.md sections 2 and 3.
     """
-    smallest = min(left.shape[1], right.shape[2])
-    if left.shape[2] >= smallest:
-        U, S, Vh = torch.linalg.svd(left @ right, full_matrices=False)
+    if left.shape[1] >= min(left.shape[0], right.shape[1]):
+        core = left.double() @ right.double()
+        U, S, Vh = (f.to(left) for f in torch.linalg.svd(core, full_matrices=False))
     else:
         Q_left, R_left = torch.linalg.qr(left)
         Q_right, R_right = torch.linalg.qr(right.mT)
-        U, S, Vh = torch.linalg.svd(R_left @ R_right.mT, full_matrices=False)
+        core = R_left.double() @ R_right.double().mT
+        U, S, Vh = (f.to(left) for f in torch.linalg.svd(core, full_matrices=False))
         U, Vh = Q_left @ U, Vh @ Q_right.mT
-    largest = U.abs().argmax(dim=1, keepdim=True)
-    sign = torch.where(torch.gather(U, 1, largest) < 0, -1.0, 1.0).to(U.dtype)
+    largest = U.abs().argmax(dim=0, keepdim=True)
+    sign = torch.where(torch.gather(U, 0, largest) < 0, -1.0, 1.0).to(U.dtype)
     return U * sign, S, Vh * sign.mT
 
 
-def weighted_sums(
-    groups: Sequence[Sequence[LowRank]], coefficients: Sequence[Sequence[float]]
-) -> list[LowRank]:
-    """The exact Σ_t c_t ΔW_t of every group, all layers of one shape in one batch.
+def weighted_sum(deltas: Sequence[LowRank], coefficients: Sequence[float]) -> LowRank:
+    """The exact Σ_t c_t ΔW_t, canonical, of rank min(Σ r_t, out, in).
+
+    One sum at a time: in a batch LAPACK's last bits depend on how each matrix is aligned, and
+    so on what stands beside it; a batch is no faster.
 
     Args:
-        groups: one sequence of deltas of equal shape per layer, none empty.
-        coefficients: the same lengths as `groups`.
+        deltas: one or more of equal shape.
+        coefficients: one finite number per delta, dimensionless.
 
-    Returns:
-        One canonical delta per group, of rank min(Σ rank, out, in).
+    Raises:
+        MergeError: the sum is too large for float32.
 
     Source: maths.md section 3, U_c = [U_1 … U_K], σ_c = [c_1 σ_1 … c_K σ_K].
     """
-    batches: dict[tuple[int, int, int], list[int]] = {}
-    for number, deltas in enumerate(groups):
-        total = sum(delta.rank for delta in deltas)
-        batches.setdefault((*deltas[0].shape, total), []).append(number)
-    merged: dict[int, LowRank] = {}
-    for members in batches.values():
-        left = torch.stack([_scaled_left(groups[i], coefficients[i]) for i in members])
-        right = torch.stack([torch.cat([d.Vh for d in groups[i]]) for i in members])
-        U, S, Vh = product_svd(left, right)
-        for position, number in enumerate(members):
-            merged[number] = LowRank(U[position], S[position], Vh[position])
-    return [merged[number] for number in range(len(groups))]
-
-
-def _scaled_left(deltas: Sequence[LowRank], coefficients: Sequence[float]) -> Tensor:
-    return torch.cat([d.U * (d.S * c) for d, c in zip(deltas, coefficients, strict=True)], dim=1)
+    each = [c for d, c in zip(deltas, coefficients, strict=True) for _ in range(d.rank)]
+    scaled = torch.cat([d.S for d in deltas]) * torch.tensor(each, dtype=torch.float64)
+    if not float(scaled.abs().sum()) < torch.finfo(torch.float32).max:
+        raise MergeError(f"coefficients: expected a sum that float32 holds, got {coefficients}")
+    left = torch.cat([d.U for d in deltas], dim=1) * scaled.float()
+    return LowRank(*product_svd(left, torch.cat([d.Vh for d in deltas])))

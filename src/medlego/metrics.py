@@ -6,6 +6,7 @@ counts and all replicates are one matrix product. Point values agree with scikit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -28,6 +29,10 @@ class Interval:
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    def as_dict(self) -> dict[str, float | None]:
+        """For JSON, which has no NaN: an undefined number becomes null."""
+        return {k: v if math.isfinite(v) else None for k, v in vars(self).items()}
 
 
 def score_replicates(
@@ -136,8 +141,8 @@ def _multilabel_accuracies(
     known = ~np.isnan(labels)
     truth = np.nan_to_num(labels) > 0
     right = ((probs > 0.5) == truth) & known
-    accuracy = (weights @ right).sum(axis=1) / (weights @ known).sum(axis=1)
     with np.errstate(invalid="ignore"):
+        accuracy = (weights @ right).sum(axis=1) / (weights @ known).sum(axis=1)
         sides = [
             (weights @ (right & side)) / (weights @ (known & side)) for side in (truth, ~truth)
         ]
@@ -154,7 +159,8 @@ def _auroc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.
     np.add.at(ups.T, position[positive], weights[:, positive].T)
     np.add.at(downs.T, position[~positive], weights[:, ~positive].T)
     below = np.cumsum(downs, axis=1) - downs / 2
-    return (ups * below).sum(axis=1) / (ups.sum(axis=1) * downs.sum(axis=1))
+    area: np.ndarray = (ups * below).sum(axis=1) / (ups.sum(axis=1) * downs.sum(axis=1))
+    return area
 
 
 def _nan_mean(values: np.ndarray) -> np.ndarray:

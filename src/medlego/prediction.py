@@ -82,7 +82,7 @@ class Predictor:
 
     def all_features(self, inputs: Inputs, show: Progress = silent, what: str = "") -> Tensor:
         """Features of a whole split, (N, features)."""
-        parts = []
+        parts: list[Tensor] = []
         for batch in inputs.batches(BATCH):
             show(what, len(parts) * BATCH, len(inputs))
             parts.append(self.features(batch))

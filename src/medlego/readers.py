@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,16 @@ from medlego.samples import (
     image_files,
     split_by_patient,
 )
-from medlego.task import Kind, Task, as_task_name
+from medlego.task import MAX_LABELS, Kind, Task, as_task_name
 
 LABEL_PREFIX = "label_"
 """Manifest columns of a multilabel task: `label_effusion`, …, with 1, 0 or nothing (unknown)."""
+
+_BROKEN = (
+    *(OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What numpy raises for a damaged or foreign file."""
 
 
 def read_folder(folder: Path, hints: TaskHints, seed: int) -> Dataset:
@@ -33,7 +40,8 @@ def read_folder(folder: Path, hints: TaskHints, seed: int) -> Dataset:
     if has_splits and not all((folder / name).is_dir() for name in SPLITS):
         raise DatasetError(f"{folder}: expected sub-folders train, val and test, or none of them")
     tops = {name: folder / name for name in SPLITS} if has_splits else {"": folder}
-    found = sorted({d.name for top in tops.values() for d in top.iterdir() if d.is_dir()})
+    folders = {d.name for top in tops.values() for d in top.iterdir() if d.is_dir()}
+    found = sorted(name for name in folders if not name.startswith("."))
     labels = hints.labels or tuple(found)
     if unknown := sorted(set(found) - set(labels)):
         raise DatasetError(f"{folder}: expected classes {', '.join(labels)}, got also {unknown}")
@@ -48,8 +56,8 @@ def read_folder(folder: Path, hints: TaskHints, seed: int) -> Dataset:
         files, values = zip(*pairs, strict=True)
         parts[name] = Samples(FileImages(files), np.array(values, dtype=np.int64))
     if has_splits:
-        return Dataset(task, **parts)
-    return Dataset(task, **_split(parts[""], None, seed))
+        return Dataset.of(task, parts)
+    return Dataset.of(task, _split(parts[""], None, seed))
 
 
 def read_manifest(path: Path, hints: TaskHints, seed: int) -> Dataset:
@@ -78,14 +86,16 @@ def read_manifest(path: Path, hints: TaskHints, seed: int) -> Dataset:
     else:
         task, labels = _many_labels(path, rows, many, hints)
     files = tuple(path.parent / (row["path"] or "") for row in rows)
-    missing = [f"row {i + 2}: no file {f.name}" for i, f in enumerate(files) if not f.is_file()]
+    missing = [
+        f"row {i + 2}: no file {f.name[:100]!r}" for i, f in enumerate(files) if not _is_file(f)
+    ]
     raise_all(DatasetError, str(path), missing[:20])
     patients = _column(path, rows, "patient_id")
     samples = Samples(FileImages(files), labels, patients)
     given = _column(path, rows, "split")
     if given is not None and (wrong := sorted(set(given) - set(SPLITS))):
         raise DatasetError(f"{path}: split: expected {', '.join(SPLITS)}, got {', '.join(wrong)}")
-    return Dataset(task, **_split(samples, given, seed), notes=tuple(notes))
+    return Dataset.of(task, _split(samples, given, seed), tuple(notes))
 
 
 def read_npz(path: Path, hints: TaskHints) -> Dataset:
@@ -100,6 +110,7 @@ def read_npz(path: Path, hints: TaskHints) -> Dataset:
             images.dtype != np.uint8
             or images.ndim not in (3, 4)
             or images.shape[3:] not in ((), (3,))
+            or 0 in images.shape[1:]
         ):
             problems.append(
                 f"{split}_images: expected uint8 (N, h, w) or (N, h, w, 3), "
@@ -111,12 +122,18 @@ def read_npz(path: Path, hints: TaskHints) -> Dataset:
             )
         elif labels.dtype.kind not in "iufb":
             problems.append(f"{split}_labels: expected numbers, got {labels.dtype}")
-    raise_all(DatasetError, str(path), problems)
-    width = {arrays[f"{s}_labels"].shape[1:] for s in SPLITS}
-    multilabel = hints.kind is Kind.MULTILABEL or width.isdisjoint({(), (1,)})
-    highest = max(int(np.nanmax(arrays[f"{s}_labels"], initial=0)) for s in SPLITS)
-    count = max(w[0] for w in width if w) if multilabel else highest + 1
+        elif not np.all(np.isnan(labels) | ((labels >= 0) & (labels < MAX_LABELS))):
+            problems.append(f"{split}_labels: expected numbers from 0 to {MAX_LABELS - 1}")
     names = arrays.get("class_names")
+    if names is not None and (names.ndim != 1 or names.dtype.kind != "U"):
+        problems.append(f"class_names: expected a row of text, got {names.dtype} {names.shape}")
+    widths = {int(np.prod(arrays[f"{s}_labels"].shape[1:])) for s in SPLITS}
+    if len(widths) > 1:
+        problems.append(f"labels: expected as many columns in every split, got {sorted(widths)}")
+    raise_all(DatasetError, str(path), problems)
+    multilabel = hints.kind is Kind.MULTILABEL or widths != {1}
+    highest = max(int(np.nanmax(arrays[f"{s}_labels"], initial=0)) for s in SPLITS)
+    count = widths.pop() if multilabel else highest + 1
     labels_ = hints.labels or (
         tuple(str(n) for n in names)
         if names is not None
@@ -132,16 +149,17 @@ def read_npz(path: Path, hints: TaskHints) -> Dataset:
             ArrayImages(arrays[f"{split}_images"]),
             _npz_labels(path, split, arrays[f"{split}_labels"], task),
         )
-    return Dataset(task, **parts)
+    return Dataset.of(task, parts)
 
 
 def _npz_labels(path: Path, split: str, raw: np.ndarray, task: Task) -> np.ndarray:
+    raw = raw[:, None] if raw.ndim == 1 else raw
     if task.kind is Kind.MULTILABEL:
-        values = raw.astype(np.float32).reshape(len(raw), -1)
+        values = raw.astype(np.float32)
         good = np.isnan(values) | (values == 0) | (values == 1)
         rule, columns = "0, 1 or NaN", values.shape[1]
     else:
-        values = raw.reshape(len(raw), -1)[:, 0].astype(np.float64)
+        values = raw[:, 0].astype(np.float64)
         good = (values >= 0) & (values < len(task.labels)) & (values == np.floor(values))
         rule, columns = f"whole numbers 0 to {len(task.labels) - 1}", len(task.labels)
     if columns != len(task.labels) or not good.all():
@@ -151,11 +169,12 @@ def _npz_labels(path: Path, split: str, raw: np.ndarray, task: Task) -> np.ndarr
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except _BROKEN as error:
         raise DatasetError(
-            f"{path}: expected a whole .npz without pickled objects ({error}); fetch it again"
+            f"{path}: expected a whole .npz without pickled objects, got another "
+            f"({type(error).__name__}); fetch it again"
         ) from error
 
 
@@ -167,9 +186,8 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         raise DatasetError(f"{path}: expected UTF-8 CSV with a header ({error})") from error
     if not rows:
         raise DatasetError(f"{path}: expected a header and at least one row, got none")
-    ragged = [
-        f"row {i + 2}: expected {len(rows[0])} cells" for i, r in enumerate(rows) if None in r
-    ]
+    cells = len(rows[0].keys() - {None})
+    ragged = [f"row {i + 2}: expected {cells} cells" for i, r in enumerate(rows) if None in r]
     raise_all(DatasetError, str(path), ragged[:20])
     return rows
 
@@ -197,7 +215,14 @@ def _many_labels(
         if (row[c] or "").strip() not in cells
     ]
     raise_all(DatasetError, str(path), problems[:20])
-    labels = tuple(c.removeprefix(LABEL_PREFIX) for c in columns)
+    found = tuple(c.removeprefix(LABEL_PREFIX) for c in columns)
+    labels = hints.labels or found
+    if set(labels) != set(found):
+        raise DatasetError(
+            f"{path}: labels: expected those of the columns, {', '.join(found)}, "
+            f"got {', '.join(labels)}"
+        )
+    columns = [f"{LABEL_PREFIX}{label}" for label in labels]
     task = _task(path, path.stem, labels, hints, Kind.MULTILABEL)
     values = [[cells[(row[c] or "").strip()] for c in columns] for row in rows]
     return task, np.array(values, dtype=np.float32)
@@ -212,6 +237,13 @@ def _column(path: Path, rows: list[dict[str, Any]], name: str) -> np.ndarray | N
     return np.array(values)
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
+
+
 def _split(samples: Samples, given: np.ndarray | None, seed: int) -> dict[str, Samples]:
     if given is None:
         parts = split_by_patient(samples.labels, samples.patients, seed)
@@ -223,6 +255,12 @@ def _split(samples: Samples, given: np.ndarray | None, seed: int) -> dict[str, S
 def _task(
     path: Path, stem: str, labels: tuple[str, ...], hints: TaskHints, guess: Kind | None
 ) -> Task:
+    if hints.kind is not None and (hints.kind is Kind.MULTILABEL) != (guess is Kind.MULTILABEL):
+        many, one = "multilabel for a column per label", "another kind for one label per image"
+        raise DatasetError(
+            f"{path}: kind: expected {many if guess is Kind.MULTILABEL else one}, "
+            f"got {hints.kind}; leave the kind out"
+        )
     try:
         return Task(
             name=hints.name or as_task_name(stem),

@@ -6,7 +6,7 @@ they never become "negative".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -128,6 +128,11 @@ class Dataset:
     test: Samples
     notes: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, task: Task, parts: Mapping[str, Samples], notes: tuple[str, ...] = ()) -> Dataset:
+        """A data set from its splits by name."""
+        return cls(task, parts["train"], parts["val"], parts["test"], notes)
+
     def split(self, name: str) -> Samples:
         """The samples of `train`, `val` or `test`."""
         if name not in SPLITS:
@@ -148,9 +153,13 @@ class TaskHints:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Every image file below a folder, in a fixed order."""
+    """Every image file below a folder, in a fixed order; names that begin with a dot are not."""
     return sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
 
 

@@ -1,4 +1,4 @@
-"""What a classifier answers: the kind of question, its labels and what they are called elsewhere."""
+"""What a classifier answers: the kind of question, its labels and their codes."""
 
 from __future__ import annotations
 

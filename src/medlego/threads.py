@@ -12,8 +12,8 @@ import torch
 def one_thread() -> Iterator[None]:
     """Run torch's CPU work on one thread inside the block, then restore the setting.
 
-    Batched QR and SVD repeat bit for bit whatever batch they stand in, but not across thread
-    counts; at a merge's sizes one thread is as fast (maths.md section 3).
+    QR and SVD repeat bit for bit on one thread, but not across thread counts; at a merge's
+    sizes one thread is as fast (maths.md section 3).
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 import traceback
 
-import click
 import typer
 
 from medlego.errors import MedLegoError
+
+ANYWHERE = ("--debug", "--quiet")
+"""Global flags that may also stand behind the verb."""
 
 
 def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
@@ -17,20 +19,15 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
     A `MedLegoError` prints its message; any other exception is our fault and says so. The
     traceback is shown with `--debug` only.
     """
-    given = sys.argv[1:] if arguments is None else arguments
-    debug = "--debug" in given
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    split = given.index("--") if "--" in given else len(given)
+    front = [word for word in given[:split] if word in ANYWHERE]
+    rest = [word for word in given[:split] if word not in ANYWHERE]
+    debug = "--debug" in front
     try:
-        code = app(args=given, standalone_mode=False)
-        return code if isinstance(code, int) else 0
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except click.exceptions.Abort:
-        return _say("stopped", 1, debug)
-    except KeyboardInterrupt:
-        return _say("stopped; run the same command again to go on", 1, debug)
-    except click.ClickException as error:
-        error.show()
-        return 2
+        app(args=[*front, *rest, *given[split:]])
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
     except MedLegoError as error:
         return _say(str(error), error.exit_code, debug)
     except BrokenPipeError:
@@ -39,7 +36,9 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
         place = error.filename or "a file"
         return _say(f"{place}: {error.strerror or error}", 1, debug)
     except Exception as error:
-        return _say(f"unexpected {type(error).__name__}: {error}; report it with --debug", 1, debug)
+        fault = f"unexpected {type(error).__name__}: {error}; run with --debug and report it"
+        return _say(fault, 1, debug)
+    return 0
 
 
 def _say(message: str, code: int, debug: bool) -> int:

@@ -129,7 +129,11 @@ def command(
 
 
 def _hints(
-    name: str, kind: str | None, labels: str | None, modality: str | None, body_part: str | None
+    name: str | None,
+    kind: str | None,
+    labels: str | None,
+    modality: str | None,
+    body_part: str | None,
 ) -> Any:
     from medlego.errors import SettingsError
     from medlego.samples import TaskHints

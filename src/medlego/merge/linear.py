@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from medlego.errors import MergeError
-from medlego.lowrank import LowRank, weighted_sums
+from medlego.lowrank import LowRank, weighted_sum
 from medlego.merge.method import Merged, Method, TaskVector
 
 
@@ -24,7 +24,7 @@ def merge_linear(
         Deltas of rank min(Σ r_t, out, in) or `rank`, and the Frobenius loss of the cut.
 
     Raises:
-        MergeError: rank below 1.
+        MergeError: rank below 1, or a sum too large for float32.
 
     Cost: O((out + in) R² + R³) a target with R = Σ r_t; out × in is never formed.
     Source: Ilharco et al. 2023, arXiv:2212.04089, equation 1; maths.md section 3.
@@ -37,8 +37,7 @@ def merge_linear(
             deltas, factors = groups.setdefault(name, ([], []))
             deltas.append(delta)
             factors.append(coefficient)
-    sums = weighted_sums([g[0] for g in groups.values()], [g[1] for g in groups.values()])
-    whole = dict(zip(groups, sums, strict=True))
+    whole = {name: weighted_sum(*group) for name, group in groups.items()}
     if rank is None:
         return Merged(whole, dict.fromkeys(whole, 0.0))
     cut = {name: delta.truncate(rank) for name, delta in whole.items()}

@@ -119,4 +119,5 @@ def _orthonormal(tall: Tensor) -> Tensor:
     """Q of the QR with a positive diagonal of R, so that an orthonormal input comes back."""
     Q, R = torch.linalg.qr(tall)
     sign = torch.where(torch.diagonal(R, dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(Q)
-    return Q * sign.unsqueeze(-2)
+    result: Tensor = Q * sign.unsqueeze(-2)
+    return result

@@ -8,7 +8,6 @@ import math
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -173,7 +172,7 @@ class _Run:
                 f"in epoch {self.state.epoch + 1}; lower the learning rate"
             )
         self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self._trainable(), self._settings.clip_norm)
         self._optimiser.step()
         self._factors.retract()
@@ -304,6 +303,6 @@ def _identity(base: Base, dataset: Dataset, settings: TrainSettings, device: str
     for samples in (dataset.train, dataset.val):
         digest.update(np.ascontiguousarray(samples.labels).tobytes())
         for index in {0, len(samples) // 2, len(samples) - 1}:
-            pixels = cast(Tensor, samples.images[index].pixels)
+            pixels = samples.images[index].pixels
             digest.update(pixels.contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -1,0 +1,95 @@
+"""Is the embedded mini base worth having? Linear probes on it and on the same network at random.
+
+    python -m benchmarks.mini_base
+
+Probes are fitted on train, their strength chosen on val, scored on test; the difference is paired
+on the same bootstrap draws. The mini base saw the train splits of BUSI and BTC, without labels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.common import BASE_FILE, SETS, SHARED, base, dataset, write_result
+from medlego.base import Base, BaseRef, features, fingerprint
+from medlego.builtin import build_mini, mini_card, mini_weights
+from medlego.loading import Inputs
+from medlego.metrics import interval, score_replicates
+from medlego.probes import fit_probe
+
+RANDOM_SEEDS = (0, 1, 2)
+BATCH = 64
+
+
+def random_mini(seed: int) -> Base:
+    """The mini base's network as timm initialises it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = build_mini()
+    tensors = module.state_dict()
+    card = mini_card()
+    ref = BaseRef(
+        name=f"random {seed}",
+        fingerprint=fingerprint(tensors),
+        image_size=64,
+        mean=card["mean"],
+        std=card["std"],
+        parameters=sum(p.numel() for p in module.parameters()),
+        features=192,
+    )
+    return Base(ref, module.eval().requires_grad_(False), tensors["pos_embed"].clone())
+
+
+def probe_replicates(frozen: Base, name: str) -> np.ndarray:
+    """Balanced accuracy of a probe on the test split, point value and replicates."""
+    data = dataset(name)
+    found = {}
+    for split in ("train", "val", "test"):
+        inputs = Inputs(data.split(split).images, frozen)
+        with torch.no_grad():
+            batches = [features(frozen.module, frozen.normalise(b)) for b in inputs.batches(BATCH)]
+        found[split] = torch.cat(batches).numpy()
+    pairs = [(found[s], data.split(s).labels) for s in ("train", "val")]
+    probs = fit_probe(data.task, *pairs).probs(found["test"])
+    return score_replicates(data.task, probs, data.test.labels)["balanced_accuracy"]
+
+
+def main() -> None:
+    """Measure and write."""
+    mini = Base.load("mini")
+    rows: list[dict[str, Any]] = []
+    for name in SETS:
+        ours = probe_replicates(mini, name)
+        chance = [probe_replicates(random_mini(seed), name) for seed in RANDOM_SEEDS]
+        mean_chance = np.mean(chance, axis=0)
+        rows.append(
+            {
+                "set": name,
+                "seen_without_labels": name in ("busi_us", "btc_mri"),
+                "mini_64px": _summary(ours),
+                "random_64px": _summary(mean_chance),
+                "mini_minus_random": _summary(ours - mean_chance),
+                "deit_tiny_112px": _summary(probe_replicates(base(112), name)),
+            }
+        )
+        print(rows[-1], flush=True)
+    files = [SHARED / "data" / f"{name}.npz" for name in SETS]
+    path = write_result(
+        "mini_base", rows, seeds=list(RANDOM_SEEDS), data=[mini_weights(), BASE_FILE, *files]
+    )
+    print(f"wrote {path}")
+
+
+def _summary(replicates: np.ndarray) -> dict[str, Any]:
+    found = interval(replicates)
+    return {
+        "value": round(found.value, 4),
+        "interval": [round(found.low, 4), round(found.high, 4)],
+    }
+
+
+if __name__ == "__main__":
+    main()

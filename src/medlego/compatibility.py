@@ -1,0 +1,64 @@
+"""Which bricks go together: one base, one input, one brick per task, sound deltas."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from medlego.brick import Brick
+from medlego.lowrank import canonical_problems
+
+
+def conflicts(bricks: Sequence[Brick]) -> list[str]:
+    """Everything that keeps bricks from being merged."""
+    if not bricks:
+        return ["bricks: expected at least one, got none"]
+    problems = []
+    first = bricks[0]
+    for brick in bricks[1:]:
+        problems += _base_conflicts(first, brick)
+    for digest, count in Counter(brick.digest for brick in bricks).items():
+        if count > 1:
+            problems.append(f"brick {digest[:12]}…: expected once, got {count} times; name it once")
+    by_name: dict[str, Brick] = {}
+    for brick in bricks:
+        name, other = brick.task.name, by_name.setdefault(brick.task.name, brick)
+        if other.digest != brick.digest and other.task.labels != brick.task.labels:
+            problems.append(
+                f"task {name!r}: expected labels {list(other.task.labels)}, got "
+                f"{list(brick.task.labels)} in another brick; rename one of the tasks"
+            )
+        elif other.digest != brick.digest:
+            problems.append(
+                f"task {name!r}: expected one brick, got several; rename one of the tasks"
+            )
+    return problems + [p for brick in bricks for p in _delta_problems(brick)]
+
+
+def _base_conflicts(first: Brick, brick: Brick) -> list[str]:
+    a, b, problems = first.base, brick.base, []
+    subject = f"brick {brick.task.name!r}"
+    if a.fingerprint != b.fingerprint:
+        problems.append(
+            f"{subject}: expected base {a.name} {a.fingerprint[:12]}…, got {b.name} "
+            f"{b.fingerprint[:12]}…; retrain it on the others' base"
+        )
+    elif (a.image_size, a.mean, a.std) != (b.image_size, b.mean, b.std):
+        problems.append(
+            f"{subject}: expected {a.image_size} px, mean {a.mean}, std {a.std}, got "
+            f"{b.image_size} px, {b.mean}, {b.std}; retrain it with the others' input"
+        )
+    shapes = {target.name: target for target in first.targets}
+    if a.fingerprint == b.fingerprint and any(
+        shapes.get(target.name, target) != target for target in brick.targets
+    ):
+        problems.append(f"{subject}: expected the same rows for targets of one name; retrain it")
+    return problems
+
+
+def _delta_problems(brick: Brick) -> list[str]:
+    return [
+        f"brick {brick.task.name!r}: {name}.{problem}"
+        for name, delta in brick.deltas.items()
+        for problem in canonical_problems(delta)
+    ]

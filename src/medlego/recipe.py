@@ -1,0 +1,50 @@
+"""What rebuilds a generalist, and the chain of recipes that led to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from medlego.base import Digest
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+
+class Ingredient(BaseModel):
+    """One brick of a recipe, by digest, with its coefficient."""
+
+    model_config = _FROZEN
+
+    task: str
+    digest: Digest
+    coefficient: Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Recipe(BaseModel):
+    """What rebuilds a generalist: bricks in order, coefficients, method and settings."""
+
+    model_config = _FROZEN
+
+    bricks: Annotated[tuple[Ingredient, ...], Field(min_length=1)]
+    method: str
+    rank: Annotated[int, Field(ge=1)] | None = None
+    coefficients: Literal["auto", "given"]
+    seed: int = 0
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the recipe's JSON; a generalist's identity."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Step(BaseModel):
+    """One entry of a lineage: what was done, and the recipe that it led to."""
+
+    model_config = _FROZEN
+
+    action: str
+    recipe: Digest

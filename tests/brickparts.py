@@ -1,0 +1,71 @@
+"""A valid brick file, taken apart so that a test can change one thing and pack it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from factories import make_brick
+from medlego.brick import spell
+from medlego.brickfile import brick_bytes
+
+
+@cache
+def valid(kind: str = "multiclass") -> bytes:
+    return brick_bytes(make_brick(kind=kind, count=0 if kind != "ordinal" else 4))
+
+
+@dataclass
+class Parts:
+    """A brick file taken apart; `document` may become text to be written as it is."""
+
+    header: dict[str, Any]
+    document: Any
+    tensors: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, content: bytes) -> Parts:
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length])
+        document = json.loads(header.pop("__metadata__")["medlego"])
+        data, tensors = content[8 + length :], {}
+        for name, entry in header.items():
+            values = np.frombuffer(data[slice(*entry["data_offsets"])], np.float32)
+            tensors[name] = values.reshape(entry["shape"]).copy()
+        return cls(header, document, tensors)
+
+    def text(self) -> str:
+        return self.document if isinstance(self.document, str) else spell(self.document).decode()
+
+    def pack(self) -> bytes:
+        """The file again, with offsets that fit the tensors."""
+        names = {"float32": "F32", "float64": "F64", "float16": "F16", "int32": "I32", "bool": "B"}
+        header, data = {}, b""
+        for name, values in self.tensors.items():
+            start, data = len(data), data + values.tobytes()
+            header[name] = {
+                "dtype": names[values.dtype.name],
+                "shape": list(values.shape),
+                "data_offsets": [start, len(data)],
+            }
+        return frame({"__metadata__": {"medlego": self.text()}, **header}, data)
+
+    def with_entries(self, change: Callable[[dict[str, Any]], None]) -> bytes:
+        """The file with its tensors' header entries changed and its data as it was."""
+        change(self.header)
+        data = b"".join(tensor.tobytes() for tensor in self.tensors.values())
+        return frame({"__metadata__": {"medlego": self.text()}, **self.header}, data)
+
+    def with_metadata(self, metadata: Any) -> bytes:
+        data = b"".join(tensor.tobytes() for tensor in self.tensors.values())
+        return frame({"__metadata__": metadata, **self.header}, data)
+
+
+def frame(header: Any, data: bytes) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data

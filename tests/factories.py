@@ -1,0 +1,151 @@
+"""Small bases, bricks and data sets for tests: seeded, quick, without pretrained weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from medlego.base import Base, BaseRef, fingerprint
+from medlego.brick import Brick, Card, Head
+from medlego.lowrank import LowRank
+from medlego.samples import SPLITS, ArrayImages, Dataset, Samples
+from medlego.targets import DEFAULT_KINDS
+from medlego.task import Kind, Task
+
+TIMM_NAME = "test_vit"
+"""timm's smallest vision transformer: 160 px, patch 16, width 64, 6 blocks."""
+
+
+def make_base(
+    seed: int = 0, *, image_size: int = 16, width: int = 24, depth: int = 2, name: str = "tiny"
+) -> Base:
+    """A random vision transformer of patch 8 with 2 heads; its name is not one of timm's."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    module = VisionTransformer(
+        img_size=image_size,
+        patch_size=8,
+        embed_dim=width,
+        depth=depth,
+        num_heads=2,
+        num_classes=0,
+        weight_init="skip",
+    )
+    tensors = random_like(module.state_dict(), seed)
+    module.load_state_dict(tensors)
+    ref = BaseRef(
+        name=name,
+        fingerprint=fingerprint(tensors),
+        image_size=image_size,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        licence="CC0-1.0",
+        parameters=sum(tensor.numel() for tensor in tensors.values()),
+        features=width,
+    )
+    return Base(ref, module.eval().requires_grad_(False), tensors["pos_embed"].clone())
+
+
+def random_like(tensors: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """Values of a scale at which a transformer answers differently to different images."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: 0.2 * torch.randn(tensor.shape, generator=generator)
+        + (1.0 if "norm" in name and name.endswith("weight") else 0.0)
+        for name, tensor in tensors.items()
+    }
+
+
+def save_weights(
+    path: Path, seed: int = 0, *, name: str = TIMM_NAME, dtype: torch.dtype = torch.float32
+) -> Path:
+    """Random weights of a timm architecture, for `Base.load(TIMM_NAME, weights=path)`."""
+    import timm
+
+    model = timm.create_model(name, pretrained=False, num_classes=0)
+    save_file({k: v.to(dtype) for k, v in random_like(model.state_dict(), seed).items()}, path)
+    return path
+
+
+def make_task(name: str = "task", kind: Kind | str = Kind.MULTICLASS, count: int = 0) -> Task:
+    """A task with labels `label-0` …; two for binary tasks and three for others by default."""
+    kind = Kind(kind)
+    count = count or (2 if kind is Kind.BINARY else 3)
+    return Task(name=name, kind=kind, labels=tuple(f"label-{i}" for i in range(count)))
+
+
+def make_delta(shape: tuple[int, int], rank: int, generator: torch.Generator) -> LowRank:
+    """A random canonical delta; its singular values lie near 1 and below."""
+    out, columns = shape
+    B = torch.randn(out, rank, generator=generator)
+    A = torch.randn(rank, columns, generator=generator)
+    return LowRank.from_factors(B, A, scale=(out * columns) ** -0.5)
+
+
+def make_brick(
+    name: str = "task",
+    seed: int = 0,
+    rank: int = 2,
+    kind: Kind | str = Kind.MULTICLASS,
+    base: Base | None = None,
+    *,
+    count: int = 0,
+    targets: Iterable[str] = DEFAULT_KINDS,
+    stem: int = 0,
+) -> Brick:
+    """A brick of random deltas and a random head on `base`, or on `make_base()`."""
+    base = base or make_base()
+    generator = torch.Generator().manual_seed(seed)
+    task = make_task(name, kind, count)
+    chosen = base.targets(targets, stem)
+    rows, outputs = task.head_shape
+    bias = torch.randn(outputs, generator=generator)
+    return Brick(
+        base=base.ref,
+        task=task,
+        targets=chosen,
+        deltas={t.name: make_delta(t.shape, rank, generator) for t in chosen},
+        head=Head(
+            torch.randn(rows, base.ref.features, generator=generator),
+            bias.sort(descending=True).values if task.kind is Kind.ORDINAL else bias,
+        ),
+        settings={"rank": rank, "seed": seed},
+        card=Card(data="random numbers"),
+    )
+
+
+def scaled(brick: Brick, factor: float) -> Brick:
+    """The same brick with every delta `factor` times as large, `factor` not negative."""
+    deltas = {n: replace(delta, S=delta.S * factor) for n, delta in brick.deltas.items()}
+    return replace(brick, deltas=deltas)
+
+
+def make_dataset(
+    name: str = "task",
+    seed: int = 0,
+    kind: Kind | str = Kind.MULTICLASS,
+    *,
+    images: int = 12,
+    size: int = 16,
+    count: int = 0,
+) -> Dataset:
+    """Noise whose brightness tells the label (of a multilabel task: how many labels hold)."""
+    task = make_task(name, kind, count)
+    generator = np.random.default_rng(seed)
+    width, many = len(task.labels), task.kind is Kind.MULTILABEL
+    parts = {}
+    for split in SPLITS:
+        levels = generator.permutation(np.arange(images) % (width + many))
+        bright = 40 + levels[:, None, None] * (160 // width)
+        pixels = bright + generator.integers(-20, 20, (images, size, size))
+        truth = levels[:, None] > np.arange(width) if many else levels
+        parts[split] = Samples(
+            ArrayImages(pixels.astype(np.uint8)), truth.astype(np.float32 if many else np.int64)
+        )
+    return Dataset(task, **parts)

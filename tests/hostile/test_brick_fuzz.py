@@ -1,0 +1,48 @@
+"""Random damage to a brick file: refused, or still a whole brick."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from brickparts import valid
+from medlego.brickfile import brick_bytes, brick_from_bytes
+from medlego.errors import BrickError
+
+SIZE = len(valid())
+
+
+def settles(content: bytes) -> None:
+    """The reader refuses the content, or reads a brick that lives on unchanged."""
+    try:
+        brick = brick_from_bytes(content, "x")
+    except BrickError:
+        return
+    assert brick_from_bytes(brick_bytes(brick), "x").digest == brick.digest
+
+
+@given(
+    flips=st.lists(st.tuples(st.integers(0, SIZE - 1), st.integers(1, 255)), min_size=1, max_size=4)
+)
+@settings(max_examples=250, deadline=None, derandomize=True, database=None)
+def test_flipped_bytes_are_refused_or_make_a_whole_brick(flips: list[tuple[int, int]]) -> None:
+    content = bytearray(valid())
+    for position, mask in flips:
+        content[position] ^= mask
+    settles(bytes(content))
+
+
+@given(length=st.integers(0, SIZE - 1))
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+def test_every_truncation_is_refused(length: int) -> None:
+    with pytest.raises(BrickError, match=r"^x: "):
+        brick_from_bytes(valid()[:length], "x")
+
+
+@given(start=st.integers(0, SIZE), stop=st.integers(0, SIZE), piece=st.binary())
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+def test_spliced_bytes_are_refused_or_make_a_whole_brick(
+    start: int, stop: int, piece: bytes
+) -> None:
+    settles(valid()[:start] + piece + valid()[stop:])

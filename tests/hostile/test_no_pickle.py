@@ -1,0 +1,59 @@
+"""Nothing in the package can run code out of a file that it reads."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import medlego
+
+UNPICKLERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+
+
+def unpickles(tree: ast.AST) -> list[str]:
+    """What in a module could run code out of a file."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if alias.name in UNPICKLERS]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = {alias.name for alias in node.names}
+            found += [node.module] if node.module in UNPICKLERS else []
+            found += ["torch.load"] if node.module == "torch" and "load" in names else []
+        elif isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            said = {k.arg: k.value for k in node.keywords}
+            if called in ("torch.load", "torch.jit.load", "eval", "exec", "pd.read_pickle"):
+                found.append(called)
+            if called in ("np.load", "numpy.load", "np.fromfile") and not (
+                isinstance(said.get("allow_pickle"), ast.Constant)
+                and said["allow_pickle"].value is False
+            ):
+                found.append(f"{called} without allow_pickle=False")
+    return found
+
+
+MODULES = sorted(Path(medlego.__file__).parent.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_no_module_unpickles(path: Path) -> None:
+    assert unpickles(ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "torch.load(f, weights_only=True)",
+        "from torch import load",
+        "np.load(f)",
+        "np.load(f, allow_pickle=True)",
+        "eval(text)",
+    ],
+)
+def test_search_for_unpicklers_finds(code: str) -> None:
+    assert unpickles(ast.parse(code)) != []
