@@ -26,7 +26,7 @@ from medlego.synthetic import SYNTHETIC_TASKS, synthetic_dataset
 from medlego.train import TrainSettings, train_brick
 
 SYNTHETIC_NOTE = "synthetic images drawn by medlego; no patient is behind them"
-SETTINGS = TrainSettings(epochs=12, batch_size=16)
+SETTINGS = TrainSettings(epochs=10, batch_size=16)
 
 
 @dataclass(frozen=True, eq=False)

@@ -128,8 +128,9 @@ def test_half_precision_has_the_fingerprint_of_its_float32_twin(
 
 def test_half_precision_is_cast_up(tmp_path: Path) -> None:
     half = save_weights(tmp_path / "half", dtype=torch.float16)
-    module = Base.load(TIMM_NAME, weights=half).module
-    assert {p.dtype for p in module.parameters()} == {torch.float32}
+    base = Base.load(TIMM_NAME, weights=half)
+    tensors = [*base.module.parameters(), base.native_pos_embed]
+    assert {tensor.dtype for tensor in tensors} == {torch.float32}
 
 
 def test_classifier_in_the_file_is_left_out(weights: Path, changed: Callable[..., Path]) -> None:

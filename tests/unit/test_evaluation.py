@@ -17,7 +17,6 @@ from medlego.probes import fit_probe
 from medlego.report import plot_report
 from medlego.task import Kind
 
-
 SEED = 20
 """Random bricks with skill above zero, so that ratios exist."""
 

@@ -30,7 +30,7 @@ def say(options: Options, text: str) -> None:
 def show_table(
     options: Options, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
 ) -> None:
-    """Print a table, numbers to the right; silent with `--quiet` or `--json`."""
+    """Print a table, the first column to the left; silent with `--quiet` or `--json`."""
     if options.quiet or options.json:
         return
     from rich import box
@@ -38,9 +38,9 @@ def show_table(
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title or None, box=box.SIMPLE, title_justify="left")
+    table = Table(title=title or None, box=box.SIMPLE, title_justify="left", padding=(0, 1))
     for number, name in enumerate(columns):
-        table.add_column(name, justify="left" if number < 2 else "right", overflow="fold")
+        table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
     Console(highlight=False).print(table)

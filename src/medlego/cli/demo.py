@@ -27,7 +27,7 @@ def command(
     base: Annotated[str, typer.Option(help="'mini' or a timm vision transformer's name.")] = "mini",
     base_weights: BaseWeights = None,
     image_size: Annotated[int | None, typer.Option(help="Input side in pixels.")] = None,
-    epochs: Annotated[int, typer.Option(help="Epochs a brick.")] = 12,
+    epochs: Annotated[int, typer.Option(help="Epochs a brick.")] = 10,
     device: Device = "auto",
 ) -> None:
     """Train specialists, assemble a generalist, evaluate it and predict with it; offline."""

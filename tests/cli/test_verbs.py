@@ -1,0 +1,222 @@
+"""The verbs as a user runs them, on the embedded mini base and very small data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from medlego.cli.app import app
+from medlego.cli.outcome import run_app
+from medlego.errors import FailureError
+from medlego.generalist import Generalist
+
+
+def run(*words: object) -> int:
+    return run_app(app, [str(word) for word in words])
+
+
+def write_classes(folder: Path, classes: tuple[str, ...], seed: int) -> Path:
+    """A folder per class: darker and brighter noise."""
+    generator = np.random.default_rng(seed)
+    for level, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for number in range(12):
+            pixels = generator.integers(60 * level, 60 * level + 90, (64, 64), dtype=np.uint8)
+            Pillow.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two data sets, a brick of each and their generalist, made by the commands."""
+    place = tmp_path_factory.mktemp("work")
+    write_classes(place / "chest", ("clear", "opaque"), 0)
+    write_classes(place / "brain", ("none", "small", "large"), 1)
+    for name, modality in (("chest", "DX"), ("brain", "MR")):
+        brick = place / f"{name}.brick.safetensors"
+        words = ("--modality", modality, "--epochs", 2, "--batch-size", 8, "-o", brick)
+        assert run("train", place / name, *words) == 0
+    bricks = [place / f"{name}.brick.safetensors" for name in ("chest", "brain")]
+    assert run("assemble", *bricks, "-o", place / "generalist") == 0
+    return place
+
+
+def data_flags(work: Path) -> list[object]:
+    return ["--data", f"chest={work / 'chest'}", "--data", f"brain={work / 'brain'}"]
+
+
+def test_train_names_the_task_after_its_data(work, capsys):
+    assert run("--json", "inspect", work / "brain.brick.safetensors") == 0
+    (facts,) = json.loads(capsys.readouterr().out)
+    assert facts["task"]["name"] == "brain"
+    assert facts["task"]["labels"] == ["large", "none", "small"]
+    assert facts["task"]["modality"] == "MR"
+
+
+def test_two_classes_make_a_binary_task(work, capsys):
+    run("--json", "inspect", work / "chest.brick.safetensors")
+    assert json.loads(capsys.readouterr().out)[0]["task"]["kind"] == "binary"
+
+
+def test_train_leaves_only_the_brick(work):
+    assert not list(work.glob("*.partial"))
+
+
+def test_train_overwrites_only_when_told(work, capsys):
+    brick = work / "chest.brick.safetensors"
+    assert run("train", work / "chest", "-o", brick) == 2
+    assert "pass --force" in capsys.readouterr().err
+
+
+def test_train_takes_settings_from_toml(work, tmp_path, capsys):
+    (tmp_path / "s.toml").write_text("head_rate = 0.01\nrank = 1\nepochs = 1\n")
+    out = tmp_path / "x.brick.safetensors"
+    words = ("--settings", tmp_path / "s.toml", "--rank", 2, "-o", out)
+    assert run("--json", "train", work / "chest", *words) == 0
+    settings = json.loads(capsys.readouterr().out)["settings"]
+    assert (settings["head_rate"], settings["rank"], settings["epochs"]) == (0.01, 2, 1)
+
+
+def test_an_unknown_setting_is_refused(work, tmp_path, capsys):
+    (tmp_path / "s.toml").write_text("speed = 9\n")
+    out = tmp_path / "x.brick.safetensors"
+    assert run("train", work / "chest", "--settings", tmp_path / "s.toml", "-o", out) == 2
+    assert "speed" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_plain_lora_is_recorded(work, tmp_path, capsys):
+    out = tmp_path / "x.brick.safetensors"
+    words = ("--plain-lora", "--epochs", 1, "--targets", "q,k,proj", "--stem", 4, "-o", out)
+    assert run("--json", "train", work / "chest", *words) == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["parametrisation"] == "lora"
+
+
+def test_a_manifest_with_patients_trains_an_ordinal_task(work, tmp_path, capsys):
+    rows = ["path,label,patient_id"]
+    for number, name in enumerate(("none", "small", "large")):
+        rows += [
+            f"{work / 'brain' / name / f'{i}.png'},{name},{number}-{i // 2}" for i in range(12)
+        ]
+    (tmp_path / "grades.csv").write_text("\n".join(rows))
+    out = tmp_path / "x.brick.safetensors"
+    words = ("--kind", "ordinal", "--labels", "none,small,large", "--epochs", 1, "-o", out)
+    assert run("--json", "train", tmp_path / "grades.csv", *words) == 0
+    task = json.loads(capsys.readouterr().out)["task"]
+    assert (task["kind"], task["labels"]) == ("ordinal", ["none", "small", "large"])
+
+
+def test_inspect_shows_the_count_and_its_share(work, capsys):
+    run("inspect", work / "brain.brick.safetensors")
+    text = capsys.readouterr().out
+    assert "18,480" in text
+    assert "0.680%" in text
+
+
+def test_inspect_shows_a_generalist(work, capsys):
+    assert run("inspect", work / "generalist") == 0
+    text = capsys.readouterr().out
+    assert "chest" in text
+    assert "0.7071" in text
+
+
+def test_assemble_takes_method_coefficients_and_rank(work, tmp_path, capsys):
+    bricks = [work / f"{name}.brick.safetensors" for name in ("chest", "brain")]
+    words = ("--method", "lego", "--coefficients", "0.3,0.6", "--rank", 2, "-o", tmp_path / "g")
+    assert run("--json", "assemble", *bricks, *words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [b["coefficient"] for b in found["recipe"]["bricks"]] == [0.3, 0.6]
+    assert 0 < found["relative_loss"] < 1
+    assert Generalist.load(tmp_path / "g").recipe.digest == found["digest"]
+
+
+def test_assemble_names_every_damaged_brick(tmp_path, capsys):
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"no brick")
+    assert run("assemble", tmp_path / "a", tmp_path / "b", "-o", tmp_path / "g") == 2
+    text = capsys.readouterr().err
+    assert str(tmp_path / "a") in text
+    assert str(tmp_path / "b") in text
+    assert not (tmp_path / "g").exists()
+
+
+def test_evaluate_writes_table_json_and_picture(work, tmp_path, capsys):
+    words = ("--json", tmp_path / "r.json", "--plot", tmp_path / "r.png", "--resamples", 20)
+    assert run("evaluate", work / "generalist", *data_flags(work), *words) == 0
+    assert "normalised balanced accuracy" in capsys.readouterr().out
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert {row["task"] for row in report["rows"]} == {"chest", "brain"}
+    with Pillow.open(tmp_path / "r.png") as picture:
+        assert picture.format == "PNG"
+
+
+def test_evaluate_needs_task_equals_data(work, capsys):
+    assert run("evaluate", work / "generalist", "--data", "chest") == 2
+    assert "expected TASK=DATA, got 'chest'" in capsys.readouterr().err
+
+
+def test_predict_prints_every_task(work, capsys):
+    image = work / "brain" / "large" / "0.png"
+    assert run("predict", work / "generalist", image) == 0
+    text = capsys.readouterr().out
+    for word in ("chest", "brain", "opaque", "small"):
+        assert word in text
+
+
+def test_predict_gives_json_for_one_task(work, tmp_path):
+    image = work / "brain" / "large" / "0.png"
+    words = ("--task", "brain", "--json", tmp_path / "p.json")
+    assert run("predict", work / "generalist", image, *words) == 0
+    (found,) = json.loads((tmp_path / "p.json").read_text())
+    (answer,) = found["answers"]
+    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_quiet_prints_nothing(work, capsys):
+    image = work / "brain" / "large" / "0.png"
+    assert run("predict", work / "generalist", image, "--quiet") == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("inspect", "{}/nothing"), "found nothing there"),
+        (("predict", "{}/nothing", "x.png"), "no generalist.json"),
+        (("predict", "{}/generalist", "{}/nothing.png"), "found nothing there"),
+        (("predict", "{}/generalist", "{}/chest.brick.safetensors"), "PNG, JPEG or TIFF"),
+        (("predict", "{}/generalist", "x.png", "--task", "liver"), "expected one of chest, brain"),
+        (("train", "{}/nothing", "-o", "{}/x"), "found nothing there"),
+        (("train", "{}/chest", "-o", "{}/no/x"), "expected a folder"),
+        (("train", "{}/chest", "-o", "{}/x", "--kind", "fuzzy"), "expected one of multiclass"),
+        (("train", "{}/chest", "-o", "{}/x", "--rank", "0"), "rank"),
+        (("train", "{}/chest", "-o", "{}/x", "--base", "resnet50"), "vision transformer"),
+        (("train", "{}/chest", "-o", "{}/x", "--image-size", "60"), "patch of 8 px divides"),
+        (("train", "{}/chest", "-o", "{}/x", "--base-weights", "{}/nothing"), "nothing there"),
+        (("assemble", "{}/chest.brick.safetensors", "-o", "{}/brain"), "new directory"),
+        (("fly",), "No such command"),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_2(work, capsys, words, says):
+    assert run(*(word.format(work) for word in words)) == 2
+    text = capsys.readouterr().err
+    assert says in text
+    assert "Traceback" not in text
+
+
+def test_a_failure_is_exit_1_and_debug_shows_the_traceback(work, capsys, monkeypatch):
+    def fail(_path):
+        raise FailureError("it failed")
+
+    monkeypatch.setattr("medlego.brickfile.load_brick", fail)
+    assert run("inspect", work / "chest.brick.safetensors", "--debug") == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_the_version_is_the_packages(capsys):
+    assert run("--version") == 0
+    assert capsys.readouterr().out == "medlego 0.1.0\n"

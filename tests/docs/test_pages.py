@@ -1,0 +1,70 @@
+"""The pages are true: commands in the README run, the reference is the commands' own help."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+from tools.make_cli_reference import PAGE, VERBS, reference
+
+from medlego.cli.app import app
+from medlego.cli.outcome import run_app
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_command_reference_is_the_commands_own_help():
+    assert PAGE.read_text() == reference(), "run make docs"
+
+
+def test_every_verb_stands_in_the_reference():
+    assert {command.name for command in app.registered_commands} == set(VERBS) - {""}
+
+
+def test_every_make_target_of_the_readme_exists():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    asked = set(re.findall(r"\$ make ([a-z]+)", README + (ROOT / "CONTRIBUTING.md").read_text()))
+    assert {"demo", "test"} <= asked <= targets
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md")))
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_readmes_commands_and_python_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    rows = ["path,label,patient_id,split"]
+    for label in ("none", "tumour"):
+        (tmp_path / "brain" / label).mkdir(parents=True)
+        for number in range(12):
+            path = tmp_path / "brain" / label / f"{number}.png"
+            pixels = generator.integers(0, 255, (64, 64), dtype=np.uint8)
+            Pillow.fromarray(pixels).save(path)
+            split = ("train", "val", "test")[number // 4]
+            rows.append(f"{path.relative_to(tmp_path)},{label},{label}{number},{split}")
+    (tmp_path / "chest.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "scan.png").write_bytes(path.read_bytes())
+    lines = [line for block in blocks("console") for line in block.splitlines()]
+    commands = [line.removeprefix("$ medlego ") for line in lines if line.startswith("$ medlego ")]
+    assert len(commands) == 6
+    for command in commands:
+        words = shlex.split(command)
+        quick = ["--epochs", "1"] if words[0] == "train" else []
+        assert run_app(app, [*words, *quick]) == 0, capsys.readouterr().err
+    (tmp_path / "generalist").rename(tmp_path / "by-command")
+    (code,) = blocks("python")
+    exec(compile(code, "README.md", "exec"), {})
+    assert "brain" in capsys.readouterr().out
