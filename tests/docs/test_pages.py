@@ -11,6 +11,7 @@ import pytest
 from PIL import Image as Pillow
 from tools.make_cli_reference import PAGE, VERBS, reference
 
+from benchmarks import tables
 from medlego.cli.app import app
 from medlego.cli.outcome import run_app
 
@@ -24,6 +25,10 @@ def blocks(language: str) -> list[str]:
 
 def test_the_command_reference_is_the_commands_own_help():
     assert PAGE.read_text() == reference(), "run make docs"
+
+
+def test_the_result_tables_are_those_of_the_json():
+    assert tables.PAGE.read_text() == tables.page(), "run python -m benchmarks.tables"
 
 
 def test_every_verb_stands_in_the_reference():

@@ -1,0 +1,91 @@
+"""Write benchmarks/RESULTS.md from the committed JSON; a test compares the two.
+
+python -m benchmarks.tables
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE / "RESULTS.md"
+
+HEAD = """# Results
+
+Written by `python -m benchmarks.tables` from `results/*.json`, where command, commit, seeds,
+versions, hardware and data hashes stand. Brackets are 95 % intervals.
+"""
+
+
+def page() -> str:
+    """The page's text."""
+    parts = [HEAD]
+    for path in sorted((HERE / "results").glob("*.json")):
+        document = json.loads(path.read_text())
+        write = _WRITERS[document["name"].split("-")[0]]
+        parts.append(f"\n## {document['name']}\n\n`{document['command']}`\n\n{write(document)}")
+    return "".join(parts)
+
+
+def _mini_base(document: dict[str, Any]) -> str:
+    columns = ("mini_64px", "random_64px", "mini_minus_random", "deit_tiny_112px")
+    names = ("mini, 64 px", "random, 64 px", "difference", "DeiT-Tiny, 112 px")
+    rows = [
+        [row["set"] + (" (seen without labels)" if row["seen_without_labels"] else "")]
+        + [_interval(row[column]) for column in columns]
+        for row in document["rows"]
+    ]
+    return "Balanced accuracy of linear probes on the test splits.\n\n" + _table(
+        ["set", *names], rows
+    )
+
+
+def _merge_speed(document: dict[str, Any]) -> str:
+    rows = [
+        [row["name"], f"{row['seconds'] * 1e3:.0f} ms", f"{row['peer_seconds']:.2f} s", row["peer"]]
+        + [str(row["peer_threads"]), f"{row['ratio']:.0f}", _memory(row)]
+        for row in document["rows"]
+    ]
+    heads = ["what", "medlego", "peer", "the peer", "its threads", "ratio", "peak MiB, ours / peer"]
+    load = ", ".join(f"{x:.1f}" for x in document["setting"]["load_average"])
+    return _table(heads, rows) + f"\nLoad averages of the machine before the run: {load}.\n"
+
+
+def _memory(row: dict[str, Any]) -> str:
+    if "peak_mib" not in row:
+        return "-"
+    return f"{row['peak_mib']:.0f} / {row['peer_peak_mib']:.0f}"
+
+
+def _main_job(document: dict[str, Any]) -> str:
+    sets = list(document["rows"][0]["sets"])
+    rows = [
+        [row["method"], row["coefficients"]]
+        + [_interval(row["sets"][name]["balanced_accuracy"]) for name in sets]
+        + [_interval(row[f"mean_{n}balanced_accuracy"]) for n in ("", "normalised_")]
+        for row in document["rows"]
+    ]
+    heads = ["method", "coefficients", *sets, "mean", "normalised"]
+    return "Balanced accuracy on the test splits.\n\n" + _table(heads, rows)
+
+
+_WRITERS = {"mini_base": _mini_base, "merge_speed": _merge_speed, "main_job": _main_job}
+
+
+def _interval(value: dict[str, Any] | None) -> str:
+    if value is None:
+        return "-"
+    bounds = value.get("interval")
+    text = f"{value['value']:.3f}"
+    return f"{text} [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds else text
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
