@@ -218,8 +218,7 @@ def run(image_size: int, seeds: list[int]) -> None:
             for name in SETS
         },
     )
-    table(rows)
-    print(f"wrote {path}")
+    print(f"wrote {path}; python -m benchmarks.tables makes the page")
 
 
 def _row(
@@ -287,24 +286,6 @@ def _summary(replicates: np.ndarray) -> dict[str, Any]:
 def _read(brick: Brick, pooled: torch.Tensor) -> np.ndarray:
     found: np.ndarray = probabilities(brick.task, brick.head.logits(pooled)).double().numpy()
     return found
-
-
-def table(rows: list[dict[str, Any]]) -> None:
-    """Print the rows as a Markdown table."""
-    print(f"| method | coefficients | {' | '.join(SETS)} | mean | normalised |")
-    print("|---|---|" + "---|" * (len(SETS) + 2))
-    for row in rows:
-        cells = [_cell(row["sets"][name]["balanced_accuracy"]) for name in SETS]
-        ends = [_cell(row[f"mean_{n}balanced_accuracy"]) for n in ("", "normalised_")]
-        print(f"| {row['method']} | {row['coefficients']} | {' | '.join([*cells, *ends])} |")
-
-
-def _cell(value: dict[str, Any] | None) -> str:
-    if value is None:
-        return "-"
-    bounds = value.get("interval")
-    text = f"{value['value']:.3f}"
-    return f"{text} [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds else text
 
 
 def main() -> None:

@@ -44,8 +44,15 @@ def _mini_base(document: dict[str, Any]) -> str:
 
 def _merge_speed(document: dict[str, Any]) -> str:
     rows = [
-        [row["name"], f"{row['seconds'] * 1e3:.0f} ms", f"{row['peer_seconds']:.2f} s", row["peer"]]
-        + [str(row["peer_threads"]), f"{row['ratio']:.0f}", _memory(row)]
+        [
+            row["name"],
+            f"{row['seconds'] * 1e3:.0f} ms",
+            f"{row['peer_seconds']:.2f} s",
+            row["peer"],
+            str(row["peer_threads"]),
+            f"{row['ratio']:.0f}",
+            _memory(row),
+        ]
         for row in document["rows"]
     ]
     heads = ["what", "medlego", "peer", "the peer", "its threads", "ratio", "peak MiB, ours / peer"]

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as Pillow
-from tools.make_cli_reference import PAGE, VERBS, reference
 
 from benchmarks import tables
 from medlego.cli.app import app
 from medlego.cli.outcome import run_app
+from tools.make_cli_reference import PAGE, VERBS, reference
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
