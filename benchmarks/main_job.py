@@ -161,7 +161,14 @@ class Job:
             Contender("linear probes on the frozen base", "-", False, self.probe, first),
             Contender("base with the specialists' heads", "-", False, self.bare, every),
             Contender("SVD-LoRA specialists", "-", False, self.specialist("svd"), every),
-            Contender("plain LoRA specialists", "-", False, self.specialist("lora"), first),
+            Contender(
+                "plain LoRA specialists",
+                "-",
+                False,
+                self.specialist("lora"),
+                first,
+                note="rates not tuned for plain LoRA",
+            ),
         ]
         for method in ("linear", "lego"):
             auto = self.merge(method, "auto")
