@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from factories import make_brick
-from medlego.brick import spell
 from medlego.brickfile import brick_bytes
+from medlego.strictjson import spell
 
 
 @cache
@@ -42,8 +43,18 @@ class Parts:
     def text(self) -> str:
         return self.document if isinstance(self.document, str) else spell(self.document).decode()
 
+    def restate(self) -> Parts:
+        """State the digest of what the parts now hold, so that a reader gets past it."""
+        unstated = {key: value for key, value in self.document.items() if key != "digest"}
+        digest = hashlib.sha256(spell(unstated))
+        for name, values in sorted(self.tensors.items()):
+            shape = ",".join(map(str, values.shape))
+            digest.update(f"\0{name}\0{shape}\0".encode() + values.tobytes())
+        self.document["digest"] = digest.hexdigest()
+        return self
+
     def pack(self) -> bytes:
-        """The file again, with offsets that fit the tensors."""
+        """The file again, with offsets that fit the tensors and the digest as it is stated."""
         names = {"float32": "F32", "float64": "F64", "float16": "F16", "int32": "I32", "bool": "B"}
         header, data = {}, b""
         for name, values in self.tensors.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,12 +15,13 @@ from torch import Tensor
 from medlego.base import BaseRef
 from medlego.errors import BrickError
 from medlego.lowrank import LowRank
+from medlego.strictjson import spell
 from medlego.targets import Target
-from medlego.task import Kind, Task
+from medlego.task import Kind, Plain, Task
 
 FORMAT_VERSION = 1
 
-ShortText = Annotated[str, Field(max_length=500)]
+ShortText = Annotated[Plain, Field(max_length=500)]
 
 
 class Card(BaseModel):
@@ -82,12 +82,7 @@ class Brick:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the content; independent of how the file lays it out (docs/FORMAT.md)."""
-        digest = hashlib.sha256(document_bytes(self))
-        for name, tensor in sorted(brick_tensors(self).items()):
-            shape = ",".join(map(str, tensor.shape))
-            digest.update(f"\0{name}\0{shape}\0".encode())
-            digest.update(tensor.contiguous().numpy().astype("<f4").tobytes())
-        return digest.hexdigest()
+        return content_digest(document_bytes(self), brick_tensors(self))
 
     def renamed(self, name: str) -> Brick:
         """The same brick for a task of another name."""
@@ -109,13 +104,23 @@ def all_targets(bricks: Sequence[Brick]) -> tuple[Target, ...]:
     return tuple(dict.fromkeys(target for brick in bricks for target in brick.targets))
 
 
-def document_bytes(brick: Brick) -> bytes:
-    """The brick's JSON document, spelled.
+def content_digest(document: bytes, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over a document without its own digest, spelled, and the tensors beside it."""
+    digest = hashlib.sha256(document)
+    for name, tensor in sorted(tensors.items()):
+        shape = ",".join(map(str, tensor.shape))
+        digest.update(f"\0{name}\0{shape}\0".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
+def document_bytes(brick: Brick, *, digest: str | None = None) -> bytes:
+    """The brick's JSON document, spelled: as it is hashed, or with the `digest` that a file states.
 
     Raises:
         BrickError: settings or card hold what JSON cannot say, for example a NaN score.
     """
-    document = {
+    document: dict[str, Any] = {
         "format": FORMAT_VERSION,
         "base": brick.base.model_dump(mode="json"),
         "task": brick.task.model_dump(mode="json"),
@@ -132,6 +137,8 @@ def document_bytes(brick: Brick) -> bytes:
         "settings": dict(brick.settings),
         "card": brick.card.model_dump(mode="json"),
     }
+    if digest is not None:
+        document["digest"] = digest
     try:
         return spell(document)
     except (TypeError, ValueError, RecursionError) as error:
@@ -139,18 +146,6 @@ def document_bytes(brick: Brick) -> bytes:
             f"brick {brick.task.name!r}: settings and card: expected plain values, "
             f"got another ({error}); leave it out"
         ) from error
-
-
-def spell(document: Mapping[str, Any]) -> bytes:
-    """JSON in its one spelling (docs/FORMAT.md): sorted keys, no spaces, UTF-8.
-
-    Raises:
-        ValueError: NaN, infinity or text that is not Unicode.
-    """
-    text = json.dumps(
-        document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
-    return text.encode()
 
 
 def probabilities(task: Task, logits: Tensor) -> Tensor:

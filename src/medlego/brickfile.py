@@ -2,13 +2,11 @@
 
 docs/FORMAT.md specifies it. Reading never trusts the file: sizes are bounded before anything
 is allocated, every tensor is checked against the document, and all problems come in one error.
+A file states the digest of its content, so that one altered bit is noticed.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import stat
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -21,10 +19,26 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from medlego.base import BaseRef
-from medlego.brick import FORMAT_VERSION, Brick, Card, Head, brick_tensors, document_bytes, spell
+from medlego.brick import (
+    FORMAT_VERSION,
+    Brick,
+    Card,
+    Head,
+    brick_tensors,
+    content_digest,
+    document_bytes,
+)
 from medlego.errors import BrickError, raise_all
-from medlego.files import write_atomically
+from medlego.files import read_bounded, write_atomically
 from medlego.lowrank import LowRank, canonical_problems
+from medlego.strictjson import (
+    check_format,
+    field_problems,
+    parse_object,
+    shown,
+    spell,
+    text_problems,
+)
 from medlego.targets import Target
 from medlego.task import Kind, Task
 
@@ -57,6 +71,8 @@ class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1]
+    digest: Any = None
+    """Stated by every file; checked last, against the content, by `_check_digest`."""
     base: BaseRef
     task: Task
     targets: Annotated[tuple[_TargetEntry, ...], Field(min_length=1, max_length=MAX_TARGETS)]
@@ -82,18 +98,13 @@ def load_brick(path: str | Path) -> Brick:
     """
     path = Path(path)
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise BrickError(f"{path}: expected a brick file, got a folder or device")
-        if found.st_size > MAX_FILE_BYTES:
-            raise BrickError(
-                f"{path}: expected at most {MAX_FILE_BYTES:,} bytes, got {found.st_size:,}"
-            )
-        content = path.read_bytes()
+        content = read_bounded(path, MAX_FILE_BYTES)
     except FileNotFoundError:
         raise BrickError(f"{path}: expected a brick file, found nothing there") from None
     except OSError as error:
         raise BrickError(f"{path}: expected a readable brick file ({error.strerror})") from error
+    except ValueError as error:
+        raise BrickError(f"{path}: {error}") from error
     return brick_from_bytes(content, str(path))
 
 
@@ -116,7 +127,7 @@ def load_bricks(paths: Sequence[str | Path]) -> list[Brick]:
 
 
 def brick_bytes(brick: Brick) -> bytes:
-    """The file's content.
+    """The file's content, with its digest.
 
     Raises:
         BrickError: the brick breaks the format's rules.
@@ -124,26 +135,29 @@ def brick_bytes(brick: Brick) -> bytes:
     name, document = f"brick {brick.task.name!r}", document_bytes(brick)
     tensors = {k: v.detach().cpu().contiguous() for k, v in brick_tensors(brick).items()}
     _refuse(name, _check(_parse(document, name), tensors))
-    return save(tensors, metadata={_KEY: document.decode()})
+    stated = document_bytes(brick, digest=content_digest(document, tensors))
+    return save(tensors, metadata={_KEY: stated.decode()})
 
 
 def brick_from_bytes(content: bytes, name: str) -> Brick:
     """Validate a file's content; `name` stands in front of every message."""
-    header = _header(content, name)
+    try:
+        header = read_header(content)
+    except ValueError as error:
+        raise BrickError(f"{name}: header: {error}") from error
     metadata = header.get("__metadata__")
     if not isinstance(metadata, dict) or set(metadata) != {_KEY}:
         raise BrickError(
             f"{name}: __metadata__: expected exactly the key {_KEY!r}; is this a medlego brick?"
         )
     document = _parse(str(metadata[_KEY]).encode("utf-8", "surrogatepass"), name)
-    _refuse(name, _check_entries(header))
+    _refuse(name, entry_problems(header))
     try:
-        tensors = load(content)
-    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OverflowError) as error:
-        raise BrickError(
-            f"{name}: tensors: expected a whole safetensors file ({_shown(str(error))})"
-        ) from error
+        tensors = read_tensors(content)
+    except ValueError as error:
+        raise BrickError(f"{name}: tensors: {error}") from error
     _refuse(name, _check(document, tensors))
+    _refuse(name, _check_digest(document, tensors))
     deltas = {
         entry.name: LowRank(*(tensors[f"delta.{entry.name}.{part}"] for part in ("U", "S", "Vh")))
         for entry in document.targets
@@ -155,73 +169,65 @@ def brick_from_bytes(content: bytes, name: str) -> Brick:
     )
 
 
-def _header(content: bytes, name: str) -> dict[str, Any]:
+def read_header(content: bytes) -> dict[str, Any]:
+    """The header of a safetensors file.
+
+    Raises:
+        ValueError: it is cut short, too large, or no JSON object.
+    """
     if len(content) < 8:
-        raise BrickError(f"{name}: header: expected at least 8 bytes, got {len(content)}")
-    length = int.from_bytes(content[:8], "little")
-    if length > min(MAX_HEADER_BYTES, len(content) - 8):
-        raise BrickError(
-            f"{name}: header: expected at most {min(MAX_HEADER_BYTES, len(content) - 8):,} bytes, "
-            f"got a claim of {length:,}; the file is cut short or not a brick"
+        raise ValueError(f"expected at least 8 bytes, got {len(content)}")
+    length, limit = int.from_bytes(content[:8], "little"), len(content) - 8
+    if length > min(MAX_HEADER_BYTES, limit):
+        raise ValueError(
+            f"expected at most {min(MAX_HEADER_BYTES, limit):,} bytes, "
+            f"got a claim of {length:,}; the file is cut short or of another kind"
         )
-    return _json_object(content[8 : 8 + length], name, "header")
+    return parse_object(content[8 : 8 + length])
 
 
-def _json_object(text: bytes, name: str, field: str) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len({key for key, _ in pairs}) != len(pairs):
-            raise ValueError("a key stands twice in one object")
-        return dict(pairs)
+def entry_problems(header: dict[str, Any]) -> list[str]:
+    """Header entries that say more or less about a tensor than they must."""
+    return [
+        f"{shown(key)}: expected exactly dtype, shape and data_offsets in the header"
+        for key, entry in header.items()
+        if key != "__metadata__" and (not isinstance(entry, dict) or set(entry) != _ENTRY)
+    ]
 
-    def finite(number: str) -> float:
-        if not math.isfinite(value := float(number)):
-            raise ValueError(f"{number[:20]} is not a finite number")
-        return value
 
-    def whole(number: str) -> int:
-        if not -(2**63) <= (value := int(number)) < 2**63:
-            raise ValueError(f"{number[:20]} is not a 64-bit integer")
-        return value
+def read_tensors(content: bytes) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
 
+    Raises:
+        ValueError: its entries and its bytes do not fit.
+    """
     try:
-        value = json.loads(
-            text.decode(),
-            object_pairs_hook=unique,
-            parse_int=whole,
-            parse_float=finite,
-            parse_constant=finite,
-        )
-    except RecursionError:
-        raise BrickError(f"{name}: {field}: expected flat JSON, got deeply nested text") from None
-    except ValueError as error:
-        raise BrickError(f"{name}: {field}: expected a JSON object ({error})") from error
-    if not isinstance(value, dict):
-        raise BrickError(f"{name}: {field}: expected a JSON object, got {type(value).__name__}")
-    return value
+        return load(content)
+    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"expected a whole safetensors file ({shown(str(error))})") from error
 
 
 def _parse(text: bytes, name: str) -> _Document:
-    raw = _json_object(text, name, _KEY)
-    version = raw.get("format")
-    if type(version) is not int or version != FORMAT_VERSION:
-        raise BrickError(
-            f"{name}: format: expected {FORMAT_VERSION}, got {version!r:.40}; "
-            "read it with the medlego that wrote it"
-        )
+    try:
+        raw = parse_object(text)
+    except ValueError as error:
+        raise BrickError(f"{name}: {_KEY}: {error}") from error
+    try:
+        check_format(raw, FORMAT_VERSION)
+    except ValueError as error:
+        raise BrickError(f"{name}: {error}") from error
     try:
         document = _Document.model_validate_json(text, strict=True)
     except ValidationError as error:
-        problems = [
-            f"{_shown('.'.join(map(str, e['loc'])) or _KEY)}: {e['msg']}, got {e['input']!r:.60}"
-            for e in error.errors()
-        ]
-        _refuse(name, problems)
+        _refuse(name, field_problems(error))
         raise
-    if spell(document.model_dump(mode="json")) != text:
+    unset = {"digest"} - document.model_fields_set
+    if spell(document.model_dump(mode="json", exclude=unset)) != text:
         raise BrickError(
             f"{name}: {_KEY}: expected every field in the one spelling of docs/FORMAT.md, "
             "got another; write it again with medlego"
         )
+    _refuse(name, text_problems(raw))
     return document
 
 
@@ -231,25 +237,12 @@ def _refuse(name: str, problems: list[str]) -> None:
     raise_all(BrickError, name, shown)
 
 
-def _shown(text: str) -> str:
-    """Text out of a file, short and without control characters."""
-    return repr(text[:120])[1:-1]
-
-
-def _check_entries(header: dict[str, Any]) -> list[str]:
-    return [
-        f"{_shown(key)}: expected exactly dtype, shape and data_offsets in the header"
-        for key, entry in header.items()
-        if key != "__metadata__" and (not isinstance(entry, dict) or set(entry) != _ENTRY)
-    ]
-
-
 def _check(document: _Document, tensors: dict[str, Tensor]) -> list[str]:
     shapes = _expected_shapes(document)
     problems = _check_targets(document)
     problems += [f"{key}: missing" for key in sorted(shapes.keys() - tensors.keys())]
     problems += [
-        f"{_shown(key)}: expected no such tensor in format {FORMAT_VERSION}"
+        f"{shown(key)}: expected no such tensor in format {FORMAT_VERSION}"
         for key in sorted(tensors.keys() - shapes.keys())
     ]
     sound = set()
@@ -270,6 +263,17 @@ def _check(document: _Document, tensors: dict[str, Tensor]) -> list[str]:
     for key in sorted(sound & {"head.weight", "head.bias"}):
         problems += _check_head(key, tensors[key], document.task)
     return problems
+
+
+def _check_digest(document: _Document, tensors: dict[str, Tensor]) -> list[str]:
+    content = spell(document.model_dump(mode="json", exclude={"digest"}))
+    if document.digest == (found := content_digest(content, tensors)):
+        return []
+    stated = "none" if document.digest is None else f"{document.digest!r:.80}"
+    return [
+        f"digest: expected {found}, which its content has, got {stated}; "
+        "the file was altered or damaged, fetch it again"
+    ]
 
 
 def _expected_shapes(document: _Document) -> dict[str, tuple[int, ...]]:

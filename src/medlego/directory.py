@@ -1,4 +1,7 @@
-"""A generalist on disk: recipe, lineage, bricks and merged deltas; never the base's weights."""
+"""A generalist on disk: recipe, lineage, bricks and merged deltas; never the base's weights.
+
+docs/FORMAT.md specifies it. Reading trusts no file more than `brickfile` does.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,27 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
+from torch import Tensor
 
 from medlego.base import Digest
 from medlego.brick import Brick, all_targets
-from medlego.brickfile import load_brick, save_brick
+from medlego.brickfile import entry_problems, load_brick, read_header, read_tensors, save_brick
 from medlego.compatibility import conflicts
-from medlego.errors import GeneralistError, raise_all
-from medlego.files import write_atomically
+from medlego.errors import GeneralistError, MergeError, raise_all
+from medlego.files import read_bounded, write_atomically
 from medlego.lowrank import LowRank, canonical_problems
+from medlego.merge import find_method
 from medlego.recipe import Ingredient, Recipe, Step
+from medlego.strictjson import check_format, field_problems, parse_object, shown, text_problems
 from medlego.targets import Target
+
+MAX_DOCUMENT_BYTES = 8 << 20
+MAX_MERGED_BYTES = 1 << 30
+PARTS = ("U", "S", "Vh")
 
 DOCUMENT = "generalist.json"
 MERGED = "merged.safetensors"
@@ -52,16 +61,21 @@ def write_directory(
     """Write a generalist to a new directory, whole or not at all.
 
     Raises:
-        GeneralistError: something else lies there already.
+        GeneralistError: something else lies there already, or the deltas are too large.
     """
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise GeneralistError(f"{path}: expected a new directory, found one; choose another")
     tensors = {
         f"delta.{name}.{part}": getattr(delta, part).contiguous()
         for name, delta in deltas.items()
-        for part in ("U", "S", "Vh")
+        for part in PARTS
     }
     merged = save(tensors)
+    if len(merged) > MAX_MERGED_BYTES:
+        raise GeneralistError(
+            f"{path}: expected merged deltas of at most {MAX_MERGED_BYTES:,} bytes, "
+            f"got {len(merged):,}; assemble with a rank"
+        )
     document = Document(
         format=1,
         recipe=recipe,
@@ -101,18 +115,39 @@ def read_directory(path: Path) -> tuple[Document, tuple[Brick, ...], dict[str, L
 def _read_document(path: Path) -> Document:
     file = path / DOCUMENT
     try:
-        return Document.model_validate(json.loads(file.read_bytes()))
+        text = read_bounded(file, MAX_DOCUMENT_BYTES)
+        raw = parse_object(text)
+        check_format(raw, 1)
+        document = Document.model_validate_json(text, strict=True)
     except (FileNotFoundError, NotADirectoryError):
         raise GeneralistError(
             f"{path}: expected a generalist's directory, found no {DOCUMENT}; "
             "make one with medlego assemble"
         ) from None
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise_all(GeneralistError, str(file), problems)
+        raise_all(GeneralistError, str(file), field_problems(error))
         raise
-    except (ValueError, RecursionError, OSError) as error:
-        raise GeneralistError(f"{file}: expected a JSON document ({error})") from error
+    except OSError as error:
+        raise GeneralistError(f"{file}: expected a readable file ({error.strerror})") from error
+    except ValueError as error:
+        raise GeneralistError(f"{file}: {error}") from error
+    raise_all(GeneralistError, str(file), text_problems(raw) + _recipe_problems(document))
+    return document
+
+
+def _recipe_problems(document: Document) -> list[str]:
+    problems = []
+    try:
+        find_method(document.recipe.method)
+    except MergeError as error:
+        problems.append(f"recipe.{error}")
+    stated, digest = document.lineage[-1].recipe, document.recipe.digest
+    if stated != digest:
+        problems.append(
+            f"lineage: expected the recipe's digest {digest[:12]}… in the last step, "
+            f"got {stated[:12]}…; assemble again"
+        )
+    return problems
 
 
 def _read_brick(path: Path, item: Ingredient) -> Brick:
@@ -129,24 +164,45 @@ def _read_brick(path: Path, item: Ingredient) -> Brick:
 def _read_merged(path: Path, digest: str, targets: Sequence[Target]) -> dict[str, LowRank]:
     file = path / MERGED
     try:
-        content = file.read_bytes()
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise GeneralistError(
-                f"{file}: expected SHA-256 {digest[:12]}…, got another; assemble again"
-            )
-        tensors: dict[str, Any] = load(content)
-        deltas = {
-            t.name: LowRank(*(tensors[f"delta.{t.name}.{part}"] for part in ("U", "S", "Vh")))
-            for t in targets
-        }
-    except (OSError, SafetensorError, KeyError) as error:
-        raise GeneralistError(f"{file}: expected the merged deltas ({error})") from error
-    problems = [f"{n}.{p}" for n, delta in deltas.items() for p in canonical_problems(delta)]
-    raise_all(GeneralistError, str(file), problems)
-    problems = [
-        f"{t.name}: expected shape {t.shape}, got {deltas[t.name].shape}"
-        for t in targets
-        if deltas[t.name].shape != t.shape
-    ]
-    raise_all(GeneralistError, str(file), problems)
+        content = read_bounded(file, MAX_MERGED_BYTES)
+        found = hashlib.sha256(content).hexdigest()
+        if found != digest:
+            raise ValueError(f"expected SHA-256 {digest[:12]}…, got {found[:12]}…; assemble again")
+        header = read_header(content)
+        raise_all(GeneralistError, str(file), entry_problems(header))
+        if "__metadata__" in header:
+            raise ValueError("expected no __metadata__")
+        tensors = read_tensors(content)
+    except OSError as error:
+        raise GeneralistError(f"{file}: expected the merged deltas ({error.strerror})") from error
+    except ValueError as error:
+        raise GeneralistError(f"{file}: {error}") from error
+    raise_all(GeneralistError, str(file), _name_problems(tensors, targets))
+    deltas = {
+        t.name: LowRank(*(tensors[f"delta.{t.name}.{part}"] for part in PARTS)) for t in targets
+    }
+    raise_all(GeneralistError, str(file), _delta_problems(deltas, targets))
     return deltas
+
+
+def _name_problems(tensors: Mapping[str, Tensor], targets: Sequence[Target]) -> list[str]:
+    expected = {f"delta.{t.name}.{part}" for t in targets for part in PARTS}
+    problems = [f"{key}: missing" for key in sorted(expected - tensors.keys())]
+    extra = sorted(tensors.keys() - expected)
+    return problems + [f"{shown(key)}: expected no such tensor" for key in extra]
+
+
+def _delta_problems(deltas: Mapping[str, LowRank], targets: Sequence[Target]) -> list[str]:
+    problems = []
+    for target in targets:
+        delta, (out, columns) = deltas[target.name], target.shape
+        U, S, Vh = (tuple(getattr(delta, part).shape) for part in PARTS)
+        rank = min(*S[:1], out, columns)
+        if (U, S, Vh) != ((out, rank), (rank,), (rank, columns)):
+            problems.append(
+                f"{target.name}: expected shape {target.shape} at a rank of at most "
+                f"{min(out, columns)}, got {U}, {S} and {Vh}"
+            )
+        else:
+            problems += [f"{target.name}.{problem}" for problem in canonical_problems(delta)]
+    return problems

@@ -1,8 +1,9 @@
-"""Writing files so that a reader sees the old content or the new, never half of either."""
+"""Reading files of bounded size; writing them so that nobody ever sees half of one."""
 
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -26,6 +27,21 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_directory(path.parent)
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """The content of a regular file of at most `limit` bytes.
+
+    Raises:
+        ValueError: a folder, a device or a larger file; nothing of it was read.
+        OSError: the file is missing or not readable.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("expected a file, got a folder or device")
+    if found.st_size > limit:
+        raise ValueError(f"expected at most {limit:,} bytes, got {found.st_size:,}")
+    return path.read_bytes()
 
 
 def cache_directory() -> Path:

@@ -64,7 +64,8 @@ def read_manifest(path: Path, hints: TaskHints, seed: int) -> Dataset:
     """Read a CSV with columns `path`, `label` (or `label_NAME` …), `patient_id`, `split`.
 
     Paths are relative to the manifest. A multiclass label that is empty leaves its row out;
-    an empty `label_NAME` cell is unknown. Columns other than these are ignored.
+    an empty `label_NAME` cell is unknown. Columns other than these are ignored. Messages name
+    rows, the header being row 1, and no patient.
     """
     rows = _rows(path)
     columns = set(rows[0])
@@ -75,26 +76,31 @@ def read_manifest(path: Path, hints: TaskHints, seed: int) -> Dataset:
             f"got {', '.join(sorted(columns))}"
         )
     notes: list[str] = []
+    numbers = [i + 2 for i in range(len(rows))]
     if "label" in columns:
-        kept = [row for row in rows if (row["label"] or "").strip()]
-        if len(kept) < len(rows):
-            notes.append(f"left out: {len(rows) - len(kept)} images without a label")
-        if not kept:
+        numbers = [i for i in numbers if (rows[i - 2]["label"] or "").strip()]
+        if len(numbers) < len(rows):
+            notes.append(f"left out: {len(rows) - len(numbers)} images without a label")
+        if not numbers:
             raise DatasetError(f"{path}: expected at least one labelled row, got none")
-        rows = kept
+        rows = [rows[i - 2] for i in numbers]
         task, labels = _single_labels(path, rows, hints)
     else:
         task, labels = _many_labels(path, rows, many, hints)
     files = tuple(path.parent / (row["path"] or "") for row in rows)
     missing = [
-        f"row {i + 2}: no file {f.name[:100]!r}" for i, f in enumerate(files) if not _is_file(f)
+        f"row {i}: no file {f.name[:100]!r}"
+        for i, f in zip(numbers, files, strict=True)
+        if not _is_file(f)
     ]
     raise_all(DatasetError, str(path), missing[:20])
-    patients = _column(path, rows, "patient_id")
+    patients = _column(path, rows, numbers, "patient_id")
     samples = Samples(FileImages(files), labels, patients)
-    given = _column(path, rows, "split")
+    given = _column(path, rows, numbers, "split")
     if given is not None and (wrong := sorted(set(given) - set(SPLITS))):
         raise DatasetError(f"{path}: split: expected {', '.join(SPLITS)}, got {', '.join(wrong)}")
+    if patients is not None and given is not None:
+        _check_patients(path, numbers, patients, given)
     return Dataset.of(task, _split(samples, given, seed), tuple(notes))
 
 
@@ -228,11 +234,29 @@ def _many_labels(
     return task, np.array(values, dtype=np.float32)
 
 
-def _column(path: Path, rows: list[dict[str, Any]], name: str) -> np.ndarray | None:
+def _check_patients(
+    path: Path, numbers: list[int], patients: np.ndarray, given: np.ndarray
+) -> None:
+    splits: dict[str, set[str]] = {}
+    for patient, split in zip(patients, given, strict=True):
+        splits.setdefault(patient, set()).add(split)
+    torn = {patient for patient, found in splits.items() if len(found) > 1}
+    if torn:
+        rows = [str(i) for i, p in zip(numbers, patients, strict=True) if p in torn]
+        more = f" and {len(rows) - 20} more" if len(rows) > 20 else ""
+        raise DatasetError(
+            f"{path}: split: expected each patient in one split, got {len(torn)} in several "
+            f"(rows {', '.join(rows[:20])}{more}); keep a patient's rows together"
+        )
+
+
+def _column(
+    path: Path, rows: list[dict[str, Any]], numbers: list[int], name: str
+) -> np.ndarray | None:
     if name not in rows[0]:
         return None
     values = [(row[name] or "").strip() for row in rows]
-    if empty := [i + 2 for i, v in enumerate(values) if not v]:
+    if empty := [i for i, v in zip(numbers, values, strict=True) if not v]:
         raise DatasetError(f"{path}: {name}: expected a value in every row, none in row {empty[0]}")
     return np.array(values)
 

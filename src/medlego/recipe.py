@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from medlego.base import Digest
+from medlego.strictjson import spell
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,15 +30,14 @@ class Recipe(BaseModel):
 
     bricks: Annotated[tuple[Ingredient, ...], Field(min_length=1)]
     method: str
-    rank: Annotated[int, Field(ge=1)] | None = None
+    rank: Annotated[int, Field(ge=1)] | None
     coefficients: Literal["auto", "given"]
-    seed: int = 0
+    seed: int
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the recipe's JSON; a generalist's identity."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        """SHA-256 of the recipe's JSON, spelled; a generalist's identity."""
+        return hashlib.sha256(spell(self.model_dump(mode="json"))).hexdigest()
 
 
 class Step(BaseModel):

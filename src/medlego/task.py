@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from medlego.strictjson import is_plain
 
 MAX_LABELS = 10_000
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
-Text = Annotated[str, Field(min_length=1, max_length=200)]
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str) and not is_plain(value):
+        raise ValueError(
+            "expected text without control characters and surrogates, "
+            f"got {value!a:.60}; take them out"
+        )
+    return value
+
+
+Plain = Annotated[str, BeforeValidator(_plain)]
+"""Text that a terminal, a log and a table show as it is."""
+Text = Annotated[Plain, Field(min_length=1, max_length=200)]
 
 
 class Kind(StrEnum):
@@ -32,9 +46,9 @@ class Code(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    scheme: Annotated[str, Field(min_length=1, max_length=16)]
+    scheme: Annotated[Plain, Field(min_length=1, max_length=16)]
     """Coding scheme designator, for example SCT or RADLEX."""
-    value: Annotated[str, Field(min_length=1, max_length=64)]
+    value: Annotated[Plain, Field(min_length=1, max_length=64)]
     meaning: Text
 
 

@@ -47,7 +47,7 @@ def field(path: str, value: Any, says: str | None = None, name: str | None = Non
         for key in parents:
             place = place[int(key) if isinstance(place, list) else key]
         place[int(last) if isinstance(place, list) else last] = value
-        return parts.pack()
+        return parts.restate().pack()
 
     case(name or f"{path} is {value!r:.30}", mutation, says or rf"\b{path}: ")
 
@@ -76,7 +76,7 @@ def tensor(
     def mutation() -> bytes:
         parts = Parts.of(valid(kind))
         change(parts.tensors)
-        return parts.pack()
+        return parts.restate().pack()
 
     case(name, mutation, says)
 
@@ -186,6 +186,13 @@ for name, value in {
         "medlego: expected",
     )
 
+
+def without(key: str) -> Parts:
+    parts = Parts.of(valid())
+    del parts.document[key]
+    return parts
+
+
 # document: its text -----------------------------------------------------------------------------
 text("document not JSON", lambda t: t[:-1], "medlego: expected a JSON object")
 text("document an array", lambda t: f"[{t}]", "medlego: expected a JSON object, got list")
@@ -211,7 +218,7 @@ text(
 text(
     "document with half a surrogate pair",
     lambda t: t.replace("random numbers", "\\ud800", 1),
-    "medlego: .*hex escape",
+    "document: .*hex escape",
 )
 SPELLING = "medlego: expected every field in the one spelling of docs/FORMAT.md"
 for name, before, after in (
@@ -236,7 +243,7 @@ for value in (0, 2, "1", True, 1.0, None, [1]):
 for key in ("format", "base", "task", "targets", "settings", "card"):
     case(
         f"without {key}",
-        lambda k=key: (lambda p: (p.document.pop(k), p.pack())[1])(Parts.of(valid())),
+        lambda k=key: without(k).restate().pack(),
         f"{key}: ",
     )
 for place in ("", "base.", "task.", "card.", "targets.0."):
@@ -268,6 +275,20 @@ field("task.labels", ["a", "b"], r"head\.weight: expected shape \(2, 24\)")
 field("task.labels", ["a", "b", "c", "d"], r"head\.bias: expected shape \(4,\)")
 field("task.labels", ["a", "b", ""], r"task\.labels\.2: ")
 field("task.labels", ["a", "b", 3], r"task\.labels\.2: ")
+for value in ("a\n", "\x1b[2J", "\x7f", "\x85", "\0"):
+    field("task.labels", ["a", "b", value], r"task\.labels\.2: .*without control characters")
+for key in ("scheme", "value", "meaning"):
+    field(
+        "task.codes",
+        [{"scheme": "SCT", "value": "1", "meaning": "one", key: "x\ty"}, None, None],
+        rf"task\.codes\.0\.{key}: .*without control characters",
+        f"code with a tab in its {key}",
+    )
+for place in ("base.name", "base.licence", "card.data", "card.licence", "settings.note"):
+    field(place, "x\x1b[2J", rf"{place}: .*without control characters")
+field("settings", {"a\tb": 1}, "settings: expected text without control characters")
+field("card.made_with", {"torch": "2\x85"}, r"card\.made_with\.torch: expected text without")
+field("settings.targets", ["q", "v\x00"], r"settings\.targets\.1: expected text without control")
 field("task.labels", ["a", "b", "x" * 201], r"task\.labels\.2: ")
 field("task.labels", [str(i) for i in range(10_001)], r"task\.labels: ")
 field("task.labels", {"a": 0, "b": 1}, r"task\.labels: ")
@@ -316,7 +337,7 @@ def many_targets() -> bytes:
     parts = Parts.of(valid())
     one = parts.document["targets"][0]
     parts.document["targets"] = [{**one, "name": f"a{i}"} for i in range(4096)]
-    return parts.pack()
+    return parts.restate().pack()
 
 
 case(
@@ -376,6 +397,62 @@ tensor(
     r"head\.bias: expected thresholds from large to small",
     "ordinal",
 )
+
+# digest -----------------------------------------------------------------------------------------
+STATED: str = Parts.of(valid()).document["digest"]
+KEY = f'"digest":"{STATED}"'
+ALTERED = rf"digest: expected {STATED}, .*got %s; the file was altered or damaged"
+
+
+def stated(name: str, value: Any, got: str) -> None:
+    def mutation() -> bytes:
+        parts = Parts.of(valid())
+        parts.document["digest"] = value
+        return parts.pack()
+
+    case(f"digest {name}", mutation, ALTERED % got)
+
+
+case("without digest", lambda: without("digest").pack(), ALTERED % "none")
+stated("null", None, "none")
+stated("of another brick", "0" * 64, f"'{'0' * 64}'")
+stated("in upper case", STATED.upper(), f"'{STATED.upper()}'")
+stated("cut short", STATED[:-1], f"'{STATED[:-1]}'")
+stated("empty", "", "''")
+stated("a number", 5, "5")
+stated("a list", [STATED], rf"\['{STATED}'\]")
+stated("an object", {"sha256": STATED}, r"\{'sha256': .*")
+text("digest twice", lambda t: t.replace('"digest":', '"digest":"","digest":', 1), "a key stands")
+text("digest in front", lambda t: f"{{{KEY},{t[1:].replace(KEY + ',', '', 1)}", SPELLING)
+
+
+def unstated(name: str, change: Callable[[Parts], object]) -> None:
+    """Refuse a sound brick that is not the one whose digest the file states."""
+
+    def mutation() -> bytes:
+        parts = Parts.of(valid())
+        change(parts)
+        return parts.pack()
+
+    case(
+        name, mutation, rf"digest: expected (?!{STATED})\w+, .*got '{STATED}'; the file was altered"
+    )
+
+
+unstated("another label", lambda p: p.document["task"]["labels"].reverse())
+unstated("another setting", lambda p: p.document["settings"].update(seed=1))
+unstated("a head with a bit turned", lambda p: flip(p.tensors["head.weight"]))
+unstated("singular values with a bit turned", lambda p: flip(p.tensors[S]))
+unstated("two tensors swapped", lambda p: swap(p.tensors, S, "delta.blocks.0.attn.v.S"))
+
+
+def flip(values: np.ndarray) -> None:
+    values.view(np.uint32).flat[-1] ^= 1
+
+
+def swap(tensors: dict[str, np.ndarray], one: str, other: str) -> None:
+    tensors[one], tensors[other] = tensors[other], tensors[one]
+
 
 # header entries ---------------------------------------------------------------------------------
 WHOLE = "tensors: expected a whole"
@@ -456,6 +533,20 @@ def test_there_are_at_least_forty_hostile_files() -> None:
     assert len(contents) == len(CASES) >= 40
 
 
+def test_restating_a_sound_brick_changes_nothing() -> None:
+    assert Parts.of(valid()).restate().pack() == Parts.of(valid()).pack()
+
+
+def test_another_problem_is_named_before_the_digest() -> None:
+    parts = Parts.of(valid())
+    parts.document["digest"] = "0" * 64
+    parts.tensors["head.bias"][0] = np.nan
+    with pytest.raises(
+        BrickError, match=r"^x: head\.bias: expected finite numbers, got NaN[^\n]*$"
+    ):
+        brick_from_bytes(parts.pack(), "x")
+
+
 def test_taking_apart_and_packing_alone_keeps_the_brick() -> None:
     packed = Parts.of(valid()).pack()
     assert brick_from_bytes(packed, "x").digest == brick_from_bytes(valid(), "x").digest
@@ -467,13 +558,13 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BrickError, match=r"expected a brick file, got a folder or device"):
+    with pytest.raises(BrickError, match=r"expected a file, got a folder or device"):
         load_brick(tmp_path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a device")
 def test_device_is_refused_before_it_is_read() -> None:
-    with pytest.raises(BrickError, match=r"^/dev/null: expected a brick file, got a folder or"):
+    with pytest.raises(BrickError, match=r"^/dev/null: expected a file, got a folder or"):
         load_brick("/dev/null")
 
 

@@ -67,7 +67,7 @@ def test_metadata_has_one_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [1, 1.0, 0.1, 1e-05, 1e300, -0.0, True, None, 'ä\n"\\\x7f', ["q", "v"], [], 2**63 - 1]
+    "value", [1, 1.0, 0.1, 1e-05, 1e300, -0.0, True, None, 'ä"\\\u2028', ["q", "v"], [], 2**63 - 1]
 )
 def test_setting_keeps_value_and_type(value: object) -> None:
     found = copied(replace(make_brick(base=BASE), settings={"x": value})).settings["x"]

@@ -245,6 +245,21 @@ def test_wrong_manifest_is_refused(tmp_path: Path, header: str, rows: list[str],
     assert str(caught.value).startswith(str(path))
 
 
+def test_a_patient_in_two_splits_is_refused_by_row_and_not_by_name(tmp_path: Path) -> None:
+    rows = ["x.png,,Ann,train", "x.png,cat,Bob,train", "x.png,dog,Bob,test", "x.png,dog,Eve,val"]
+    path = manifest(tmp_path / "pets.csv", "path,label,patient_id,split", *rows)
+    rule = r"split: expected each patient in one split, got 1 in several \(rows 3, 4\); keep"
+    with pytest.raises(DatasetError, match=rule) as caught:
+        load_dataset(path)
+    assert "Bob" not in str(caught.value)
+
+
+def test_rows_are_numbered_as_in_the_file_where_some_are_left_out(tmp_path: Path) -> None:
+    path = manifest(tmp_path / "pets.csv", "path,label", "x.png,", "x.png,cat", "y.png,dog")
+    with pytest.raises(DatasetError, match=r"row 4: no file 'y\.png'$"):
+        load_dataset(path)
+
+
 def test_manifest_in_another_encoding_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes("path,label\nx.png,ä".encode("utf-16"))
     with pytest.raises(DatasetError, match=r"x\.csv: expected UTF-8 CSV with a header \("):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -159,47 +158,3 @@ def test_an_existing_directory_is_left_alone(tmp_path):
         assemble([make_brick()]).save(tmp_path / "g")
     assert [p.name for p in tmp_path.iterdir()] == ["g"]
     assert [p.name for p in (tmp_path / "g").iterdir()] == ["mine.txt"]
-
-
-def damage_document(folder, change):
-    path = folder / "generalist.json"
-    document = json.loads(path.read_text())
-    change(document)
-    path.write_text(json.dumps(document))
-
-
-DAMAGES = {
-    "not json": lambda d: (d / "generalist.json").write_text("{"),
-    "no document": lambda d: (d / "generalist.json").unlink(),
-    "unknown key": lambda d: damage_document(d, lambda x: x.update(more=1)),
-    "future format": lambda d: damage_document(d, lambda x: x.update(format=2)),
-    "no bricks": lambda d: damage_document(d, lambda x: x["recipe"].update(bricks=[])),
-    "nan": lambda d: damage_document(
-        d, lambda x: x["recipe"]["bricks"][0].update(coefficient=float("nan"))
-    ),
-    "no merged file": lambda d: (d / "merged.safetensors").unlink(),
-    "changed merged file": lambda d: (d / "merged.safetensors").write_bytes(
-        (d / "merged.safetensors").read_bytes()[:-4] + b"abcd"
-    ),
-    "renamed task": lambda d: damage_document(
-        d, lambda x: x["recipe"]["bricks"][0].update(task="else")
-    ),
-}
-
-
-@pytest.mark.parametrize("name", DAMAGES)
-def test_a_damaged_directory_is_refused(tmp_path, name):
-    _, bricks = trio()
-    assemble(bricks).save(tmp_path / "g")
-    DAMAGES[name](tmp_path / "g")
-    with pytest.raises(GeneralistError, match=str(tmp_path / "g")):
-        Generalist.load(tmp_path / "g")
-
-
-def test_a_brick_swapped_for_another_is_refused(tmp_path):
-    _, bricks = trio()
-    assemble(bricks).save(tmp_path / "g")
-    first, second = sorted((tmp_path / "g" / "bricks").iterdir())[:2]
-    first.write_bytes(second.read_bytes())
-    with pytest.raises(GeneralistError, match="the directory was changed"):
-        Generalist.load(tmp_path / "g")

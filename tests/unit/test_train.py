@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from factories import make_base, make_dataset
-from medlego.errors import BaseError, SettingsError, TrainingError
+from medlego.errors import BaseError, BrickError, SettingsError, TrainingError
 from medlego.images import Image
 from medlego.lowrank import canonical_problems
 from medlego.samples import Samples
@@ -156,6 +156,14 @@ def test_the_card_counts_images_per_label_and_split():
     brick = train_brick(make_base(), make_dataset(images=12), QUICK, device="cpu")
     counts = {"label-0": 4, "label-1": 4, "label-2": 4}
     assert brick.card.images == {"train": counts, "val": counts}
+
+
+@pytest.mark.parametrize("note", ["two\nlines", "x" * 501])
+def test_a_note_that_no_card_holds_is_refused_before_training(note):
+    shown = []
+    with pytest.raises(BrickError, match=r"^card: data: "):
+        train_brick(make_base(), make_dataset(), data_note=note, show=lambda *at: shown.append(at))
+    assert shown == []
 
 
 def test_settings_report_every_wrong_key_at_once():

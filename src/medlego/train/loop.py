@@ -11,16 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from medlego.adapters import attach, on_device
 from medlego.base import Base, features
 from medlego.brick import Brick, Card, Head, probabilities
-from medlego.errors import TrainingError
+from medlego.errors import BrickError, TrainingError, raise_all
 from medlego.loading import Inputs
 from medlego.metrics import point_scores
 from medlego.progress import Progress, silent
 from medlego.samples import Dataset, Samples, describe
+from medlego.strictjson import field_problems
 from medlego.task import Kind, Task
 from medlego.train.augment import augmentation_for
 from medlego.train.checkpoint import (
@@ -66,9 +68,11 @@ def train_brick(
 
     Raises:
         BaseError: targets that the base lacks.
+        BrickError: a note that a card cannot hold.
         TrainingError: the loss is not finite, or the checkpoint belongs to another run.
     """
     settings = settings or TrainSettings()
+    notes = _notes(data_note, licence)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     run = _Run(base, dataset, settings, device, show)
@@ -81,7 +85,7 @@ def train_brick(
         run.epoch()
         if path is not None:
             write_checkpoint(path, identity, run.state, run.tensors())
-    brick = run.brick(data_note, licence)
+    brick = run.brick(notes)
     if path is not None:
         path.unlink(missing_ok=True)
     return brick
@@ -233,25 +237,25 @@ class _Run:
         for parameter, value in zip(self._trainable(), values, strict=True):
             parameter.copy_(value)
 
-    def brick(self, data_note: str | None, licence: str | None) -> Brick:
+    def brick(self, notes: Card) -> Brick:
         """The brick of the best epoch."""
         self._assign(self._best)
         task, labels = self._dataset.task, self._dataset.task.labels
         weight, bias = _explicit(task, self._head)
         made_with = {name: version(name) for name in ("medlego", "torch", "timm")}
-        card = Card(
-            images={
-                "train": describe(self._dataset.train, labels),
-                "val": describe(self._dataset.val, labels),
-            },
-            data=data_note,
-            licence=licence,
-            scores={name: round(s, 6) for name, s in self.state.best_scores.items()},
-            made_with={
-                **made_with,
-                "device": self._device,
-                "threads": str(torch.get_num_threads()),
-            },
+        card = notes.model_copy(
+            update={
+                "images": {
+                    "train": describe(self._dataset.train, labels),
+                    "val": describe(self._dataset.val, labels),
+                },
+                "scores": {name: round(s, 6) for name, s in self.state.best_scores.items()},
+                "made_with": {
+                    **made_with,
+                    "device": self._device,
+                    "threads": str(torch.get_num_threads()),
+                },
+            }
         )
         settings = self._settings.model_dump(mode="json")
         settings |= {"epochs": self._epochs, "best_epoch": self.state.best_epoch}
@@ -283,6 +287,15 @@ def _explicit(task: Task, head: list[nn.Parameter]) -> tuple[Tensor, Tensor]:
         return weight, bias
     gaps = nn.functional.softplus(bias[1:])
     return weight, torch.cat([bias[:1], bias[:1] - torch.cumsum(gaps, dim=0)])
+
+
+def _notes(data: str | None, licence: str | None) -> Card:
+    """The card's free text, refused before an hour of training instead of after it."""
+    try:
+        return Card(data=data, licence=licence)
+    except ValidationError as error:
+        raise_all(BrickError, "card", field_problems(error))
+        raise
 
 
 def _mix(seed: int, epoch: int) -> int:

@@ -1,0 +1,178 @@
+"""Generalist directories that were damaged or forged: each refused, the file and field named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save
+
+from factories import make_base, make_brick
+from medlego.errors import MedLegoError
+from medlego.generalist import Generalist, assemble
+
+UNSTATED = "lineage: expected the recipe's digest"
+DOCUMENT, MERGED = "generalist.json", "merged.safetensors"
+FACTOR = "delta.blocks.0.attn.q.U"
+
+Damage = Callable[[Path], object]
+CASES: dict[str, tuple[Damage, str]] = {}
+
+
+def case(name: str, damage: Damage, says: str) -> None:
+    assert name not in CASES
+    CASES[name] = damage, says
+
+
+def text(name: str, change: Callable[[str], str], says: str) -> None:
+    """Change the document's text."""
+
+    def damage(folder: Path) -> None:
+        before = (folder / DOCUMENT).read_text()
+        after = change(before)
+        assert after != before
+        (folder / DOCUMENT).write_text(after)
+
+    case(name, damage, rf"{DOCUMENT}: {says}")
+
+
+def field(path: str, value: Any, says: str, name: str | None = None) -> None:
+    """Set or add one field of the document."""
+
+    def damage(folder: Path) -> None:
+        document = json.loads((folder / DOCUMENT).read_text())
+        *parents, last = path.split(".")
+        place: Any = document
+        for key in parents:
+            place = place[int(key) if isinstance(place, list) else key]
+        place[int(last) if isinstance(place, list) else last] = value
+        (folder / DOCUMENT).write_text(json.dumps(document))
+
+    case(name or f"{path} is {value!r:.30}", damage, says)
+
+
+def without(path: str, says: str) -> None:
+    """Take one field of the document away."""
+
+    def damage(folder: Path) -> None:
+        document = json.loads((folder / DOCUMENT).read_text())
+        *parents, last = path.split(".")
+        place = document
+        for key in parents:
+            place = place[key]
+        del place[last]
+        (folder / DOCUMENT).write_text(json.dumps(document))
+
+    case(f"without {path}", damage, rf"{DOCUMENT}: {says}")
+
+
+def merged(
+    name: str,
+    change: Callable[[dict[str, torch.Tensor]], object],
+    says: str,
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """Change the merged deltas and state the digest of what they now are."""
+
+    def damage(folder: Path) -> None:
+        tensors = load_file(folder / MERGED)
+        change(tensors)
+        content = save(tensors, metadata=metadata)
+        (folder / MERGED).write_bytes(content)
+        document = json.loads((folder / DOCUMENT).read_text())
+        document["merged_sha256"] = hashlib.sha256(content).hexdigest()
+        (folder / DOCUMENT).write_text(json.dumps(document))
+
+    case(name, damage, rf"{MERGED}: {says}")
+
+
+def swap_bricks(folder: Path) -> None:
+    first, second = sorted((folder / "bricks").iterdir())[:2]
+    first.write_bytes(second.read_bytes())
+
+
+# the document -----------------------------------------------------------------------------------
+case("no document", lambda d: (d / DOCUMENT).unlink(), f"found no {DOCUMENT}")
+text("document cut short", lambda t: t[:-3], "expected a JSON object")
+text("document an array", lambda t: f"[{t}]", "expected a JSON object, got list")
+text("document with a key twice", lambda t: t.replace("{", '{"format": 1,', 1), ".*twice")
+text("document with infinity", lambda t: t.replace('"seed": 0', '"seed": Infinity'), ".*finite")
+text("document nested without end", lambda _: "[" * 100_000, "expected flat JSON")
+for value in (0, 2, "1", True, None):
+    field("format", value, "format: ")
+field("more", 1, "more: ")
+field("recipe.more", 1, r"recipe\.more: ")
+field("recipe.bricks", [], r"recipe\.bricks: ")
+field("recipe.bricks.0.coefficient", "0.5", r"recipe\.bricks\.0\.coefficient: ")
+field("recipe.bricks.0.digest", "0" * 63, r"recipe\.bricks\.0\.digest: ")
+field("recipe.bricks.0.digest", "../../x", r"recipe\.bricks\.0\.digest: ", "digest leaves DIR")
+field("recipe.bricks.0.digest", "0" * 64, UNSTATED, "digest of no brick")
+field("recipe.bricks.0.task", "else", UNSTATED)
+field("recipe.method", "magic", r"recipe\.method: expected one of linear, lego")
+field("recipe.rank", 0, r"recipe\.rank: ")
+field("recipe.seed", 1, UNSTATED)
+field("lineage", [], "lineage: ")
+field("lineage.0.action", "add\x1b[2J", r"lineage\.0\.action: expected text without control")
+field("relative_loss", 1.5, "relative_loss: ")
+field("merged_sha256", "x", "merged_sha256: ")
+without("recipe.rank", r"recipe\.rank: ")
+without("recipe.seed", r"recipe\.seed: ")
+without("lineage", "lineage: ")
+
+
+# the merged deltas ------------------------------------------------------------------------------
+def turn_a_bit(folder: Path) -> None:
+    content = bytearray((folder / MERGED).read_bytes())
+    content[-1] ^= 1
+    (folder / MERGED).write_bytes(content)
+
+
+case("no merged deltas", lambda d: (d / MERGED).unlink(), f"{MERGED}: expected the merged deltas")
+case("merged deltas with a bit turned", turn_a_bit, f"{MERGED}: expected SHA-256")
+merged("a factor too few", lambda t: t.pop(FACTOR), rf"{FACTOR}: missing")
+merged("a factor too many", lambda t: t.update(x=torch.zeros(1)), "x: expected no such tensor")
+merged("a factor of NaN", lambda t: t[FACTOR].fill_(float("nan")), r"blocks\.\S+\.U: .*finite")
+merged("a factor not orthonormal", lambda t: t[FACTOR].mul_(2), r"blocks\.\S+\.U: .*orthonorm")
+merged(
+    "a factor in another type",
+    lambda t: t.update({FACTOR: t[FACTOR].double()}),
+    r"blocks\.0\.attn\.q\.\S* expected float32",
+)
+merged(
+    "a factor of other rows",
+    lambda t: t.update({FACTOR: t[FACTOR][:-1].clone()}),
+    r"blocks\.0\.attn\.q: expected shape",
+)
+merged("metadata", lambda _: None, "expected no __metadata__", {"medlego": "{}"})
+
+# the bricks -------------------------------------------------------------------------------------
+case("a brick gone", lambda d: next((d / "bricks").iterdir()).unlink(), "found nothing there")
+case("two bricks swapped", swap_bricks, "the directory was changed")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = make_base()
+    bricks = [make_brick(f"task-{i}", seed=i, base=base) for i in range(3)]
+    folder = tmp_path_factory.mktemp("whole") / "g"
+    assemble(bricks).save(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_damaged_directory_is_refused(name: str, whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "g"
+    (folder / "bricks").mkdir(parents=True)
+    for file in (path for path in whole.rglob("*") if path.is_file()):
+        (folder / file.relative_to(whole)).write_bytes(file.read_bytes())
+    assert Generalist.load(folder).recipe == Generalist.load(whole).recipe
+    damage, says = CASES[name]
+    damage(folder)
+    with pytest.raises(MedLegoError, match=f"(?s){says}") as caught:
+        Generalist.load(folder)
+    assert str(folder) in str(caught.value)
