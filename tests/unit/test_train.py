@@ -171,6 +171,6 @@ def test_settings_report_every_wrong_key_at_once():
         TrainSettings.build(rank=0, speed=3)
 
 
-@pytest.mark.parametrize(("images", "epochs"), [(32, 50), (2000, 12), (700, 32)])
+@pytest.mark.parametrize(("images", "epochs"), [(32, 50), (2000, 8), (700, 23)])
 def test_epochs_follow_the_number_of_images(images, epochs):
     assert TrainSettings().epochs_for(images) == epochs

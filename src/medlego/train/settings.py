@@ -26,9 +26,9 @@ class TrainSettings(BaseModel):
     parametrisation: Literal["svd", "lora"] = "svd"
     epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
     batch_size: Annotated[int, Field(ge=1)] = 32
-    learning_rate: Rate = 2e-3
+    learning_rate: Rate = 5e-3
     """Of the singular vectors, or of both LoRA factors."""
-    singular_rate: Rate = 1e-2
+    singular_rate: Rate = 3e-2
     """Of the singular values."""
     head_rate: Rate = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
@@ -66,6 +66,6 @@ class TrainSettings(BaseModel):
         return min(MAX_AUTO_EPOCHS, max(MIN_AUTO_EPOCHS, round(AUTO_STEPS / steps)))
 
 
-AUTO_STEPS = 700
-MIN_AUTO_EPOCHS = 12
+AUTO_STEPS = 500
+MIN_AUTO_EPOCHS = 8
 MAX_AUTO_EPOCHS = 50
