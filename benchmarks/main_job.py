@@ -278,6 +278,8 @@ def _hand_made_row() -> dict[str, Any]:
         "note": "figures as listed in DATASETS.md, without intervals",
         "mean_balanced_accuracy": {"value": mean, "interval": None},
         "mean_normalised_balanced_accuracy": None,
+        "minus_linear_probes": None,
+        "seed_deviation": None,
         "sets": {n: {"balanced_accuracy": {"value": v}} for n, v in HAND_MADE.items()},
     }
 

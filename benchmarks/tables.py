@@ -72,10 +72,19 @@ def _main_job(document: dict[str, Any]) -> str:
         [row["method"], row["coefficients"]]
         + [_interval(row["sets"][name]["balanced_accuracy"]) for name in sets]
         + [_interval(row[f"mean_{n}balanced_accuracy"]) for n in ("", "normalised_")]
+        + [_interval(row["minus_linear_probes"]), _deviation(row["seed_deviation"])]
         for row in document["rows"]
     ]
-    heads = ["method", "coefficients", *sets, "mean", "normalised"]
-    return "Balanced accuracy on the test splits.\n\n" + _table(heads, rows)
+    heads = ["method", "coefficients", *sets, "mean", "normalised", "mean − probes", "seeds"]
+    notes = [f"- {row['method']}: {row['note']}.\n" for row in document["rows"] if row["note"]]
+    return (
+        "Balanced accuracy on the test splits. *Normalised*: over the SVD-LoRA specialists, mean "
+        "over the sets. *Mean − probes*: paired on the same images. *Seeds*: standard deviation of "
+        "the mean over seeds, where there are several.\n\n"
+        + _table(heads, rows)
+        + "\n"
+        + "".join(notes)
+    )
 
 
 _WRITERS = {"mini_base": _mini_base, "merge_speed": _merge_speed, "main_job": _main_job}
@@ -87,6 +96,10 @@ def _interval(value: dict[str, Any] | None) -> str:
     bounds = value.get("interval")
     text = f"{value['value']:.3f}"
     return f"{text} [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds else text
+
+
+def _deviation(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> str:
