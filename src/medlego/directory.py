@@ -138,7 +138,7 @@ def _read_document(path: Path) -> Document:
 def _recipe_problems(document: Document) -> list[str]:
     problems = []
     try:
-        find_method(document.recipe.method)
+        find_method(document.recipe.method).check_settings(document.recipe.settings)
     except MergeError as error:
         problems.append(f"recipe.{error}")
     stated, digest = document.lineage[-1].recipe, document.recipe.digest

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -19,6 +20,7 @@ from medlego.merge import (
     DEFAULT_METHOD,
     Coefficients,
     Method,
+    calibrate_singular_values,
     find_method,
     resolve_coefficients,
 )
@@ -119,6 +121,8 @@ def assemble(
     *,
     coefficients: Coefficients = "auto",
     rank: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    svc: bool = False,
     seed: int = 0,
 ) -> Generalist:
     """Merge bricks into one generalist, without data and without training.
@@ -128,17 +132,21 @@ def assemble(
         method: a name of `METHODS`.
         coefficients: `auto`, one number for all, or one per brick.
         rank: cut the merged deltas to this rank; what None means is the method's own.
+        settings: the method's own, for example `{"density": 0.3}`; kept in the recipe.
+        svc: calibrate singular values after the merge, see `calibrate_singular_values`.
         seed: of methods that draw; kept in the recipe.
 
     Raises:
-        MergeError: bricks that do not go together, an unknown method, or coefficients that do
-            not fit; all problems in one message.
+        MergeError: bricks that do not go together, an unknown method, settings or coefficients
+            that do not fit; all problems in one message.
     """
     problems = conflicts(bricks)
     chosen: Method | None = None
+    complete: dict[str, Any] = {}
     resolved: tuple[float, ...] = ()
     try:
         chosen = find_method(method)
+        complete = chosen.check_settings(settings or {})
     except MergeError as error:
         problems.append(str(error))
     try:
@@ -149,14 +157,19 @@ def assemble(
         problems.append(f"rank: expected at least 1, got {rank}")
     raise_all(MergeError, "assemble", problems)
     assert chosen is not None
+    task_vectors = [brick.deltas for brick in bricks]
     with one_thread():
-        merged = chosen.merge([brick.deltas for brick in bricks], resolved, rank)
+        merged = chosen(task_vectors, resolved, rank, settings=complete, seed=seed)
+        if svc:
+            merged = calibrate_singular_values(merged, task_vectors, resolved)
     recipe = Recipe(
         bricks=tuple(
             Ingredient(task=b.task.name, digest=b.digest, coefficient=c)
             for b, c in zip(bricks, resolved, strict=True)
         ),
         method=method,
+        settings=complete,
+        svc=svc,
         rank=rank,
         coefficients="auto" if isinstance(coefficients, str) else "given",
         seed=seed,

@@ -165,9 +165,15 @@ def product_svd(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         core = R_left.double() @ R_right.double().mT
         U, S, Vh = (f.to(left) for f in torch.linalg.svd(core, full_matrices=False))
         U, Vh = Q_left @ U, Vh @ Q_right.mT
+    fixed = fix_signs(U, S, Vh)
+    return fixed.U, fixed.S, fixed.Vh
+
+
+def fix_signs(U: Tensor, S: Tensor, Vh: Tensor) -> LowRank:
+    """Turn singular pairs so that each column of U has a positive entry of largest magnitude."""
     largest = U.abs().argmax(dim=0, keepdim=True)
     sign = torch.where(torch.gather(U, 0, largest) < 0, -1.0, 1.0).to(U.dtype)
-    return U * sign, S, Vh * sign.mT
+    return LowRank(U * sign, S, Vh * sign.mT)
 
 
 def weighted_sum(deltas: Sequence[LowRank], coefficients: Sequence[float]) -> LowRank:

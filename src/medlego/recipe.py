@@ -24,12 +24,18 @@ class Ingredient(BaseModel):
 
 
 class Recipe(BaseModel):
-    """What rebuilds a generalist: bricks in order, coefficients, method and settings."""
+    """What rebuilds a generalist: bricks in order, coefficients, method and settings.
+
+    `settings` holds all of the method's, defaults included; `svc` says that singular values were
+    calibrated after the merge.
+    """
 
     model_config = _FROZEN
 
     bricks: Annotated[tuple[Ingredient, ...], Field(min_length=1)]
     method: str
+    settings: dict[str, int | float | None]
+    svc: bool
     rank: Annotated[int, Field(ge=1)] | None
     coefficients: Literal["auto", "given"]
     seed: int

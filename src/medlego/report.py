@@ -1,13 +1,15 @@
-"""A report as a picture: bars with intervals per task and model."""
+"""Pictures: a report as bars with intervals, a comparison of bricks as a heat map."""
 
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from medlego.diagnostics import Diagnosis, Pair
 from medlego.evaluation import MODELS, Report
 from medlego.files import write_atomically
 from medlego.metrics import Interval
@@ -55,6 +57,51 @@ def plot_report(report: Report, path: str | Path, *, title: str = "", note: str 
     figure.legend(loc="outside lower center", ncols=len(models), frameon=False, fontsize=9)
     if note:
         axes.text(0, -0.13, note, transform=axes.transAxes, fontsize=8, color="#555555")
+    _save(figure, path)
+
+
+def plot_diagnosis(diagnosis: Diagnosis, path: str | Path, *, most: int = 24) -> None:
+    """Write one PNG: overlap of inputs and outputs and cosine, a row per pair, a column per target.
+
+    Args:
+        diagnosis: what `diagnose` returned.
+        path: the PNG to write.
+        most: rows at most; the pairs with the largest cosines are shown.
+    """
+    ranked = sorted(diagnosis.pairs, key=lambda pair: -abs(pair.total_cosine))[:most]
+    names = [f"{pair.first} · {pair.second}" for pair in ranked]
+    height = 1.6 + 3 * (0.35 + 0.24 * len(ranked))
+    figure = Figure(figsize=(max(7.0, 2.5 + 0.3 * len(diagnosis.targets)), height))
+    figure.set_layout_engine("constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(3, 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (title, field, colours, low) in zip(panels, _PANELS, strict=True):
+        cells = [[_cell(pair, field, target) for target in diagnosis.targets] for pair in ranked]
+        limit = max((abs(c) for row in cells for c in row if c == c), default=0.0) or 1.0
+        image = axes.imshow(cells, aspect="auto", cmap=colours, vmin=low * limit, vmax=limit)
+        figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01)
+        axes.set_yticks(range(len(names)), names, fontsize=8)
+        axes.set_title(title, loc="left", fontsize=10)
+    panels[-1].set_xticks(range(len(diagnosis.targets)), diagnosis.targets, rotation=90, fontsize=7)
+    if len(ranked) < len(diagnosis.pairs):
+        left_out = len(diagnosis.pairs) - len(ranked)
+        figure.supxlabel(f"{left_out} further pairs, of smaller cosine, are not shown", fontsize=8)
+    _save(figure, path)
+
+
+_PANELS = (
+    ("overlap of input directions, 0 to 1", "input_overlap", "viridis", 0.0),
+    ("overlap of output directions, 0 to 1", "output_overlap", "viridis", 0.0),
+    ("cosine of the deltas, −1 to 1", "cosine", "RdBu_r", -1.0),
+)
+
+
+def _cell(pair: Pair, field: str, target: str) -> float:
+    values: dict[str, float] = getattr(pair, field)
+    return values.get(target, math.nan)
+
+
+def _save(figure: Figure, path: str | Path) -> None:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=130, metadata={"Software": None})
     write_atomically(Path(path), stream.getvalue())

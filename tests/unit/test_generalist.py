@@ -100,7 +100,8 @@ def test_all_problems_come_in_one_message():
         "expected once, got 2 times",
         "task 'first': expected labels",
         "brick 'stranger': expected base",
-        "method: expected one of linear, lego, got 'magic'",
+        "method: expected one of linear, lego, ties,",
+        "wudi, got 'magic'",
         "coefficients: expected one per brick (4)",
         "rank: expected at least 1, got 0",
     ):

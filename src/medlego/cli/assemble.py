@@ -8,20 +8,33 @@ from typing import Annotated
 import typer
 
 from medlego.cli.console import Options, emit, say, show_table
-from medlego.cli.shared import read_coefficients
+from medlego.cli.shared import read_coefficients, read_method_settings
 
 
 def command(
     context: typer.Context,
     bricks: Annotated[list[Path], typer.Argument(metavar="BRICK…", help="Brick files.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to make.")],
-    method: Annotated[str, typer.Option(help="linear or lego.")] = "linear",
+    method: Annotated[
+        str,
+        typer.Option(
+            help="linear, lego, ties, core-ties, knots-ties, dare, dare-ties, core-dare-ties, tsv, "
+            "iso-c, iso-cts, lora-lego or wudi."
+        ),
+    ] = "linear",
     coefficients: Annotated[
         str, typer.Option(help="auto, one number for all, or one per brick: c1,c2,…")
     ] = "auto",
     rank: Annotated[
         int | None, typer.Option(help="Cut merged deltas to this rank; the loss is reported.")
     ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=NUMBER", help="A setting of the method; repeatable."),
+    ] = None,
+    svc: Annotated[
+        bool, typer.Option("--svc", help="Calibrate singular values after the merge.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of methods that draw.")] = 0,
 ) -> None:
     """Merge bricks into one generalist, without data and without training."""
@@ -34,6 +47,8 @@ def command(
         method,
         coefficients=read_coefficients(coefficients),
         rank=rank,
+        settings=read_method_settings(settings or []),
+        svc=svc,
         seed=seed,
     )
     generalist.save(output)

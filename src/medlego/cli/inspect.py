@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from medlego.cli.console import Options, emit, say, show_table
+from medlego.errors import MergeError
 
 if TYPE_CHECKING:
     from medlego.brick import Brick
     from medlego.generalist import Generalist
+
+_RANKS = (1, 2, 4, 8, 16, 32, 64)
 
 
 def command(
@@ -19,8 +23,11 @@ def command(
     paths: Annotated[
         list[Path], typer.Argument(metavar="BRICK… | DIR", help="Brick files or a generalist.")
     ],
+    plot: Annotated[
+        Path | None, typer.Option(help="Write a heat map of how the bricks overlap (PNG).")
+    ] = None,
 ) -> None:
-    """Show what bricks or a generalist hold."""
+    """Show what bricks or a generalist hold; several bricks are also compared."""
     from medlego.brickfile import load_bricks
     from medlego.generalist import Generalist
 
@@ -33,10 +40,12 @@ def command(
     files = [path for path in paths if path not in directories]
     for path, brick in zip(files, bricks, strict=True):
         _show_brick(options, path, brick)
-    emit(
-        options,
-        [_generalist_facts(g) for g in generalists] + [_brick_facts(b) for b in bricks],
-    )
+    if plot is not None and len(bricks) < 2:
+        raise MergeError(f"--plot: expected at least two bricks to compare, got {len(bricks)}")
+    facts = [_generalist_facts(g) for g in generalists] + [_brick_facts(b) for b in bricks]
+    if len(bricks) > 1:
+        facts.append(_compare(options, bricks, plot))
+    emit(options, facts)
 
 
 def _show_brick(options: Options, path: Path, brick: Brick) -> None:
@@ -57,6 +66,42 @@ def _show_brick(options: Options, path: Path, brick: Brick) -> None:
         ("digest", brick.digest),
     ]
     show_table(options, (str(path), ""), rows)
+
+
+def _compare(options: Options, bricks: list[Brick], plot: Path | None) -> dict[str, Any]:
+    from medlego.diagnostics import diagnose
+    from medlego.report import plot_diagnosis
+
+    try:
+        found = diagnose(bricks)
+    except MergeError as error:
+        if plot is not None:
+            raise
+        say(options, f"not compared, since they could not be merged: {error}")
+        return {"type": "comparison", "refused": str(error)}
+    rows = [
+        (
+            f"{pair.first} · {pair.second}",
+            f"{pair.total_cosine:.3f}",
+            *(
+                f"{fmean(values.values()):.3f}" if values else "-"
+                for values in (pair.input_overlap, pair.output_overlap, pair.sign_conflict)
+            ),
+        )
+        for pair in found.pairs
+    ]
+    heads = ("bricks", "cosine", "overlap of inputs", "of outputs", "sign conflicts")
+    show_table(options, heads, rows)
+    cuts = ", ".join(
+        f"{loss:.1%} at rank {rank}" for rank, loss in found.cut_losses.items() if rank in _RANKS
+    )
+    say(options, f"a cut of their sum would lose {cuts}")
+    for warning in found.warnings:
+        say(options, f"warning: {warning}")
+    if plot is not None:
+        plot_diagnosis(found, plot)
+        say(options, f"wrote {plot}")
+    return {"type": "comparison", **found.as_dict()}
 
 
 def _show_generalist(options: Options, path: Path, generalist: Generalist) -> None:

@@ -54,6 +54,21 @@ def read_coefficients(text: str) -> str | float | tuple[float, ...]:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
+def read_method_settings(texts: list[str]) -> dict[str, float]:
+    """`NAME=NUMBER` texts as a mapping."""
+    from medlego.errors import MergeError
+
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            raise MergeError(f"--set: expected NAME=NUMBER, got {text!r}") from None
+        found[name] = int(number) if number.is_integer() else number
+    return found
+
+
 def read_pairs(texts: list[str]) -> dict[str, str]:
     """`TASK=DATA` texts as a mapping."""
     from medlego.errors import DatasetError

@@ -6,12 +6,30 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from medlego.errors import MergeError
-from medlego.merge import lego, linear
+from medlego.merge import dare, iso, lego, linear, lora_lego, ties, tsv, wudi
 from medlego.merge.coefficients import Coefficients, resolve_coefficients
 from medlego.merge.method import Merged, Method, TaskVector
+from medlego.merge.svc import calibrate_singular_values
 
 METHODS: Mapping[str, Method] = MappingProxyType(
-    {method.name: method for method in (linear.METHOD, lego.METHOD)}
+    {
+        method.name: method
+        for method in (
+            linear.METHOD,
+            lego.METHOD,
+            ties.TIES,
+            ties.CORE_TIES,
+            ties.KNOTS_TIES,
+            dare.DARE,
+            dare.DARE_TIES,
+            dare.CORE_DARE_TIES,
+            tsv.METHOD,
+            iso.ISO_C,
+            iso.ISO_CTS,
+            lora_lego.METHOD,
+            wudi.METHOD,
+        )
+    }
 )
 DEFAULT_METHOD = "linear"
 
@@ -35,6 +53,7 @@ __all__ = [
     "Merged",
     "Method",
     "TaskVector",
+    "calibrate_singular_values",
     "find_method",
     "resolve_coefficients",
 ]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medlego.errors import MergeError
-from medlego.lowrank import LowRank, weighted_sum
-from medlego.merge.method import Merged, Method, TaskVector
+from medlego.lowrank import weighted_sum
+from medlego.merge.method import Merged, Method, TaskVector, by_target, cut
 
 
 def merge_linear(
@@ -24,24 +23,16 @@ def merge_linear(
         Deltas of rank min(Σ r_t, out, in) or `rank`, and the Frobenius loss of the cut.
 
     Raises:
-        MergeError: rank below 1, or a sum too large for float32.
+        MergeError: a sum too large for float32.
 
     Cost: O((out + in) R² + R³) a target with R = Σ r_t; out × in is never formed.
     Source: Ilharco et al. 2023, arXiv:2212.04089, equation 1; maths.md section 3.
     """
-    if rank is not None and rank < 1:
-        raise MergeError(f"rank: expected at least 1, got {rank}")
-    groups: dict[str, tuple[list[LowRank], list[float]]] = {}
-    for vector, coefficient in zip(task_vectors, coefficients, strict=True):
-        for name, delta in vector.items():
-            deltas, factors = groups.setdefault(name, ([], []))
-            deltas.append(delta)
-            factors.append(coefficient)
-    whole = {name: weighted_sum(*group) for name, group in groups.items()}
-    if rank is None:
-        return Merged(whole, dict.fromkeys(whole, 0.0))
-    cut = {name: delta.truncate(rank) for name, delta in whole.items()}
-    return Merged({n: d for n, (d, _) in cut.items()}, {n: loss for n, (_, loss) in cut.items()})
+    whole = {
+        name: weighted_sum(*zip(*shares, strict=True))
+        for name, shares in by_target(task_vectors, coefficients).items()
+    }
+    return cut(whole, rank)
 
 
 METHOD = Method(

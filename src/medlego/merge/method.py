@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
 
+from medlego.errors import MergeError, raise_all
 from medlego.lowrank import LowRank
+from medlego.strictjson import field_problems
 
 TaskVector = Mapping[str, LowRank]
 """One brick's deltas by target name."""
+
+NEGLIGIBLE = 1e-6
+"""A singular value below this share of its delta's largest is rounding, and its vectors noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,17 +36,114 @@ class Merged:
         return (lost / (lost + kept)) ** 0.5 if lost else 0.0
 
 
+class MethodSettings(BaseModel):
+    """What a method can be told besides coefficients and rank; by default nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
 @dataclass(frozen=True)
 class Method:
     """One entry of `METHODS`.
 
-    `merge(task_vectors, coefficients, rank)` takes one task vector and one coefficient per
-    brick; a target that a brick lacks counts as zero. `order_matters` says whether bricks may
-    be permuted without changing the result beyond rounding.
+    `merge(task_vectors, coefficients, rank, **settings)` takes one task vector and one
+    coefficient per brick; a target that a brick lacks counts as zero. `settings` names what
+    else it takes, with defaults and ranges; `draws` says that it also takes a `seed`.
+    `order_matters` says whether bricks may be permuted without changing the result beyond
+    rounding.
     """
 
     name: str
     summary: str
     source: str
-    merge: Callable[[Sequence[TaskVector], Sequence[float], int | None], Merged]
+    merge: Callable[..., Merged]
+    settings: type[MethodSettings] = MethodSettings
+    draws: bool = False
     order_matters: bool = False
+
+    def check_settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """All settings, defaults filled in.
+
+        Raises:
+            MergeError: an unknown name or a value out of range, all together.
+        """
+        try:
+            return self.settings(**given).model_dump()
+        except ValidationError as error:
+            known = ", ".join(self.settings.model_fields) or "no settings"
+            problems = [
+                f"{problem}; {self.name} takes {known}" for problem in field_problems(error)
+            ]
+            raise_all(MergeError, f"method {self.name!r}", problems)
+            raise
+
+    def __call__(
+        self,
+        task_vectors: Sequence[TaskVector],
+        coefficients: Sequence[float],
+        rank: int | None = None,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        seed: int = 0,
+    ) -> Merged:
+        """Merge; see the method's own function for what it does.
+
+        Raises:
+            MergeError: settings or a rank out of range, or a result too large for float32.
+        """
+        if rank is not None and rank < 1:
+            raise MergeError(f"rank: expected at least 1, got {rank}")
+        chosen = self.check_settings(settings or {})
+        if self.draws:
+            chosen["seed"] = seed
+        return self.merge(task_vectors, coefficients, rank, **chosen)
+
+
+Share = tuple[LowRank, float]
+"""One brick's delta of a target, and its coefficient."""
+
+
+def by_target(
+    task_vectors: Sequence[TaskVector], coefficients: Sequence[float]
+) -> dict[str, list[Share]]:
+    """The deltas of every target that any brick has, in the bricks' order."""
+    shares: dict[str, list[Share]] = {}
+    for vector, coefficient in zip(task_vectors, coefficients, strict=True):
+        for name, delta in vector.items():
+            shares.setdefault(name, []).append((delta, coefficient))
+    return shares
+
+
+def cut(whole: Mapping[str, LowRank], rank: int | None) -> Merged:
+    """Keep the `rank` largest singular values of every delta, or all."""
+    if rank is None:
+        return Merged(whole, dict.fromkeys(whole, 0.0))
+    pairs = {name: delta.truncate(rank) for name, delta in whole.items()}
+    return Merged(
+        {n: d for n, (d, _) in pairs.items()}, {n: loss for n, (_, loss) in pairs.items()}
+    )
+
+
+def numerical_rank(S: Tensor) -> int:
+    """How many of the sorted singular values S (rank,) are more than rounding; 0 if none is."""
+    threshold = NEGLIGIBLE * float(S[0])
+    return int((threshold < S).sum())
+
+
+def effective(shares: Sequence[Share]) -> list[Share]:
+    """What of a target's deltas is there: no brick with coefficient zero, no negligible direction.
+
+    Methods that look at directions whatever their size would take rounding for a message.
+    """
+    found = []
+    for delta, coefficient in shares:
+        rank = numerical_rank(delta.S)
+        if rank and coefficient:
+            found.append((delta.truncate(rank)[0], coefficient))
+    return found
+
+
+def nothing(shares: Sequence[Share]) -> LowRank:
+    """The delta that changes nothing, in the shape of the others."""
+    out, columns = shares[0][0].shape
+    return LowRank(torch.eye(out, 1), torch.zeros(1), torch.eye(1, columns))

@@ -1,0 +1,126 @@
+"""Where methods that work entry by entry see the deltas: in full, in core space, in KnOTS' space.
+
+A space writes the deltas of one target as matrices M_t of one shape, a rule makes one matrix of
+them, and the space brings that back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from medlego.lowrank import LowRank, product_svd
+from medlego.merge.core import Core
+from medlego.merge.method import (
+    Merged,
+    Share,
+    TaskVector,
+    by_target,
+    cut,
+    nothing,
+    numerical_rank,
+)
+
+ROUNDING = 1e-5
+"""Entries below this share of a matrix's largest are taken for rounding of float32 factors."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """One target's deltas in a space, and the way back.
+
+    matrices (K, p, q); `restore` brings one (p, q) matrix back to a canonical delta.
+    """
+
+    matrices: Tensor
+    restore: Callable[[Tensor], LowRank]
+
+
+Space = Callable[[Sequence[Share]], Stack]
+
+Rule = Callable[[Tensor, Tensor, str], Tensor]
+"""(K, p, q) matrices, (K,) coefficients and the target's name to one (p, q) matrix."""
+
+
+def full_space(shares: Sequence[Share]) -> Stack:
+    """The deltas themselves, (K, out, in)."""
+
+    def restore(matrix: Tensor) -> LowRank:
+        return LowRank(*product_svd(torch.eye(len(matrix)), matrix))
+
+    return Stack(torch.stack([delta.dense() for delta, _ in shares]), restore)
+
+
+def core_space(shares: Sequence[Share]) -> Stack:
+    """M_t = Q_uᵀ ΔW_t Q_v, exactly ΔW_t = Q_u M_t Q_vᵀ; (K, R, R) with R at most Σ r_t.
+
+    Q_u are the left singular vectors of [U_t √σ_t], Q_v the right ones of the stacked √σ_t V_tᵀ.
+    Rules that look at entries depend on the basis, so it is named here.
+
+    Source: arXiv:2509.17786.
+    Differs: the factors are canonical and share σ evenly, so that the basis does not depend on
+        how a LoRA was scaled, and has distinct singular values where the σ are distinct.
+    """
+    core = Core.of(shares)
+    left, right = (_basis(parts, core.strengths) for parts in (core.lefts, core.rights))
+    matrices = left.mT @ core.matrices() @ right
+    return Stack(matrices, lambda matrix: core.restore(left @ matrix @ right.mT))
+
+
+def knots_space(shares: Sequence[Share]) -> Stack:
+    """M_t = Σ V_tᵀ of the SVD [ΔW_1 … ΔW_K] = U Σ [V_1ᵀ … V_Kᵀ]; (K, R, in), R at most Σ r_t.
+
+    On factors: as the rows of each Vh are orthonormal, that SVD is the one of [U_1 σ_1 … U_K σ_K]
+    with its right side turned by the Vh.
+
+    Source: Stoica et al. 2024, arXiv:2410.19735.
+    """
+    core = Core.of(shares)
+    parts = zip(core.lefts, core.strengths, strict=True)
+    U, S, Wh = torch.linalg.svd(torch.cat([left * s for left, s in parts], dim=1))
+    kept = numerical_rank(S)
+    U, turned = U[:, :kept].float(), (S[:kept, None] * Wh[:kept]).float()
+    blocks = turned.split([delta.rank for delta, _ in shares], dim=1)
+    matrices = [block @ delta.Vh for block, (delta, _) in zip(blocks, shares, strict=True)]
+    left = core.left @ U
+    return Stack(torch.stack(matrices), lambda matrix: LowRank(*product_svd(left, matrix)))
+
+
+def merge_in(
+    space: Space,
+    rule: Rule,
+    task_vectors: Sequence[TaskVector],
+    coefficients: Sequence[float],
+    rank: int | None,
+) -> Merged:
+    """Apply a rule to every target in a space, and cut the result to a rank."""
+    whole = {}
+    for name, shares in by_target(task_vectors, coefficients).items():
+        whole[name] = _merge_one(space, rule, name, shares)
+    return cut(whole, rank)
+
+
+def _merge_one(space: Space, rule: Rule, name: str, shares: Sequence[Share]) -> LowRank:
+    held = [(delta, c) for delta, c in shares if float(delta.S[0]) > 0]
+    if not held:
+        return nothing(shares)
+    stack = space(held)
+    given = torch.tensor([c for _, c in held], dtype=stack.matrices.dtype)
+    return stack.restore(rule(_without_rounding(stack.matrices), given, name))
+
+
+def _without_rounding(matrices: Tensor) -> Tensor:
+    """Entries near rounding set to zero: in an election even they would have a sign."""
+    largest = matrices.abs().amax(dim=(1, 2), keepdim=True)
+    return torch.where(matrices.abs() > ROUNDING * largest, matrices, 0.0)
+
+
+def _basis(parts: Sequence[Tensor], strengths: Sequence[Tensor]) -> Tensor:
+    """Left singular vectors of [parts_t √σ_t], those above rounding."""
+    blocks = [part * s.sqrt() for part, s in zip(parts, strengths, strict=True)]
+    U, S, _ = torch.linalg.svd(torch.cat(blocks, dim=1), full_matrices=False)
+    basis: Tensor = U[:, : numerical_rank(S)]
+    return basis
