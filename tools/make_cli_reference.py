@@ -7,7 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-VERBS = ("", "train", "assemble", "inspect", "evaluate", "predict", "demo")
+VERBS = (
+    "",
+    "train",
+    "assemble",
+    "inspect",
+    "evaluate",
+    "predict",
+    "head-round",
+    "head-round export",
+    "head-round fit",
+    "head-round import",
+    "demo",
+)
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
 
 HEAD = """# Command line

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.metadata import version
 from typing import Annotated, Any
 
 import torch
@@ -146,6 +147,26 @@ def document_bytes(brick: Brick, *, digest: str | None = None) -> bytes:
             f"brick {brick.task.name!r}: settings and card: expected plain values, "
             f"got another ({error}); leave it out"
         ) from error
+
+
+def tools_used(device: str) -> dict[str, str]:
+    """For a card: what made it, as far as it may decide the last bits."""
+    versions = {name: version(name) for name in ("medlego", "torch", "timm")}
+    return {**versions, "device": device, "threads": str(torch.get_num_threads())}
+
+
+def head_problems(tensors: Mapping[str, Tensor], task: Task) -> list[str]:
+    """What keeps `head.*` tensors of the right shapes from being a sound head of a task."""
+    found = {key: tensors[key] for key in ("head.bias", "head.weight") if key in tensors}
+    problems = [
+        f"{key}: expected finite numbers, got NaN or infinity"
+        for key, tensor in found.items()
+        if not torch.isfinite(tensor).all()
+    ]
+    bias = found.get("head.bias")
+    if task.kind is Kind.ORDINAL and bias is not None and (bias[1:] > bias[:-1]).any():
+        problems.append("head.bias: expected thresholds from large to small for an ordinal task")
+    return problems
 
 
 def probabilities(task: Task, logits: Tensor) -> Tensor:

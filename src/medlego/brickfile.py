@@ -12,10 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from medlego.base import BaseRef
@@ -27,6 +25,7 @@ from medlego.brick import (
     brick_tensors,
     content_digest,
     document_bytes,
+    head_problems,
 )
 from medlego.errors import BrickError, raise_all
 from medlego.files import read_bounded, write_atomically
@@ -35,15 +34,14 @@ from medlego.strictjson import (
     check_format,
     field_problems,
     parse_object,
-    shown,
     spell,
     text_problems,
 )
 from medlego.targets import Target
-from medlego.task import Kind, Task
+from medlego.task import Task
+from medlego.tensorfile import entry_problems, read_header, read_tensors, tensor_problems
 
 MAX_FILE_BYTES = 1 << 30
-MAX_HEADER_BYTES = 8 << 20
 MAX_TARGETS = 4096
 MAX_RANK = 1024
 MAX_WIDTH = 1 << 17
@@ -51,10 +49,9 @@ MAX_PROBLEMS = 20
 """Problems of one file that an error names; it counts the rest."""
 
 _KEY = "medlego"
-_ENTRY = {"dtype", "shape", "data_offsets"}
 _PATH = r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$"
 _Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
-_Scalar = str | int | float | bool | None
+Scalar = str | int | float | bool | None
 
 
 class _TargetEntry(BaseModel):
@@ -76,7 +73,7 @@ class _Document(BaseModel):
     base: BaseRef
     task: Task
     targets: Annotated[tuple[_TargetEntry, ...], Field(min_length=1, max_length=MAX_TARGETS)]
-    settings: dict[str, _Scalar | list[_Scalar]]
+    settings: dict[str, Scalar | list[Scalar]]
     card: Card
 
 
@@ -169,44 +166,6 @@ def brick_from_bytes(content: bytes, name: str) -> Brick:
     )
 
 
-def read_header(content: bytes) -> dict[str, Any]:
-    """The header of a safetensors file.
-
-    Raises:
-        ValueError: it is cut short, too large, or no JSON object.
-    """
-    if len(content) < 8:
-        raise ValueError(f"expected at least 8 bytes, got {len(content)}")
-    length, limit = int.from_bytes(content[:8], "little"), len(content) - 8
-    if length > min(MAX_HEADER_BYTES, limit):
-        raise ValueError(
-            f"expected at most {min(MAX_HEADER_BYTES, limit):,} bytes, "
-            f"got a claim of {length:,}; the file is cut short or of another kind"
-        )
-    return parse_object(content[8 : 8 + length])
-
-
-def entry_problems(header: dict[str, Any]) -> list[str]:
-    """Header entries that say more or less about a tensor than they must."""
-    return [
-        f"{shown(key)}: expected exactly dtype, shape and data_offsets in the header"
-        for key, entry in header.items()
-        if key != "__metadata__" and (not isinstance(entry, dict) or set(entry) != _ENTRY)
-    ]
-
-
-def read_tensors(content: bytes) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
-
-    Raises:
-        ValueError: its entries and its bytes do not fit.
-    """
-    try:
-        return load(content)
-    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OverflowError) as error:
-        raise ValueError(f"expected a whole safetensors file ({shown(str(error))})") from error
-
-
 def _parse(text: bytes, name: str) -> _Document:
     try:
         raw = parse_object(text)
@@ -240,29 +199,14 @@ def _refuse(name: str, problems: list[str]) -> None:
 def _check(document: _Document, tensors: dict[str, Tensor]) -> list[str]:
     shapes = _expected_shapes(document)
     problems = _check_targets(document)
-    problems += [f"{key}: missing" for key in sorted(shapes.keys() - tensors.keys())]
-    problems += [
-        f"{shown(key)}: expected no such tensor in format {FORMAT_VERSION}"
-        for key in sorted(tensors.keys() - shapes.keys())
-    ]
-    sound = set()
-    for key in sorted(shapes.keys() & tensors.keys()):
-        tensor = tensors[key]
-        if tensor.dtype != torch.float32:
-            kind = str(tensor.dtype).removeprefix("torch.")
-            problems.append(f"{key}: expected float32, got {kind}")
-        elif tuple(tensor.shape) != shapes[key]:
-            problems.append(f"{key}: expected shape {shapes[key]}, got {tuple(tensor.shape)}")
-        else:
-            sound.add(key)
+    found, sound = tensor_problems(tensors, shapes)
+    problems += found
     for entry in document.targets:
         keys = [f"delta.{entry.name}.{part}" for part in ("U", "S", "Vh")]
         if sound.issuperset(keys):
             delta = LowRank(*(tensors[key] for key in keys))
             problems += [f"delta.{entry.name}.{p}" for p in canonical_problems(delta)]
-    for key in sorted(sound & {"head.weight", "head.bias"}):
-        problems += _check_head(key, tensors[key], document.task)
-    return problems
+    return problems + head_problems({key: tensors[key] for key in sound}, document.task)
 
 
 def _check_digest(document: _Document, tensors: dict[str, Tensor]) -> list[str]:
@@ -314,12 +258,3 @@ def _check_targets(document: _Document) -> list[str]:
     if min(document.base.std) <= 0:
         problems.append(f"base.std: expected values above 0, got {document.base.std}")
     return problems
-
-
-def _check_head(key: str, tensor: Tensor, task: Task) -> list[str]:
-    if not torch.isfinite(tensor).all():
-        return [f"{key}: expected finite numbers, got NaN or infinity"]
-    ordinal = key == "head.bias" and task.kind is Kind.ORDINAL
-    if ordinal and (tensor[1:] > tensor[:-1]).any():
-        return [f"{key}: expected thresholds from large to small for an ordinal task"]
-    return []

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from medlego.brick import Brick
 from medlego.lowrank import canonical_problems
+from medlego.recipe import Recipe
+from medlego.refithead import RefitHead
 
 
 def conflicts(bricks: Sequence[Brick]) -> list[str]:
@@ -33,6 +35,28 @@ def conflicts(bricks: Sequence[Brick]) -> list[str]:
                 f"task {name!r}: expected one brick, got several; rename one of the tasks"
             )
     return problems + [p for brick in bricks for p in _delta_problems(brick)]
+
+
+def head_conflicts(recipe: Recipe, bricks: Sequence[Brick], refit: RefitHead) -> list[str]:
+    """Everything that keeps a refitted head from a merged model."""
+    subject = f"head of {refit.task.name!r}"
+    tasks = {brick.task.name: brick for brick in bricks}
+    if refit.task.name not in tasks:
+        return [f"{subject}: expected a head of {', '.join(tasks)}; is this another generalist's?"]
+    brick = tasks[refit.task.name]
+    problems = []
+    if refit.task != brick.task:
+        problems.append(f"{subject}: expected the brick's task and labels, got others; refit it")
+    if refit.model != recipe.model:
+        problems.append(
+            f"{subject}: expected merged model {recipe.model[:12]}…, got one fitted to "
+            f"{refit.model[:12]}…; run a head round for this one"
+        )
+    if refit.head.weight.shape[1] != brick.base.features:
+        problems.append(
+            f"{subject}: expected {brick.base.features} features, got {refit.head.weight.shape[1]}"
+        )
+    return problems
 
 
 def _base_conflicts(first: Brick, brick: Brick) -> list[str]:

@@ -19,15 +19,17 @@ from torch import Tensor
 
 from medlego.base import Digest
 from medlego.brick import Brick, all_targets
-from medlego.brickfile import entry_problems, load_brick, read_header, read_tensors, save_brick
-from medlego.compatibility import conflicts
+from medlego.brickfile import load_brick, save_brick
+from medlego.compatibility import conflicts, head_conflicts
 from medlego.errors import GeneralistError, MergeError, raise_all
 from medlego.files import read_bounded, write_atomically
 from medlego.lowrank import LowRank, canonical_problems
 from medlego.merge import find_method
 from medlego.recipe import Ingredient, Recipe, Step
+from medlego.refithead import RefitHead, load_head, save_head
 from medlego.strictjson import check_format, field_problems, parse_object, shown, text_problems
 from medlego.targets import Target
+from medlego.tensorfile import entry_problems, read_header, read_tensors
 
 MAX_DOCUMENT_BYTES = 8 << 20
 MAX_MERGED_BYTES = 1 << 30
@@ -36,6 +38,7 @@ PARTS = ("U", "S", "Vh")
 DOCUMENT = "generalist.json"
 MERGED = "merged.safetensors"
 BRICKS = "bricks"
+HEADS = "heads"
 
 
 class Document(BaseModel):
@@ -56,6 +59,7 @@ def write_directory(
     lineage: tuple[Step, ...],
     relative_loss: float,
     bricks: Sequence[Brick],
+    heads: Mapping[str, RefitHead],
     deltas: Mapping[str, LowRank],
 ) -> None:
     """Write a generalist to a new directory, whole or not at all.
@@ -90,6 +94,10 @@ def write_directory(
         (scratch / BRICKS).mkdir()
         for brick in bricks:
             save_brick(brick, scratch / BRICKS / f"{brick.digest}.brick.safetensors")
+        if heads:
+            (scratch / HEADS).mkdir()
+        for head in heads.values():
+            save_head(head, scratch / HEADS / f"{head.digest}.head.safetensors")
         write_atomically(scratch / MERGED, merged)
         write_atomically(scratch / DOCUMENT, (text + "\n").encode())
         scratch.chmod(0o755)
@@ -99,8 +107,10 @@ def write_directory(
         raise
 
 
-def read_directory(path: Path) -> tuple[Document, tuple[Brick, ...], dict[str, LowRank]]:
-    """Read and validate a generalist's document, bricks and merged deltas.
+def read_directory(
+    path: Path,
+) -> tuple[Document, tuple[Brick, ...], dict[str, RefitHead], dict[str, LowRank]]:
+    """Read and validate a generalist's document, bricks, refitted heads and merged deltas.
 
     Raises:
         GeneralistError: files are missing, damaged, or do not belong together.
@@ -109,7 +119,10 @@ def read_directory(path: Path) -> tuple[Document, tuple[Brick, ...], dict[str, L
     document = _read_document(path)
     bricks = tuple(_read_brick(path, item) for item in document.recipe.bricks)
     raise_all(GeneralistError, str(path), conflicts(bricks))
-    return document, bricks, _read_merged(path, document.merged_sha256, all_targets(bricks))
+    heads = {item.task: _read_head(path, item) for item in document.recipe.bricks if item.head}
+    problems = [p for h in heads.values() for p in head_conflicts(document.recipe, bricks, h)]
+    raise_all(GeneralistError, str(path), problems)
+    return document, bricks, heads, _read_merged(path, document.merged_sha256, all_targets(bricks))
 
 
 def _read_document(path: Path) -> Document:
@@ -159,6 +172,17 @@ def _read_brick(path: Path, item: Ingredient) -> Brick:
             f"{brick.digest[:12]}… of {brick.task.name!r}; the directory was changed"
         )
     return brick
+
+
+def _read_head(path: Path, item: Ingredient) -> RefitHead:
+    file = path / HEADS / f"{item.head}.head.safetensors"
+    refit = load_head(file)
+    if (refit.digest, refit.task.name) != (item.head, item.task):
+        raise GeneralistError(
+            f"{file}: expected the refitted head of {item.task!r}, got {refit.digest[:12]}… of "
+            f"{refit.task.name!r}; the directory was changed"
+        )
+    return refit
 
 
 def _read_merged(path: Path, digest: str, targets: Sequence[Target]) -> dict[str, LowRank]:

@@ -103,6 +103,7 @@ def evaluate(
     if split not in (*SPLITS, "all"):
         raise DatasetError(f"split: expected {', '.join(SPLITS)} or all, got {split!r}")
     bricks = {name: generalist.brick(name) for name in datasets}
+    readers = {brick.task.name: brick for brick in generalist.readers}
     base = base or Base.find(generalist.base)
     merged = Predictor(generalist, base, device=device)
     frozen = Predictor(bare_base(generalist.bricks[0]), base, device=device)
@@ -121,7 +122,7 @@ def evaluate(
         alone = Predictor(specialist(brick), base, device=device)
         bare = frozen.all_features(inputs)
         probs = {
-            MODELS[0]: _read(brick, merged.all_features(inputs)),
+            MODELS[0]: _read(readers[name], merged.all_features(inputs)),
             MODELS[1]: _read(brick, alone.all_features(inputs)),
             MODELS[2]: _read(brick, bare),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import nn
 from medlego.adapters import fold
 from medlego.base import Base, BaseRef
 from medlego.brick import Brick, all_targets
-from medlego.compatibility import conflicts
+from medlego.compatibility import conflicts, head_conflicts
 from medlego.directory import read_directory, write_directory
 from medlego.errors import GeneralistError, MergeError, raise_all
 from medlego.lowrank import LowRank
@@ -25,6 +25,7 @@ from medlego.merge import (
     resolve_coefficients,
 )
 from medlego.recipe import Ingredient, Recipe, Step
+from medlego.refithead import RefitHead
 from medlego.targets import Target
 from medlego.task import Task
 from medlego.threads import one_thread
@@ -35,7 +36,8 @@ class Generalist:
     """A base's merged deltas with all heads side by side; operations return new ones.
 
     `deltas` are the merged deltas by target name; `relative_loss` is the share of their
-    Frobenius norm that a cut to a rank lost.
+    Frobenius norm that a cut to a rank lost. `heads` are those refitted to this merge, by task
+    name; a task without one is read by its brick's own head.
     """
 
     recipe: Recipe
@@ -44,6 +46,17 @@ class Generalist:
     deltas: Mapping[str, LowRank]
     relative_loss: float
     lineage: tuple[Step, ...]
+    heads: Mapping[str, RefitHead] = field(default_factory=dict)
+
+    @property
+    def readers(self) -> tuple[Brick, ...]:
+        """The bricks, each with the head that reads this merge."""
+        return tuple(
+            replace(brick, head=self.heads[brick.task.name].head)
+            if brick.task.name in self.heads
+            else brick
+            for brick in self.bricks
+        )
 
     @property
     def base(self) -> BaseRef:
@@ -93,6 +106,7 @@ class Generalist:
             self.lineage,
             self.relative_loss,
             self.bricks,
+            self.heads,
             self.deltas,
         )
 
@@ -104,7 +118,7 @@ class Generalist:
             GeneralistError: files are missing, damaged, or do not belong together.
             BrickError: one of its bricks is damaged.
         """
-        document, bricks, deltas = read_directory(Path(directory))
+        document, bricks, heads, deltas = read_directory(Path(directory))
         return cls(
             recipe=document.recipe,
             bricks=bricks,
@@ -112,6 +126,7 @@ class Generalist:
             deltas=deltas,
             relative_loss=document.relative_loss,
             lineage=document.lineage,
+            heads=heads,
         )
 
 
@@ -182,6 +197,31 @@ def assemble(
         relative_loss=merged.relative_loss,
         lineage=(Step(action="assemble", recipe=recipe.digest),),
     )
+
+
+def with_heads(generalist: Generalist, heads: Sequence[RefitHead]) -> Generalist:
+    """The generalist with heads refitted to it; the lineage says that they have seen data.
+
+    Raises:
+        GeneralistError: a head of another merged model or of no task of this one, or two for
+            one task; all problems in one message.
+    """
+    chosen = dict(generalist.heads)
+    problems = []
+    for refit in heads:
+        name = refit.task.name
+        problems += head_conflicts(generalist.recipe, generalist.bricks, refit)
+        if sum(other.task.name == name for other in heads) > 1:
+            problems.append(f"head of {name!r}: expected one, got several; choose one")
+        chosen[name] = refit
+    raise_all(GeneralistError, "heads", problems)
+    bricks = tuple(
+        item.model_copy(update={"head": chosen[item.task].digest}) if item.task in chosen else item
+        for item in generalist.recipe.bricks
+    )
+    recipe = generalist.recipe.model_copy(update={"bricks": bricks})
+    step = Step(action="head-round", recipe=recipe.digest)
+    return replace(generalist, recipe=recipe, heads=chosen, lineage=(*generalist.lineage, step))
 
 
 def specialist(brick: Brick) -> Generalist:

@@ -72,7 +72,7 @@ class Predictor:
         self._base = base
         self._device = device
         self._module = on_device(generalist.fold(base), device)
-        self.bricks: tuple[Brick, ...] = generalist.bricks
+        self.bricks: tuple[Brick, ...] = generalist.readers
 
     @torch.inference_mode()
     def features(self, pixels: Tensor) -> Tensor:
@@ -123,7 +123,9 @@ def predict(
         GeneralistError: no such task, or another base.
         BaseError: the base is not to be found.
     """
-    wanted = generalist.bricks if task is None else (generalist.brick(task),)
+    wanted = generalist.readers
+    if task is not None:
+        wanted = tuple(b for b in wanted if b.task == generalist.brick(task).task)
     read = [image if isinstance(image, Image) else read_image(image) for image in images]
     base = base or Base.find(generalist.base)
     predictor = Predictor(generalist, base, device=device)

@@ -21,6 +21,8 @@ class Ingredient(BaseModel):
     task: str
     digest: Digest
     coefficient: Annotated[float, Field(allow_inf_nan=False)]
+    head: Digest | None = None
+    """Of a head refitted to this merge, where there is one; else the brick's own is read."""
 
 
 class Recipe(BaseModel):
@@ -39,6 +41,12 @@ class Recipe(BaseModel):
     rank: Annotated[int, Field(ge=1)] | None
     coefficients: Literal["auto", "given"]
     seed: int
+
+    @property
+    def model(self) -> str:
+        """Digest of the recipe without refitted heads: of the features that heads read."""
+        plain = tuple(item.model_copy(update={"head": None}) for item in self.bricks)
+        return self.model_copy(update={"bricks": plain}).digest
 
     @property
     def digest(self) -> str:

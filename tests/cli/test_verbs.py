@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from medlego.cli.app import app
 from medlego.cli.outcome import run_app
 from medlego.errors import FailureError
 from medlego.generalist import Generalist
+from medlego.merge import METHODS
 
 
 def run(*words: object) -> int:
@@ -132,6 +134,81 @@ def test_assemble_takes_method_coefficients_and_rank(work, tmp_path, capsys):
     assert [b["coefficient"] for b in found["recipe"]["bricks"]] == [0.3, 0.6]
     assert 0 < found["relative_loss"] < 1
     assert Generalist.load(tmp_path / "g").recipe.digest == found["digest"]
+
+
+def test_assemble_takes_settings_of_the_method(work, tmp_path, capsys):
+    bricks = [work / f"{name}.brick.safetensors" for name in ("chest", "brain")]
+    words = ("--method", "core-ties", "--set", "density=0.5", "--svc", "-o", tmp_path / "g")
+    assert run("--json", "assemble", *bricks, *words) == 0
+    recipe = json.loads(capsys.readouterr().out)["recipe"]
+    assert (recipe["settings"], recipe["svc"]) == ({"density": 0.5}, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--set", "density=0"), "density: Input should be greater than 0, got 0; ties takes"),
+        (("--set", "speed=1"), "speed: Extra inputs are not permitted, got 1; ties takes density"),
+        (("--set", "density"), "--set: expected NAME=NUMBER, got 'density'"),
+        (("--coefficients", "nan"), "coefficients: expected finite numbers"),
+        (("--rank", "0"), "rank: expected at least 1, got 0"),
+        (("--method", "best"), "method: expected one of linear, lego, ties"),
+    ],
+)
+def test_assemble_refuses_bad_settings_in_one_line(work, tmp_path, capsys, words, says):
+    bricks = [work / f"{name}.brick.safetensors" for name in ("chest", "brain")]
+    assert run("assemble", *bricks, "--method", "ties", *words, "-o", tmp_path / "g") == 2
+    text = " ".join(capsys.readouterr().err.split())
+    assert says in text
+    assert not (tmp_path / "g").exists()
+
+
+def test_assemble_names_every_method_in_its_help(capsys):
+    run("assemble", "--help")
+    text = " ".join(capsys.readouterr().out.split())
+    for name in METHODS:
+        assert re.search(rf"\b{name}\b", text)
+
+
+def test_inspect_compares_several_bricks(work, tmp_path, capsys):
+    bricks = [work / f"{name}.brick.safetensors" for name in ("chest", "brain")]
+    assert run("inspect", *bricks, "--plot", tmp_path / "x.png") == 0
+    assert "chest · brain" in capsys.readouterr().out
+    with Pillow.open(tmp_path / "x.png") as picture:
+        assert picture.format == "PNG"
+    assert run("--json", "inspect", *bricks) == 0
+    assert json.loads(capsys.readouterr().out)[-1]["type"] == "comparison"
+
+
+def test_inspect_has_nothing_to_plot_of_one_brick(work, tmp_path, capsys):
+    words = ("--plot", tmp_path / "x.png")
+    assert run("inspect", work / "chest.brick.safetensors", *words) == 2
+    assert "--plot: expected at least two bricks" in capsys.readouterr().err
+
+
+def test_a_head_round_goes_out_and_comes_back(work, tmp_path, capsys):
+    out, head = tmp_path / "round", tmp_path / "brain.head.safetensors"
+    assert run("head-round", "export", work / "generalist", "-o", out) == 0
+    models = sorted(path.name for path in out.iterdir())
+    assert models == ["brain.round.brick.safetensors", "chest.round.brick.safetensors"]
+    model = out / "brain.round.brick.safetensors"
+    assert run("head-round", "fit", model, work / "brain", "-o", head) == 0
+    words = (work / "generalist", head, "-o", tmp_path / "g")
+    assert run("head-round", "import", *words) == 0
+    assert "no longer data-free" in capsys.readouterr().out
+    assert run("inspect", tmp_path / "g") == 0
+    assert "refitted" in capsys.readouterr().out
+    assert (
+        run("head-round", "fit", work / "brain.brick.safetensors", work / "brain", "-o", head) == 2
+    )
+    assert "expected a merged model from medlego head-round export" in capsys.readouterr().err
+
+
+def test_head_round_export_overwrites_nothing(work, tmp_path, capsys):
+    (tmp_path / "brain.round.brick.safetensors").write_bytes(b"mine")
+    assert run("head-round", "export", work / "generalist", "-o", tmp_path) == 2
+    assert "choose another folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["brain.round.brick.safetensors"]
 
 
 def test_assemble_names_every_damaged_brick(tmp_path, capsys):

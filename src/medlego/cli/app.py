@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medlego.cli import assemble, demo, evaluate, inspect, predict, train
+from medlego.cli import assemble, demo, evaluate, headround, inspect, predict, train
 from medlego.cli.console import Options
 
 app = typer.Typer(
@@ -48,4 +48,5 @@ app.command("assemble")(assemble.command)
 app.command("inspect")(inspect.command)
 app.command("evaluate")(evaluate.command)
 app.command("predict")(predict.command)
+app.add_typer(headround.app, name="head-round")
 app.command("demo")(demo.command)

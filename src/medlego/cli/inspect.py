@@ -112,10 +112,16 @@ def _show_generalist(options: Options, path: Path, generalist: Generalist) -> No
         f"{generalist.recipe.method}, lost by the cut {generalist.relative_loss:.2%}",
     )
     rows = [
-        (item.task, ", ".join(brick.task.labels), f"{item.coefficient:.4g}", item.digest[:12])
+        (
+            item.task,
+            ", ".join(brick.task.labels),
+            f"{item.coefficient:.4g}",
+            item.digest[:12],
+            "its own" if item.head is None else f"refitted {item.head[:12]}",
+        )
         for item, brick in zip(generalist.recipe.bricks, generalist.bricks, strict=True)
     ]
-    show_table(options, ("task", "labels", "coefficient", "brick"), rows)
+    show_table(options, ("task", "labels", "coefficient", "brick", "head"), rows)
 
 
 def _brick_facts(brick: Brick) -> dict[str, Any]:

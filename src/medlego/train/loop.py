@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +15,14 @@ from torch import Tensor, nn
 
 from medlego.adapters import attach, on_device
 from medlego.base import Base, features
-from medlego.brick import Brick, Card, Head, probabilities
+from medlego.brick import Brick, Card, Head, probabilities, tools_used
 from medlego.errors import BrickError, TrainingError, raise_all
 from medlego.loading import Inputs
 from medlego.metrics import point_scores
 from medlego.progress import Progress, silent
 from medlego.samples import Dataset, Samples, describe
 from medlego.strictjson import field_problems
-from medlego.task import Kind, Task
+from medlego.task import Kind
 from medlego.train.augment import augmentation_for
 from medlego.train.checkpoint import (
     State,
@@ -33,6 +32,7 @@ from medlego.train.checkpoint import (
     write_checkpoint,
 )
 from medlego.train.factors import Factors, LoraFactors, SvdFactors
+from medlego.train.head import explicit, new_head
 from medlego.train.losses import Loss, class_weights
 from medlego.train.settings import TrainSettings
 
@@ -110,7 +110,7 @@ class _Run:
         self._factors: Factors = kind(self._targets, settings, device)
         frozen = on_device(base.module, device)
         self._model = attach(frozen, self._targets, self._factors.by_target)
-        self._head = _new_head(dataset.task, base.ref.features, device)
+        self._head = new_head(dataset.task, base.ref.features, device)
         self._optimiser = torch.optim.AdamW(
             [
                 *self._factors.groups(),
@@ -204,7 +204,7 @@ class _Run:
         """Logits in float32; the backbone in bfloat16 on a GPU."""
         with torch.autocast("cuda", torch.bfloat16, enabled=self._device.startswith("cuda")):
             pooled = features(self._model, self._base.normalise(pixels))
-        return Head(*_explicit(self._dataset.task, self._head)).logits(pooled.float())
+        return Head(*explicit(self._dataset.task, self._head)).logits(pooled.float())
 
     def _rate_at(self, step: int, total: int) -> float:
         """Linear warm-up, then a cosine to zero."""
@@ -241,8 +241,7 @@ class _Run:
         """The brick of the best epoch."""
         self._assign(self._best)
         task, labels = self._dataset.task, self._dataset.task.labels
-        weight, bias = _explicit(task, self._head)
-        made_with = {name: version(name) for name in ("medlego", "torch", "timm")}
+        weight, bias = explicit(task, self._head)
         card = notes.model_copy(
             update={
                 "images": {
@@ -250,11 +249,7 @@ class _Run:
                     "val": describe(self._dataset.val, labels),
                 },
                 "scores": {name: round(s, 6) for name, s in self.state.best_scores.items()},
-                "made_with": {
-                    **made_with,
-                    "device": self._device,
-                    "threads": str(torch.get_num_threads()),
-                },
+                "made_with": tools_used(self._device),
             }
         )
         settings = self._settings.model_dump(mode="json")
@@ -268,25 +263,6 @@ class _Run:
             settings=settings,
             card=card,
         )
-
-
-def _new_head(task: Task, width: int, device: str) -> list[nn.Parameter]:
-    """Zero weights: the first logits are fair to every class. Ordinal thresholds are spread."""
-    rows, outputs = task.head_shape
-    bias = torch.zeros(outputs)
-    if task.kind is Kind.ORDINAL and outputs > 1:
-        bias[1:] = math.log(math.expm1(2.0 / (outputs - 1)))
-        bias[0] = 1.0
-    return [nn.Parameter(torch.zeros(rows, width, device=device)), nn.Parameter(bias.to(device))]
-
-
-def _explicit(task: Task, head: list[nn.Parameter]) -> tuple[Tensor, Tensor]:
-    """Weight and bias as a brick holds them; ordinal thresholds fall by positive gaps."""
-    weight, bias = head
-    if task.kind is not Kind.ORDINAL:
-        return weight, bias
-    gaps = nn.functional.softplus(bias[1:])
-    return weight, torch.cat([bias[:1], bias[:1] - torch.cumsum(gaps, dim=0)])
 
 
 def _notes(data: str | None, licence: str | None) -> Card:
