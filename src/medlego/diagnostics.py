@@ -16,9 +16,9 @@ from medlego.lowrank import LowRank
 from medlego.merge import METHODS, resolve_coefficients
 from medlego.threads import one_thread
 
-COLLISION = 0.25
-"""Cosine of two task vectors from which on they count as colliding: bricks of unrelated tasks lie
-near zero, two trainings of one task far above (docs/decisions/008-diagnostics.md)."""
+COLLISION = 0.06
+"""Cosine of two task vectors from which on they count as colliding; between what was measured for
+unrelated tasks and for two trainings of one task (docs/decisions/010-diagnostics.md)."""
 
 
 @dataclass(frozen=True)
