@@ -11,7 +11,7 @@ from medlego.cli.console import Options, emit, progress, say, show_table
 from medlego.cli.shared import BaseWeights, DataSeed, Device, resolve_device
 
 app = typer.Typer(
-    help="Let sites refit their heads to a merged model; no image moves, 768 × labels numbers do.",
+    help="Let sites refit their heads to a merged model; no image moves, only the heads do.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -64,7 +64,7 @@ def fit_command(
     data_seed: DataSeed = 0,
     device: Device = "auto",
 ) -> None:
-    """Fit the task's head to the merged features of the site's own images; well under a minute."""
+    """Fit the task's head to the merged features of the site's own images."""
     from medlego.base import Base
     from medlego.brickfile import load_brick
     from medlego.datasets import load_dataset
