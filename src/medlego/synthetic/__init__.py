@@ -13,20 +13,20 @@ import numpy as np
 
 from medlego.errors import DatasetError
 from medlego.samples import SPLITS, ArrayImages, Dataset, Samples
-from medlego.synthetic import cells, mri, ultrasound, xray
 from medlego.synthetic.canvas import Array
+from medlego.synthetic.modalities import MODALITIES
+from medlego.synthetic.strangers import stranger_images
 from medlego.task import Task
 
-__all__ = ["SYNTHETIC_TASKS", "synthetic_dataset", "synthetic_image"]
+__all__ = ["SYNTHETIC_TASKS", "stranger_images", "synthetic_dataset", "synthetic_image"]
 
 MIN_SIZE, MAX_SIZE = 32, 512
 
 _Draw = Callable[[int, int, np.random.Generator], Array]
-_MODALITIES = (xray, ultrasound, mri, cells)
-_DRAW: Mapping[str, _Draw] = {module.TASK.name: module.draw for module in _MODALITIES}
+_DRAW: Mapping[str, _Draw] = {module.TASK.name: module.draw for module in MODALITIES}
 
 SYNTHETIC_TASKS: Mapping[str, Task] = MappingProxyType(
-    {module.TASK.name: module.TASK for module in _MODALITIES}
+    {module.TASK.name: module.TASK for module in MODALITIES}
 )
 """The four tasks by name."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,13 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from medlego.adapters import attach, on_device
+from medlego.adapters import attach, on_device, set_company
 from medlego.base import Base, features
 from medlego.brick import Brick, Card, Head, probabilities, tools_used
 from medlego.errors import BrickError, TrainingError, raise_all
 from medlego.loading import Inputs
 from medlego.metrics import point_scores
+from medlego.moments import input_moments
 from medlego.progress import Progress, silent
 from medlego.samples import Dataset, Samples, describe
 from medlego.strictjson import field_problems
@@ -31,9 +33,12 @@ from medlego.train.checkpoint import (
     restore_optimiser,
     write_checkpoint,
 )
+from medlego.train.company import Company
 from medlego.train.factors import Factors, LoraFactors, SvdFactors
 from medlego.train.head import explicit, new_head
+from medlego.train.images import procedural_batches, some_batches
 from medlego.train.losses import Loss, class_weights
+from medlego.train.quiet import Quiet
 from medlego.train.settings import TrainSettings
 
 EVALUATION_BATCH = 128
@@ -44,6 +49,7 @@ def train_brick(
     dataset: Dataset,
     settings: TrainSettings | None = None,
     *,
+    company: Sequence[Brick] = (),
     checkpoint: str | Path | None = None,
     device: str = "auto",
     data_note: str | None = None,
@@ -56,6 +62,8 @@ def train_brick(
         base: the frozen backbone; not modified.
         dataset: one task's labelled images.
         settings: see `TrainSettings`; its seed decides every draw.
+        company: published bricks of other tasks on this base, to train among; random
+            strangers stand in where there are too few.
         checkpoint: a file that keeps the state after each epoch. An existing one is resumed;
             it is removed when training ends.
         device: `cpu`, `cuda`, or `auto` for a GPU where there is one (mixed precision there).
@@ -68,16 +76,17 @@ def train_brick(
 
     Raises:
         BaseError: targets that the base lacks.
-        BrickError: a note that a card cannot hold.
+        BrickError: a note that a card cannot hold, or company that does not fit the base.
         TrainingError: the loss is not finite, or the checkpoint belongs to another run.
     """
     settings = settings or TrainSettings()
     notes = _notes(data_note, licence)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    run = _Run(base, dataset, settings, device, show)
+    _check_company(base, company)
+    run = _Run(base, dataset, settings, company, device, show)
     path = None if checkpoint is None else Path(checkpoint)
-    identity = _identity(base, dataset, settings, device)
+    identity = _identity(base, dataset, settings, company, device)
     state = None if path is None else read_checkpoint(path, identity)
     if state is not None:
         run.restore(*state)
@@ -101,7 +110,13 @@ class _Run:
     """The state of one training run; an epoch's draws depend on seed and epoch alone."""
 
     def __init__(
-        self, base: Base, dataset: Dataset, settings: TrainSettings, device: str, show: Progress
+        self,
+        base: Base,
+        dataset: Dataset,
+        settings: TrainSettings,
+        company: Sequence[Brick],
+        device: str,
+        show: Progress,
     ) -> None:
         self._base, self._dataset, self._settings = base, dataset, settings
         self._device, self._show = device, show
@@ -127,6 +142,16 @@ class _Run:
         self._plain_loss = Loss(dataset.task, weights.to(device))
         self._augment = augmentation_for(dataset.task) if settings.augment else None
         self._epochs = settings.epochs_for(len(dataset.train))
+        self._published = [brick.digest for brick in company]
+        self._company: Company | None = None
+        self._quiet: Quiet | None = None
+        if settings.merge_aware:
+            paths = {target.module: target.in_features for target in self._targets}
+            show("looking at procedural images", 0, 0)
+            own = input_moments(base, frozen, paths, some_batches(self._train.inputs))
+            strangers = input_moments(base, frozen, paths, procedural_batches(base, dataset.task))
+            self._company = Company(frozen, self._targets, own, company, settings)
+            self._quiet = Quiet(self._targets, own, strangers)
         self._best = self._parameters()
         self.state = State()
 
@@ -169,12 +194,16 @@ class _Run:
             pixels = self._augment(pixels, generator)
         for group, full in zip(self._optimiser.param_groups, self._rates, strict=True):
             group["lr"] = full * rate
+        if self._company is not None:
+            set_company(self._model, *self._company.draw(self._factors.by_target, generator))
         loss = self._loss(self._logits(pixels), self._train.labels[indices].to(self._device))
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"training {self._dataset.task.name!r}: expected a finite loss, got {loss.item()} "
                 f"in epoch {self.state.epoch + 1}; lower the learning rate"
             )
+        if self._quiet is not None:
+            loss = loss + self._settings.quiet * self._quiet(self._factors.by_target)
         self._optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self._trainable(), self._settings.clip_norm)
@@ -183,6 +212,7 @@ class _Run:
 
     @torch.no_grad()
     def _validate(self) -> None:
+        set_company(self._model, 1.0, {})
         logits = torch.cat(
             [self._logits(b.to(self._device)) for b in self._val.inputs.batches(EVALUATION_BATCH)]
         )
@@ -254,6 +284,8 @@ class _Run:
         )
         settings = self._settings.model_dump(mode="json")
         settings |= {"epochs": self._epochs, "best_epoch": self.state.best_epoch}
+        if self._company is not None and self._published:
+            settings["company_bricks"] = self._published
         return Brick(
             base=self._base.ref,
             task=task,
@@ -279,13 +311,34 @@ def _mix(seed: int, epoch: int) -> int:
     return int.from_bytes(digest[:7], "little")
 
 
-def _identity(base: Base, dataset: Dataset, settings: TrainSettings, device: str) -> str:
+def _check_company(base: Base, company: Sequence[Brick]) -> None:
+    raise_all(
+        BrickError,
+        "company",
+        [
+            f"brick {brick.task.name!r}: expected base {base.ref.name} "
+            f"{base.ref.fingerprint[:12]}… at {base.ref.image_size} px, got {brick.base.name} "
+            f"{brick.base.fingerprint[:12]}… at {brick.base.image_size} px; leave it out"
+            for brick in company
+            if brick.base != base.ref
+        ],
+    )
+
+
+def _identity(
+    base: Base,
+    dataset: Dataset,
+    settings: TrainSettings,
+    company: Sequence[Brick],
+    device: str,
+) -> str:
     """What must be equal for a run to be resumed: base, settings, task, labels, first images."""
     digest = hashlib.sha256()
     whole = {
         "base": base.ref.model_dump(mode="json"),
         "task": dataset.task.model_dump(mode="json"),
         "settings": settings.model_dump(mode="json"),
+        "company": [brick.digest for brick in company],
         "device": device,
     }
     digest.update(json.dumps(whole, sort_keys=True).encode())

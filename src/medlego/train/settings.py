@@ -38,6 +38,14 @@ class TrainSettings(BaseModel):
     class_weights: Literal["balanced", "none"] = "balanced"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     augment: bool = True
+    merge_aware: bool = True
+    """Train among strangers' deltas, as in a merge; see `train.company`."""
+    company: Annotated[int, Field(ge=2, le=64)] = 5
+    """Bricks in the largest merge that training imagines, this one included."""
+    alone: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """Share of the steps in which the brick has no company after all."""
+    quiet: Annotated[float, Field(ge=0, le=100)] = 0.5
+    """Weight of the penalty on what the brick does to strangers' images; see `train.quiet`."""
     select_by: Literal["auto", "balanced_accuracy", "auroc"] = "auto"
     """Validation score that chooses the epoch; `auto` is AUROC for multilabel tasks."""
     patience: Annotated[int, Field(ge=1)] = 15
