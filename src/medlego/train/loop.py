@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ from medlego.train.checkpoint import (
     write_checkpoint,
 )
 from medlego.train.factors import Factors, LoraFactors, SvdFactors
+from medlego.train.grams import check_images, measure_grams
 from medlego.train.head import explicit, new_head
 from medlego.train.losses import Loss, class_weights
 from medlego.train.settings import TrainSettings
@@ -69,10 +70,13 @@ def train_brick(
     Raises:
         BaseError: targets that the base lacks.
         BrickError: a note that a card cannot hold.
+        SettingsError: too few images for the Grams that the settings ask for.
         TrainingError: the loss is not finite, or the checkpoint belongs to another run.
     """
     settings = settings or TrainSettings()
     notes = _notes(data_note, licence)
+    if settings.gram:
+        check_images(len(dataset.train))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     run = _Run(base, dataset, settings, device, show)
@@ -85,7 +89,7 @@ def train_brick(
         run.epoch()
         if path is not None:
             write_checkpoint(path, identity, run.state, run.tensors())
-    brick = run.brick(notes)
+    brick = run.with_grams(run.brick(notes))
     if path is not None:
         path.unlink(missing_ok=True)
     return brick
@@ -252,7 +256,7 @@ class _Run:
                 "made_with": tools_used(self._device),
             }
         )
-        settings = self._settings.model_dump(mode="json")
+        settings = self._settings.of_training()
         settings |= {"epochs": self._epochs, "best_epoch": self.state.best_epoch}
         return Brick(
             base=self._base.ref,
@@ -263,6 +267,14 @@ class _Run:
             settings=settings,
             card=card,
         )
+
+    def with_grams(self, brick: Brick) -> Brick:
+        """The brick with the Gram matrices that the settings ask for."""
+        if not (directions := self._settings.gram):
+            return brick
+        inputs, device = self._train.inputs, self._device
+        grams = measure_grams(self._base, brick, inputs, directions, device=device, show=self._show)
+        return replace(brick, grams=grams)
 
 
 def _notes(data: str | None, licence: str | None) -> Card:
@@ -285,7 +297,7 @@ def _identity(base: Base, dataset: Dataset, settings: TrainSettings, device: str
     whole = {
         "base": base.ref.model_dump(mode="json"),
         "task": dataset.task.model_dump(mode="json"),
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.of_training(),
         "device": device,
     }
     digest.update(json.dumps(whole, sort_keys=True).encode())
