@@ -25,13 +25,16 @@ from medlego.brickfile import load_brick, save_brick
 from medlego.train import TrainSettings, train_brick
 
 JOINT_RANK = 20
+PLAIN = {"merge_aware": False}
 VARIANTS: dict[str, dict[str, Any]] = {
-    "svd": {},
-    "lora": {"parametrisation": "lora"},
-    "joint": {"rank": JOINT_RANK, "epochs": 17},
+    "svd": PLAIN,
+    "lora": PLAIN | {"parametrisation": "lora"},
+    "joint": PLAIN | {"rank": JOINT_RANK, "epochs": 17},
+    "aware": {},
 }
-"""Settings of each kind of brick beyond the defaults. Joint training takes as many steps as the
-five specialists together."""
+"""Settings of each kind of brick beyond the defaults. `svd` is the plainly trained specialist, the
+divisor of every normalised score. Joint training takes as many steps as the five specialists
+together."""
 
 
 def brick_path(name: str, variant: str, seed: int, image_size: int) -> Path:
@@ -39,9 +42,17 @@ def brick_path(name: str, variant: str, seed: int, image_size: int) -> Path:
     settings = TrainSettings.build(seed=seed, **VARIANTS[variant])
     sets = SETS if variant == "joint" else (name,)
     data = [file_digest(SHARED / "data" / f"{s}.npz") for s in sets]
-    decided = key(file_digest(BASE_FILE), image_size, data, settings.model_dump(mode="json"))
+    decided = key(file_digest(BASE_FILE), image_size, data, _deciding(settings))
     folder = CACHE / "bricks" / f"{image_size}px"
     return folder / f"{name}-{variant}-seed{seed}-{decided}.brick.safetensors"
+
+
+def _deciding(settings: TrainSettings) -> dict[str, Any]:
+    """The settings that a brick depends on, in the form in which the first bricks were kept."""
+    found = settings.of_training()
+    if not found["merge_aware"]:
+        del found["merge_aware"]
+    return found
 
 
 def get_brick(name: str, variant: str, seed: int, image_size: int) -> Brick:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+import factories
 from factories import make_brick
 from medlego.brickfile import brick_bytes
 from medlego.strictjson import spell
@@ -19,6 +20,11 @@ from medlego.strictjson import spell
 @cache
 def valid(kind: str = "multiclass") -> bytes:
     return brick_bytes(make_brick(kind=kind, count=0 if kind != "ordinal" else 4))
+
+
+@cache
+def with_grams() -> bytes:
+    return brick_bytes(factories.with_grams(make_brick()))
 
 
 @dataclass

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from medlego.base import Base, BaseRef, fingerprint
 from medlego.brick import Brick, Card, Head
+from medlego.gram import Gram
 from medlego.lowrank import LowRank
 from medlego.samples import SPLITS, ArrayImages, Dataset, Samples
 from medlego.targets import DEFAULT_KINDS
@@ -118,6 +119,21 @@ def make_brick(
         settings={"rank": rank, "seed": seed},
         card=Card(data="random numbers"),
     )
+
+
+def make_gram(width: int, directions: int, seed: int = 0) -> Gram:
+    """The Gram of random inputs, one of which is always one."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(4 * width, width, generator=generator, dtype=torch.float64)
+    inputs[:, 0] = 1
+    return Gram.of(inputs.mT @ inputs / len(inputs), directions, images=50)
+
+
+def with_grams(brick: Brick, directions: int = 4, seed: int = 0) -> Brick:
+    """The same brick with a Gram for each adapted module."""
+    widths = {target.module: target.in_features for target in brick.targets}
+    grams = {m: make_gram(w, directions, seed + i) for i, (m, w) in enumerate(widths.items())}
+    return replace(brick, grams=grams)
 
 
 def scaled(brick: Brick, factor: float) -> Brick:

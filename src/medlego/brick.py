@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from medlego.base import BaseRef
 from medlego.errors import BrickError
+from medlego.gram import Gram
 from medlego.lowrank import LowRank
 from medlego.strictjson import spell
 from medlego.targets import Target
@@ -59,7 +60,8 @@ class Brick:
     """One specialist's capability, frozen; operations return new bricks.
 
     `deltas` has one entry per target name, in the targets' order. `settings` are the training
-    settings, kept for the record.
+    settings, kept for the record. `grams`, which a brick need not have, has one entry per adapted
+    module's path.
     """
 
     base: BaseRef
@@ -69,6 +71,7 @@ class Brick:
     head: Head
     settings: Mapping[str, Any]
     card: Card
+    grams: Mapping[str, Gram] = field(default_factory=dict)
 
     @property
     def delta_parameters(self) -> int:
@@ -97,6 +100,10 @@ def brick_tensors(brick: Brick) -> dict[str, Tensor]:
         tensors[f"delta.{name}.U"] = delta.U
         tensors[f"delta.{name}.S"] = delta.S
         tensors[f"delta.{name}.Vh"] = delta.Vh
+    for module, gram in brick.grams.items():
+        tensors[f"gram.{module}.vectors"] = gram.vectors
+        tensors[f"gram.{module}.values"] = gram.values
+        tensors[f"gram.{module}.rest"] = gram.rest
     return tensors
 
 
@@ -138,6 +145,11 @@ def document_bytes(brick: Brick, *, digest: str | None = None) -> bytes:
         "settings": dict(brick.settings),
         "card": brick.card.model_dump(mode="json"),
     }
+    if brick.grams:
+        document["grams"] = {
+            module: {"directions": gram.directions, "images": gram.images}
+            for module, gram in brick.grams.items()
+        }
     if digest is not None:
         document["digest"] = digest
     try:

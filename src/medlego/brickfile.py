@@ -29,11 +29,13 @@ from medlego.brick import (
 )
 from medlego.errors import BrickError, raise_all
 from medlego.files import read_bounded, write_atomically
+from medlego.gram import MAX_DIRECTIONS, MIN_IMAGES, Gram, gram_problems
 from medlego.lowrank import LowRank, canonical_problems
 from medlego.strictjson import (
     check_format,
     field_problems,
     parse_object,
+    shown,
     spell,
     text_problems,
 )
@@ -49,6 +51,7 @@ MAX_PROBLEMS = 20
 """Problems of one file that an error names; it counts the rest."""
 
 _KEY = "medlego"
+_OPTIONAL = {"digest", "grams"}
 _PATH = r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$"
 _Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
 Scalar = str | int | float | bool | None
@@ -64,6 +67,13 @@ class _TargetEntry(BaseModel):
     rank: Annotated[int, Field(ge=1, le=MAX_RANK)]
 
 
+class _GramEntry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    directions: Annotated[int, Field(ge=1, le=MAX_DIRECTIONS)]
+    images: Annotated[int, Field(ge=MIN_IMAGES)]
+
+
 class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -75,6 +85,13 @@ class _Document(BaseModel):
     targets: Annotated[tuple[_TargetEntry, ...], Field(min_length=1, max_length=MAX_TARGETS)]
     settings: dict[str, Scalar | list[Scalar]]
     card: Card
+    grams: Annotated[dict[str, _GramEntry], Field(min_length=1)] = Field(default_factory=dict)
+    """By module; left out, and not empty, where a brick has none."""
+
+    def spelled(self, *without: str) -> bytes:
+        """The document in its one spelling, without some of the fields that may be left out."""
+        missing = _OPTIONAL - self.model_fields_set
+        return spell(self.model_dump(mode="json", exclude=missing | set(without)))
 
 
 def save_brick(brick: Brick, path: str | Path) -> None:
@@ -162,8 +179,24 @@ def brick_from_bytes(content: bytes, name: str) -> Brick:
     targets = tuple(Target(e.name, e.module, *e.rows, e.in_features) for e in document.targets)
     head = Head(tensors["head.weight"], tensors["head.bias"])
     return Brick(
-        document.base, document.task, targets, deltas, head, document.settings, document.card
+        document.base,
+        document.task,
+        targets,
+        deltas,
+        head,
+        document.settings,
+        document.card,
+        {module: _gram(module, entry, tensors) for module, entry in document.grams.items()},
     )
+
+
+def _gram(module: str, entry: _GramEntry, tensors: dict[str, Tensor]) -> Gram:
+    vectors, values, rest = (tensors[key] for key in _gram_keys(module))
+    return Gram(vectors, values, rest, entry.images)
+
+
+def _gram_keys(module: str) -> tuple[str, str, str]:
+    return f"gram.{module}.vectors", f"gram.{module}.values", f"gram.{module}.rest"
 
 
 def _parse(text: bytes, name: str) -> _Document:
@@ -180,8 +213,7 @@ def _parse(text: bytes, name: str) -> _Document:
     except ValidationError as error:
         _refuse(name, field_problems(error))
         raise
-    unset = {"digest"} - document.model_fields_set
-    if spell(document.model_dump(mode="json", exclude=unset)) != text:
+    if document.spelled() != text:
         raise BrickError(
             f"{name}: {_KEY}: expected every field in the one spelling of docs/FORMAT.md, "
             "got another; write it again with medlego"
@@ -198,7 +230,7 @@ def _refuse(name: str, problems: list[str]) -> None:
 
 def _check(document: _Document, tensors: dict[str, Tensor]) -> list[str]:
     shapes = _expected_shapes(document)
-    problems = _check_targets(document)
+    problems = _check_targets(document) + _check_grams(document)
     found, sound = tensor_problems(tensors, shapes)
     problems += found
     for entry in document.targets:
@@ -206,12 +238,16 @@ def _check(document: _Document, tensors: dict[str, Tensor]) -> list[str]:
         if sound.issuperset(keys):
             delta = LowRank(*(tensors[key] for key in keys))
             problems += [f"delta.{entry.name}.{p}" for p in canonical_problems(delta)]
+    for module, gram in document.grams.items():
+        if sound.issuperset(_gram_keys(module)):
+            found = gram_problems(_gram(module, gram, tensors))
+            problems += [f"gram.{module}.{p}" for p in found]
     return problems + head_problems({key: tensors[key] for key in sound}, document.task)
 
 
 def _check_digest(document: _Document, tensors: dict[str, Tensor]) -> list[str]:
-    content = spell(document.model_dump(mode="json", exclude={"digest"}))
-    if document.digest == (found := content_digest(content, tensors)):
+    found = content_digest(document.spelled("digest"), tensors)
+    if document.digest == found:
         return []
     stated = "none" if document.digest is None else f"{document.digest!r:.80}"
     return [
@@ -231,7 +267,30 @@ def _expected_shapes(document: _Document) -> dict[str, tuple[int, ...]]:
         shapes[f"delta.{entry.name}.U"] = (out, entry.rank)
         shapes[f"delta.{entry.name}.S"] = (entry.rank,)
         shapes[f"delta.{entry.name}.Vh"] = (entry.rank, entry.in_features)
+        if (gram := document.grams.get(entry.module)) is not None:
+            sizes = ((entry.in_features, gram.directions), (gram.directions,), (1,))
+            shapes.update(zip(_gram_keys(entry.module), sizes, strict=True))
     return shapes
+
+
+def _check_grams(document: _Document) -> list[str]:
+    if not document.grams:
+        return []
+    widths: dict[str, set[int]] = {}
+    for entry in document.targets:
+        widths.setdefault(entry.module, set()).add(entry.in_features)
+    problems = [f"grams: {m}: missing" for m in sorted(widths.keys() - document.grams.keys())]
+    for module, gram in document.grams.items():
+        found = widths.get(module, set())
+        if not found:
+            problems.append(f"grams: {shown(module)}: expected the module of a target")
+        elif len(found) > 1:
+            problems.append(f"grams: {module}: expected targets of one width, got {sorted(found)}")
+        elif gram.directions > min(found):
+            problems.append(
+                f"grams: {module}: expected at most {min(found)} directions, got {gram.directions}"
+            )
+    return problems
 
 
 def _check_targets(document: _Document) -> list[str]:

@@ -19,6 +19,7 @@ from medlego.lowrank import LowRank
 from medlego.merge import (
     DEFAULT_METHOD,
     Coefficients,
+    Grams,
     Method,
     calibrate_singular_values,
     find_method,
@@ -170,11 +171,18 @@ def assemble(
         problems.append(str(error))
     if rank is not None and rank < 1:
         problems.append(f"rank: expected at least 1, got {rank}")
+    if chosen is not None and chosen.needs_grams:
+        lacking = [brick.task.name for brick in bricks if not brick.grams]
+        if lacking:
+            problems.append(
+                f"method {method!r}: expected bricks with Grams, got none in {', '.join(lacking)}; "
+                "retrain with --gram 8"
+            )
     raise_all(MergeError, "assemble", problems)
     assert chosen is not None
-    task_vectors = [brick.deltas for brick in bricks]
+    task_vectors, grams = [brick.deltas for brick in bricks], _grams_by_target(bricks)
     with one_thread():
-        merged = chosen(task_vectors, resolved, rank, settings=complete, seed=seed)
+        merged = chosen(task_vectors, resolved, rank, settings=complete, seed=seed, grams=grams)
         if svc:
             merged = calibrate_singular_values(merged, task_vectors, resolved)
     recipe = Recipe(
@@ -197,6 +205,11 @@ def assemble(
         relative_loss=merged.relative_loss,
         lineage=(Step(action="assemble", recipe=recipe.digest),),
     )
+
+
+def _grams_by_target(bricks: Sequence[Brick]) -> list[Grams]:
+    targets = all_targets(bricks)
+    return [{t.name: b.grams[t.module] for t in targets if t.module in b.grams} for b in bricks]
 
 
 def with_heads(generalist: Generalist, heads: Sequence[RefitHead]) -> Generalist:

@@ -45,6 +45,7 @@ def export_model(generalist: Generalist, task: str) -> Brick:
         targets=generalist.targets,
         deltas=generalist.deltas,
         settings={MODEL: generalist.recipe.model},
+        grams={},
         card=Card(data="a merged model, exported for a head round"),
     )
 

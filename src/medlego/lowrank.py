@@ -102,7 +102,7 @@ def canonical_problems(delta: LowRank) -> list[str]:
     if problem := _form_problem(delta):
         return [problem]
     values: list[float] = delta.S.tolist()
-    errors = {"U": _off_orthonormal(delta.U), "S": sum(values), "Vh": _off_orthonormal(delta.Vh.T)}
+    errors = {"U": off_orthonormal(delta.U), "S": sum(values), "Vh": off_orthonormal(delta.Vh.T)}
     problems = [
         f"{name}: expected finite numbers, got NaN or infinity"
         for name, error in errors.items()
@@ -132,7 +132,7 @@ def _form_problem(delta: LowRank) -> str | None:
     return None
 
 
-def _off_orthonormal(columns: Tensor) -> float:
+def off_orthonormal(columns: Tensor) -> float:
     """Largest entry of |CᵀC − I|; not finite where, and only where, an entry of C is not."""
     wide = columns.double()
     gram = wide.T @ wide

@@ -21,12 +21,12 @@ def run(*words: object) -> int:
     return run_app(app, [str(word) for word in words])
 
 
-def write_classes(folder: Path, classes: tuple[str, ...], seed: int) -> Path:
+def write_classes(folder: Path, classes: tuple[str, ...], seed: int, count: int = 12) -> Path:
     """A folder per class: darker and brighter noise."""
     generator = np.random.default_rng(seed)
     for level, name in enumerate(classes):
         (folder / name).mkdir(parents=True)
-        for number in range(12):
+        for number in range(count):
             pixels = generator.integers(60 * level, 60 * level + 90, (64, 64), dtype=np.uint8)
             Pillow.fromarray(pixels).save(folder / name / f"{number}.png")
     return folder
@@ -168,6 +168,35 @@ def test_assemble_names_every_method_in_its_help(capsys):
     text = " ".join(capsys.readouterr().out.split())
     for name in METHODS:
         assert re.search(rf"\b{name}\b", text)
+
+
+def test_bricks_trained_with_gram_are_merged_by_regmean(tmp_path, capsys):
+    bricks = [tmp_path / f"{name}.brick.safetensors" for name in ("left", "right")]
+    for seed, brick in enumerate(bricks):
+        data = write_classes(tmp_path / brick.name[:4], ("low", "high"), seed, count=40)
+        assert run("train", data, "--epochs", 1, "--gram", 3, "-o", brick) == 0
+    assert run("assemble", *bricks, "--method", "regmean", "-o", tmp_path / "g") == 0
+    capsys.readouterr()
+    assert run("--json", "inspect", bricks[0]) == 0
+    (facts,) = json.loads(capsys.readouterr().out)
+    assert set(facts["grams"].values()) == {3}
+    run("inspect", bricks[0])
+    assert "3 directions, 56 images" in capsys.readouterr().out
+
+
+def test_gram_of_few_images_is_refused_in_one_line(work, tmp_path, capsys):
+    out = tmp_path / "x.brick.safetensors"
+    assert run("train", work / "chest", "--gram", 8, "-o", out) == 2
+    text = " ".join(capsys.readouterr().err.split())
+    assert "gram: expected at least 50 training images, got" in text
+    assert not list(tmp_path.iterdir())
+
+
+def test_regmean_of_bricks_without_grams_is_refused_in_one_line(work, tmp_path, capsys):
+    bricks = [work / f"{name}.brick.safetensors" for name in ("chest", "brain")]
+    assert run("assemble", *bricks, "--method", "regmean", "-o", tmp_path / "g") == 2
+    text = " ".join(capsys.readouterr().err.split())
+    assert "expected bricks with Grams, got none in chest, brain; retrain with --gram 8" in text
 
 
 def test_inspect_compares_several_bricks(work, tmp_path, capsys):

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from brickparts import Parts, frame, valid
+from brickparts import Parts, frame, valid, with_grams
 from medlego.brickfile import (
     MAX_FILE_BYTES,
     MAX_PROBLEMS,
@@ -37,11 +37,17 @@ def case(name: str, mutation: Mutation, says: str) -> None:
     CASES[name] = (mutation, says)
 
 
-def field(path: str, value: Any, says: str | None = None, name: str | None = None) -> None:
+def field(
+    path: str,
+    value: Any,
+    says: str | None = None,
+    name: str | None = None,
+    content: Mutation = valid,
+) -> None:
     """Refuse a document in which the field at `path` holds `value`."""
 
     def mutation() -> bytes:
-        parts = Parts.of(valid())
+        parts = Parts.of(content())
         *parents, last = path.split(".")
         place = parts.document
         for key in parents:
@@ -69,12 +75,12 @@ def tensor(
     name: str,
     change: Callable[[dict[str, np.ndarray]], object],
     says: str,
-    kind: str = "multiclass",
+    content: Mutation = valid,
 ) -> None:
     """Refuse a file whose tensors are changed and packed again."""
 
     def mutation() -> bytes:
-        parts = Parts.of(valid(kind))
+        parts = Parts.of(content())
         change(parts.tensors)
         return parts.restate().pack()
 
@@ -395,8 +401,102 @@ tensor(
     "ordinal thresholds from small to large",
     assign("head.bias", lambda a: a[::-1]),
     r"head\.bias: expected thresholds from large to small",
-    "ordinal",
+    lambda: valid("ordinal"),
 )
+
+# grams ------------------------------------------------------------------------------------------
+MODULE = "blocks.0.attn.qkv"
+VECTORS, VALUES, REST = (f"gram.{MODULE}.{part}" for part in ("vectors", "values", "rest"))
+
+
+def gram_tensor(name: str, change: Callable[[dict[str, np.ndarray]], object], says: str) -> None:
+    tensor(name, change, says, with_grams)
+
+
+def gram_document(name: str, change: Callable[[dict[str, Any]], object], says: str) -> None:
+    def mutation() -> bytes:
+        parts = Parts.of(with_grams())
+        change(parts.document)
+        return parts.restate().pack()
+
+    case(name, mutation, says)
+
+
+for key in (VECTORS, VALUES, REST):
+    for number in (np.nan, np.inf, -np.inf):
+        gram_tensor(f"{key} with {number}", poke(key, number), rf"\b{key}: expected finite")
+    gram_tensor(f"{key} missing", lambda t, k=key: t.pop(k), rf"\b{key}: missing")
+    gram_tensor(f"{key} empty", assign(key, lambda a: a[:0]), rf"\b{key}: expected shape ")
+    gram_tensor(
+        f"{key} as float64",
+        assign(key, lambda a: a.astype(np.float64)),
+        rf"\b{key}: expected float32, got float64",
+    )
+gram_tensor("vectors transposed", assign(VECTORS, lambda a: a.T), rf"{VECTORS}: expected shape ")
+gram_tensor("vectors too long", assign(VECTORS, lambda a: 1.01 * a), rf"{VECTORS}: expected ortho")
+gram_tensor(
+    "equal vectors", assign(VECTORS, lambda a: a[:, [0, 0, 1, 2]]), rf"{VECTORS}: expected ortho"
+)
+gram_tensor(
+    "values from small to large", assign(VALUES, lambda a: a[::-1]), rf"{VALUES}: expected values"
+)
+gram_tensor("values below rest", poke(REST, 1e6), rf"{VALUES}: expected values from large to small")
+gram_tensor("rest below zero", poke(REST, -1e-6), rf"{REST}: expected a number not below 0")
+gram_tensor("a value below zero", poke(VALUES, -1e-6), rf"{VALUES}: expected values")
+gram_tensor(
+    "a Gram of a module that is no target's",
+    lambda t: t.update({"gram.blocks.7.values": np.zeros(4, np.float32)}),
+    r"\bgram\.blocks\.7\.values: expected no such tensor",
+)
+for value in (None, [], 4, "x"):
+    field("grams", value, r"\bgrams: ", content=with_grams)
+field("grams", {}, r"\bgrams: ", "grams empty beside their tensors", with_grams)
+field("grams", {}, r"\bgrams: ", "grams empty in a brick without")
+field("grams", None, r"\bgrams: ", "grams null in a brick without")
+for value in (0, -1, 1025, 2**62, 4.0, "4", None):
+    gram_document(
+        f"{value!r} directions",
+        lambda d, v=value: d["grams"][MODULE].update(directions=v),
+        r"grams\.blocks\.0\.attn\.qkv\.directions: ",
+    )
+for value in (49, 0, -50, 50.0, "50", None):
+    gram_document(
+        f"a Gram of {value!r} images",
+        lambda d, v=value: d["grams"][MODULE].update(images=v),
+        r"grams\.blocks\.0\.attn\.qkv\.images: ",
+    )
+gram_document(
+    "more directions than inputs",
+    lambda d: d["grams"][MODULE].update(directions=25),
+    rf"grams: {MODULE}: expected at most 24 directions, got 25",
+)
+gram_document(
+    "another number of directions",
+    lambda d: d["grams"][MODULE].update(directions=3),
+    rf"{VECTORS}: expected shape \(24, 3\), got \(24, 4\)",
+)
+gram_document(
+    "a Gram with more to say",
+    lambda d: d["grams"][MODULE].update(patients=50),
+    r"grams\.blocks\.0\.attn\.qkv\.patients: Extra",
+)
+gram_document(
+    "a Gram without its images",
+    lambda d: d["grams"][MODULE].pop("images"),
+    r"grams\.blocks\.0\.attn\.qkv\.images: Field required",
+)
+gram_document("a module without its Gram", lambda d: d["grams"].pop(MODULE), f"{MODULE}: missing")
+gram_document(
+    "a Gram of another module",
+    lambda d: d["grams"].update({"\x1b[2J": {"directions": 4, "images": 50}}),
+    r"grams: .*expected the module of a target|without control characters",
+)
+gram_document(
+    "a Gram of a module of two widths",
+    lambda d: d["targets"][0].update(in_features=25),
+    rf"grams: {MODULE}: expected targets of one width, got \[24, 25\]",
+)
+gram_document("no document of Grams", lambda d: d.pop("grams"), "gram.*: expected no such tensor")
 
 # digest -----------------------------------------------------------------------------------------
 STATED: str = Parts.of(valid()).document["digest"]

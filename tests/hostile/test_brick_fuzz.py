@@ -6,21 +6,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brickparts import valid
+from brickparts import valid, with_grams
 from medlego.brickfile import brick_from_bytes
 from medlego.errors import BrickError
 
 SIZE = len(valid())
 DIGEST = brick_from_bytes(valid(), "x").digest
+LONGER = brick_from_bytes(with_grams(), "x").digest
 
 
-def settles(content: bytes) -> None:
+def settles(content: bytes, digest: str = DIGEST) -> None:
     """The reader refuses the content, or reads the very brick that was damaged."""
     try:
         brick = brick_from_bytes(content, "x")
     except BrickError:
         return
-    assert brick.digest == DIGEST
+    assert brick.digest == digest
 
 
 @given(
@@ -34,6 +35,16 @@ def test_flipped_bytes_are_refused_or_leave_the_brick_the_same(
     for position, mask in flips:
         content[position] ^= mask
     settles(bytes(content))
+
+
+@given(position=st.integers(0, len(with_grams()) - 1), mask=st.integers(1, 255))
+@settings(max_examples=250, deadline=None, derandomize=True, database=None)
+def test_a_flipped_byte_beside_grams_is_refused_or_leaves_the_brick_the_same(
+    position: int, mask: int
+) -> None:
+    content = bytearray(with_grams())
+    content[position] ^= mask
+    settles(bytes(content), LONGER)
 
 
 @given(length=st.integers(0, SIZE - 1))

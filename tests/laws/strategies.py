@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from hypothesis import strategies as st
@@ -11,8 +11,9 @@ from torch import Tensor
 
 from medlego.base import BaseRef
 from medlego.brick import Brick, Card, Head
+from medlego.gram import Gram
 from medlego.lowrank import LowRank
-from medlego.merge import Merged, Method, TaskVector
+from medlego.merge import Grams, Merged, Method, TaskVector
 from medlego.targets import Target
 from medlego.task import Kind, Task
 from medlego.threads import one_thread
@@ -26,10 +27,19 @@ EPS = torch.finfo(torch.float32).eps
 
 @dataclass(frozen=True)
 class Case:
-    """What a merge takes."""
+    """What a merge takes; `grams` count only for methods that need them."""
 
     task_vectors: tuple[TaskVector, ...]
     coefficients: tuple[float, ...]
+    grams: tuple[Grams, ...] = ()
+
+    def of(self, places: Sequence[int]) -> Case:
+        """The bricks at these places alone, in this order."""
+        return Case(
+            tuple(self.task_vectors[i] for i in places),
+            tuple(self.coefficients[i] for i in places),
+            tuple(self.grams[i] for i in places),
+        )
 
     @property
     def scale(self) -> float:
@@ -59,6 +69,23 @@ def random_factors(shape: tuple[int, int], rank: int, seed: int) -> tuple[Tensor
         torch.randn(out, rank, generator=generator),
         torch.randn(rank, inside, generator=generator),
     )
+
+
+def random_gram(width: int, seed: int) -> Gram:
+    """A Gram of random leading directions, four at most; its eigenvalues lie between 0.5 and 4."""
+    generator = torch.Generator().manual_seed(seed)
+    count = min(4, width - seed % 2)
+    values = torch.rand(count, generator=generator).sort(descending=True).values * 3 + 1
+    vectors = torch.linalg.qr(torch.randn(width, count, generator=generator)).Q
+    rest = torch.tensor([0.5 if count < width else 0.0])
+    return Gram(vectors.contiguous(), values, rest, images=50)
+
+
+def random_grams(seed: int) -> Grams:
+    """Grams on every target, as of a brick that adapts other rows of the same modules."""
+    return {
+        n: random_gram(shape[1], seed + place) for place, (n, shape) in enumerate(SHAPES.items())
+    }
 
 
 def zero_delta(shape: tuple[int, int], rank: int = 1) -> LowRank:
@@ -99,12 +126,27 @@ def cases(draw: st.DrawFn, min_bricks: int = 1) -> Case:
         names = draw(st.lists(st.sampled_from(sorted(SHAPES)), min_size=1, max_size=4, unique=True))
         vectors.append({name: draw(deltas(SHAPES[name])) for name in sorted(names)})
     coefficients = draw(st.lists(coefficient, min_size=len(vectors), max_size=len(vectors)))
-    return Case(tuple(vectors), tuple(coefficients))
+    grams = tuple(random_grams(draw(seeds)) for _ in vectors)
+    return Case(tuple(vectors), tuple(coefficients), grams)
+
+
+def suited(method: Method, case: Case) -> Case:
+    """A case as the method takes it.
+
+    Where coefficients only share out Grams, negative ones are refused and a common factor does
+    not count; so those that are not zero become 0.5 and more, lest `atol` fall to nothing.
+    """
+    if not method.needs_grams:
+        return case
+    return replace(case, coefficients=tuple(c and 0.5 + abs(c) for c in case.coefficients))
 
 
 def merge(method: Method, case: Case, rank: int | None = EVERYTHING) -> Merged:
-    """A merge as `assemble` runs it."""
+    """A merge of a suited case as `assemble` runs it."""
+    case = suited(method, case)
     with one_thread():
+        if method.needs_grams:
+            return method.merge(case.task_vectors, case.coefficients, rank, grams=case.grams)
         return method.merge(case.task_vectors, case.coefficients, rank)
 
 
@@ -137,7 +179,7 @@ def assert_same_deltas(
 
 
 def bricks_of(case: Case) -> list[Brick]:
-    """A case's task vectors as bricks, each of a task and head of its own."""
+    """A case's task vectors as bricks, each of a task and head of its own, with Grams."""
     return [_brick(number, vector) for number, vector in enumerate(case.task_vectors)]
 
 
@@ -154,4 +196,5 @@ def _brick(number: int, vector: TaskVector) -> Brick:
     targets = tuple(Target(n, f"module.{n}", 0, *d.shape) for n, d in vector.items())
     head = Head(torch.full((2, 6), float(number)), torch.zeros(2))
     task = Task(name=f"task-{number}", kind=Kind.MULTICLASS, labels=("no", "yes"))
-    return Brick(ref, task, targets, vector, head, {}, Card())
+    grams = {t.module: random_gram(t.in_features, number) for t in targets}
+    return Brick(ref, task, targets, vector, head, {}, Card(), grams)

@@ -10,6 +10,7 @@ import torch
 from peft.utils import merge_utils
 from torch import Tensor
 
+from medlego.gram import Gram
 from medlego.lowrank import LowRank
 from medlego.merge import METHODS
 from medlego.merge.dare import draw_mask
@@ -763,6 +764,130 @@ def test_lora_lego_finds_planted_clusters(
     expected = dense_of_clusters(units, best, inside=shape[1])
     actual = package("lora-lego", factors, coefficients, seed, clusters=3)
     assert_near(actual, expected, rtol=NEAR)
+
+
+# --- regmean ---------------------------------------------------------------------------------
+
+SHARES = {"equal": (1.0, 1.0, 1.0), "unequal": (0.7, 1.3, 0.4), "slightly negative": (1, 1, -0.01)}
+each_share = pytest.mark.parametrize("coefficients", SHARES.values(), ids=SHARES)
+
+
+def draw_inputs(inside: int, bricks: int = 3, tokens: int = 400) -> Matrices:
+    """Each brick's inputs, (tokens, in): off centre, and stronger along some directions."""
+    drawn = []
+    for place in range(bricks):
+        generator = np.random.default_rng(1000 + place)
+        mix = generator.normal(size=(inside, inside)) / np.sqrt(inside) + np.eye(inside)
+        drawn.append(generator.normal(size=(tokens, inside)) @ mix + generator.normal(size=inside))
+    return drawn
+
+
+def known_gram(X: np.ndarray, directions: int) -> np.ndarray:
+    """XᵀX / n with all but its leading directions evened out."""
+    G = X.T @ X / len(X)
+    values, V = np.linalg.eigh(G)
+    small = len(values) - directions
+    if small:
+        values[:small] = values[:small].mean()
+    return (V * values) @ V.T
+
+
+def shrunk(G: np.ndarray, shrink: float) -> np.ndarray:
+    return (1 - shrink) * G + shrink * np.trace(G) / len(G) * np.eye(len(G))
+
+
+def dense_regmean(
+    matrices: Matrices, grams: Matrices, coefficients: Sequence[float], shrink: float
+) -> np.ndarray:
+    weighted = [c * shrunk(G, shrink) for c, G in zip(coefficients, grams, strict=True)]
+    total = sum(
+        (D @ G for D, G in zip(matrices, weighted, strict=True)), np.zeros_like(matrices[0])
+    )
+    return np.linalg.solve(sum(weighted), total.T).T
+
+
+def gram_of(X: np.ndarray, directions: int) -> Gram:
+    return Gram.of(torch.from_numpy(X.T @ X / len(X)), directions, images=50)
+
+
+def package_regmean(
+    factors: Factors,
+    inputs: Matrices,
+    coefficients: Sequence[float],
+    directions: int,
+    **settings: float,
+) -> np.ndarray:
+    grams = [{"q": gram_of(X, directions)} for X in inputs]
+    with one_thread():
+        merged = METHODS["regmean"](
+            task_vectors(factors), coefficients, None, settings=settings, grams=grams
+        )
+    return numpy_dense(merged.deltas["q"])
+
+
+@each_shape
+@each_share
+@pytest.mark.parametrize("directions", [1, 4, 48])
+@pytest.mark.parametrize("shrink", [0.0, 0.1, 1.0])
+def test_regmean_is_the_dense_formula(
+    shape: tuple[int, int], coefficients: tuple[float, ...], directions: int, shrink: float
+) -> None:
+    factors, inputs = draw_factors(shape), draw_inputs(shape[1])
+    directions = min(directions, shape[1])
+    grams = [known_gram(X, directions) for X in inputs]
+    expected = dense_regmean(products(factors), grams, coefficients, shrink)
+    actual = package_regmean(factors, inputs, coefficients, directions, shrink=shrink)
+    assert_near(actual, expected, rtol=NEAR)
+
+
+def test_regmean_spreads_a_tenth_of_each_gram_by_default() -> None:
+    factors, inputs = draw_factors((20, 48)), draw_inputs(48)
+    expected = package_regmean(factors, inputs, (0.7, 1.3, 0.4), 4, shrink=0.1)
+    assert_near(package_regmean(factors, inputs, (0.7, 1.3, 0.4), 4), expected, rtol=1e-12)
+
+
+@each_shape
+def test_regmean_of_whole_grams_is_least_squares_over_all_inputs(shape: tuple[int, int]) -> None:
+    """√c_t X_t ΔWᵀ ≈ √c_t X_t ΔW_tᵀ, solved by numpy without a Gram matrix."""
+    coefficients = (0.7, 1.3, 0.4)
+    factors, inputs = draw_factors(shape), draw_inputs(shape[1])
+    scaled = [np.sqrt(c) * X for c, X in zip(coefficients, inputs, strict=True)]
+    wanted = [X @ D.T for X, D in zip(scaled, products(factors), strict=True)]
+    expected = np.linalg.lstsq(np.vstack(scaled), np.vstack(wanted), rcond=None)[0].T
+    actual = package_regmean(factors, inputs, coefficients, shape[1], shrink=0.0)
+    assert_near(actual, expected, rtol=NEAR)
+
+
+def test_regmean_of_inputs_that_share_no_direction_is_each_brick_on_its_own_inputs() -> None:
+    factors = draw_factors((20, 48), ranks=[4, 3])
+    inputs = draw_inputs(48, bricks=2)
+    inputs[0][:, 24:], inputs[1][:, :24] = 0, 0
+    merged = package_regmean(factors, inputs, (1.0, 0.2), 48, shrink=0.0)
+    for X, D in zip(inputs, products(factors), strict=True):
+        assert_near(X @ merged.T, X @ D.T, rtol=NEAR)
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-3, 0.5, 40.0, 1e300])
+def test_regmean_is_the_same_for_coefficients_of_one_ratio(factor: float) -> None:
+    factors, inputs = draw_factors((20, 48)), draw_inputs(48)
+    expected = package_regmean(factors, inputs, (0.7, 1.3, 0.4), 4)
+    scaled = [factor * c for c in (0.7, 1.3, 0.4)]
+    assert_near(package_regmean(factors, inputs, scaled, 4), expected, rtol=NEAR)
+
+
+@pytest.mark.parametrize("directions", [4, 48])
+def test_regmean_counts_the_gram_of_a_brick_without_the_target(directions: int) -> None:
+    factors, inputs = draw_factors((20, 48)), draw_inputs(48)
+    vectors = task_vectors(factors)
+    vectors[1] = {"other": vectors[1]["q"]}
+    grams = [{"q": gram_of(X, directions), "other": gram_of(X, directions)} for X in inputs]
+    with one_thread():
+        merged = METHODS["regmean"](vectors, (0.7, 1.3, 0.4), None, grams=grams)
+    matrices = products(factors)
+    matrices[1] = np.zeros_like(matrices[1])
+    known = [known_gram(X, directions) for X in inputs]
+    expected = dense_regmean(matrices, known, (0.7, 1.3, 0.4), 0.1)
+    assert_near(numpy_dense(merged.deltas["q"]), expected, rtol=NEAR)
 
 
 # --- a brick that lacks the target ------------------------------------------------------------

@@ -11,7 +11,7 @@ import timm
 import torch
 
 from brickparts import Parts
-from factories import make_base, make_brick, make_dataset
+from factories import make_base, make_brick, make_dataset, with_grams
 from medlego.base import BaseRef
 from medlego.brick import Brick, Card, Head, brick_tensors, probabilities
 from medlego.brickfile import brick_bytes, brick_from_bytes, load_brick, load_bricks, save_brick
@@ -49,6 +49,41 @@ def test_everything_else_is_read_as_written(kind: Kind) -> None:
 def test_digest_survives_the_file(kind: Kind) -> None:
     brick = make_brick(kind=kind, base=BASE)
     assert copied(brick).digest == brick.digest
+
+
+def test_grams_survive_the_file() -> None:
+    brick = with_grams(make_brick(base=BASE))
+    found = copied(brick)
+    assert found.digest == brick.digest
+    assert brick_bytes(found) == brick_bytes(brick)
+    assert found.grams.keys() == brick.grams.keys()
+    for module, gram in found.grams.items():
+        assert (gram.directions, gram.images) == (4, 50)
+        for part in ("vectors", "values", "rest"):
+            expected = getattr(brick.grams[module], part)
+            torch.testing.assert_close(getattr(gram, part), expected, rtol=0, atol=0)
+
+
+def test_grams_are_part_of_the_digest() -> None:
+    brick = with_grams(make_brick(base=BASE))
+    digests = {brick.digest, make_brick(base=BASE).digest, with_grams(brick, seed=5).digest}
+    grams = {module: replace(gram, images=51) for module, gram in brick.grams.items()}
+    digests.add(replace(brick, grams=grams).digest)
+    assert len(digests) == 4
+
+
+def test_a_gram_of_few_images_is_not_written() -> None:
+    brick = with_grams(make_brick(base=BASE))
+    grams = {module: replace(gram, images=49) for module, gram in brick.grams.items()}
+    with pytest.raises(BrickError, match=r"grams\..*\.images: .*greater than or equal to 50"):
+        brick_bytes(replace(brick, grams=grams))
+
+
+def test_grams_of_some_modules_only_are_not_written() -> None:
+    brick = with_grams(make_brick(base=BASE))
+    grams = dict(list(brick.grams.items())[:1])
+    with pytest.raises(BrickError, match=r"grams: blocks\.1\.attn\.qkv: missing"):
+        brick_bytes(replace(brick, grams=grams))
 
 
 def test_same_brick_gives_same_bytes() -> None:
@@ -219,6 +254,16 @@ def test_rank_4_on_q_and_v_of_vit_b_takes_less_than_620_kilobytes(vit_b: Brick) 
     content = brick_bytes(vit_b)
     assert brick_from_bytes(content, "x").digest == vit_b.digest
     assert len(content) < 620_000
+
+
+@pytest.mark.parametrize(("directions", "kilobytes"), [(8, 295), (32, 1181)])
+def test_grams_of_vit_b_take_what_the_page_says(
+    vit_b: Brick, directions: int, kilobytes: int
+) -> None:
+    extra = len(brick_bytes(with_grams(vit_b, directions))) - len(brick_bytes(vit_b))
+    values = 4 * 12 * (768 * directions + directions + 1)
+    assert round(values / 1000) == kilobytes
+    assert values < extra < values + 7_000
 
 
 def test_multiclass_logits_become_a_softmax() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from factories import make_base, make_brick
+from factories import make_base, make_brick, make_gram
 from medlego import assemble
 from medlego.errors import MergeError
 from medlego.lowrank import LowRank
@@ -20,6 +21,12 @@ def delta(rank: int, seed: int = 0) -> LowRank:
     return LowRank.from_factors(
         torch.randn(9, rank, generator=generator), torch.randn(rank, 8, generator=generator)
     )
+
+
+def needed(name: str, count: int) -> dict[str, Any]:
+    """What a method takes besides deltas, coefficients and rank."""
+    grams = [{"t": make_gram(8, 2, seed)} for seed in range(count)]
+    return {"grams": grams} if METHODS[name].needs_grams else {}
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
@@ -81,13 +88,14 @@ def test_table_is_read_only() -> None:
 @pytest.mark.parametrize("rank", [0, -3])
 def test_rank_below_one_is_refused(name: str, rank: int) -> None:
     with pytest.raises(MergeError, match="rank: expected at least 1"):
-        METHODS[name].merge([{"t": delta(2)}], [1.0], rank)
+        METHODS[name].merge([{"t": delta(2)}], [1.0], rank, **needed(name, 1))
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_short_list_of_coefficients_is_refused(name: str) -> None:
+    vectors = [{"t": delta(2)}, {"t": delta(2, 1)}]
     with pytest.raises(ValueError, match="shorter"):
-        METHODS[name].merge([{"t": delta(2)}, {"t": delta(2, 1)}], [1.0], None)
+        METHODS[name].merge(vectors, [1.0], None, **needed(name, 2))
 
 
 def test_linear_keeps_the_sum_of_ranks_and_loses_nothing() -> None:

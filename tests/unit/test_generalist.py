@@ -101,7 +101,7 @@ def test_all_problems_come_in_one_message():
         "task 'first': expected labels",
         "brick 'stranger': expected base",
         "method: expected one of linear, lego, ties,",
-        "wudi, got 'magic'",
+        "regmean, got 'magic'",
         "coefficients: expected one per brick (4)",
         "rank: expected at least 1, got 0",
     ):

@@ -11,8 +11,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from factories import make_base, make_brick, make_dataset, make_task
+from factories import make_base, make_brick, make_dataset, make_task, with_grams
 from medlego.brick import Brick, probabilities
+from medlego.brickfile import brick_bytes, brick_from_bytes
 from medlego.errors import DatasetError, GeneralistError
 from medlego.evaluation import evaluate
 from medlego.generalist import Generalist, assemble, specialist, with_heads
@@ -58,6 +59,13 @@ def test_an_exported_model_answers_as_the_generalist() -> None:
     (ours,) = predict(GENERALIST, [image], base=BASE, task="binary")
     (theirs,) = predict(specialist(export_model(GENERALIST, "binary")), [image], base=BASE)
     assert theirs.answers[0].probs == pytest.approx(ours.answers[0].probs, abs=1e-6)
+
+
+def test_an_exported_model_holds_no_site_s_grams() -> None:
+    bricks = [with_grams(brick) for brick in GENERALIST.bricks]
+    model = export_model(assemble(bricks, "regmean"), "binary")
+    assert model.grams == {}
+    assert brick_from_bytes(brick_bytes(model), "x").digest == model.digest
 
 
 def test_an_unknown_task_is_not_exported() -> None:

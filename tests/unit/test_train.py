@@ -138,7 +138,11 @@ def test_training_stops_when_validation_no_longer_gains():
     assert len([what for what in seen if what.startswith("epoch")]) < 50
 
 
-def test_a_diverging_loss_is_an_error():
+@pytest.mark.parametrize(
+    ("merge_aware", "expected"),
+    [(False, "expected a finite loss, got nan"), (True, "expected finite activations")],
+)
+def test_a_diverging_loss_is_an_error(merge_aware, expected):
     class Broken:
         def __len__(self) -> int:
             return 12
@@ -148,8 +152,9 @@ def test_a_diverging_loss_is_an_error():
 
     data = make_dataset()
     data = replace(data, train=replace(data.train, images=Broken()))
-    with pytest.raises(TrainingError, match="expected a finite loss, got nan"):
-        train_brick(make_base(), data, QUICK, device="cpu")
+    settings = QUICK.model_copy(update={"merge_aware": merge_aware})
+    with pytest.raises(TrainingError, match=expected):
+        train_brick(make_base(), data, settings, device="cpu")
 
 
 def test_the_card_counts_images_per_label_and_split():

@@ -19,7 +19,7 @@ def command(
         str,
         typer.Option(
             help="linear, lego, ties, core-ties, knots-ties, dare, dare-ties, core-dare-ties, tsv, "
-            "iso-c, iso-cts, lora-lego or wudi."
+            "iso-c, iso-cts, lora-lego, wudi or regmean."
         ),
     ] = "linear",
     coefficients: Annotated[

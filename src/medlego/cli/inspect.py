@@ -61,11 +61,19 @@ def _show_brick(options: Options, path: Path, brick: Brick) -> None:
         ("head parameters", f"{brick.head.weight.numel() + brick.head.bias.numel():,}"),
         ("norm", f"{sum(d.norm() ** 2 for d in brick.deltas.values()) ** 0.5:.4g}"),
         ("validation", ", ".join(f"{k} {v:.3f}" for k, v in brick.card.scores.items()) or "?"),
+        ("grams", _grams(brick)),
         ("data", brick.card.data or "?"),
         ("licence", brick.card.licence or "?"),
         ("digest", brick.digest),
     ]
     show_table(options, (str(path), ""), rows)
+
+
+def _grams(brick: Brick) -> str:
+    if not brick.grams:
+        return "none"
+    gram = next(iter(brick.grams.values()))
+    return f"of {len(brick.grams)} modules, {gram.directions} directions, {gram.images} images"
 
 
 def _compare(options: Options, bricks: list[Brick], plot: Path | None) -> dict[str, Any]:
@@ -134,6 +142,7 @@ def _brick_facts(brick: Brick) -> dict[str, Any]:
         "share_of_base": brick.share,
         "targets": {name: delta.rank for name, delta in brick.deltas.items()},
         "settings": dict(brick.settings),
+        "grams": {module: gram.directions for module, gram in brick.grams.items()},
         "card": brick.card.model_dump(mode="json"),
     }
 

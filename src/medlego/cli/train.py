@@ -42,6 +42,13 @@ def command(
     stem: Annotated[int, typer.Option(help="Leading blocks left unadapted.")] = 0,
     epochs: Annotated[int | None, typer.Option(help="Epochs; chosen by size if left out.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    gram: Annotated[
+        int | None,
+        typer.Option(
+            help="Keep aggregate statistics of what each layer saw in the brick, for regmean: "
+            "this many directions, for example 8. docs/FORMAT.md says what they reveal."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything drawn in training.")] = 0,
     data_seed: DataSeed = 0,
     plain_lora: Annotated[
@@ -80,6 +87,7 @@ def command(
         "epochs": epochs,
         "batch_size": batch_size,
         "seed": seed,
+        "gram": gram,
         "parametrisation": "lora" if plain_lora else None,
     }
     given = read_settings(settings) | {k: v for k, v in flags.items() if v is not None}

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from medlego.errors import MergeError
-from medlego.merge import dare, iso, lego, linear, lora_lego, ties, tsv, wudi
+from medlego.merge import dare, iso, lego, linear, lora_lego, regmean, ties, tsv, wudi
 from medlego.merge.coefficients import Coefficients, resolve_coefficients
-from medlego.merge.method import Merged, Method, TaskVector
+from medlego.merge.method import Grams, Merged, Method, TaskVector
 from medlego.merge.svc import calibrate_singular_values
 
 METHODS: Mapping[str, Method] = MappingProxyType(
@@ -28,6 +28,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             iso.ISO_CTS,
             lora_lego.METHOD,
             wudi.METHOD,
+            regmean.METHOD,
         )
     }
 )
@@ -50,6 +51,7 @@ __all__ = [
     "DEFAULT_METHOD",
     "METHODS",
     "Coefficients",
+    "Grams",
     "Merged",
     "Method",
     "TaskVector",

@@ -11,11 +11,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from medlego.errors import MergeError, raise_all
+from medlego.gram import Gram
 from medlego.lowrank import LowRank
 from medlego.strictjson import field_problems
 
 TaskVector = Mapping[str, LowRank]
 """One brick's deltas by target name."""
+
+Grams = Mapping[str, Gram]
+"""One brick's Grams by target name; also of targets that another brick adapts."""
 
 NEGLIGIBLE = 1e-6
 """A singular value below this share of its delta's largest is rounding, and its vectors noise."""
@@ -48,7 +52,8 @@ class Method:
 
     `merge(task_vectors, coefficients, rank, **settings)` takes one task vector and one
     coefficient per brick; a target that a brick lacks counts as zero. `settings` names what
-    else it takes, with defaults and ranges; `draws` says that it also takes a `seed`.
+    else it takes, with defaults and ranges; `draws` says that it also takes a `seed`,
+    `needs_grams` that it also takes `grams`, one mapping per brick.
     `order_matters` says whether bricks may be permuted without changing the result beyond
     rounding.
     """
@@ -59,6 +64,7 @@ class Method:
     merge: Callable[..., Merged]
     settings: type[MethodSettings] = MethodSettings
     draws: bool = False
+    needs_grams: bool = False
     order_matters: bool = False
 
     def check_settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,17 +91,26 @@ class Method:
         *,
         settings: Mapping[str, Any] | None = None,
         seed: int = 0,
+        grams: Sequence[Grams] | None = None,
     ) -> Merged:
         """Merge; see the method's own function for what it does.
 
         Raises:
-            MergeError: settings or a rank out of range, or a result too large for float32.
+            MergeError: settings or a rank out of range, a result too large for float32, or no
+                Grams where the method needs them.
         """
         if rank is not None and rank < 1:
             raise MergeError(f"rank: expected at least 1, got {rank}")
         chosen = self.check_settings(settings or {})
         if self.draws:
             chosen["seed"] = seed
+        if self.needs_grams:
+            if grams is None:
+                raise MergeError(
+                    f"method {self.name!r}: expected Grams of every brick, got none; "
+                    "choose another method"
+                )
+            chosen["grams"] = grams
         return self.merge(task_vectors, coefficients, rank, **chosen)
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ from medlego.train.checkpoint import (
 )
 from medlego.train.company import Company
 from medlego.train.factors import Factors, LoraFactors, SvdFactors
+from medlego.train.grams import check_images, measure_grams
 from medlego.train.head import explicit, new_head
 from medlego.train.images import procedural_batches, some_batches
 from medlego.train.losses import Loss, class_weights
@@ -77,10 +78,13 @@ def train_brick(
     Raises:
         BaseError: targets that the base lacks.
         BrickError: a note that a card cannot hold, or company that does not fit the base.
+        SettingsError: too few images for the Grams that the settings ask for.
         TrainingError: the loss is not finite, or the checkpoint belongs to another run.
     """
     settings = settings or TrainSettings()
     notes = _notes(data_note, licence)
+    if settings.gram:
+        check_images(len(dataset.train))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     _check_company(base, company)
@@ -94,7 +98,7 @@ def train_brick(
         run.epoch()
         if path is not None:
             write_checkpoint(path, identity, run.state, run.tensors())
-    brick = run.brick(notes)
+    brick = run.with_grams(run.brick(notes))
     if path is not None:
         path.unlink(missing_ok=True)
     return brick
@@ -146,14 +150,24 @@ class _Run:
         self._company: Company | None = None
         self._quiet: Quiet | None = None
         if settings.merge_aware:
-            paths = {target.module: target.in_features for target in self._targets}
-            show("looking at procedural images", 0, 0)
-            own = input_moments(base, frozen, paths, some_batches(self._train.inputs))
-            strangers = input_moments(base, frozen, paths, procedural_batches(base, dataset.task))
-            self._company = Company(frozen, self._targets, own, company, settings)
-            self._quiet = Quiet(self._targets, own, strangers)
+            self._company, self._quiet = self._among_strangers(frozen, company)
         self._best = self._parameters()
         self.state = State()
+
+    def _among_strangers(self, frozen: nn.Module, bricks: Sequence[Brick]) -> tuple[Company, Quiet]:
+        """What merge-aware training needs to know of the base's activations."""
+        base, task, targets = self._base, self._dataset.task, self._targets
+        self._show("looking at procedural images", 0, 0)
+        paths = {target.module: target.in_features for target in targets}
+        own = input_moments(base, frozen, paths, some_batches(self._train.inputs))
+        strangers = input_moments(base, frozen, paths, procedural_batches(base, task))
+        if not all(torch.isfinite(moment).all() for moment in own.values()):
+            raise TrainingError(
+                f"training {task.name!r}: expected finite activations of the base, got NaN or "
+                "infinity; check the images"
+            )
+        quiet = Quiet(targets, own, strangers)
+        return Company(frozen, targets, own, bricks, self._settings), quiet
 
     def _split(self, samples: Samples) -> _Split:
         return _Split(Inputs(samples.images, self._base), torch.from_numpy(samples.labels))
@@ -282,7 +296,7 @@ class _Run:
                 "made_with": tools_used(self._device),
             }
         )
-        settings = self._settings.model_dump(mode="json")
+        settings = self._settings.of_training()
         settings |= {"epochs": self._epochs, "best_epoch": self.state.best_epoch}
         if self._company is not None and self._published:
             settings["company_bricks"] = self._published
@@ -295,6 +309,14 @@ class _Run:
             settings=settings,
             card=card,
         )
+
+    def with_grams(self, brick: Brick) -> Brick:
+        """The brick with the Gram matrices that the settings ask for."""
+        if not (directions := self._settings.gram):
+            return brick
+        inputs, device = self._train.inputs, self._device
+        grams = measure_grams(self._base, brick, inputs, directions, device=device, show=self._show)
+        return replace(brick, grams=grams)
 
 
 def _notes(data: str | None, licence: str | None) -> Card:
@@ -337,7 +359,7 @@ def _identity(
     whole = {
         "base": base.ref.model_dump(mode="json"),
         "task": dataset.task.model_dump(mode="json"),
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.of_training(),
         "company": [brick.digest for brick in company],
         "device": device,
     }

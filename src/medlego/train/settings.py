@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medlego.errors import SettingsError, raise_all
+from medlego.gram import MAX_DIRECTIONS
 from medlego.targets import DEFAULT_KINDS
 
 Rate = Annotated[float, Field(gt=0, le=1)]
@@ -51,6 +52,8 @@ class TrainSettings(BaseModel):
     patience: Annotated[int, Field(ge=1)] = 15
     """Epochs without a better score before training stops."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    gram: Annotated[int, Field(ge=0, le=MAX_DIRECTIONS)] = 0
+    """Leading directions of each module's inputs that the brick keeps; for `regmean`."""
 
     @classmethod
     def build(cls, **values: Any) -> TrainSettings:
@@ -65,6 +68,14 @@ class TrainSettings(BaseModel):
             problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
             raise_all(SettingsError, "training settings", problems)
             raise
+
+    def of_training(self) -> dict[str, Any]:
+        """What decides the training itself, as plain values.
+
+        Not `gram`, which is measured after it, and of merge-aware training only what is used.
+        """
+        unused = set() if self.merge_aware else {"company", "alone", "quiet"}
+        return self.model_dump(mode="json", exclude={"gram", *unused})
 
     def epochs_for(self, images: int) -> int:
         """Epochs to train, given the number of training images."""

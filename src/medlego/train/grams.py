@@ -1,0 +1,75 @@
+"""The Gram matrices of a trained brick: one more pass over the training images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from medlego.adapters import fold, on_device
+from medlego.base import Base
+from medlego.brick import Brick
+from medlego.errors import SettingsError
+from medlego.gram import MIN_IMAGES, Gram
+from medlego.loading import Inputs
+from medlego.moments import input_moments
+from medlego.progress import Progress, silent
+from medlego.threads import one_thread
+
+BATCH = 64
+
+
+def check_images(count: int) -> None:
+    """Refuse to take Grams of few images, which would say too much about each.
+
+    Raises:
+        SettingsError: fewer than `MIN_IMAGES`.
+    """
+    if count < MIN_IMAGES:
+        raise SettingsError(
+            f"gram: expected at least {MIN_IMAGES} training images, got {count}; "
+            "train without it, or with more images"
+        )
+
+
+def measure_grams(
+    base: Base,
+    brick: Brick,
+    inputs: Inputs,
+    directions: int,
+    *,
+    device: str = "cpu",
+    show: Progress = silent,
+) -> dict[str, Gram]:
+    """What goes into each adapted module of a brick on its base, as Gram matrices.
+
+    Args:
+        base: the brick's base.
+        brick: folded in, so that inputs are those that the trained model sees.
+        inputs: the training images, as they are.
+        directions: leading eigenvectors to keep, or all where a module has fewer inputs.
+        device: for the forward pass, in float32, and the sums, in float64.
+        show: called with what is under way, done and total.
+
+    Returns:
+        One Gram per module path; q, k and v of one block share theirs.
+
+    Raises:
+        SettingsError: fewer than `MIN_IMAGES` images.
+
+    Cost: one forward pass an image, n · in² a module for n tokens in all, and in³ once.
+    """
+    check_images(len(inputs))
+    model = on_device(fold(base.module, brick.targets, brick.deltas), device)
+    paths = {target.module: target.in_features for target in brick.targets}
+
+    def batches() -> Iterator[Tensor]:
+        done = 0
+        for pixels in inputs.batches(BATCH):
+            show("input statistics", done, len(inputs))
+            yield pixels
+            done += len(pixels)
+
+    moments = input_moments(base, model, paths, batches())
+    with one_thread():
+        return {m: Gram.of(g.cpu(), directions, len(inputs)) for m, g in moments.items()}
