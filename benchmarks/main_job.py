@@ -12,26 +12,30 @@ draw, so an interval speaks of test images, and `seed_deviation` of seeds.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks.bricks import JOINT_RANK, get_brick, jobs_for, train_all
-from benchmarks.common import BASE_FILE, CACHE, SETS, SHARED, base, dataset, key, write_result
-from medlego.brick import Brick, probabilities
-from medlego.evaluation import normalised_balanced_accuracy
+from benchmarks.common import BASE_FILE, SETS, SHARED, base, dataset, write_result
+from benchmarks.scoring import (
+    BOOTSTRAP_SEED,
+    Contender,
+    Probs,
+    balanced_accuracy,
+    cached_features,
+    draw,
+    make_row,
+    read,
+)
+from medlego.brick import Brick
 from medlego.generalist import Generalist, assemble, bare_base, specialist
-from medlego.loading import Inputs
-from medlego.metrics import RESAMPLES, interval, point_scores, score_replicates
-from medlego.prediction import Predictor
+from medlego.metrics import RESAMPLES
 from medlego.probes import fit_probe
 
 LAMBDAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
-BOOTSTRAP_SEED = 2026
 
 HAND_MADE = {
     "btc_mri": 0.86,
@@ -42,28 +46,6 @@ HAND_MADE = {
 }
 """Balanced accuracy of HOG and histograms, the better of two models: shared/data/DATASETS.md."""
 
-Replicates = Mapping[str, Mapping[str, np.ndarray]]
-"""Per set and score, (1 + resamples,)."""
-
-
-@dataclass(frozen=True)
-class Contender:
-    """One line of the table: how to get its probabilities for a seed, set and split."""
-
-    method: str
-    coefficients: str
-    uses_data: bool
-    probs: Callable[[int, str, str], np.ndarray]
-    seeds: tuple[int, ...]
-    default: bool = False
-    note: str = ""
-
-
-@cache
-def inputs(name: str, split: str, image_size: int) -> Inputs:
-    """One split's inputs, decoded once."""
-    return Inputs(dataset(name).split(split).images, base(image_size))
-
 
 class Job:
     """All contenders at one input size; features are computed once and kept on disk."""
@@ -72,39 +54,30 @@ class Job:
         self.image_size, self.seeds = image_size, tuple(seeds)
 
     def features(self, generalist: Generalist, label: str, name: str, split: str) -> torch.Tensor:
-        """Pooled features of a split, from the cache where they were computed before."""
-        decided = key(
-            generalist.recipe.digest, len(generalist.deltas), self.image_size, name, split
-        )
-        path = CACHE / "features" / f"{label}-{name}-{split}-{decided}.npy"
-        if path.exists():
-            return torch.from_numpy(np.load(path))
-        print(f"  features: {label}, {name}, {split}", flush=True)
-        predictor = Predictor(generalist, base(self.image_size))
-        found = predictor.all_features(inputs(name, split, self.image_size))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_suffix(".tmp.npy")
-        np.save(scratch, found.numpy())
-        scratch.replace(path)
-        return found
+        """Pooled features of a split under a merged model."""
+        identity = [generalist.recipe.digest, len(generalist.deltas)]
+        build = partial(generalist.fold, base(self.image_size))
+        return cached_features(label, identity, build, name, split, self.image_size)
 
     def bricks(self, seed: int, variant: str = "svd") -> dict[str, Brick]:
         """The five bricks of a seed."""
         return {name: get_brick(name, variant, seed, self.image_size) for name in SETS}
 
-    def specialist(self, variant: str) -> Callable[[int, str, str], np.ndarray]:
+    def specialist(self, variant: str) -> Probs:
         """Each set with its own brick."""
 
         def probs(seed: int, name: str, split: str) -> np.ndarray:
             brick = self.bricks(seed, variant)[name]
-            return _read(brick, self.features(specialist(brick), variant, name, split))
+            return read(
+                brick.task, brick.head, self.features(specialist(brick), variant, name, split)
+            )
 
         return probs
 
     def bare(self, seed: int, name: str, split: str) -> np.ndarray:
         """The specialist's head on the untouched base."""
         brick = self.bricks(seed)[name]
-        return _read(brick, self.frozen(name, split))
+        return read(brick.task, brick.head, self.frozen(name, split))
 
     def frozen(self, name: str, split: str) -> torch.Tensor:
         """Features of the untouched base; the same whichever brick is taken off."""
@@ -117,18 +90,20 @@ class Job:
         pairs = [(self.frozen(name, s).numpy(), data.split(s).labels) for s in ("train", "val")]
         return fit_probe(data.task, *pairs).probs(self.frozen(name, split).numpy())
 
-    def merge(self, method: str, coefficients: Any) -> Callable[[int, str, str], np.ndarray]:
+    def merge(self, method: str, coefficients: Any) -> Probs:
         """A generalist with given coefficients."""
 
         def probs(seed: int, name: str, split: str) -> np.ndarray:
             bricks = self.bricks(seed)
             merged = assemble(list(bricks.values()), method, coefficients=coefficients)
             label = f"{method}-{merged.recipe.bricks[0].coefficient:.3f}"
-            return _read(bricks[name], self.features(merged, label, name, split))
+            return read(
+                bricks[name].task, bricks[name].head, self.features(merged, label, name, split)
+            )
 
         return probs
 
-    def searched(self, method: str) -> Callable[[int, str, str], np.ndarray]:
+    def searched(self, method: str) -> Probs:
         """A generalist whose λ is the best on the validation splits."""
 
         def probs(seed: int, name: str, split: str) -> np.ndarray:
@@ -141,9 +116,8 @@ class Job:
         """The λ with the best mean normalised balanced accuracy on val."""
         alone = self.specialist("svd")
 
-        def balanced(probs: Callable[[int, str, str], np.ndarray], name: str) -> float:
-            task, labels = dataset(name).task, dataset(name).val.labels
-            return point_scores(task, probs(seed, name, "val"), labels)["balanced_accuracy"]
+        def balanced(probs: Probs, name: str) -> float:
+            return balanced_accuracy(probs, seed, name, "val")
 
         whole = {name: balanced(alone, name) for name in SETS}
         found = {
@@ -182,32 +156,16 @@ class Job:
         joint = self.specialist("joint")
         return [*lines, Contender("joint training (ceiling)", "-", True, joint, first, note=note)]
 
-    def replicates(self, contender: Contender, name: str, seed: int) -> dict[str, np.ndarray]:
-        """Test scores of one line, set and seed."""
-        samples = dataset(name).test
-        return score_replicates(
-            dataset(name).task,
-            contender.probs(seed, name, "test"),
-            samples.labels,
-            resamples=RESAMPLES,
-            seed=BOOTSTRAP_SEED + list(SETS).index(name),
-        )
-
 
 def run(image_size: int, seeds: list[int]) -> None:
     """Evaluate every line and write the result."""
     job = Job(image_size, seeds)
     lines = job.contenders()
-    drawn = {
-        id(line): {
-            seed: {name: job.replicates(line, name, seed) for name in SETS} for seed in line.seeds
-        }
-        for line in lines
-    }
+    drawn = {id(line): draw(line) for line in lines}
     by_name = {line.method: drawn[id(line)] for line in lines}
     alone, probes = by_name["SVD-LoRA specialists"], by_name[lines[0].method][seeds[0]]
     rows = [_hand_made_row()]
-    rows += [_row(line, drawn[id(line)], alone, probes) for line in lines]
+    rows += [make_row(line, drawn[id(line)], alone, probes) for line in lines]
     for line, row in zip(lines, rows[1:], strict=True):
         if line.coefficients == "best λ on val":
             row["lambda"] = {str(seed): job.best_lambda(line.method, seed) for seed in line.seeds}
@@ -228,45 +186,6 @@ def run(image_size: int, seeds: list[int]) -> None:
     print(f"wrote {path}; python -m benchmarks.tables makes the page")
 
 
-def _row(
-    line: Contender,
-    drawn: Mapping[int, Replicates],
-    alone: Mapping[int, Replicates],
-    probes: Replicates,
-) -> dict[str, Any]:
-    balanced = {
-        name: np.mean([drawn[s][name]["balanced_accuracy"] for s in line.seeds], axis=0)
-        for name in SETS
-    }
-    mean = np.mean(list(balanced.values()), axis=0)
-    normalised = np.mean(
-        [normalised_balanced_accuracy(drawn[s], alone[s]) for s in line.seeds], axis=0
-    )
-    over_probes = mean - np.mean([probes[n]["balanced_accuracy"] for n in SETS], axis=0)
-    per_seed = [
-        float(np.mean([drawn[s][n]["balanced_accuracy"][0] for n in SETS])) for s in line.seeds
-    ]
-    return {
-        "method": line.method,
-        "coefficients": line.coefficients,
-        "uses_data": line.uses_data,
-        "default": line.default,
-        "seeds": list(line.seeds),
-        "note": line.note,
-        "mean_balanced_accuracy": _summary(mean),
-        "mean_normalised_balanced_accuracy": _summary(normalised),
-        "minus_linear_probes": _summary(over_probes),
-        "seed_deviation": float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 else None,
-        "sets": {
-            name: {
-                score: _summary(np.mean([drawn[s][name][score] for s in line.seeds], axis=0))
-                for score in ("accuracy", "balanced_accuracy", "auroc")
-            }
-            for name in SETS
-        },
-    }
-
-
 def _hand_made_row() -> dict[str, Any]:
     mean = float(np.mean(list(HAND_MADE.values())))
     return {
@@ -282,19 +201,6 @@ def _hand_made_row() -> dict[str, Any]:
         "seed_deviation": None,
         "sets": {n: {"balanced_accuracy": {"value": v}} for n, v in HAND_MADE.items()},
     }
-
-
-def _summary(replicates: np.ndarray) -> dict[str, Any]:
-    found = interval(replicates)
-    return {
-        "value": round(found.value, 4),
-        "interval": [round(found.low, 4), round(found.high, 4)],
-    }
-
-
-def _read(brick: Brick, pooled: torch.Tensor) -> np.ndarray:
-    found: np.ndarray = probabilities(brick.task, brick.head.logits(pooled)).double().numpy()
-    return found
 
 
 def main() -> None:

@@ -1,0 +1,174 @@
+"""Scoring lines of a table on the five sets: cached features, bootstrap replicates, rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.common import CACHE, SETS, base, dataset, key
+from medlego.base import features
+from medlego.brick import Head, probabilities
+from medlego.evaluation import normalised_balanced_accuracy
+from medlego.loading import Inputs
+from medlego.metrics import RESAMPLES, interval, point_scores, score_replicates
+from medlego.task import Task
+
+BOOTSTRAP_SEED = 2026
+BATCH = 128
+
+Probs = Callable[[int, str, str], np.ndarray]
+"""Seed, set and split to probabilities, (N, labels)."""
+
+Replicates = Mapping[str, Mapping[str, np.ndarray]]
+"""Per set and score, (1 + resamples,)."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One line of a table: how to get its probabilities for a seed, set and split."""
+
+    method: str
+    coefficients: str
+    uses_data: bool
+    probs: Probs
+    seeds: tuple[int, ...]
+    default: bool = False
+    note: str = ""
+    group: str = ""
+    """Heading that the line stands under."""
+
+
+@cache
+def inputs(name: str, split: str, image_size: int) -> Inputs:
+    """One split's inputs, decoded once."""
+    return Inputs(dataset(name).split(split).images, base(image_size))
+
+
+def cached_features(
+    label: str, identity: Any, build: Callable[[], nn.Module], name: str, split: str, size: int
+) -> torch.Tensor:
+    """Pooled features of a split, (N, features), from the cache where they were computed before.
+
+    Args:
+        label: for the file's name and the progress line.
+        identity: whatever decides the model besides base, set and split; hashed.
+        build: makes the model; called only where nothing is cached.
+        name, split, size: which images, and the input side.
+    """
+    decided = key(identity, size, name, split)
+    path = CACHE / "features" / f"{label}-{name}-{split}-{decided}.npy"
+    if path.exists():
+        return torch.from_numpy(np.load(path))
+    print(f"  features: {label}, {name}, {split}", flush=True)
+    module, frozen = build(), base(size)
+    with torch.inference_mode():
+        parts = [
+            features(module, frozen.normalise(batch))
+            for batch in inputs(name, split, size).batches(BATCH)
+        ]
+    found = torch.cat(parts).float()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(f".{os.getpid()}.tmp.npy")
+    np.save(scratch, found.numpy())
+    scratch.replace(path)
+    return found
+
+
+def read(task: Task, head: Head, pooled: torch.Tensor) -> np.ndarray:
+    """A head's probabilities, float64."""
+    found: np.ndarray = probabilities(task, head.logits(pooled)).double().numpy()
+    return found
+
+
+def balanced_accuracy(probs: Probs, seed: int, name: str, split: str) -> float:
+    """One number without an interval, for choices on validation."""
+    data = dataset(name)
+    found = point_scores(data.task, probs(seed, name, split), data.split(split).labels)
+    return found["balanced_accuracy"]
+
+
+def draw(line: Contender) -> dict[int, dict[str, dict[str, np.ndarray]]]:
+    """Test scores of one line: per seed and set the point value and its replicates."""
+    return {
+        seed: {
+            name: score_replicates(
+                dataset(name).task,
+                line.probs(seed, name, "test"),
+                dataset(name).test.labels,
+                resamples=RESAMPLES,
+                seed=BOOTSTRAP_SEED + number,
+            )
+            for number, name in enumerate(SETS)
+        }
+        for seed in line.seeds
+    }
+
+
+def make_row(
+    line: Contender,
+    drawn: Mapping[int, Replicates],
+    alone: Mapping[int, Replicates],
+    probes: Replicates,
+    default: Mapping[int, Replicates] | None = None,
+) -> dict[str, Any]:
+    """A line's scores with intervals.
+
+    A replicate is the mean over the seeds on the same draw, so an interval speaks of test
+    images, and `seed_deviation` of seeds. `alone` are the plainly trained specialists, the
+    divisor; differences to `probes` and to the `default` line are paired, seed by seed where the
+    other has the same seeds.
+    """
+    mean = _mean_over_sets(drawn, line.seeds)
+    normalised = np.mean(
+        [normalised_balanced_accuracy(drawn[s], alone[s]) for s in line.seeds], axis=0
+    )
+    over_probes = mean - np.mean([probes[n]["balanced_accuracy"] for n in SETS], axis=0)
+    per_seed = [
+        float(np.mean([drawn[s][n]["balanced_accuracy"][0] for n in SETS])) for s in line.seeds
+    ]
+    row: dict[str, Any] = {"group": line.group} if line.group else {}
+    row |= {
+        "method": line.method,
+        "coefficients": line.coefficients,
+        "uses_data": line.uses_data,
+        "default": line.default,
+        "seeds": list(line.seeds),
+        "note": line.note,
+        "mean_balanced_accuracy": summary(mean),
+        "mean_normalised_balanced_accuracy": summary(normalised),
+        "minus_linear_probes": summary(over_probes),
+        "seed_deviation": float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 else None,
+        "sets": {
+            name: {
+                score: summary(np.mean([drawn[s][name][score] for s in line.seeds], axis=0))
+                for score in ("accuracy", "balanced_accuracy", "auroc")
+            }
+            for name in SETS
+        },
+    }
+    if default is not None:
+        row["minus_default"] = summary(mean - _mean_over_sets(default, line.seeds))
+    return row
+
+
+def summary(replicates: np.ndarray) -> dict[str, Any]:
+    """Point value and 95 % interval, rounded."""
+    found = interval(replicates)
+    return {
+        "value": round(found.value, 4),
+        "interval": [round(found.low, 4), round(found.high, 4)],
+    }
+
+
+def _mean_over_sets(drawn: Mapping[int, Replicates], seeds: Iterable[int]) -> np.ndarray:
+    mean: np.ndarray = np.mean(
+        [[drawn[s][n]["balanced_accuracy"] for n in SETS] for s in seeds], axis=(0, 1)
+    )
+    return mean
