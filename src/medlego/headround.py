@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -85,15 +86,12 @@ def refit_head(
     dataset, _ = align(dataset, model.task)
     base = base or Base.find(model.base)
     predictor = Predictor(specialist(model), base, device=device)
-    split = {}
+    split: dict[str, Labelled] = {}
     for name in ("train", "val"):
         samples = dataset.split(name)
         pooled = predictor.all_features(Inputs(samples.images, base), show, f"features of {name}")
-        split[name] = _Fitted(pooled.double(), torch.from_numpy(samples.labels))
-    found = max(
-        (_candidate(model.task, split, strength) for strength in STRENGTHS),
-        key=lambda candidate: (candidate.score, -candidate.loss),
-    )
+        split[name] = pooled, samples.labels
+    found = choose_head(model.task, split["train"], split["val"])
     labels = model.task.labels
     return RefitHead(
         model=merged,
@@ -143,14 +141,14 @@ def fit_head(task: Task, features: Tensor, labels: Tensor, strength: float) -> H
     return Head(scaled.float(), (bias - scaled @ mean).float())
 
 
-@dataclass(frozen=True, eq=False)
-class _Fitted:
-    features: Tensor
-    labels: Tensor
+Labelled = tuple[Tensor, np.ndarray]
+"""Features (N, d) and labels as in `Samples.labels`."""
 
 
 @dataclass(frozen=True, eq=False)
-class _Candidate:
+class FittedHead:
+    """A head, the strength it was fitted with, and its scores on val; `loss` is balanced."""
+
     head: Head
     strength: float
     score: float
@@ -158,13 +156,20 @@ class _Candidate:
     scores: dict[str, float]
 
 
-def _candidate(task: Task, split: dict[str, _Fitted], strength: float) -> _Candidate:
-    train, val = split["train"], split["val"]
-    head = fit_head(task, train.features, train.labels, strength)
-    logits = head.logits(val.features)
-    weights = class_weights(task, train.labels.numpy(), balanced=True).double()
-    scores = point_scores(task, probabilities(task, logits).numpy(), val.labels.numpy())
+def choose_head(task: Task, train: Labelled, val: Labelled) -> FittedHead:
+    """Fit a head on train for each of `STRENGTHS`, and keep the best on val."""
+    return max(
+        (_fit_one(task, train, val, strength) for strength in STRENGTHS),
+        key=lambda fitted: (fitted.score, -fitted.loss),
+    )
+
+
+def _fit_one(task: Task, train: Labelled, val: Labelled, strength: float) -> FittedHead:
+    head = fit_head(task, train[0].double(), torch.from_numpy(train[1]), strength)
+    logits, labels = head.logits(val[0].double()), torch.from_numpy(val[1])
+    weights = class_weights(task, train[1], balanced=True).double()
+    scores = point_scores(task, probabilities(task, logits).numpy(), val[1])
     by = "auroc" if task.kind is Kind.MULTILABEL else "balanced_accuracy"
-    loss = float(Loss(task, weights)(logits, val.labels))
+    loss = float(Loss(task, weights)(logits, labels))
     rounded = {name: round(value, 6) for name, value in scores.items()}
-    return _Candidate(head, strength, scores[by], round(loss, 6), rounded)
+    return FittedHead(head, strength, scores[by], round(loss, 6), rounded)

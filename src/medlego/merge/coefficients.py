@@ -1,36 +1,106 @@
-"""How much of each brick goes into a merge."""
+"""How much of each brick goes into a merge: numbers, or a rule that needs no data."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from medlego.errors import MergeError
+from medlego.merge.method import Merged, TaskVector
 
 Coefficients = str | float | Sequence[float]
-"""`auto`, one number for all bricks, or one number per brick."""
+"""A name of `RULES` or `auto`, one number for all bricks, or one number per brick."""
+
+Merge = Callable[[Sequence[float]], Merged]
+"""A merge of the bricks at hand with the coefficients it is given."""
 
 
-def resolve_coefficients(coefficients: Coefficients, count: int) -> tuple[float, ...]:
+def mean(task_vectors: Sequence[TaskVector], _merge: Merge) -> float:
+    """1/K: the average. Shrinks near-orthogonal deltas to 1/√K of one delta's norm."""
+    return 1 / len(task_vectors)
+
+
+def root(task_vectors: Sequence[TaskVector], _merge: Merge) -> float:
+    """1/√K: near-orthogonal deltas of similar norm add up to the norm of one."""
+    return 1 / math.sqrt(len(task_vectors))
+
+
+def one(_task_vectors: Sequence[TaskVector], _merge: Merge) -> float:
+    """1: every brick at the strength it was trained at."""
+    return 1.0
+
+
+def norm(task_vectors: Sequence[TaskVector], merge: Merge) -> float:
+    """As much as makes the merge as strong as its bricks: Frobenius norm equal to their RMS.
+
+    Unlike 1/√K it looks at how bricks overlap and at what the method makes of them: one that
+    averages what agrees, as ties does, is scaled up. Costs one more merge.
+    """
+    wanted = math.sqrt(sum(_energy(vector) for vector in task_vectors) / len(task_vectors))
+    found = math.sqrt(_energy(merge([1.0] * len(task_vectors)).deltas))
+    return wanted / found if found > 0 else 1.0
+
+
+RULES: Mapping[str, Callable[[Sequence[TaskVector], Merge], float]] = MappingProxyType(
+    {"mean": mean, "root": root, "one": one, "norm": norm}
+)
+"""Data-free rules by name: task vectors and the merge to one number for all bricks."""
+
+AUTO = "root"
+"""The rule that `auto` stands for; docs/decisions/004-coefficients.md has what each one gave."""
+
+
+def resolve_coefficients(
+    coefficients: Coefficients, task_vectors: Sequence[TaskVector], merge: Merge
+) -> tuple[float, ...]:
     """One coefficient per brick.
 
-    `auto` is 1/√K for K bricks: near-orthogonal deltas of similar norm then add up to the norm
-    of one, which is what the layers behind them were trained to bear. It needs no data.
+    Args:
+        coefficients: see `Coefficients`.
+        task_vectors: one per brick.
+        merge: for rules that look at what the method makes of them.
 
     Raises:
-        MergeError: the count does not match, or a number is not finite.
+        MergeError: an unknown rule, a count that does not match, or a number that is not finite.
     """
+    count = len(task_vectors)
     if isinstance(coefficients, str):
-        if coefficients != "auto":
-            raise MergeError(f"coefficients: expected 'auto' or numbers, got {coefficients!r}")
-        return (1 / math.sqrt(count),) * count
-    if isinstance(coefficients, int | float):
-        coefficients = (float(coefficients),) * count
-    given = tuple(float(c) for c in coefficients)
-    if len(given) != count:
+        coefficients = find_rule(coefficients)(task_vectors, merge)
+    return check_coefficients(coefficients, count)
+
+
+def find_rule(name: str) -> Callable[[Sequence[TaskVector], Merge], float]:
+    """The rule of that name.
+
+    Raises:
+        MergeError: there is none.
+    """
+    try:
+        return RULES[AUTO if name == "auto" else name]
+    except KeyError:
         raise MergeError(
-            f"coefficients: expected one per brick ({count}) or a single number, got {len(given)}"
+            f"coefficients: expected auto, {', '.join(RULES)} or numbers, got {name!r}"
+        ) from None
+
+
+def check_coefficients(given: float | Sequence[float], count: int) -> tuple[float, ...]:
+    """Numbers as one finite float per brick.
+
+    Raises:
+        MergeError: a count that does not match, or a number that is not finite.
+    """
+    if isinstance(given, int | float):
+        given = (float(given),) * count
+    numbers = tuple(float(c) for c in given)
+    if len(numbers) != count:
+        raise MergeError(
+            f"coefficients: expected one per brick ({count}) or a single number, got {len(numbers)}"
         )
-    if not all(map(math.isfinite, given)):
-        raise MergeError(f"coefficients: expected finite numbers, got {given}")
-    return given
+    if not all(map(math.isfinite, numbers)):
+        raise MergeError(f"coefficients: expected finite numbers, got {numbers}")
+    return numbers
+
+
+def _energy(deltas: TaskVector) -> float:
+    return sum(delta.norm() ** 2 for delta in deltas.values())

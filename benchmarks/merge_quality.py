@@ -1,0 +1,307 @@
+"""Every way of merging the five real specialists in one table, beside controls and ceilings.
+
+    python -m benchmarks.merge_quality [--seeds 0 1 2] [--val-only]
+
+Bricks come from `benchmarks.bricks`. Searched λ are the best of `LAMBDAS` on the validation
+splits; the test splits are read once, for the table. The divisor of every normalised score is
+the plainly trained specialist.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.bricks import get_brick
+from benchmarks.common import SETS, base, dataset
+from benchmarks.peft_merge import peft_merge
+from benchmarks.scoring import (
+    Contender,
+    Probs,
+    balanced_accuracy,
+    cached_features,
+    inputs,
+    read,
+)
+from medlego.adapters import fold
+from medlego.brick import Brick, Head
+from medlego.generalist import assemble, bare_base, specialist
+from medlego.headround import choose_head
+from medlego.merge import METHODS
+from medlego.merge.coefficients import AUTO, RULES
+from medlego.probes import fit_probe
+from medlego.train.grams import measure_grams
+
+SIZE = 112
+LAMBDAS = (0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
+KINDS = {"svd": "plain training", "aware": "merge-aware training"}
+PEFT_KINDS = ("linear", "svd", "ties_svd", "dare_ties_svd")
+GRAM_DIRECTIONS = 32
+
+
+@cache
+def bricks(kind: str, seed: int) -> dict[str, Brick]:
+    """The five bricks of a seed."""
+    return {name: get_brick(name, kind, seed, SIZE) for name in SETS}
+
+
+@cache
+def with_grams(kind: str, seed: int) -> dict[str, Brick]:
+    """The same, with the Grams that `medlego train --gram` would have measured."""
+    return {
+        name: replace(
+            brick,
+            grams=measure_grams(base(SIZE), brick, inputs(name, "train", SIZE), GRAM_DIRECTIONS),
+        )
+        for name, brick in bricks(kind, seed).items()
+    }
+
+
+@dataclass(frozen=True)
+class Merge:
+    """One merged model per seed, with the heads of the bricks that are in it."""
+
+    kind: str
+    method: str
+    coefficients: Any
+    svc: bool = False
+
+    def features(self, seed: int, name: str, split: str) -> torch.Tensor:
+        """Pooled features of a split."""
+        label = f"{self.kind}-{self.method}-{self.coefficients}{'-svc' * self.svc}-seed{seed}"
+        identity = [label, [b.digest for b in bricks(self.kind, seed).values()]]
+        return cached_features(label, identity, partial(self.build, seed), name, split, SIZE)
+
+    def build(self, seed: int) -> nn.Module:
+        """The merged module."""
+        held = bricks(self.kind, seed)
+        if self.method.startswith("PEFT "):
+            merged = peft_merge(
+                list(held.values()), self.method.removeprefix("PEFT "), self.coefficients, seed=seed
+            )
+            targets = next(iter(held.values())).targets
+            return fold(base(SIZE).module, targets, merged)  # type: ignore[arg-type]
+        if METHODS[self.method].needs_grams:
+            held = with_grams(self.kind, seed)
+        return assemble(
+            list(held.values()),
+            self.method,
+            coefficients=self.coefficients,
+            svc=self.svc,
+            seed=seed,
+        ).fold(base(SIZE))
+
+    def probs(self, seed: int, name: str, split: str) -> np.ndarray:
+        """Read by the brick's own head."""
+        brick = bricks(self.kind, seed)[name]
+        return read(brick.task, brick.head, self.features(seed, name, split))
+
+    def refitted(self, seed: int, name: str, split: str) -> np.ndarray:
+        """Read by a head that a head round brings back."""
+        task = dataset(name).task
+        return read(task, self._refit(seed, name), self.features(seed, name, split))
+
+    @cache  # noqa: B019
+    def _refit(self, seed: int, name: str) -> Head:
+        data = dataset(name)
+        train, val = (
+            (self.features(seed, name, split), data.split(split).labels)
+            for split in ("train", "val")
+        )
+        return choose_head(data.task, train, val).head
+
+
+@cache
+def frozen(name: str, split: str) -> torch.Tensor:
+    """Features of the untouched base."""
+    brick = next(iter(bricks("svd", 0).values()))
+    return cached_features(
+        "frozen", "frozen", partial(bare_base(brick).fold, base(SIZE)), name, split, SIZE
+    )
+
+
+def alone(kind: str) -> Probs:
+    """Each set with its own brick."""
+
+    def probs(seed: int, name: str, split: str) -> np.ndarray:
+        brick = bricks(kind, seed)[name]
+        build = partial(specialist(brick).fold, base(SIZE))
+        pooled = cached_features(f"{kind}-alone", brick.digest, build, name, split, SIZE)
+        return read(brick.task, brick.head, pooled)
+
+    return probs
+
+
+def bare(kind: str) -> Probs:
+    """The specialists' heads on the untouched base."""
+
+    def probs(seed: int, name: str, split: str) -> np.ndarray:
+        brick = bricks(kind, seed)[name]
+        return read(brick.task, brick.head, frozen(name, split))
+
+    return probs
+
+
+def probe(_seed: int, name: str, split: str) -> np.ndarray:
+    """A linear probe on the frozen base, its strength chosen on val."""
+    data = dataset(name)
+    pairs = [(frozen(name, s).numpy(), data.split(s).labels) for s in ("train", "val")]
+    return _fitted_probe(name, *pairs).probs(frozen(name, split).numpy())
+
+
+_PROBES: dict[str, Any] = {}
+
+
+def _fitted_probe(name: str, train: Any, val: Any) -> Any:
+    if name not in _PROBES:
+        _PROBES[name] = fit_probe(dataset(name).task, train, val)
+    return _PROBES[name]
+
+
+def normalised(probs: Probs, seed: int) -> float:
+    """Mean normalised balanced accuracy on validation."""
+    return float(
+        np.mean(
+            [
+                balanced_accuracy(probs, seed, name, "val")
+                / balanced_accuracy(alone("svd"), seed, name, "val")
+                for name in SETS
+            ]
+        )
+    )
+
+
+@cache
+def best_lambda(kind: str, method: str, seed: int) -> float:
+    """The λ of `LAMBDAS` with the best mean normalised balanced accuracy on val."""
+    found = {value: normalised(Merge(kind, method, value).probs, seed) for value in LAMBDAS}
+    best = max(found, key=lambda value: found[value])
+    shown = ", ".join(f"{value}: {score:.3f}" for value, score in found.items())
+    print(f"  {kind}, {method}, seed {seed}: λ = {best} of {shown}", flush=True)
+    return best
+
+
+def searched(kind: str, method: str) -> Probs:
+    """A merge with the λ that is best on validation."""
+
+    def probs(seed: int, name: str, split: str) -> np.ndarray:
+        return Merge(kind, method, best_lambda(kind, method, seed)).probs(seed, name, split)
+
+    return probs
+
+
+def mid_probe(_seed: int, name: str, split: str) -> np.ndarray:
+    """A linear probe on the frozen base's mean patch tokens after its sixth block."""
+    module = base(SIZE).module
+
+    def build() -> nn.Module:
+        return MidDepth(module, 6)
+
+    def pooled(part: str) -> np.ndarray:
+        return cached_features("mid6", "mid6", build, name, part, SIZE).numpy()
+
+    data = dataset(name)
+    pairs = [(pooled(s), data.split(s).labels) for s in ("train", "val")]
+    if (fitted := _PROBES.get(f"mid {name}")) is None:
+        fitted = _PROBES[f"mid {name}"] = fit_probe(data.task, *pairs)
+    found: np.ndarray = fitted.probs(pooled(split))
+    return found
+
+
+class MidDepth(nn.Module):
+    """A vision transformer read after some of its blocks: mean of the patch tokens."""
+
+    def __init__(self, module: Any, blocks: int) -> None:
+        super().__init__()
+        self._module, self._blocks = module, blocks
+
+    def forward_features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(N, 3, size, size) → (N, tokens, features)."""
+        module = self._module
+        found = module.norm_pre(module._pos_embed(module.patch_embed(pixels)))
+        for block in module.blocks[: self._blocks]:
+            found = block(found)
+        return found
+
+    def forward_head(self, tokens: torch.Tensor, **_: bool) -> torch.Tensor:
+        """(N, tokens, features) → (N, features)."""
+        return tokens[:, self._module.num_prefix_tokens :].mean(dim=1)
+
+
+def contenders(kinds: tuple[str, ...], every: tuple[int, ...]) -> list[Contender]:
+    """The table's lines."""
+    first = every[:1]
+    lines = [
+        Contender("linear probes on the frozen base", "-", False, probe, first),
+        Contender("linear probes, patch tokens after block 6", "-", False, mid_probe, first),
+        Contender("base with the specialists' heads", "-", False, bare("svd"), every),
+        Contender("specialists, plain training", "-", False, alone("svd"), every),
+    ]
+    if "aware" in kinds:
+        lines.append(Contender("specialists, merge-aware", "-", False, alone("aware"), every))
+    joint = alone("joint")
+    note = "all images in one place, what medlego exists to avoid"
+    lines.append(Contender("joint training (ceiling)", "-", True, joint, first, note=note))
+    lines = [replace(line, group="controls") for line in lines]
+    for kind in kinds:
+        for method in METHODS:
+            auto = Merge(kind, method, "auto").probs
+            is_default = (kind, method) == (kinds[-1], "linear")
+            lines += [
+                Contender(method, "auto", False, auto, every, is_default, group=KINDS[kind]),
+                Contender(
+                    method, "best λ on val", True, searched(kind, method), every, group=KINDS[kind]
+                ),
+            ]
+        others = [name for name in RULES if name != AUTO]
+        lines += [
+            Contender(
+                "linear", rule, False, Merge(kind, "linear", rule).probs, every, group=KINDS[kind]
+            )
+            for rule in others
+        ]
+        svc = Merge(kind, "linear", "auto", svc=True).probs
+        lines.append(Contender("linear, then svc", "auto", False, svc, every, group=KINDS[kind]))
+        lines += [
+            Contender(
+                f"{method}, head round",
+                "auto",
+                True,
+                Merge(kind, method, "auto").refitted,
+                every,
+                group=KINDS[kind],
+            )
+            for method in ("linear", "tsv")
+        ]
+    for peft_kind in PEFT_KINDS:
+        method = f"PEFT {peft_kind}"
+        mean = Merge("svd", method, 1 / len(SETS)).probs
+        lines += [
+            Contender(method, "1/K", False, mean, every, group="PEFT, plain training"),
+            Contender(
+                method,
+                "best λ on val",
+                True,
+                searched("svd", method),
+                every,
+                group="PEFT, plain training",
+            ),
+        ]
+    return lines
+
+
+def fill(lines: list[Contender], split: str) -> None:
+    """Compute and print every line's validation score; what is computed stays in the cache."""
+    for line in lines:
+        scores = [normalised(line.probs, seed) for seed in line.seeds]
+        shown = " ".join(f"{score:.3f}" for score in scores)
+        print(f"{line.group} | {line.method} | {line.coefficients} | {shown}", flush=True)
+        if split == "test":
+            for seed in line.seeds:
+                for name in SETS:
+                    line.probs(seed, name, "test")
