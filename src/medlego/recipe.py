@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from medlego.base import Digest
+from medlego.sites import Sites
 from medlego.strictjson import spell
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
@@ -29,7 +30,8 @@ class Recipe(BaseModel):
     """What rebuilds a generalist: bricks in order, coefficients, method and settings.
 
     `settings` holds all of the method's, defaults included; `svc` says that singular values were
-    calibrated after the merge.
+    calibrated after the merge. Several bricks of one task are its sites; `sites` says how they
+    weigh, and a head refitted to the task stands at each of them.
     """
 
     model_config = _FROZEN
@@ -40,6 +42,7 @@ class Recipe(BaseModel):
     svc: bool
     rank: Annotated[int, Field(ge=1)] | None
     coefficients: Literal["auto", "given"]
+    sites: Sites
     seed: int
 
     @property

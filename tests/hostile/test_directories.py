@@ -119,6 +119,8 @@ field("recipe.settings", {"x": "y"}, r"recipe\.settings\.x\.", "a setting that i
 field("recipe.svc", 1, r"recipe\.svc: ")
 field("recipe.rank", 0, r"recipe\.rank: ")
 field("recipe.seed", 1, UNSTATED)
+field("recipe.sites", "size", r"recipe\.sites: ")
+field("recipe.sites", "equal", UNSTATED)
 field("lineage", [], "lineage: ")
 field("lineage.0.action", "add\x1b[2J", r"lineage\.0\.action: expected text without control")
 field("relative_loss", 1.5, "relative_loss: ")
@@ -127,6 +129,7 @@ field("recipe.bricks.0.head", "0" * 63, r"recipe\.bricks\.0\.head: ")
 without("recipe.settings", r"recipe\.settings: ")
 without("recipe.rank", r"recipe\.rank: ")
 without("recipe.seed", r"recipe\.seed: ")
+without("recipe.sites", r"recipe\.sites: ")
 without("lineage", "lineage: ")
 
 
