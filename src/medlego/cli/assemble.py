@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from medlego.cli.console import Options, emit, say, show_table
-from medlego.cli.shared import read_coefficients, read_method_settings
+from medlego.cli.shared import read_coefficients, read_method_settings, show_sites, task_facts
 
 
 def command(
@@ -23,7 +23,14 @@ def command(
         ),
     ] = "linear",
     coefficients: Annotated[
-        str, typer.Option(help="auto, one number for all, or one per brick: c1,c2,…")
+        str, typer.Option(help="auto, one number for every task, or one per brick: c1,c2,…")
+    ] = "auto",
+    sites: Annotated[
+        str,
+        typer.Option(
+            help="How bricks of one task weigh: counts (training images in their cards), equal, or "
+            "auto (counts where all state them)."
+        ),
     ] = "auto",
     rank: Annotated[
         int | None, typer.Option(help="Cut merged deltas to this rank; the loss is reported.")
@@ -38,6 +45,7 @@ def command(
     seed: Annotated[int, typer.Option(help="Of methods that draw.")] = 0,
 ) -> None:
     """Merge bricks into one generalist, without data and without training."""
+    from medlego.brick import brick_names
     from medlego.brickfile import load_bricks
     from medlego.generalist import assemble
 
@@ -46,17 +54,22 @@ def command(
         load_bricks(bricks),
         method,
         coefficients=read_coefficients(coefficients),
+        sites=sites,
         rank=rank,
         settings=read_method_settings(settings or []),
         svc=svc,
         seed=seed,
     )
     generalist.save(output)
+    names = brick_names(generalist.bricks)
     rows = [
-        (item.task, brick.task.kind, str(len(brick.task.labels)), f"{item.coefficient:.4g}")
-        for item, brick in zip(generalist.recipe.bricks, generalist.bricks, strict=True)
+        (name, brick.task.kind, str(len(brick.task.labels)), f"{item.coefficient:.4g}")
+        for name, item, brick in zip(
+            names, generalist.recipe.bricks, generalist.bricks, strict=True
+        )
     ]
     show_table(options, ("task", "kind", "labels", "coefficient"), rows)
+    show_sites(options, generalist)
     ranks = max(delta.rank for delta in generalist.deltas.values())
     say(options, f"method {method}; merged rank {ranks} on {len(generalist.targets)} targets")
     say(options, f"lost by the cut: {generalist.relative_loss:.2%} of the Frobenius norm")
@@ -68,5 +81,6 @@ def command(
             "recipe": generalist.recipe.model_dump(mode="json"),
             "digest": generalist.recipe.digest,
             "relative_loss": generalist.relative_loss,
+            "tasks": task_facts(generalist),
         },
     )
