@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -110,6 +111,14 @@ def brick_tensors(brick: Brick) -> dict[str, Tensor]:
 def all_targets(bricks: Sequence[Brick]) -> tuple[Target, ...]:
     """Every target that any of the bricks adapts, each once."""
     return tuple(dict.fromkeys(target for brick in bricks for target in brick.targets))
+
+
+def brick_names(bricks: Sequence[Brick]) -> tuple[str, ...]:
+    """What a message calls each brick: its task, and its digest where several share the task."""
+    held = Counter(brick.task.name for brick in bricks)
+    return tuple(
+        b.task.name if held[b.task.name] == 1 else f"{b.task.name} {b.digest[:12]}" for b in bricks
+    )
 
 
 def content_digest(document: bytes, tensors: Mapping[str, Tensor]) -> str:

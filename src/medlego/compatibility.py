@@ -1,14 +1,16 @@
-"""Which bricks go together: one base, one input, one brick per task, sound deltas."""
+"""Which bricks go together: one base, one input, sound deltas, sites of a task that agree."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 
-from medlego.brick import Brick
+from medlego.brick import Brick, brick_names
+from medlego.labels import match_labels
 from medlego.lowrank import canonical_problems
 from medlego.recipe import Recipe
 from medlego.refithead import RefitHead
+from medlego.sites import Capability, by_task
 
 
 def conflicts(bricks: Sequence[Brick]) -> list[str]:
@@ -16,52 +18,50 @@ def conflicts(bricks: Sequence[Brick]) -> list[str]:
     if not bricks:
         return ["bricks: expected at least one, got none"]
     problems = []
-    first = bricks[0]
-    for brick in bricks[1:]:
-        problems += _base_conflicts(first, brick)
+    first, names = bricks[0], brick_names(bricks)
+    for brick, name in zip(bricks[1:], names[1:], strict=True):
+        problems += _base_conflicts(first, brick, name)
     for digest, count in Counter(brick.digest for brick in bricks).items():
         if count > 1:
             problems.append(f"brick {digest[:12]}…: expected once, got {count} times; name it once")
-    by_name: dict[str, Brick] = {}
-    for brick in bricks:
-        name, other = brick.task.name, by_name.setdefault(brick.task.name, brick)
-        if other.digest != brick.digest and other.task.labels != brick.task.labels:
-            problems.append(
-                f"task {name!r}: expected labels {list(other.task.labels)}, got "
-                f"{list(brick.task.labels)} in another brick; rename one of the tasks"
-            )
-        elif other.digest != brick.digest:
-            problems.append(
-                f"task {name!r}: expected one brick, got several; rename one of the tasks"
-            )
-    return problems + [p for brick in bricks for p in _delta_problems(brick)]
+    for places in by_task(bricks).values():
+        sites = {bricks[i].digest: (bricks[i].task, names[i]) for i in places}
+        problems += match_labels(*zip(*sites.values(), strict=True)).problems
+    return problems + [
+        p for b, name in zip(bricks, names, strict=True) for p in _delta_problems(b, name)
+    ]
 
 
-def head_conflicts(recipe: Recipe, bricks: Sequence[Brick], refit: RefitHead) -> list[str]:
+def head_conflicts(
+    recipe: Recipe, capabilities: Sequence[Capability], refit: RefitHead
+) -> list[str]:
     """Everything that keeps a refitted head from a merged model."""
     subject = f"head of {refit.task.name!r}"
-    tasks = {brick.task.name: brick for brick in bricks}
-    if refit.task.name not in tasks:
-        return [f"{subject}: expected a head of {', '.join(tasks)}; is this another generalist's?"]
-    brick = tasks[refit.task.name]
+    held = {capability.task.name: capability for capability in capabilities}
+    if refit.task.name not in held:
+        return [f"{subject}: expected a head of {', '.join(held)}; is this another generalist's?"]
+    capability = held[refit.task.name]
     problems = []
-    if refit.task != brick.task:
-        problems.append(f"{subject}: expected the brick's task and labels, got others; refit it")
+    if refit.task != capability.task:
+        problems.append(
+            f"{subject}: expected the generalist's task and labels, got others; refit it"
+        )
     if refit.model != recipe.model:
         problems.append(
             f"{subject}: expected merged model {recipe.model[:12]}…, got one fitted to "
             f"{refit.model[:12]}…; run a head round for this one"
         )
-    if refit.head.weight.shape[1] != brick.base.features:
+    features = capability.head.weight.shape[1]
+    if refit.head.weight.shape[1] != features:
         problems.append(
-            f"{subject}: expected {brick.base.features} features, got {refit.head.weight.shape[1]}"
+            f"{subject}: expected {features} features, got {refit.head.weight.shape[1]}"
         )
     return problems
 
 
-def _base_conflicts(first: Brick, brick: Brick) -> list[str]:
+def _base_conflicts(first: Brick, brick: Brick, name: str) -> list[str]:
     a, b, problems = first.base, brick.base, []
-    subject = f"brick {brick.task.name!r}"
+    subject = f"brick {name!r}"
     if a.fingerprint != b.fingerprint:
         problems.append(
             f"{subject}: expected base {a.name} {a.fingerprint[:12]}…, got {b.name} "
@@ -72,6 +72,8 @@ def _base_conflicts(first: Brick, brick: Brick) -> list[str]:
             f"{subject}: expected {a.image_size} px, mean {a.mean}, std {a.std}, got "
             f"{b.image_size} px, {b.mean}, {b.std}; retrain it with the others' input"
         )
+    elif a.features != b.features:
+        problems.append(f"{subject}: expected {a.features} features, got {b.features}; retrain it")
     shapes = {target.name: target for target in first.targets}
     if a.fingerprint == b.fingerprint and any(
         shapes.get(target.name, target) != target for target in brick.targets
@@ -80,9 +82,9 @@ def _base_conflicts(first: Brick, brick: Brick) -> list[str]:
     return problems
 
 
-def _delta_problems(brick: Brick) -> list[str]:
+def _delta_problems(brick: Brick, name: str) -> list[str]:
     return [
-        f"brick {brick.task.name!r}: {name}.{problem}"
-        for name, delta in brick.deltas.items()
+        f"brick {name!r}: {target}.{problem}"
+        for target, delta in brick.deltas.items()
         for problem in canonical_problems(delta)
     ]

@@ -9,11 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
-from medlego.brick import Brick, all_targets
+from medlego.brick import Brick, all_targets, brick_names
 from medlego.compatibility import conflicts
 from medlego.errors import MergeError, raise_all
 from medlego.lowrank import LowRank
-from medlego.merge import METHODS, resolve_coefficients
+from medlego.merge import METHODS
+from medlego.sites import site_weights, task_vectors
 from medlego.threads import one_thread
 
 COLLISION = 0.06
@@ -38,11 +39,13 @@ class Pair:
     sign_conflict: dict[str, float]
     total_cosine: float
     """Of the two task vectors as a whole."""
+    same_task: bool
+    """Whether the two are sites of one task, of which a merge takes the mean."""
 
     @property
     def collides(self) -> bool:
         """Whether merging the two counts shared directions twice."""
-        return abs(self.total_cosine) >= COLLISION
+        return not self.same_task and abs(self.total_cosine) >= COLLISION
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,14 @@ class Diagnosis:
     """What can be known of a merge from its bricks alone."""
 
     tasks: tuple[str, ...]
+    """One name per brick, with its digest where several share a task."""
     targets: tuple[str, ...]
     pairs: tuple[Pair, ...]
     spectra: dict[str, dict[str, tuple[float, ...]]]
-    """Per task and target the singular values."""
+    """Per name and target the singular values."""
     cut_losses: dict[int, float]
-    """Per rank the share of the sum's Frobenius norm that a cut to it would lose (1/√K each)."""
+    """Per rank the share of the sum's Frobenius norm that a cut to it would lose, at
+    `auto` coefficients."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -92,35 +97,38 @@ def diagnose(bricks: Sequence[Brick]) -> Diagnosis:
     if len(bricks) == 1:
         problems.append("bricks: expected at least two to compare, got one")
     raise_all(MergeError, "diagnose", problems)
+    names = brick_names(bricks)
     with one_thread():
-        pairs = tuple(_pair(first, second) for first, second in combinations(bricks, 2))
+        pairs = tuple(_pair(*two) for two in combinations(zip(bricks, names, strict=True), 2))
         cuts = _cut_losses(bricks)
     return Diagnosis(
-        tasks=tuple(brick.task.name for brick in bricks),
+        tasks=names,
         targets=tuple(target.name for target in all_targets(bricks)),
         pairs=pairs,
         spectra={
-            brick.task.name: {n: tuple(d.S.tolist()) for n, d in brick.deltas.items()}
-            for brick in bricks
+            name: {n: tuple(d.S.tolist()) for n, d in brick.deltas.items()}
+            for brick, name in zip(bricks, names, strict=True)
         },
         cut_losses=cuts,
     )
 
 
-def _pair(first: Brick, second: Brick) -> Pair:
+def _pair(one: tuple[Brick, str], other: tuple[Brick, str]) -> Pair:
+    (first, first_name), (second, second_name) = one, other
     shared = [name for name in first.deltas if name in second.deltas]
     both = {name: (first.deltas[name], second.deltas[name]) for name in shared}
     products = {name: _inner(*deltas) for name, deltas in both.items()}
     norms = {name: a.norm() * b.norm() for name, (a, b) in both.items()}
     whole = _norm(first) * _norm(second)
     return Pair(
-        first=first.task.name,
-        second=second.task.name,
+        first=first_name,
+        second=second_name,
         cosine={name: _ratio(products[name], norms[name]) for name in shared},
         input_overlap={n: _overlap(a.Vh.mT, b.Vh.mT) for n, (a, b) in both.items()},
         output_overlap={n: _overlap(a.U, b.U) for n, (a, b) in both.items()},
         sign_conflict={n: _sign_conflict(a, b) for n, (a, b) in both.items()},
         total_cosine=_ratio(sum(products.values()), whole),
+        same_task=first.task.name == second.task.name,
     )
 
 
@@ -150,8 +158,7 @@ def _ratio(value: float, norm: float) -> float:
 
 
 def _cut_losses(bricks: Sequence[Brick]) -> dict[int, float]:
-    coefficients = resolve_coefficients("auto", len(bricks))
-    summed = METHODS["linear"]([brick.deltas for brick in bricks], coefficients).deltas
+    summed = METHODS["linear"](*task_vectors(bricks, site_weights(bricks))).deltas
     squares = [delta.S.double().square() for delta in summed.values()]
     total = float(sum(s.sum() for s in squares))
     longest = max(len(s) for s in squares)

@@ -27,6 +27,7 @@ from medlego.lowrank import LowRank, canonical_problems
 from medlego.merge import find_method
 from medlego.recipe import Ingredient, Recipe, Step
 from medlego.refithead import RefitHead, load_head, save_head
+from medlego.sites import capabilities
 from medlego.strictjson import check_format, field_problems, parse_object, shown, text_problems
 from medlego.targets import Target
 from medlego.tensorfile import entry_problems, read_header, read_tensors
@@ -119,8 +120,12 @@ def read_directory(
     document = _read_document(path)
     bricks = tuple(_read_brick(path, item) for item in document.recipe.bricks)
     raise_all(GeneralistError, str(path), conflicts(bricks))
+    try:
+        held = capabilities(bricks, document.recipe.sites)
+    except MergeError as error:
+        raise GeneralistError(f"{path}: recipe.{error}") from error
     heads = {item.task: _read_head(path, item) for item in document.recipe.bricks if item.head}
-    problems = [p for h in heads.values() for p in head_conflicts(document.recipe, bricks, h)]
+    problems = [p for h in heads.values() for p in head_conflicts(document.recipe, held, h)]
     raise_all(GeneralistError, str(path), problems)
     return document, bricks, heads, _read_merged(path, document.merged_sha256, all_targets(bricks))
 
@@ -154,6 +159,13 @@ def _recipe_problems(document: Document) -> list[str]:
         find_method(document.recipe.method).check_settings(document.recipe.settings)
     except MergeError as error:
         problems.append(f"recipe.{error}")
+    heads: dict[str, str | None] = {}
+    for item in document.recipe.bricks:
+        if heads.setdefault(item.task, item.head) != item.head:
+            problems.append(
+                f"recipe.bricks: expected one head for all sites of {item.task!r}, got several; "
+                "the directory was changed"
+            )
     stated, digest = document.lineage[-1].recipe, document.recipe.digest
     if stated != digest:
         problems.append(

@@ -9,15 +9,15 @@ import numpy as np
 from torch import Tensor
 
 from medlego.base import Base
-from medlego.brick import Brick
 from medlego.errors import DatasetError
-from medlego.generalist import Generalist, bare_base, specialist
+from medlego.generalist import Generalist, bare_base
 from medlego.loading import Inputs
 from medlego.metrics import RESAMPLES, SCORES, Interval, interval, score_replicates
 from medlego.prediction import Predictor, head_probs
 from medlego.probes import fit_probe
 from medlego.progress import Progress, silent
 from medlego.samples import SPLITS, Dataset, Samples, join
+from medlego.sites import Capability
 from medlego.task import Kind, Task
 
 MODELS = ("generalist", "specialist", "base with specialist's head", "linear probe")
@@ -37,7 +37,8 @@ class Row:
 class Report:
     """Rows per model and task, and their means over the tasks.
 
-    `normalised` is the mean over tasks of balanced accuracy over the specialist's.
+    `normalised` is the mean over tasks of balanced accuracy over the specialist's; a task of
+    several sites has their mean for a specialist.
     """
 
     split: str
@@ -85,7 +86,8 @@ def evaluate(
 
     Args:
         generalist: the merged model.
-        datasets: per task name; labels are matched to the brick's by name.
+        datasets: per task name; labels are matched to the task's by name. Where a task has several
+            sites, its specialist is their mean without the other tasks, and a note says so.
         base: the generalist's base; found by fingerprint when left out.
         split: `train`, `val`, `test`, or `all` (then no linear probe is fitted).
         resamples: bootstrap replicates; patients are drawn whole where ids exist.
@@ -102,35 +104,35 @@ def evaluate(
         raise DatasetError("evaluate: expected at least one data set, got none; pass TASK=DATA")
     if split not in (*SPLITS, "all"):
         raise DatasetError(f"split: expected {', '.join(SPLITS)} or all, got {split!r}")
-    bricks = {name: generalist.brick(name) for name in datasets}
-    readers = {brick.task.name: brick for brick in generalist.readers}
+    asked = {name: generalist.capability(name) for name in datasets}
+    readers = {reader.task.name: reader for reader in generalist.readers}
     base = base or Base.find(generalist.base)
     merged = Predictor(generalist, base, device=device)
     frozen = Predictor(bare_base(generalist.bricks[0]), base, device=device)
     drawn: dict[str, dict[str, dict[str, np.ndarray]]] = {model: {} for model in MODELS}
     rows, notes = [], []
-    for number, (name, brick) in enumerate(bricks.items()):
-        show(f"evaluate {name}", number, len(bricks))
-        dataset, dropped = align(datasets[name], brick.task)
-        notes += [f"{name}: {note}" for note in (*dataset.notes, *dropped)]
+    for number, (name, own) in enumerate(asked.items()):
+        show(f"evaluate {name}", number, len(asked))
+        dataset, dropped = align(datasets[name], own.task)
+        notes += [f"{name}: {note}" for note in (*dataset.notes, *dropped, *_site_notes(own))]
         samples = (
             join([dataset.train, dataset.val, dataset.test])
             if split == "all"
             else dataset.split(split)
         )
         inputs = Inputs(samples.images, base)
-        alone = Predictor(specialist(brick), base, device=device)
+        alone = Predictor(generalist.alone(name), base, device=device)
         bare = frozen.all_features(inputs)
         probs = {
             MODELS[0]: _read(readers[name], merged.all_features(inputs)),
-            MODELS[1]: _read(brick, alone.all_features(inputs)),
-            MODELS[2]: _read(brick, bare),
+            MODELS[1]: _read(own, alone.all_features(inputs)),
+            MODELS[2]: _read(own, bare),
         }
         if split in ("val", "test"):
-            probs[MODELS[3]] = _probe(brick.task, dataset, base, frozen, bare)
+            probs[MODELS[3]] = _probe(own.task, dataset, base, frozen, bare)
         for model, values in probs.items():
             drawn[model][name] = score_replicates(
-                brick.task,
+                own.task,
                 values,
                 samples.labels,
                 patients=samples.patients,
@@ -139,7 +141,7 @@ def evaluate(
             )
             found = {score: interval(drawn[model][name][score]) for score in SCORES}
             rows.append(Row(model, name, len(samples), found))
-    show("evaluated", len(bricks), len(bricks))
+    show("evaluated", len(asked), len(asked))
     whole = {model: tasks for model, tasks in drawn.items() if tasks}
     return Report(
         split=split,
@@ -209,9 +211,15 @@ def _relabel(samples: Samples, task: Task, to: np.ndarray) -> Samples:
     return replace(samples, labels=labels)
 
 
-def _read(brick: Brick, pooled: Tensor) -> np.ndarray:
-    found: np.ndarray = head_probs([brick], pooled)[brick.task.name].double().numpy()
+def _read(reader: Capability, pooled: Tensor) -> np.ndarray:
+    found: np.ndarray = head_probs([reader], pooled)[reader.task.name].double().numpy()
     return found
+
+
+def _site_notes(own: Capability) -> tuple[str, ...]:
+    count = len(own.bricks)
+    mean = f"the specialist of {own.task.name} is the mean of its {count} sites"
+    return (mean, *own.notes) if count > 1 else ()
 
 
 def _probe(

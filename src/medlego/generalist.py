@@ -1,9 +1,10 @@
-"""A generalist: merged deltas on one base, every brick's head beside them, and its recipe."""
+"""A generalist: merged deltas on one base, every task's head beside them, and its recipe."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,15 @@ from medlego.merge import (
     DEFAULT_METHOD,
     Coefficients,
     Grams,
+    Merged,
     Method,
     calibrate_singular_values,
+    check_kind,
     find_method,
-    resolve_coefficients,
 )
 from medlego.recipe import Ingredient, Recipe, Step
 from medlego.refithead import RefitHead
+from medlego.sites import Capability, as_sites, capabilities, share_out, site_weights, task_vectors
 from medlego.targets import Target
 from medlego.task import Task
 from medlego.threads import one_thread
@@ -38,7 +41,7 @@ class Generalist:
 
     `deltas` are the merged deltas by target name; `relative_loss` is the share of their
     Frobenius norm that a cut to a rank lost. `heads` are those refitted to this merge, by task
-    name; a task without one is read by its brick's own head.
+    name; a task without one is read by the head of its bricks.
     """
 
     recipe: Recipe
@@ -49,14 +52,19 @@ class Generalist:
     lineage: tuple[Step, ...]
     heads: Mapping[str, RefitHead] = field(default_factory=dict)
 
+    @cached_property
+    def capabilities(self) -> tuple[Capability, ...]:
+        """One per task in the recipe's order, each with the head of its own bricks."""
+        return capabilities(self.bricks, self.recipe.sites)
+
     @property
-    def readers(self) -> tuple[Brick, ...]:
-        """The bricks, each with the head that reads this merge."""
+    def readers(self) -> tuple[Capability, ...]:
+        """The capabilities, each with the head that reads this merge."""
         return tuple(
-            replace(brick, head=self.heads[brick.task.name].head)
-            if brick.task.name in self.heads
-            else brick
-            for brick in self.bricks
+            replace(held, head=self.heads[held.task.name].head)
+            if held.task.name in self.heads
+            else held
+            for held in self.capabilities
         )
 
     @property
@@ -66,20 +74,42 @@ class Generalist:
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """One task per brick, in the recipe's order."""
-        return tuple(brick.task for brick in self.bricks)
+        """One per capability, in the recipe's order."""
+        return tuple(capability.task for capability in self.capabilities)
 
-    def brick(self, task: str) -> Brick:
-        """The brick of a task.
+    def capability(self, task: str) -> Capability:
+        """What the bricks of a task answer together.
 
         Raises:
             GeneralistError: no such task.
         """
-        for brick in self.bricks:
-            if brick.task.name == task:
-                return brick
+        for capability in self.capabilities:
+            if capability.task.name == task:
+                return capability
         names = ", ".join(t.name for t in self.tasks)
         raise GeneralistError(f"task: expected one of {names}, got {task!r}")
+
+    def brick(self, task: str) -> Brick:
+        """The brick of a task that has one.
+
+        Raises:
+            GeneralistError: no such task, or several bricks from as many sites.
+        """
+        bricks = self.capability(task).bricks
+        if len(bricks) > 1:
+            raise GeneralistError(
+                f"task {task!r}: expected one brick, got {len(bricks)} sites; use capability()"
+            )
+        return bricks[0]
+
+    def alone(self, task: str) -> Generalist:
+        """One task's bricks without the others: its specialist, or the mean of its sites.
+
+        Raises:
+            GeneralistError: no such task.
+        """
+        bricks, sites = self.capability(task).bricks, self.recipe.sites
+        return assemble(bricks, "linear", coefficients=1.0, sites=sites)
 
     def fold(self, base: Base) -> nn.Module:
         """The base's module with the merged deltas in its weights: no slower than the base.
@@ -136,6 +166,7 @@ def assemble(
     method: str = DEFAULT_METHOD,
     *,
     coefficients: Coefficients = "auto",
+    sites: str = "auto",
     rank: int | None = None,
     settings: Mapping[str, Any] | None = None,
     svc: bool = False,
@@ -144,29 +175,37 @@ def assemble(
     """Merge bricks into one generalist, without data and without training.
 
     Args:
-        bricks: one or more, of one base at one input size, one per task.
+        bricks: one or more, of one base at one input size. Several of one task are its sites and
+            become one capability: a method sees their mean, one head answers for all.
         method: a name of `METHODS`.
-        coefficients: `auto`, one number for all, or one per brick.
+        coefficients: `auto` or another name of `RULES`, one number for every task, or one per
+            brick. The first two are a task's, and its sites share it by their weights; the last
+            is taken as it is.
+        sites: how a task's sites weigh, see `medlego.sites.Sites`; kept in the recipe.
         rank: cut the merged deltas to this rank; what None means is the method's own.
         settings: the method's own, for example `{"density": 0.3}`; kept in the recipe.
         svc: calibrate singular values after the merge, see `calibrate_singular_values`.
         seed: of methods that draw; kept in the recipe.
 
     Raises:
-        MergeError: bricks that do not go together, an unknown method, settings or coefficients
-            that do not fit; all problems in one message.
+        MergeError: bricks that do not go together, an unknown method, settings, coefficients or
+            weights of sites that do not fit; all problems in one message.
     """
     problems = conflicts(bricks)
     chosen: Method | None = None
     complete: dict[str, Any] = {}
-    resolved: tuple[float, ...] = ()
+    weights = (1.0,) * len(bricks)
     try:
         chosen = find_method(method)
         complete = chosen.check_settings(settings or {})
     except MergeError as error:
         problems.append(str(error))
     try:
-        resolved = resolve_coefficients(coefficients, len(bricks)) if bricks else ()
+        weights = site_weights(bricks, sites)
+    except MergeError as error:
+        problems.append(str(error))
+    try:
+        check_kind(coefficients, len(bricks))
     except MergeError as error:
         problems.append(str(error))
     if rank is not None and rank < 1:
@@ -180,11 +219,19 @@ def assemble(
             )
     raise_all(MergeError, "assemble", problems)
     assert chosen is not None
-    task_vectors, grams = [brick.deltas for brick in bricks], _grams_by_target(bricks)
+
+    def merge(numbers: Sequence[float]) -> Merged:
+        if chosen.needs_grams:
+            vectors, totals = [brick.deltas for brick in bricks], list(numbers)
+            grams = _grams_by_target(bricks)
+        else:
+            (vectors, totals), grams = task_vectors(bricks, numbers), None
+        merged = chosen(vectors, totals, rank, settings=complete, seed=seed, grams=grams)
+        return calibrate_singular_values(merged, vectors, totals) if svc else merged
+
     with one_thread():
-        merged = chosen(task_vectors, resolved, rank, settings=complete, seed=seed, grams=grams)
-        if svc:
-            merged = calibrate_singular_values(merged, task_vectors, resolved)
+        resolved = share_out(coefficients, bricks, weights, merge)
+        merged = merge(resolved)
     recipe = Recipe(
         bricks=tuple(
             Ingredient(task=b.task.name, digest=b.digest, coefficient=c)
@@ -194,7 +241,8 @@ def assemble(
         settings=complete,
         svc=svc,
         rank=rank,
-        coefficients="auto" if isinstance(coefficients, str) else "given",
+        coefficients=coefficients if isinstance(coefficients, str) else "given",
+        sites=as_sites(sites),
         seed=seed,
     )
     return Generalist(
@@ -223,7 +271,7 @@ def with_heads(generalist: Generalist, heads: Sequence[RefitHead]) -> Generalist
     problems = []
     for refit in heads:
         name = refit.task.name
-        problems += head_conflicts(generalist.recipe, generalist.bricks, refit)
+        problems += head_conflicts(generalist.recipe, generalist.capabilities, refit)
         if sum(other.task.name == name for other in heads) > 1:
             problems.append(f"head of {name!r}: expected one, got several; choose one")
         chosen[name] = refit

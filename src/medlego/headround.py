@@ -7,7 +7,7 @@ features × labels numbers. No image moves, but the result has seen data, which 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -34,17 +34,19 @@ MODEL = "merged_model"
 
 
 def export_model(generalist: Generalist, task: str) -> Brick:
-    """The merged model as a brick of one task: what its site needs, without the others' heads.
+    """The merged model as a brick of one task: what its sites need, without the others' heads.
 
     Raises:
         GeneralistError: no such task.
     """
-    name = generalist.brick(task).task.name
-    (reader,) = (brick for brick in generalist.readers if brick.task.name == name)
-    return replace(
-        reader,
+    name = generalist.capability(task).task.name
+    (reader,) = (held for held in generalist.readers if held.task.name == name)
+    return Brick(
+        base=generalist.base,
+        task=reader.task,
         targets=generalist.targets,
         deltas=generalist.deltas,
+        head=reader.head,
         settings={MODEL: generalist.recipe.model},
         grams={},
         card=Card(data="a merged model, exported for a head round"),

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from medlego.adapters import on_device
 from medlego.base import Base, features
-from medlego.brick import Brick, probabilities
+from medlego.brick import probabilities
 from medlego.generalist import Generalist
 from medlego.images import Image, read_image
 from medlego.loading import Inputs
 from medlego.progress import Progress, silent
+from medlego.sites import Capability
 from medlego.task import Kind, Task
 
 BATCH = 64
@@ -72,7 +73,7 @@ class Predictor:
         self._base = base
         self._device = device
         self._module = on_device(generalist.fold(base), device)
-        self.bricks: tuple[Brick, ...] = generalist.readers
+        self.readers: tuple[Capability, ...] = generalist.readers
 
     @torch.inference_mode()
     def features(self, pixels: Tensor) -> Tensor:
@@ -90,12 +91,12 @@ class Predictor:
 
     def probs(self, pixels: Tensor) -> dict[str, Tensor]:
         """Per task (N, labels)."""
-        return head_probs(self.bricks, self.features(pixels))
+        return head_probs(self.readers, self.features(pixels))
 
 
-def head_probs(bricks: Sequence[Brick], pooled: Tensor) -> dict[str, Tensor]:
-    """Each brick's head read on pooled features: (N, features) → per task (N, labels)."""
-    return {b.task.name: probabilities(b.task, b.head.logits(pooled)) for b in bricks}
+def head_probs(readers: Sequence[Capability], pooled: Tensor) -> dict[str, Tensor]:
+    """Each task's head read on pooled features: (N, features) → per task (N, labels)."""
+    return {r.task.name: probabilities(r.task, r.head.logits(pooled)) for r in readers}
 
 
 def predict(
@@ -125,7 +126,8 @@ def predict(
     """
     wanted = generalist.readers
     if task is not None:
-        wanted = tuple(b for b in wanted if b.task == generalist.brick(task).task)
+        asked = generalist.capability(task).task
+        wanted = tuple(reader for reader in wanted if reader.task == asked)
     read = [image if isinstance(image, Image) else read_image(image) for image in images]
     base = base or Base.find(generalist.base)
     predictor = Predictor(generalist, base, device=device)
@@ -146,6 +148,9 @@ def predict(
 
 
 def _answers(
-    bricks: Sequence[Brick], probs: Mapping[str, Tensor], index: int
+    readers: Sequence[Capability], probs: Mapping[str, Tensor], index: int
 ) -> tuple[Answer, ...]:
-    return tuple(Answer(b.task, tuple(float(p) for p in probs[b.task.name][index])) for b in bricks)
+    return tuple(
+        Answer(reader.task, tuple(float(p) for p in probs[reader.task.name][index]))
+        for reader in readers
+    )

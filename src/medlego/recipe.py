@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from medlego.base import Digest
+from medlego.sites import Sites
 from medlego.strictjson import spell
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
@@ -29,7 +30,9 @@ class Recipe(BaseModel):
     """What rebuilds a generalist: bricks in order, coefficients, method and settings.
 
     `settings` holds all of the method's, defaults included; `svc` says that singular values were
-    calibrated after the merge.
+    calibrated after the merge. `coefficients` is the rule that gave them, `search`, or `given`.
+    Several bricks of one task are its sites; `sites` says how they weigh, and a head refitted to
+    the task stands at each of them.
     """
 
     model_config = _FROZEN
@@ -39,7 +42,8 @@ class Recipe(BaseModel):
     settings: dict[str, int | float | None]
     svc: bool
     rank: Annotated[int, Field(ge=1)] | None
-    coefficients: Literal["auto", "given"]
+    coefficients: Annotated[str, Field(pattern=r"^[a-z]{1,32}$")]
+    sites: Sites
     seed: int
 
     @property

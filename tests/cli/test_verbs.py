@@ -47,6 +47,17 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.fixture(scope="module")
+def sites(work: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two bricks of the task brain: that of `work`, and one with a new label for one of its own."""
+    place = tmp_path_factory.mktemp("sites")
+    write_classes(place / "brain", ("none", "large", "other"), 2)
+    brick = place / "brain.brick.safetensors"
+    words = ("--modality", "MR", "--epochs", 1, "--batch-size", 8, "-o", brick)
+    assert run("train", place / "brain", *words) == 0
+    return work / "brain.brick.safetensors", brick
+
+
 def data_flags(work: Path) -> list[object]:
     return ["--data", f"chest={work / 'chest'}", "--data", f"brain={work / 'brain'}"]
 
@@ -152,6 +163,7 @@ def test_assemble_takes_settings_of_the_method(work, tmp_path, capsys):
         (("--set", "density"), "--set: expected NAME=NUMBER, got 'density'"),
         (("--coefficients", "nan"), "coefficients: expected finite numbers"),
         (("--rank", "0"), "rank: expected at least 1, got 0"),
+        (("--sites", "size"), "sites: expected one of auto, counts, equal, got 'size'"),
         (("--method", "best"), "method: expected one of linear, lego, ties"),
     ],
 )
@@ -197,6 +209,37 @@ def test_regmean_of_bricks_without_grams_is_refused_in_one_line(work, tmp_path, 
     assert run("assemble", *bricks, "--method", "regmean", "-o", tmp_path / "g") == 2
     text = " ".join(capsys.readouterr().err.split())
     assert "expected bricks with Grams, got none in chest, brain; retrain with --gram 8" in text
+
+
+def test_sites_of_one_task_become_one_capability(work, sites, tmp_path, capsys):
+    bricks = (*sites, work / "chest.brick.safetensors")
+    assert run("assemble", *bricks, "--sites", "counts", "-o", tmp_path / "g") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "brain: 2 sites, 4 labels together" in shown
+    assert run("--json", "inspect", tmp_path / "g") == 0
+    (facts,) = json.loads(capsys.readouterr().out)
+    brain, chest = facts["tasks"]
+    assert brain["labels"] == ["large", "none", "small", "other"]
+    assert [site["weight"] for site in brain["sites"]] == [0.5, 0.5]
+    assert [site["weight"] for site in chest["sites"]] == [1.0]
+    assert facts["recipe"]["sites"] == "counts"
+    assert run("inspect", tmp_path / "g") == 0
+    assert "its sites' mean" in " ".join(capsys.readouterr().out.split())
+    image = work / "brain" / "large" / "0.png"
+    assert run("predict", tmp_path / "g", image, "--task", "brain") == 0
+    assert "other" in capsys.readouterr().out
+    data = ("--data", f"brain={work / 'brain'}", "--resamples", 5)
+    assert run("evaluate", tmp_path / "g", *data) == 0
+    assert "the specialist of brain is the mean of its 2 sites" in capsys.readouterr().out
+
+
+def test_inspect_tells_sites_of_one_task_apart(sites, capsys):
+    assert run("--json", "inspect", *sites) == 0
+    first, second, compared = json.loads(capsys.readouterr().out)
+    (pair,) = compared["pairs"]
+    assert pair["first"] == f"brain {first['digest'][:12]}"
+    assert pair["second"] == f"brain {second['digest'][:12]}"
+    assert (pair["same_task"], pair["collides"]) == (True, False)
 
 
 def test_inspect_compares_several_bricks(work, tmp_path, capsys):

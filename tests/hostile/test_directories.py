@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ import torch
 from safetensors.torch import load_file, save
 
 from factories import make_base, make_brick
+from medlego.brick import Brick
+from medlego.brickfile import save_brick
 from medlego.errors import MedLegoError
 from medlego.generalist import Generalist, assemble
+from medlego.recipe import Recipe
+from medlego.task import Code
 
 UNSTATED = "lineage: expected the recipe's digest"
 DOCUMENT, MERGED = "generalist.json", "merged.safetensors"
@@ -119,6 +124,8 @@ field("recipe.settings", {"x": "y"}, r"recipe\.settings\.x\.", "a setting that i
 field("recipe.svc", 1, r"recipe\.svc: ")
 field("recipe.rank", 0, r"recipe\.rank: ")
 field("recipe.seed", 1, UNSTATED)
+field("recipe.sites", "size", r"recipe\.sites: ")
+field("recipe.sites", "equal", UNSTATED)
 field("lineage", [], "lineage: ")
 field("lineage.0.action", "add\x1b[2J", r"lineage\.0\.action: expected text without control")
 field("relative_loss", 1.5, "relative_loss: ")
@@ -127,6 +134,7 @@ field("recipe.bricks.0.head", "0" * 63, r"recipe\.bricks\.0\.head: ")
 without("recipe.settings", r"recipe\.settings: ")
 without("recipe.rank", r"recipe\.rank: ")
 without("recipe.seed", r"recipe\.seed: ")
+without("recipe.sites", r"recipe\.sites: ")
 without("lineage", "lineage: ")
 
 
@@ -177,6 +185,81 @@ def test_damaged_directory_is_refused(name: str, whole: Path, tmp_path: Path) ->
         (folder / file.relative_to(whole)).write_bytes(file.read_bytes())
     assert Generalist.load(folder).recipe == Generalist.load(whole).recipe
     damage, says = CASES[name]
+    damage(folder)
+    with pytest.raises(MedLegoError, match=f"(?s){says}") as caught:
+        Generalist.load(folder)
+    assert str(folder) in str(caught.value)
+
+
+# several sites of one task ----------------------------------------------------------------------
+def restate(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the recipe and state the digest of what it now is."""
+    document = json.loads((folder / DOCUMENT).read_text())
+    change(document["recipe"])
+    recipe = Recipe.model_validate_json(json.dumps(document["recipe"]))
+    document["lineage"][-1]["recipe"] = recipe.digest
+    (folder / DOCUMENT).write_text(json.dumps(document))
+
+
+def exchange(brick: Brick) -> Callable[[Path], None]:
+    """Put another brick in the second one's place, under its own digest."""
+
+    def damage(folder: Path) -> None:
+        save_brick(brick, folder / "bricks" / f"{brick.digest}.brick.safetensors")
+        restate(folder, lambda recipe: recipe["bricks"][1].update(digest=brick.digest))
+
+    return damage
+
+
+def other_task(**fields: Any) -> Brick:
+    brick = make_brick("site", seed=1)
+    return replace(brick, task=brick.task.model_copy(update=fields))
+
+
+CODES = tuple(Code(scheme="SCT", value="1", meaning=f"m{i}") for i in range(3))
+SITES: dict[str, tuple[Damage, str]] = {
+    "counts that no card states": (
+        lambda d: restate(d, lambda r: r.update(sites="counts")),
+        r"recipe\.sites: task 'site': expected training counts in every card, got none from site ",
+    ),
+    "a head at one site only": (
+        lambda d: restate(d, lambda r: r["bricks"][0].update(head="0" * 64)),
+        r"recipe\.bricks: expected one head for all sites of 'site', got several",
+    ),
+    "another head at each site": (
+        lambda d: restate(
+            d, lambda r: [b.update(head=f"{i}" * 64) for i, b in enumerate(r["bricks"])]
+        ),
+        r"recipe\.bricks: expected one head for all sites of 'site', got several",
+    ),
+    "one brick as two sites": (
+        lambda d: restate(d, lambda r: r["bricks"][1].update(digest=r["bricks"][0]["digest"])),
+        "expected once, got 2 times",
+    ),
+    "a site of another kind": (
+        exchange(make_brick("site", seed=1, kind="multilabel")),
+        "task 'site': expected kind multiclass as in brick 'site ",
+    ),
+    "a site with one code for all its labels": (
+        exchange(other_task(codes=CODES)),
+        "expected each label once, got 'label-0' and 'label-1' and 'label-2' for the same one",
+    ),
+    "a site of another modality": (exchange(other_task(modality="CT")), "expected MR as in brick"),
+    "a site on another base": (
+        exchange(make_brick("site", seed=1, base=make_base(1))),
+        "brick 'site [0-9a-f]{12}': expected base tiny",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_damaged_directory_of_several_sites_is_refused(name: str, tmp_path: Path) -> None:
+    first = make_brick("site")
+    first = replace(first, task=first.task.model_copy(update={"modality": "MR"}))
+    folder = tmp_path / "g"
+    assemble([first, make_brick("site", seed=1)]).save(folder)
+    assert len(Generalist.load(folder).tasks) == 1
+    damage, says = SITES[name]
     damage(folder)
     with pytest.raises(MedLegoError, match=f"(?s){says}") as caught:
         Generalist.load(folder)

@@ -320,6 +320,7 @@ def test_loaded_recipe_rebuilds_the_same_bytes(method: Method, case: Case) -> No
         rank=recipe.rank,
         settings=recipe.settings,
         svc=recipe.svc,
+        sites=recipe.sites,
         seed=recipe.seed,
     )
     assert again.recipe.digest == recipe.digest

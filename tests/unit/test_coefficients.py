@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,17 @@ import torch
 
 from factories import make_base, make_brick, make_gram
 from medlego import assemble
+from medlego.brick import Brick
 from medlego.errors import MergeError
 from medlego.lowrank import LowRank
-from medlego.merge import DEFAULT_METHOD, METHODS, find_method, resolve_coefficients
+from medlego.merge import (
+    DEFAULT_METHOD,
+    METHODS,
+    RULES,
+    TaskVector,
+    check_coefficients,
+    find_method,
+)
 
 
 def delta(rank: int, seed: int = 0) -> LowRank:
@@ -29,25 +38,52 @@ def needed(name: str, count: int) -> dict[str, Any]:
     return {"grams": grams} if METHODS[name].needs_grams else {}
 
 
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_auto_keeps_the_norm_of_orthogonal_deltas(count: int) -> None:
-    resolved = resolve_coefficients("auto", count)
-    assert len(resolved) == count
-    assert math.hypot(*resolved) == pytest.approx(1.0, rel=1e-12)
+def bricks(count: int) -> list[Brick]:
+    return [make_brick(f"task-{n}", n, base=make_base()) for n in range(count)]
 
 
-def test_auto_for_one_brick_is_one() -> None:
-    assert resolve_coefficients("auto", 1) == (1.0,)
+def coefficients_of(given: object, count: int, method: str = "linear") -> list[float]:
+    merged = assemble(bricks(count), method, coefficients=given)  # type: ignore[arg-type]
+    return [item.coefficient for item in merged.recipe.bricks]
+
+
+def strength(deltas: TaskVector) -> float:
+    return math.hypot(*(delta.norm() for delta in deltas.values()))
+
+
+@pytest.mark.parametrize(("rule", "expected"), [("root", 5**-0.5), ("mean", 0.2), ("one", 1.0)])
+def test_rules_that_only_count(rule: str, expected: float) -> None:
+    assert coefficients_of(rule, 5) == pytest.approx([expected] * 5, rel=1e-12)
+
+
+@pytest.mark.parametrize("method", ["linear", "lego", "ties", "core-ties", "tsv", "iso-c"])
+def test_norm_makes_a_merge_as_strong_as_its_bricks(method: str) -> None:
+    parts = bricks(3)
+    merged = assemble(parts, method, coefficients="norm")
+    wanted = math.sqrt(sum(strength(part.deltas) ** 2 for part in parts) / 3)
+    assert strength(merged.deltas) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_norm_of_a_merge_that_is_nothing_is_one() -> None:
+    first = bricks(1)[0]
+    zero = {n: LowRank(d.U, torch.zeros_like(d.S), d.Vh) for n, d in first.deltas.items()}
+    merged = assemble([replace(first, deltas=zero)], coefficients="norm")
+    assert merged.recipe.bricks[0].coefficient == 1.0
+
+
+@pytest.mark.parametrize("rule", ["auto", *RULES])
+def test_every_rule_gives_one_brick_alone_its_full_strength(rule: str) -> None:
+    assert coefficients_of(rule, 1) == pytest.approx([1.0], rel=1e-6)
 
 
 @pytest.mark.parametrize("number", [0.3, 1, -2.0, 0])
 def test_one_number_goes_to_every_brick(number: float) -> None:
-    assert resolve_coefficients(number, 3) == (float(number),) * 3
+    assert coefficients_of(number, 3) == [float(number)] * 3
 
 
 @pytest.mark.parametrize("given", [[1, 2.5], (1, 2.5), np.array([1, 2.5])])
 def test_one_number_per_brick_is_kept_as_floats(given: object) -> None:
-    resolved = resolve_coefficients(given, 2)  # type: ignore[arg-type]
+    resolved = check_coefficients(given, 2)  # type: ignore[arg-type]
     assert resolved == (1.0, 2.5)
     assert all(type(c) is float for c in resolved)
 
@@ -55,19 +91,20 @@ def test_one_number_per_brick_is_kept_as_floats(given: object) -> None:
 @pytest.mark.parametrize("given", [[], [1.0], [1.0, 2.0, 3.0]])
 def test_wrong_count_is_refused(given: list[float]) -> None:
     with pytest.raises(MergeError, match=f"one per brick \\(2\\).*got {len(given)}"):
-        resolve_coefficients(given, 2)
+        coefficients_of(given, 2)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
-def test_numbers_that_are_not_finite_are_refused(number: float) -> None:
+@pytest.mark.parametrize("several", [True, False])
+def test_numbers_that_are_not_finite_are_refused(number: float, several: bool) -> None:
     with pytest.raises(MergeError, match="expected finite numbers"):
-        resolve_coefficients([1.0, number], 2)
+        coefficients_of([1.0, number] if several else number, 2)
 
 
-@pytest.mark.parametrize("word", ["", "Auto", "search", "0.5"])
-def test_other_words_are_refused(word: str) -> None:
-    with pytest.raises(MergeError, match="expected 'auto' or numbers"):
-        resolve_coefficients(word, 2)
+@pytest.mark.parametrize("word", ["", "Auto", "search", "0.5", "given"])
+def test_other_words_are_refused_and_the_rules_named(word: str) -> None:
+    with pytest.raises(MergeError, match=f"expected auto, {', '.join(RULES)} or numbers"):
+        coefficients_of(word, 2)
 
 
 def test_unknown_method_names_the_known_ones() -> None:

@@ -90,7 +90,7 @@ def test_all_problems_come_in_one_message():
     first = make_brick("first", base=base)
     clash = replace(
         make_brick("first", seed=3, base=base),
-        task=make_task("first", count=3).model_copy(update={"labels": ("a", "b", "c")}),
+        task=make_task("first", kind="multilabel"),
     )
     stranger = make_brick("stranger", base=other)
     with pytest.raises(MergeError) as caught:
@@ -98,7 +98,7 @@ def test_all_problems_come_in_one_message():
     text = str(caught.value)
     for part in (
         "expected once, got 2 times",
-        "task 'first': expected labels",
+        "task 'first': expected kind multiclass as in brick 'first ",
         "brick 'stranger': expected base",
         "method: expected one of linear, lego, ties,",
         "regmean, got 'magic'",

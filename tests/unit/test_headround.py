@@ -193,7 +193,7 @@ def test_a_head_of_another_merge_is_refused() -> None:
 def test_a_head_of_other_labels_is_refused() -> None:
     head = refitted()
     turned = replace(head, task=head.task.model_copy(update={"labels": ("b", "a")}))
-    with pytest.raises(GeneralistError, match="expected the brick's task and labels, got others"):
+    with pytest.raises(GeneralistError, match="expected the generalist's task and labels, got"):
         with_heads(GENERALIST, [turned])
 
 

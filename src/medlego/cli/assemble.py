@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medlego.cli.console import Options, emit, say, show_table
-from medlego.cli.shared import read_coefficients, read_method_settings
+from medlego.cli.console import Options, emit, progress, say, show_table
+from medlego.cli.shared import (
+    BaseWeights,
+    DataSeed,
+    Device,
+    read_coefficients,
+    read_method_settings,
+    read_pairs,
+    resolve_device,
+    show_sites,
+    task_facts,
+)
+
+if TYPE_CHECKING:
+    from medlego.brick import Brick
+    from medlego.search import Search
 
 
 def command(
@@ -23,7 +37,22 @@ def command(
         ),
     ] = "linear",
     coefficients: Annotated[
-        str, typer.Option(help="auto, one number for all, or one per brick: c1,c2,…")
+        str,
+        typer.Option(
+            help="auto, mean, root, one or norm (no data), one number for every task, one per "
+            "brick: c1,c2,…, or search (needs --data)."
+        ),
+    ] = "auto",
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TASK=DATA", help="Labelled images whose val split search reads."),
+    ] = None,
+    sites: Annotated[
+        str,
+        typer.Option(
+            help="How bricks of one task weigh: counts (training images in their cards), equal, or "
+            "auto (counts where all state them)."
+        ),
     ] = "auto",
     rank: Annotated[
         int | None, typer.Option(help="Cut merged deltas to this rank; the loss is reported.")
@@ -36,27 +65,48 @@ def command(
         bool, typer.Option("--svc", help="Calibrate singular values after the merge.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Of methods that draw.")] = 0,
+    base_weights: BaseWeights = None,
+    data_seed: DataSeed = 0,
+    device: Device = "auto",
 ) -> None:
-    """Merge bricks into one generalist, without data and without training."""
+    """Merge bricks into one generalist, without data (unless searching) and without training."""
+    from medlego.brick import brick_names
     from medlego.brickfile import load_bricks
+    from medlego.errors import MergeError
     from medlego.generalist import assemble
+    from medlego.search import SEARCHED
 
     options: Options = context.obj
-    generalist = assemble(
-        load_bricks(bricks),
-        method,
-        coefficients=read_coefficients(coefficients),
-        rank=rank,
-        settings=read_method_settings(settings or []),
-        svc=svc,
-        seed=seed,
-    )
+    held = load_bricks(bricks)
+    if bool(data) != (coefficients == SEARCHED):
+        raise MergeError(
+            "--data: expected with --coefficients search and only there, got "
+            f"{len(data or [])} data sets and --coefficients {coefficients}"
+        )
+    more: dict[str, Any] = {
+        "sites": sites,
+        "rank": rank,
+        "settings": read_method_settings(settings or []),
+        "svc": svc,
+        "seed": seed,
+    }
+    scores: dict[float, dict[str, float]] = {}
+    if coefficients == SEARCHED:
+        found = _search(options, held, method, data or [], base_weights, data_seed, device, more)
+        generalist, scores = found.generalist, {v: dict(s) for v, s in found.scores.items()}
+        _show_search(options, found)
+    else:
+        generalist = assemble(held, method, coefficients=read_coefficients(coefficients), **more)
     generalist.save(output)
+    names = brick_names(generalist.bricks)
     rows = [
-        (item.task, brick.task.kind, str(len(brick.task.labels)), f"{item.coefficient:.4g}")
-        for item, brick in zip(generalist.recipe.bricks, generalist.bricks, strict=True)
+        (name, brick.task.kind, str(len(brick.task.labels)), f"{item.coefficient:.4g}")
+        for name, item, brick in zip(
+            names, generalist.recipe.bricks, generalist.bricks, strict=True
+        )
     ]
     show_table(options, ("task", "kind", "labels", "coefficient"), rows)
+    show_sites(options, generalist)
     ranks = max(delta.rank for delta in generalist.deltas.values())
     say(options, f"method {method}; merged rank {ranks} on {len(generalist.targets)} targets")
     say(options, f"lost by the cut: {generalist.relative_loss:.2%} of the Frobenius norm")
@@ -68,5 +118,51 @@ def command(
             "recipe": generalist.recipe.model_dump(mode="json"),
             "digest": generalist.recipe.digest,
             "relative_loss": generalist.relative_loss,
-        },
+            "tasks": task_facts(generalist),
+        }
+        | ({"search": scores} if scores else {}),
     )
+
+
+def _search(
+    options: Options,
+    bricks: list[Brick],
+    method: str,
+    data: list[str],
+    base_weights: Path | None,
+    data_seed: int,
+    device: str,
+    more: dict[str, Any],
+) -> Search:
+    from medlego.base import Base
+    from medlego.datasets import load_dataset
+    from medlego.errors import DatasetError
+    from medlego.samples import TaskHints
+    from medlego.search import search_coefficients
+
+    kinds = {brick.task.name: brick.task.kind for brick in bricks}
+    pairs = read_pairs(data)
+    if unknown := [name for name in pairs if name not in kinds]:
+        raise DatasetError(
+            f"--data: expected tasks out of {', '.join(kinds)}, got {', '.join(unknown)}"
+        )
+    with progress(options) as show:
+        datasets = {
+            name: load_dataset(source, TaskHints(kind=kinds[name]), seed=data_seed, show=show)
+            for name, source in pairs.items()
+        }
+        base = Base.find(bricks[0].base, weights=base_weights)
+        device = resolve_device(device)
+        return search_coefficients(
+            bricks, datasets, method, base=base, device=device, show=show, **more
+        )
+
+
+def _show_search(options: Options, found: Search) -> None:
+    tasks = list(found.scores[found.value])
+    rows = [
+        (f"{value:g}" + " *" * (value == found.value), *(f"{scores[t]:.3f}" for t in tasks))
+        for value, scores in found.scores.items()
+    ]
+    title = "validation: balanced accuracy over the specialist's"
+    show_table(options, ("coefficient", *tasks), rows, title)

@@ -45,7 +45,7 @@ def command(
     options: Options = context.obj
     generalist = Generalist.load(directory)
     pairs = read_pairs(data)
-    kinds = {name: generalist.brick(name).task.kind for name in pairs}
+    kinds = {name: generalist.capability(name).task.kind for name in pairs}
     with progress(options) as show:
         datasets = {
             name: load_dataset(source, TaskHints(kind=kinds[name]), seed=data_seed, show=show)

@@ -110,7 +110,8 @@ def import_command(
     after = with_heads(before, [load_head(path) for path in heads])
     after.save(output)
     rows = [
-        (item.task, "refitted" if item.head else "the brick's own") for item in after.recipe.bricks
+        (task.name, "refitted" if task.name in after.heads else "its bricks' own")
+        for task in after.tasks
     ]
     show_table(options, ("task", "head"), rows)
     say(options, f"wrote {output} (recipe {after.recipe.digest[:12]}); no longer data-free")

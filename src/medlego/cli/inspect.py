@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medlego.cli.console import Options, emit, say, show_table
+from medlego.cli.shared import show_sites, task_facts
 from medlego.errors import MergeError
 
 if TYPE_CHECKING:
@@ -119,17 +121,21 @@ def _show_generalist(options: Options, path: Path, generalist: Generalist) -> No
         f"base {generalist.base.name} at {generalist.base.image_size} px, method "
         f"{generalist.recipe.method}, lost by the cut {generalist.relative_loss:.2%}",
     )
+    sites = Counter(item.task for item in generalist.recipe.bricks)
     rows = [
         (
             item.task,
             ", ".join(brick.task.labels),
             f"{item.coefficient:.4g}",
             item.digest[:12],
-            "its own" if item.head is None else f"refitted {item.head[:12]}",
+            f"refitted {item.head[:12]}"
+            if item.head
+            else ("its own" if sites[item.task] == 1 else "its sites' mean"),
         )
         for item, brick in zip(generalist.recipe.bricks, generalist.bricks, strict=True)
     ]
     show_table(options, ("task", "labels", "coefficient", "brick", "head"), rows)
+    show_sites(options, generalist)
 
 
 def _brick_facts(brick: Brick) -> dict[str, Any]:
@@ -154,5 +160,6 @@ def _generalist_facts(generalist: Generalist) -> dict[str, Any]:
         "recipe": generalist.recipe.model_dump(mode="json"),
         "relative_loss": generalist.relative_loss,
         "lineage": [step.model_dump(mode="json") for step in generalist.lineage],
+        "tasks": task_facts(generalist),
         "bricks": [_brick_facts(brick) for brick in generalist.bricks],
     }

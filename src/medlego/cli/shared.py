@@ -1,12 +1,17 @@
-"""Options that several verbs take, and how their texts are read."""
+"""Options that several verbs take, how their texts are read, and what several verbs show."""
 
 from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from medlego.cli.console import Options, say, show_table
+
+if TYPE_CHECKING:
+    from medlego.generalist import Generalist
 
 BaseWeights = Annotated[
     Path | None, typer.Option(help="Local safetensors file with the base's weights.")
@@ -40,17 +45,11 @@ def read_settings(path: Path | None) -> dict[str, Any]:
 
 
 def read_coefficients(text: str) -> str | float | tuple[float, ...]:
-    """`auto`, one number, or numbers separated by commas."""
-    from medlego.errors import MergeError
-
-    if text == "auto":
-        return text
+    """A rule's name, one number, or numbers separated by commas."""
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise MergeError(
-            f"--coefficients: expected auto or numbers separated by commas, got {text!r}"
-        ) from None
+        return text
     return numbers[0] if len(numbers) == 1 else numbers
 
 
@@ -95,3 +94,36 @@ def resolve_device(device: str) -> str:
     if device not in ("cpu", "cuda"):
         raise SettingsError(f"--device: expected cpu, cuda or auto, got {device!r}")
     return device
+
+
+def show_sites(options: Options, generalist: Generalist) -> None:
+    """Print the sites of every task that has several: their bricks, labels and weights."""
+    from medlego.sites import stated_images
+
+    for held in generalist.capabilities:
+        if len(held.bricks) == 1:
+            continue
+        rows = []
+        for brick, weight in zip(held.bricks, held.weights, strict=True):
+            images = stated_images(brick)
+            counted = "?" if images is None else f"{images:,}"
+            rows.append((brick.digest[:12], ", ".join(brick.task.labels), counted, f"{weight:.4g}"))
+        title = f"{held.task.name}: {len(rows)} sites, {len(held.task.labels)} labels together"
+        show_table(options, ("site's brick", "labels", "train images", "weight"), rows, title)
+        for note in held.notes:
+            say(options, f"note: {note}")
+
+
+def task_facts(generalist: Generalist) -> list[dict[str, Any]]:
+    """For JSON: every task as it is answered, with its sites' weights."""
+    return [
+        {
+            **held.task.model_dump(mode="json"),
+            "sites": [
+                {"digest": brick.digest, "weight": weight}
+                for brick, weight in zip(held.bricks, held.weights, strict=True)
+            ],
+            "notes": list(held.notes),
+        }
+        for held in generalist.capabilities
+    ]

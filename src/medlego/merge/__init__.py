@@ -7,7 +7,13 @@ from types import MappingProxyType
 
 from medlego.errors import MergeError
 from medlego.merge import dare, iso, lego, linear, lora_lego, regmean, ties, tsv, wudi
-from medlego.merge.coefficients import Coefficients, resolve_coefficients
+from medlego.merge.coefficients import (
+    RULES,
+    Coefficients,
+    check_coefficients,
+    check_kind,
+    find_rule,
+)
 from medlego.merge.method import Grams, Merged, Method, TaskVector
 from medlego.merge.svc import calibrate_singular_values
 
@@ -50,12 +56,15 @@ def find_method(name: str) -> Method:
 __all__ = [
     "DEFAULT_METHOD",
     "METHODS",
+    "RULES",
     "Coefficients",
     "Grams",
     "Merged",
     "Method",
     "TaskVector",
     "calibrate_singular_values",
+    "check_coefficients",
+    "check_kind",
     "find_method",
-    "resolve_coefficients",
+    "find_rule",
 ]

@@ -12,65 +12,47 @@ from medlego.merge.method import Merged, TaskVector
 Coefficients = str | float | Sequence[float]
 """A name of `RULES` or `auto`, one number for all bricks, or one number per brick."""
 
-Merge = Callable[[Sequence[float]], Merged]
-"""A merge of the bricks at hand with the coefficients it is given."""
+Unscaled = Callable[[], Merged]
+"""Makes the merge with the coefficient 1 for every task."""
 
 
-def mean(task_vectors: Sequence[TaskVector], _merge: Merge) -> float:
+def mean(task_vectors: Sequence[TaskVector], _unscaled: Unscaled) -> float:
     """1/K: the average. Shrinks near-orthogonal deltas to 1/√K of one delta's norm."""
     return 1 / len(task_vectors)
 
 
-def root(task_vectors: Sequence[TaskVector], _merge: Merge) -> float:
+def root(task_vectors: Sequence[TaskVector], _unscaled: Unscaled) -> float:
     """1/√K: near-orthogonal deltas of similar norm add up to the norm of one."""
     return 1 / math.sqrt(len(task_vectors))
 
 
-def one(_task_vectors: Sequence[TaskVector], _merge: Merge) -> float:
+def one(_task_vectors: Sequence[TaskVector], _unscaled: Unscaled) -> float:
     """1: every brick at the strength it was trained at."""
     return 1.0
 
 
-def norm(task_vectors: Sequence[TaskVector], merge: Merge) -> float:
+def norm(task_vectors: Sequence[TaskVector], unscaled: Unscaled) -> float:
     """As much as makes the merge as strong as its bricks: Frobenius norm equal to their RMS.
 
     Unlike 1/√K it looks at how bricks overlap and at what the method makes of them: one that
     averages what agrees, as ties does, is scaled up. Costs one more merge.
     """
     wanted = math.sqrt(sum(_energy(vector) for vector in task_vectors) / len(task_vectors))
-    found = math.sqrt(_energy(merge([1.0] * len(task_vectors)).deltas))
+    found = math.sqrt(_energy(unscaled().deltas))
     return wanted / found if found > 0 else 1.0
 
 
-RULES: Mapping[str, Callable[[Sequence[TaskVector], Merge], float]] = MappingProxyType(
-    {"mean": mean, "root": root, "one": one, "norm": norm}
-)
-"""Data-free rules by name: task vectors and the merge to one number for all bricks."""
+Rule = Callable[[Sequence[TaskVector], Unscaled], float]
+"""One task vector per task to the coefficient of every task."""
+
+RULES: Mapping[str, Rule] = MappingProxyType({"mean": mean, "root": root, "one": one, "norm": norm})
+"""Rules by name; they need no data."""
 
 AUTO = "root"
 """The rule that `auto` stands for; docs/decisions/004-coefficients.md has what each one gave."""
 
 
-def resolve_coefficients(
-    coefficients: Coefficients, task_vectors: Sequence[TaskVector], merge: Merge
-) -> tuple[float, ...]:
-    """One coefficient per brick.
-
-    Args:
-        coefficients: see `Coefficients`.
-        task_vectors: one per brick.
-        merge: for rules that look at what the method makes of them.
-
-    Raises:
-        MergeError: an unknown rule, a count that does not match, or a number that is not finite.
-    """
-    count = len(task_vectors)
-    if isinstance(coefficients, str):
-        coefficients = find_rule(coefficients)(task_vectors, merge)
-    return check_coefficients(coefficients, count)
-
-
-def find_rule(name: str) -> Callable[[Sequence[TaskVector], Merge], float]:
+def find_rule(name: str) -> Rule:
     """The rule of that name.
 
     Raises:
@@ -82,6 +64,18 @@ def find_rule(name: str) -> Callable[[Sequence[TaskVector], Merge], float]:
         raise MergeError(
             f"coefficients: expected auto, {', '.join(RULES)} or numbers, got {name!r}"
         ) from None
+
+
+def check_kind(coefficients: Coefficients, count: int) -> None:
+    """Refuse what cannot become coefficients of `count` bricks.
+
+    Raises:
+        MergeError: an unknown rule, a count that does not match, or a number that is not finite.
+    """
+    if isinstance(coefficients, str):
+        find_rule(coefficients)
+    else:
+        check_coefficients(coefficients, count)
 
 
 def check_coefficients(given: float | Sequence[float], count: int) -> tuple[float, ...]:

@@ -16,8 +16,9 @@ def merge_lego(
     Args:
         task_vectors: one per brick.
         coefficients: one finite number per brick, dimensionless.
-        rank: rank of each merged delta; the largest rank among the bricks by default, so that
-            the generalist's deltas are no larger than one brick's.
+        rank: rank of each merged delta; the largest rank among the task vectors by default, so
+            that the generalist's deltas are no larger than one brick's (of a task with several
+            sites: no larger than its sites' together).
 
     Returns:
         Deltas of at most `rank`, and the Frobenius loss of the cut.

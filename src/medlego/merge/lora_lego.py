@@ -28,7 +28,7 @@ ROUNDS = 10
 
 
 class LoraLegoSettings(MethodSettings):
-    """`clusters`: rank of each merged delta; the largest rank among the bricks' by default."""
+    """`clusters`: rank of each merged delta; the task vectors' largest rank by default."""
 
     clusters: Annotated[int, Field(ge=1)] | None = None
 
@@ -52,7 +52,7 @@ def merge_lora_lego(
             and a negated delta do not cluster as c and the delta do.
         rank: cut each merged delta to this rank, or keep all (None).
         clusters: how many, and so the rank of each merged delta; the largest rank among the
-            bricks' deltas of the target by default.
+            task vectors' deltas of the target by default.
         seed: of k-means.
 
     Returns:

@@ -51,9 +51,10 @@ class Method:
     """One entry of `METHODS`.
 
     `merge(task_vectors, coefficients, rank, **settings)` takes one task vector and one
-    coefficient per brick; a target that a brick lacks counts as zero. `settings` names what
-    else it takes, with defaults and ranges; `draws` says that it also takes a `seed`,
-    `needs_grams` that it also takes `grams`, one mapping per brick.
+    coefficient per brick, where the sites of one task count as one; a target that a brick lacks
+    counts as zero. `settings` names what else it takes, with defaults and ranges; `draws` says
+    that it also takes a `seed`, `needs_grams` that it also takes `grams`, one mapping per brick,
+    and tells sites apart.
     `order_matters` says whether bricks may be permuted without changing the result beyond
     rounding.
     """
