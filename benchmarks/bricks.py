@@ -25,16 +25,15 @@ from medlego.brickfile import load_brick, save_brick
 from medlego.train import TrainSettings, train_brick
 
 JOINT_RANK = 20
-PLAIN = {"merge_aware": False}
 VARIANTS: dict[str, dict[str, Any]] = {
-    "svd": PLAIN,
-    "lora": PLAIN | {"parametrisation": "lora"},
-    "joint": PLAIN | {"rank": JOINT_RANK, "epochs": 17},
-    "aware": {},
+    "svd": {},
+    "lora": {"parametrisation": "lora"},
+    "joint": {"rank": JOINT_RANK, "epochs": 17},
+    "aware": {"merge_aware": True},
 }
 """Settings of each kind of brick beyond the defaults. `svd` is the plainly trained specialist, the
-divisor of every normalised score. Joint training takes as many steps as the five specialists
-together."""
+divisor of every normalised score. `aware` goes on from it among the four others' plain bricks of
+the same seed. Joint training takes as many steps as the five specialists together."""
 
 
 def brick_path(name: str, variant: str, seed: int, image_size: int) -> Path:
@@ -42,7 +41,10 @@ def brick_path(name: str, variant: str, seed: int, image_size: int) -> Path:
     settings = TrainSettings.build(seed=seed, **VARIANTS[variant])
     sets = SETS if variant == "joint" else (name,)
     data = [file_digest(SHARED / "data" / f"{s}.npz") for s in sets]
-    decided = key(file_digest(BASE_FILE), image_size, data, _deciding(settings))
+    known = [file_digest(BASE_FILE), image_size, data, _deciding(settings)]
+    if variant == "aware":
+        known.append([brick_path(n, "svd", seed, image_size).name for n in SETS])
+    decided = key(*known)
     folder = CACHE / "bricks" / f"{image_size}px"
     return folder / f"{name}-{variant}-seed{seed}-{decided}.brick.safetensors"
 
@@ -71,8 +73,17 @@ def train(name: str, variant: str, seed: int, image_size: int) -> None:
     settings = TrainSettings.build(seed=seed, **VARIANTS[variant])
     partial = path.with_name(path.name + ".partial")
     if variant != "joint":
+        plain = {n: get_brick(n, "svd", seed, image_size) for n in SETS if variant == "aware"}
+        start = plain.pop(name, None)
         brick = train_brick(
-            base(image_size), dataset(name), settings, checkpoint=partial, device="cpu", show=_show
+            base(image_size),
+            dataset(name),
+            settings,
+            start=start,
+            company=list(plain.values()),
+            checkpoint=partial,
+            device="cpu",
+            show=_show,
         )
         save_brick(brick, path)
         return
@@ -104,6 +115,7 @@ def jobs_for(seeds: list[int], image_size: int) -> list[tuple[str, str, int, int
     jobs = [(name, "svd", first, image_size) for name in SETS]
     jobs += [(next(iter(SETS)), "joint", first, image_size)]
     jobs += [(name, "svd", seed, image_size) for seed in others for name in SETS]
+    jobs += [(name, "aware", seed, image_size) for seed in seeds for name in SETS]
     return jobs + [(name, "lora", first, image_size) for name in SETS]
 
 

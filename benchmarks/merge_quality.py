@@ -9,31 +9,38 @@ the plainly trained specialist.
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.bricks import get_brick
-from benchmarks.common import SETS, base, dataset
+from benchmarks.bricks import get_brick, train_all
+from benchmarks.common import BASE_FILE, SETS, SHARED, base, dataset, write_result
 from benchmarks.peft_merge import peft_merge
 from benchmarks.scoring import (
+    BOOTSTRAP_SEED,
     Contender,
     Probs,
     balanced_accuracy,
     cached_features,
+    draw,
     inputs,
+    make_row,
     read,
 )
 from medlego.adapters import fold
 from medlego.brick import Brick, Head
 from medlego.generalist import assemble, bare_base, specialist
 from medlego.headround import choose_head
-from medlego.merge import METHODS
-from medlego.merge.coefficients import AUTO, RULES
+from medlego.merge import METHODS, RULES
+from medlego.merge.coefficients import AUTO
+from medlego.merge.ties import DENSITY
+from medlego.metrics import RESAMPLES
 from medlego.probes import fit_probe
 from medlego.train.grams import measure_grams
 
@@ -295,13 +302,76 @@ def contenders(kinds: tuple[str, ...], every: tuple[int, ...]) -> list[Contender
     return lines
 
 
-def fill(lines: list[Contender], split: str) -> None:
-    """Compute and print every line's validation score; what is computed stays in the cache."""
+def show_validation(lines: list[Contender]) -> None:
+    """Print every line's normalised validation score by seed; the test splits stay unread."""
     for line in lines:
         scores = [normalised(line.probs, seed) for seed in line.seeds]
         shown = " ".join(f"{score:.3f}" for score in scores)
-        print(f"{line.group} | {line.method} | {line.coefficients} | {shown}", flush=True)
-        if split == "test":
-            for seed in line.seeds:
-                for name in SETS:
-                    line.probs(seed, name, "test")
+        print(f"{np.mean(scores):.3f} ({shown}) {line.method}, {line.coefficients}, {line.group}")
+
+
+def run(kinds: tuple[str, ...], seeds: tuple[int, ...]) -> None:
+    """Evaluate every line on the test splits and write the result."""
+    lines = contenders(kinds, seeds)
+    drawn = {}
+    for number, line in enumerate(lines):
+        print(f"line {number + 1} of {len(lines)}: {line.method}, {line.coefficients}", flush=True)
+        drawn[id(line)] = draw(line)
+    (plain,) = (line for line in lines if line.method == "specialists, plain training")
+    (default,) = (line for line in lines if line.default)
+    rows = [
+        make_row(
+            line,
+            drawn[id(line)],
+            drawn[id(plain)],
+            drawn[id(lines[0])][seeds[0]],
+            drawn[id(default)],
+        )
+        for line in lines
+    ]
+    for line, row in zip(lines, rows, strict=True):
+        if line.coefficients == "best λ on val":
+            kind = "svd" if line.group != KINDS["aware"] else "aware"
+            row["lambda"] = {str(seed): best_lambda(kind, line.method, seed) for seed in seeds}
+    write_result(
+        f"merge_quality-{SIZE}px",
+        rows,
+        seeds=list(seeds),
+        data=[BASE_FILE, *(SHARED / "data" / f"{name}.npz" for name in SETS)],
+        base=base(SIZE).ref.model_dump(mode="json"),
+        bootstrap={"resamples": RESAMPLES, "seed": BOOTSTRAP_SEED, "level": 0.95},
+        versions={"peft": version("peft")},
+        setting={
+            "lambdas": LAMBDAS,
+            "auto": AUTO,
+            "gram_directions": GRAM_DIRECTIONS,
+            "peft_density": DENSITY,
+        },
+        bricks={
+            f"{name} {kind} seed {seed}": brick.digest
+            for kind in kinds
+            for seed in seeds
+            for name, brick in bricks(kind, seed).items()
+        },
+    )
+
+
+def main() -> None:
+    """Parse, train what is missing, evaluate."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--only-val", action="store_true", help="print validation scores, no test")
+    given = parser.parse_args()
+    kinds, seeds = tuple(given.kinds), tuple(given.seeds)
+    jobs = [(name, kind, seed, SIZE) for kind in kinds for seed in seeds for name in SETS]
+    train_all([*jobs, (next(iter(SETS)), "joint", seeds[0], SIZE)], given.workers)
+    if given.only_val:
+        show_validation(contenders(kinds, seeds))
+    else:
+        run(kinds, seeds)
+
+
+if __name__ == "__main__":
+    main()

@@ -20,7 +20,7 @@ from medlego.evaluation import evaluate
 from medlego.generalist import Generalist, assemble, specialist, with_heads
 from medlego.headround import export_model, refit_head
 from medlego.prediction import predict
-from medlego.sites import capabilities, share_out, site_weights
+from medlego.sites import capabilities, site_weights
 from medlego.task import Code, Kind
 
 BASE = make_base()
@@ -165,7 +165,7 @@ def test_a_target_that_a_site_lacks_counts_as_zero() -> None:
 
 def test_a_wrong_count_of_coefficients_names_the_bricks() -> None:
     with pytest.raises(MergeError, match=r"expected one per brick \(3\)"):
-        share_out([1.0, 2.0], trio(), (1.0,) * 3)
+        assemble(trio(), coefficients=[1.0, 2.0])
 
 
 # the head ---------------------------------------------------------------------------------------

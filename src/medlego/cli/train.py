@@ -42,6 +42,22 @@ def command(
     stem: Annotated[int, typer.Option(help="Leading blocks left unadapted.")] = 0,
     epochs: Annotated[int | None, typer.Option(help="Epochs; chosen by size if left out.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    merge_aware: Annotated[
+        bool,
+        typer.Option(
+            "--merge-aware", help="Train among others' deltas, as the brick will work in a merge."
+        ),
+    ] = False,
+    company: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A published brick of another task for --merge-aware; repeatable. Random deltas "
+            "stand in where there are too few."
+        ),
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="An earlier brick of this task to go on from.")
+    ] = None,
     gram: Annotated[
         int | None,
         typer.Option(
@@ -67,7 +83,7 @@ def command(
     Killed, it goes on where its last epoch ended when the same command runs again.
     """
     from medlego.base import Base
-    from medlego.brickfile import save_brick
+    from medlego.brickfile import load_brick, load_bricks, save_brick
     from medlego.datasets import load_dataset
     from medlego.errors import SettingsError
     from medlego.samples import describe
@@ -89,9 +105,14 @@ def command(
         "seed": seed,
         "gram": gram,
         "parametrisation": "lora" if plain_lora else None,
+        "merge_aware": merge_aware or None,
     }
     given = read_settings(settings) | {k: v for k, v in flags.items() if v is not None}
     chosen = TrainSettings.build(**given)
+    if company and not chosen.merge_aware:
+        raise SettingsError("--company: expected with --merge-aware, got it alone; add the flag")
+    earlier = None if start is None else load_brick(start)
+    strangers = load_bricks(company or [])
     hints = _hints(task_name or default_name(data), kind, labels, modality, body_part)
     with progress(options) as show:
         show("reading data", 0, 0)
@@ -104,6 +125,8 @@ def command(
             frozen,
             dataset,
             chosen,
+            start=earlier,
+            company=strangers,
             checkpoint=partial,
             device=device,
             data_note=data_note,
@@ -116,7 +139,7 @@ def command(
     counts = ", ".join(
         f"{n} {label}" for label, n in describe(dataset.train, dataset.task.labels).items()
     )
-    best = {k: v for k, v in brick.card.scores.items() if k != "loss"}
+    best = {k: v for k, v in brick.card.scores.items() if not k.startswith("loss")}
     say(options, f"task {brick.task.name} ({brick.task.kind}); trained on {counts}")
     say(
         options,

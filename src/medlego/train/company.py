@@ -26,10 +26,10 @@ Factors = Mapping[str, tuple[nn.Parameter, ...]]
 class Company:
     """Draws the merge that a brick finds itself in for one step.
 
-    A merge of K bricks scales each by a coefficient between 1/√K and 1, for K drawn up to
-    `settings.company`. The K − 1 strangers are published bricks where enough were given, else
-    random deltas as strong as the brick itself, which read what the base's activations vary in
-    and write where its outputs do.
+    A merge of K bricks scales each by a coefficient from 1/√K to halfway between that and 1, for
+    K drawn up to `settings.company`. The K − 1 strangers are published bricks where enough were
+    given, else random deltas as strong as the brick itself, which read what the base's
+    activations vary in and write where its outputs do.
     """
 
     def __init__(
@@ -66,7 +66,19 @@ class Company:
             return 1.0, {}
         size = int(torch.randint(2, settings.company + 1, (), generator=generator))
         least = 1 / math.sqrt(size)
-        coefficient = least + (1 - least) * float(torch.rand((), generator=generator))
+        coefficient = least + (1 - least) / 2 * float(torch.rand((), generator=generator))
+        return coefficient, self._join(size, coefficient, factors, generator)
+
+    def largest(self, factors: Factors) -> tuple[float, Strangers]:
+        """The same for validation: always `settings.company` bricks at 1/√K, the same ones."""
+        size = self._settings.company
+        generator = torch.Generator().manual_seed(self._settings.seed)
+        coefficient = 1 / math.sqrt(size)
+        return coefficient, self._join(size, coefficient, factors, generator)
+
+    def _join(
+        self, size: int, coefficient: float, factors: Factors, generator: torch.Generator
+    ) -> Strangers:
         order = torch.randperm(len(self._bricks), generator=generator)[: size - 1].tolist()
         members = [self._bricks[i] for i in order]
         members += [self._random(factors, generator) for _ in range(size - 1 - len(members))]
@@ -76,7 +88,7 @@ class Company:
             if parts:
                 left = torch.cat([left for left, _ in parts], dim=1) * coefficient
                 joined[target.name] = left, torch.cat([right for _, right in parts])
-        return coefficient, joined
+        return joined
 
     @torch.no_grad()
     def _random(

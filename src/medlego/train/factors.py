@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -21,6 +21,10 @@ class Factors(Protocol):
 
     def groups(self) -> list[dict[str, object]]:
         """Optimiser groups with their rates."""
+        ...
+
+    def load(self, deltas: Mapping[str, LowRank]) -> None:
+        """Start from these deltas, of the same targets and rank."""
         ...
 
     def retract(self) -> None:
@@ -60,6 +64,14 @@ class SvdFactors:
             {"params": vectors, "lr": rates.learning_rate, "weight_decay": 0.0},
             {"params": values, "lr": rates.singular_rate, "weight_decay": rates.weight_decay},
         ]
+
+    @torch.no_grad()
+    def load(self, deltas: Mapping[str, LowRank]) -> None:
+        """Start from these deltas, of the same targets and rank."""
+        for name, parts in self.by_target.items():
+            delta = deltas[name]
+            for part, value in zip(parts, (delta.U, delta.S, delta.Vh), strict=True):
+                part.copy_(value)
 
     @torch.no_grad()
     def retract(self) -> None:
@@ -103,6 +115,15 @@ class LoraFactors:
         both = [p for pair in self.by_target.values() for p in pair]
         rates = self._settings
         return [{"params": both, "lr": rates.learning_rate, "weight_decay": rates.weight_decay}]
+
+    @torch.no_grad()
+    def load(self, deltas: Mapping[str, LowRank]) -> None:
+        """Start from these deltas, of the same targets and rank, σ shared evenly."""
+        for name, (B, A) in self.by_target.items():
+            delta = deltas[name]
+            root = delta.S.sqrt()
+            B.copy_(delta.U * root)
+            A.copy_(root[:, None] * delta.Vh)
 
     def retract(self) -> None:
         """Plain LoRA has no constraint."""

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from medlego.brick import Head
 from medlego.task import Kind, Task
 
 
@@ -27,3 +28,15 @@ def explicit(task: Task, head: list[nn.Parameter]) -> tuple[Tensor, Tensor]:
         return weight, bias
     gaps = nn.functional.softplus(bias[1:])
     return weight, torch.cat([bias[:1], bias[:1] - torch.cumsum(gaps, dim=0)])
+
+
+def implicit(task: Task, head: Head, device: str) -> list[nn.Parameter]:
+    """The parameters for which `explicit` gives a brick's head, to go on training from it."""
+    weight, bias = head.weight.clone(), head.bias.clone()
+    if task.kind is Kind.ORDINAL and len(bias) > 1:
+        gaps = (head.bias[:-1] - head.bias[1:]).clamp(min=SMALLEST_GAP)
+        bias[1:] = gaps + torch.log(-torch.expm1(-gaps))
+    return [nn.Parameter(weight.to(device)), nn.Parameter(bias.to(device))]
+
+
+SMALLEST_GAP = 1e-4

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,12 +36,13 @@ from medlego.train.checkpoint import (
 )
 from medlego.train.company import Company
 from medlego.train.factors import Factors, LoraFactors, SvdFactors
+from medlego.train.fit import check_company, check_start
 from medlego.train.grams import check_images, measure_grams
-from medlego.train.head import explicit, new_head
+from medlego.train.head import explicit, implicit, new_head
 from medlego.train.images import procedural_batches, some_batches
 from medlego.train.losses import Loss, class_weights
 from medlego.train.quiet import Quiet
-from medlego.train.settings import TrainSettings
+from medlego.train.settings import GOING_ON, TrainSettings
 
 EVALUATION_BATCH = 128
 
@@ -50,6 +52,7 @@ def train_brick(
     dataset: Dataset,
     settings: TrainSettings | None = None,
     *,
+    start: Brick | None = None,
     company: Sequence[Brick] = (),
     checkpoint: str | Path | None = None,
     device: str = "auto",
@@ -63,6 +66,7 @@ def train_brick(
         base: the frozen backbone; not modified.
         dataset: one task's labelled images.
         settings: see `TrainSettings`; its seed decides every draw.
+        start: an earlier brick of this task, of the same targets and rank, to go on from.
         company: published bricks of other tasks on this base, to train among; random
             strangers stand in where there are too few.
         checkpoint: a file that keeps the state after each epoch. An existing one is resumed;
@@ -77,7 +81,7 @@ def train_brick(
 
     Raises:
         BaseError: targets that the base lacks.
-        BrickError: a note that a card cannot hold, or company that does not fit the base.
+        BrickError: a note that a card cannot hold, or a start or company that does not fit.
         SettingsError: too few images for the Grams that the settings ask for.
         TrainingError: the loss is not finite, or the checkpoint belongs to another run.
     """
@@ -87,10 +91,12 @@ def train_brick(
         check_images(len(dataset.train))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    _check_company(base, company)
-    run = _Run(base, dataset, settings, company, device, show)
+    check_company(base, company)
+    if start is not None:
+        check_start(base, dataset.task, settings, start)
+    run = _Run(base, dataset, settings, start, company, device, show)
     path = None if checkpoint is None else Path(checkpoint)
-    identity = _identity(base, dataset, settings, company, device)
+    identity = _identity(base, dataset, settings, start, company, device)
     state = None if path is None else read_checkpoint(path, identity)
     if state is not None:
         run.restore(*state)
@@ -118,6 +124,7 @@ class _Run:
         base: Base,
         dataset: Dataset,
         settings: TrainSettings,
+        start: Brick | None,
         company: Sequence[Brick],
         device: str,
         show: Progress,
@@ -130,6 +137,9 @@ class _Run:
         frozen = on_device(base.module, device)
         self._model = attach(frozen, self._targets, self._factors.by_target)
         self._head = new_head(dataset.task, base.ref.features, device)
+        if start is not None:
+            self._factors.load(start.deltas)
+            self._head = implicit(dataset.task, start.head, device)
         self._optimiser = torch.optim.AdamW(
             [
                 *self._factors.groups(),
@@ -138,6 +148,8 @@ class _Run:
             weight_decay=settings.weight_decay,
         )
         self._rates = [group["lr"] for group in self._optimiser.param_groups]
+        if start is not None:
+            self._rates = [GOING_ON * rate for rate in self._rates[:-1]] + self._rates[-1:]
         self._train = self._split(dataset.train)
         self._val = self._split(dataset.val)
         balanced = settings.class_weights == "balanced"
@@ -145,29 +157,32 @@ class _Run:
         self._loss = Loss(dataset.task, weights.to(device), settings.label_smoothing)
         self._plain_loss = Loss(dataset.task, weights.to(device))
         self._augment = augmentation_for(dataset.task) if settings.augment else None
-        self._epochs = settings.epochs_for(len(dataset.train))
-        self._published = [brick.digest for brick in company]
+        self._epochs = settings.epochs_for(len(dataset.train), going_on=start is not None)
+        self._origin: dict[str, Any] = {"start": start.digest} if start is not None else {}
+        if company and settings.merge_aware:
+            self._origin["company_bricks"] = [brick.digest for brick in company]
         self._company: Company | None = None
         self._quiet: Quiet | None = None
         if settings.merge_aware:
-            self._company, self._quiet = self._among_strangers(frozen, company)
+            self._among_strangers(frozen, company)
         self._best = self._parameters()
         self.state = State()
 
-    def _among_strangers(self, frozen: nn.Module, bricks: Sequence[Brick]) -> tuple[Company, Quiet]:
-        """What merge-aware training needs to know of the base's activations."""
+    def _among_strangers(self, frozen: nn.Module, bricks: Sequence[Brick]) -> None:
+        """Set up what merge-aware training needs to know of the base's activations."""
         base, task, targets = self._base, self._dataset.task, self._targets
-        self._show("looking at procedural images", 0, 0)
         paths = {target.module: target.in_features for target in targets}
         own = input_moments(base, frozen, paths, some_batches(self._train.inputs))
-        strangers = input_moments(base, frozen, paths, procedural_batches(base, task))
         if not all(torch.isfinite(moment).all() for moment in own.values()):
             raise TrainingError(
                 f"training {task.name!r}: expected finite activations of the base, got NaN or "
                 "infinity; check the images"
             )
-        quiet = Quiet(targets, own, strangers)
-        return Company(frozen, targets, own, bricks, self._settings), quiet
+        self._company = Company(frozen, targets, own, bricks, self._settings)
+        if self._settings.quiet:
+            self._show("looking at procedural images", 0, 0)
+            strangers = input_moments(base, frozen, paths, procedural_batches(base, task))
+            self._quiet = Quiet(targets, own, strangers)
 
     def _split(self, samples: Samples) -> _Split:
         return _Split(Inputs(samples.images, self._base), torch.from_numpy(samples.labels))
@@ -226,23 +241,38 @@ class _Run:
 
     @torch.no_grad()
     def _validate(self) -> None:
+        """Keep the epoch that is best alone and in company, both counting half."""
         set_company(self._model, 1.0, {})
+        scores = self._scores()
+        score, loss = self._selecting(scores), scores["loss"]
+        if self._company is not None:
+            set_company(self._model, *self._company.largest(self._factors.by_target))
+            among = self._scores()
+            score = (score + self._selecting(among)) / 2
+            loss = (loss + among["loss"]) / 2
+            scores |= {f"{name}_in_company": value for name, value in among.items()}
+        state = self.state
+        if (score, -loss) > (state.best_score, -state.best_loss):
+            state.best_epoch, state.best_score, state.best_loss = state.epoch, score, loss
+            state.best_scores = scores
+            self._best = self._parameters()
+
+    def _scores(self) -> dict[str, float]:
+        """Validation scores and the loss without smoothing, as the model stands."""
         logits = torch.cat(
             [self._logits(b.to(self._device)) for b in self._val.inputs.batches(EVALUATION_BATCH)]
         )
         task = self._dataset.task
         loss = float(self._plain_loss(logits, self._val.labels.to(self._device)))
         probs = probabilities(task, logits).cpu().double().numpy()
-        found = point_scores(task, probs, self._dataset.val.labels)
+        return {**point_scores(task, probs, self._dataset.val.labels), "loss": loss}
+
+    def _selecting(self, scores: dict[str, float]) -> float:
         by = self._settings.select_by
         if by == "auto":
+            task = self._dataset.task
             by = "auroc" if task.kind is Kind.MULTILABEL else "balanced_accuracy"
-        score = found[by] if math.isfinite(found[by]) else -loss
-        state = self.state
-        if (score, -loss) > (state.best_score, -state.best_loss):
-            state.best_epoch, state.best_score, state.best_loss = state.epoch, score, loss
-            state.best_scores = {**found, "loss": loss}
-            self._best = self._parameters()
+        return scores[by] if math.isfinite(scores[by]) else -scores["loss"]
 
     def _logits(self, pixels: Tensor) -> Tensor:
         """Logits in float32; the backbone in bfloat16 on a GPU."""
@@ -298,8 +328,7 @@ class _Run:
         )
         settings = self._settings.of_training()
         settings |= {"epochs": self._epochs, "best_epoch": self.state.best_epoch}
-        if self._company is not None and self._published:
-            settings["company_bricks"] = self._published
+        settings |= self._origin
         return Brick(
             base=self._base.ref,
             task=task,
@@ -333,24 +362,11 @@ def _mix(seed: int, epoch: int) -> int:
     return int.from_bytes(digest[:7], "little")
 
 
-def _check_company(base: Base, company: Sequence[Brick]) -> None:
-    raise_all(
-        BrickError,
-        "company",
-        [
-            f"brick {brick.task.name!r}: expected base {base.ref.name} "
-            f"{base.ref.fingerprint[:12]}… at {base.ref.image_size} px, got {brick.base.name} "
-            f"{brick.base.fingerprint[:12]}… at {brick.base.image_size} px; leave it out"
-            for brick in company
-            if brick.base != base.ref
-        ],
-    )
-
-
 def _identity(
     base: Base,
     dataset: Dataset,
     settings: TrainSettings,
+    start: Brick | None,
     company: Sequence[Brick],
     device: str,
 ) -> str:
@@ -360,6 +376,7 @@ def _identity(
         "base": base.ref.model_dump(mode="json"),
         "task": dataset.task.model_dump(mode="json"),
         "settings": settings.of_training(),
+        "start": None if start is None else start.digest,
         "company": [brick.digest for brick in company],
         "device": device,
     }

@@ -39,13 +39,13 @@ class TrainSettings(BaseModel):
     class_weights: Literal["balanced", "none"] = "balanced"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     augment: bool = True
-    merge_aware: bool = True
+    merge_aware: bool = False
     """Train among strangers' deltas, as in a merge; see `train.company`."""
     company: Annotated[int, Field(ge=2, le=64)] = 5
     """Bricks in the largest merge that training imagines, this one included."""
     alone: Annotated[float, Field(ge=0, le=1)] = 0.25
     """Share of the steps in which the brick has no company after all."""
-    quiet: Annotated[float, Field(ge=0, le=100)] = 0.5
+    quiet: Annotated[float, Field(ge=0, le=100)] = 0.0
     """Weight of the penalty on what the brick does to strangers' images; see `train.quiet`."""
     select_by: Literal["auto", "balanced_accuracy", "auroc"] = "auto"
     """Validation score that chooses the epoch; `auto` is AUROC for multilabel tasks."""
@@ -77,14 +77,20 @@ class TrainSettings(BaseModel):
         unused = set() if self.merge_aware else {"company", "alone", "quiet"}
         return self.model_dump(mode="json", exclude={"gram", *unused})
 
-    def epochs_for(self, images: int) -> int:
-        """Epochs to train, given the number of training images."""
+    def epochs_for(self, images: int, *, going_on: bool = False) -> int:
+        """Epochs to train, given the number of training images.
+
+        `going_on` from an earlier brick takes `GOING_ON` of the epochs from scratch.
+        """
         if self.epochs is not None:
             return self.epochs
         steps = -(-images // self.batch_size)
-        return min(MAX_AUTO_EPOCHS, max(MIN_AUTO_EPOCHS, round(AUTO_STEPS / steps)))
+        epochs = min(MAX_AUTO_EPOCHS, max(MIN_AUTO_EPOCHS, round(AUTO_STEPS / steps)))
+        return max(1, round(GOING_ON * epochs)) if going_on else epochs
 
 
 AUTO_STEPS = 500
 MIN_AUTO_EPOCHS = 8
 MAX_AUTO_EPOCHS = 50
+GOING_ON = 0.5
+"""Share of epochs, and of the rates of U, S and Vh, when training goes on from a brick."""

@@ -1,0 +1,56 @@
+"""Which earlier bricks a training run can use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from medlego.base import Base
+from medlego.brick import Brick
+from medlego.errors import BrickError, raise_all
+from medlego.task import Task
+from medlego.train.settings import TrainSettings
+
+
+def check_company(base: Base, company: Sequence[Brick]) -> None:
+    """Refuse strangers of another base.
+
+    Raises:
+        BrickError: all that do not fit, in one message.
+    """
+    problems = [
+        f"brick {brick.task.name!r}: expected {_named(base)}, got {brick.base.name} "
+        f"{brick.base.fingerprint[:12]}… at {brick.base.image_size} px; leave it out"
+        for brick in company
+        if brick.base != base.ref
+    ]
+    raise_all(BrickError, "company", problems)
+
+
+def check_start(base: Base, task: Task, settings: TrainSettings, start: Brick) -> None:
+    """Refuse to go on from a brick of another base, task, rank or other targets.
+
+    Raises:
+        BrickError: all problems in one message.
+    """
+    problems = []
+    if start.base != base.ref:
+        problems.append(
+            f"base: expected {_named(base)}, got {start.base.name} "
+            f"{start.base.fingerprint[:12]}… at {start.base.image_size} px; choose another brick"
+        )
+    if (start.task.kind, start.task.labels) != (task.kind, task.labels):
+        problems.append(
+            f"task: expected {task.kind} with labels {list(task.labels)}, got {start.task.kind} "
+            f"with {list(start.task.labels)}; choose another brick"
+        )
+    if start.targets != base.targets(settings.targets, settings.stem):
+        problems.append("targets: expected those of the settings, got others; change the settings")
+    if ranks := {delta.rank for delta in start.deltas.values()} - {settings.rank}:
+        problems.append(
+            f"rank: expected {settings.rank}, got {max(ranks)}; set the rank to the brick's"
+        )
+    raise_all(BrickError, f"start {start.task.name!r}", problems)
+
+
+def _named(base: Base) -> str:
+    return f"{base.ref.name} {base.ref.fingerprint[:12]}… at {base.ref.image_size} px"

@@ -1,0 +1,196 @@
+"""Merge-aware training: the company a brick keeps, and how loud it is among strangers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from factories import make_base, make_brick, make_dataset
+from medlego.adapters import attach, fold, set_company
+from medlego.base import features
+from medlego.errors import BrickError
+from medlego.loading import Inputs
+from medlego.lowrank import LowRank
+from medlego.moments import input_moments
+from medlego.train import TrainSettings, train_brick
+from medlego.train.company import Company
+from medlego.train.factors import SvdFactors
+from medlego.train.quiet import Quiet
+
+BASE = make_base()
+TARGETS = BASE.targets()
+SETTINGS = TrainSettings(rank=2, company=4, alone=0.0)
+PATHS = {target.module: target.in_features for target in TARGETS}
+IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+Parts = dict[str, tuple[nn.Parameter, ...]]
+
+
+def moments() -> dict[str, torch.Tensor]:
+    return input_moments(BASE, BASE.module, PATHS, [IMAGES[:4], IMAGES[4:]])
+
+
+def factors(strength: float = 1.0) -> Parts:
+    made = SvdFactors(TARGETS, SETTINGS, "cpu").by_target
+    for _, S, _ in made.values():
+        nn.init.constant_(S, strength)
+    return made
+
+
+def company(bricks: tuple = (), **settings: object) -> Company:
+    chosen = SETTINGS.model_copy(update=settings)
+    return Company(BASE.module, TARGETS, moments(), bricks, chosen)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_moments_are_those_of_every_token_that_goes_in() -> None:
+    path, seen = TARGETS[0].module, []
+    hook = BASE.module.get_submodule(path).register_forward_pre_hook(
+        lambda _module, arguments: seen.append(arguments[0].flatten(0, -2).double())
+    )
+    with torch.no_grad():
+        features(BASE.module, BASE.normalise(IMAGES))
+    hook.remove()
+    rows = torch.cat(seen)
+    torch.testing.assert_close(moments()[path], rows.T @ rows / len(rows), rtol=1e-5, atol=1e-8)
+
+
+def test_moments_leave_no_hook_behind() -> None:
+    moments()
+    assert not any(module._forward_pre_hooks for module in BASE.module.modules())
+
+
+def test_company_in_training_is_the_merge_it_stands_for() -> None:
+    own, strangers = factors(), [make_brick(f"s{i}", seed=i, base=BASE) for i in range(2)]
+    model = attach(BASE.module, TARGETS, own)
+    joined = {
+        t.name: (
+            torch.cat([0.5 * b.deltas[t.name].U * b.deltas[t.name].S for b in strangers], dim=1),
+            torch.cat([b.deltas[t.name].Vh for b in strangers]),
+        )
+        for t in TARGETS
+    }
+    set_company(model, 0.5, joined)
+    merged = {
+        t.name: LowRank.from_factors(
+            torch.cat([0.5 * own[t.name][0] * own[t.name][1], joined[t.name][0]], dim=1).detach(),
+            torch.cat([own[t.name][2], joined[t.name][1]]).detach(),
+        )
+        for t in TARGETS
+    }
+    with torch.no_grad():
+        expected = features(fold(BASE.module, TARGETS, merged), IMAGES)
+        torch.testing.assert_close(features(model, IMAGES), expected, rtol=1e-3, atol=1e-4)
+        set_company(model, 1.0, {})
+        alone = {
+            n: LowRank.from_factors((U * S).detach(), V.detach()) for n, (U, S, V) in own.items()
+        }
+        expected = features(fold(BASE.module, TARGETS, alone), IMAGES)
+        torch.testing.assert_close(features(model, IMAGES), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_coefficients_lie_between_a_merges_and_one() -> None:
+    found, draws = company(), generator()
+    drawn = [found.draw(factors(), draws) for _ in range(60)]
+    for coefficient, strangers in drawn:
+        others = next(iter(strangers.values()))[1].shape[0] / SETTINGS.rank
+        assert 1 / math.sqrt(1 + others) <= coefficient <= 1
+    sizes = {next(iter(s.values()))[1].shape[0] // SETTINGS.rank for _, s in drawn}
+    assert sizes == {1, 2, 3}
+
+
+def test_random_strangers_are_as_strong_as_the_brick() -> None:
+    coefficient, strangers = company(company=2).draw(factors(3.0), generator())
+    for left, right in strangers.values():
+        norm = torch.linalg.matrix_norm(left @ right)
+        assert float(norm) == pytest.approx(coefficient * 3.0 * math.sqrt(SETTINGS.rank), rel=1e-4)
+
+
+def test_published_bricks_come_before_random_ones() -> None:
+    bricks = tuple(make_brick(f"s{i}", seed=i, base=BASE) for i in range(3))
+    coefficient, strangers = company(bricks).draw(factors(), generator())
+    name = TARGETS[0].name
+    known = [b.deltas[name] for b in bricks]
+    left, right = strangers[name]
+    rank = known[0].rank
+    for first in range(0, right.shape[0], rank):
+        (match,) = [d for d in known if torch.equal(d.Vh, right[first : first + rank])]
+        torch.testing.assert_close(
+            left[:, first : first + rank], match.U * match.S * coefficient, rtol=1e-6, atol=1e-7
+        )
+
+
+def test_a_step_alone_has_full_strength_and_nobody_beside() -> None:
+    assert company(alone=1.0).draw(factors(), generator()) == (1.0, {})
+
+
+def test_the_same_draws_give_the_same_company() -> None:
+    first, second = (company().draw(factors(), generator(3)) for _ in range(2))
+    assert first[0] == second[0]
+    assert all(
+        torch.equal(a, b) for n in first[1] for a, b in zip(first[1][n], second[1][n], strict=True)
+    )
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_quiet_is_the_ratio_of_energies(plain: bool) -> None:
+    parts = factors(2.0)
+    if plain:
+        parts = {n: (nn.Parameter(U * S), V) for n, (U, S, V) in parts.items()}
+    strangers = input_moments(BASE, BASE.module, PATHS, [1 - IMAGES])
+    loud = own = 0.0
+    for target in TARGETS:
+        delta = (parts[target.name][0] * (1 if plain else 2.0)) @ parts[target.name][-1]
+        delta = delta.detach().double()
+        loud += float(torch.trace(delta @ strangers[target.module] @ delta.T))
+        own += float(torch.trace(delta @ moments()[target.module] @ delta.T))
+    ratio = Quiet(TARGETS, moments(), strangers)(parts)
+    assert float(ratio.detach()) == pytest.approx(loud / own, rel=1e-4)
+
+
+def test_quiet_can_leave_the_point_where_a_delta_is_zero() -> None:
+    parts = factors(0.0)
+    ratio = Quiet(TARGETS, moments(), moments())(parts)
+    torch.autograd.backward(ratio)
+    assert float(ratio.detach()) == 0.0
+    assert all(torch.isfinite(p.grad).all() for group in parts.values() for p in group)
+
+
+def test_the_penalty_makes_a_brick_quieter_on_procedural_images() -> None:
+    from medlego.train.images import procedural_batches
+
+    data = make_dataset(images=24)
+    quick = TrainSettings(epochs=12, batch_size=6, rank=2, learning_rate=0.03, alone=1.0)
+    own = input_moments(BASE, BASE.module, PATHS, Inputs(data.train.images, BASE).batches(8))
+    strangers = input_moments(BASE, BASE.module, PATHS, procedural_batches(BASE, data.task))
+    ratios = []
+    for weight in (0.0, 20.0):
+        settings = quick.model_copy(update={"quiet": weight})
+        brick = train_brick(BASE, data, settings, device="cpu")
+        parts = {
+            n: (nn.Parameter(d.U), nn.Parameter(d.S), nn.Parameter(d.Vh))
+            for n, d in brick.deltas.items()
+        }
+        ratios.append(float(Quiet(TARGETS, own, strangers)(parts).detach()))
+    assert ratios[1] < 0.7 * ratios[0]
+
+
+def test_company_of_another_base_is_refused() -> None:
+    stranger = make_brick("x", base=make_base(seed=9))
+    with pytest.raises(BrickError, match=r"company: .*expected base .*leave it out"):
+        train_brick(BASE, make_dataset(), SETTINGS, company=[stranger], device="cpu")
+
+
+def test_the_brick_names_its_company_and_training_depends_on_it() -> None:
+    quick = TrainSettings(epochs=1, batch_size=6, rank=2)
+    friend = make_brick("friend", base=BASE)
+    with_friend = train_brick(BASE, make_dataset(), quick, company=[friend], device="cpu")
+    without = train_brick(BASE, make_dataset(), quick, device="cpu")
+    assert with_friend.settings["company_bricks"] == [friend.digest]
+    assert "company_bricks" not in without.settings
+    assert not torch.equal(with_friend.head.weight, without.head.weight)
