@@ -15,6 +15,7 @@ from medlego.errors import BrickError
 from medlego.loading import Inputs
 from medlego.lowrank import LowRank
 from medlego.moments import input_moments
+from medlego.task import Kind
 from medlego.train import TrainSettings, train_brick
 from medlego.train.company import Company
 from medlego.train.factors import SvdFactors
@@ -22,7 +23,7 @@ from medlego.train.quiet import Quiet
 
 BASE = make_base()
 TARGETS = BASE.targets()
-SETTINGS = TrainSettings(rank=2, company=4, alone=0.0)
+SETTINGS = TrainSettings(rank=2, merge_aware=True, company=4, alone=0.0)
 PATHS = {target.module: target.in_features for target in TARGETS}
 IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 Parts = dict[str, tuple[nn.Parameter, ...]]
@@ -94,12 +95,13 @@ def test_company_in_training_is_the_merge_it_stands_for() -> None:
         torch.testing.assert_close(features(model, IMAGES), expected, rtol=1e-3, atol=1e-4)
 
 
-def test_coefficients_lie_between_a_merges_and_one() -> None:
+def test_coefficients_lie_between_a_merges_and_halfway_to_one() -> None:
     found, draws = company(), generator()
     drawn = [found.draw(factors(), draws) for _ in range(60)]
     for coefficient, strangers in drawn:
         others = next(iter(strangers.values()))[1].shape[0] / SETTINGS.rank
-        assert 1 / math.sqrt(1 + others) <= coefficient <= 1
+        least = 1 / math.sqrt(1 + others)
+        assert least <= coefficient <= (1 + least) / 2
     sizes = {next(iter(s.values()))[1].shape[0] // SETTINGS.rank for _, s in drawn}
     assert sizes == {1, 2, 3}
 
@@ -165,7 +167,9 @@ def test_the_penalty_makes_a_brick_quieter_on_procedural_images() -> None:
     from medlego.train.images import procedural_batches
 
     data = make_dataset(images=24)
-    quick = TrainSettings(epochs=12, batch_size=6, rank=2, learning_rate=0.03, alone=1.0)
+    quick = TrainSettings(
+        epochs=12, batch_size=6, rank=2, learning_rate=0.03, merge_aware=True, alone=1.0
+    )
     own = input_moments(BASE, BASE.module, PATHS, Inputs(data.train.images, BASE).batches(8))
     strangers = input_moments(BASE, BASE.module, PATHS, procedural_batches(BASE, data.task))
     ratios = []
@@ -187,10 +191,66 @@ def test_company_of_another_base_is_refused() -> None:
 
 
 def test_the_brick_names_its_company_and_training_depends_on_it() -> None:
-    quick = TrainSettings(epochs=1, batch_size=6, rank=2)
+    quick = TrainSettings(epochs=1, batch_size=6, rank=2, merge_aware=True)
     friend = make_brick("friend", base=BASE)
     with_friend = train_brick(BASE, make_dataset(), quick, company=[friend], device="cpu")
     without = train_brick(BASE, make_dataset(), quick, device="cpu")
     assert with_friend.settings["company_bricks"] == [friend.digest]
     assert "company_bricks" not in without.settings
     assert not torch.equal(with_friend.head.weight, without.head.weight)
+
+
+def test_an_epoch_is_judged_alone_and_in_company() -> None:
+    quick = TrainSettings(epochs=2, batch_size=6, rank=2, merge_aware=True)
+    scores = train_brick(BASE, make_dataset(), quick, device="cpu").card.scores
+    names = {"accuracy", "balanced_accuracy", "auroc", "loss"}
+    assert set(scores) == names | {f"{name}_in_company" for name in names}
+
+
+@pytest.mark.parametrize("parametrisation", ["svd", "lora"])
+@pytest.mark.parametrize("kind", list(Kind))
+def test_going_on_starts_where_the_brick_ended(kind: Kind, parametrisation: str) -> None:
+    data = make_dataset(kind=kind)
+    quick = TrainSettings(epochs=2, rank=2, parametrisation=parametrisation, augment=False)
+    first = train_brick(BASE, data, quick, device="cpu")
+    still = quick.model_copy(
+        update={"epochs": 1, "learning_rate": 1e-12, "singular_rate": 1e-12, "head_rate": 1e-12}
+    )
+    second = train_brick(BASE, data, still, start=first, device="cpu")
+    assert second.settings["start"] == first.digest
+    for name, delta in first.deltas.items():
+        torch.testing.assert_close(second.deltas[name].dense(), delta.dense(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(second.head.weight, first.head.weight, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(second.head.bias, first.head.bias, rtol=1e-4, atol=1e-5)
+
+
+def test_going_on_takes_half_the_epochs() -> None:
+    settings = TrainSettings()
+    assert settings.epochs_for(800) == 20
+    assert settings.epochs_for(800, going_on=True) == 10
+    assert TrainSettings(epochs=3).epochs_for(800, going_on=True) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"rank": 3}, "rank: expected 3, got 2"),
+        ({"targets": ("q",)}, "targets: expected those of the settings"),
+    ],
+)
+def test_a_start_that_does_not_fit_the_settings_is_refused(
+    change: dict[str, object], expected: str
+) -> None:
+    quick = TrainSettings(epochs=1, rank=2)
+    first = train_brick(BASE, make_dataset(), quick, device="cpu")
+    with pytest.raises(BrickError, match=expected):
+        train_brick(
+            BASE, make_dataset(), quick.model_copy(update=change), start=first, device="cpu"
+        )
+
+
+def test_a_start_of_another_task_or_base_is_refused() -> None:
+    quick = TrainSettings(epochs=1, rank=2)
+    other = make_brick("other", base=make_base(seed=9), count=4)
+    with pytest.raises(BrickError, match=r"(?s)start 'other':.*base: expected.*task: expected"):
+        train_brick(BASE, make_dataset(), quick, start=other, device="cpu")

@@ -43,10 +43,13 @@ def test_another_seed_gives_another_brick():
     assert not torch.equal(first.head.weight, second.head.weight)
 
 
-@pytest.mark.parametrize("parametrisation", ["svd", "lora"])
+@pytest.mark.parametrize(
+    "change",
+    [{"parametrisation": "svd"}, {"parametrisation": "lora"}, {"merge_aware": True, "quiet": 0.5}],
+)
 @pytest.mark.parametrize("epoch", [1, 2, 3])
-def test_a_killed_run_goes_on_to_the_same_brick(tmp_path, epoch, parametrisation):
-    settings = QUICK.model_copy(update={"parametrisation": parametrisation})
+def test_a_killed_run_goes_on_to_the_same_brick(tmp_path, epoch, change):
+    settings = QUICK.model_copy(update=change)
     base, data, path = make_base(), make_dataset(), tmp_path / "state"
     whole = train_brick(base, data, settings, device="cpu")
     with pytest.raises(StoppedError):

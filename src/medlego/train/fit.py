@@ -18,7 +18,7 @@ def check_company(base: Base, company: Sequence[Brick]) -> None:
         BrickError: all that do not fit, in one message.
     """
     problems = [
-        f"brick {brick.task.name!r}: expected {_named(base)}, got {brick.base.name} "
+        f"brick {brick.task.name!r}: expected base {_named(base)}, got {brick.base.name} "
         f"{brick.base.fingerprint[:12]}… at {brick.base.image_size} px; leave it out"
         for brick in company
         if brick.base != base.ref
