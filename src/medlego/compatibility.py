@@ -5,20 +5,49 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from medlego.base import BaseRef
 from medlego.brick import Brick
 from medlego.lowrank import canonical_problems
 from medlego.recipe import Recipe
 from medlego.refithead import RefitHead
+from medlego.targets import Target
+
+
+class Footing:
+    """What bricks of one merge stand on, learnt as they come: a base, its input, target rows."""
+
+    def __init__(self) -> None:
+        self._base: BaseRef | None = None
+        self._targets: dict[str, Target] = {}
+
+    def conflicts(self, brick: Brick) -> list[str]:
+        """What keeps a brick from those before it; the first sets the base."""
+        a, b, subject = self._base or brick.base, brick.base, f"brick {brick.task.name!r}"
+        self._base = a
+        if a.fingerprint != b.fingerprint:
+            return [
+                f"{subject}: expected base {a.name} {a.fingerprint[:12]}…, got {b.name} "
+                f"{b.fingerprint[:12]}…; retrain it on the others' base"
+            ]
+        problems = []
+        if (a.image_size, a.mean, a.std) != (b.image_size, b.mean, b.std):
+            problems.append(
+                f"{subject}: expected {a.image_size} px, mean {a.mean}, std {a.std}, got "
+                f"{b.image_size} px, {b.mean}, {b.std}; retrain it with the others' input"
+            )
+        if [t for t in brick.targets if self._targets.setdefault(t.name, t) != t]:
+            problems.append(
+                f"{subject}: expected the same rows for targets of one name; retrain it"
+            )
+        return problems
 
 
 def conflicts(bricks: Sequence[Brick]) -> list[str]:
     """Everything that keeps bricks from being merged."""
     if not bricks:
         return ["bricks: expected at least one, got none"]
-    problems = []
-    first = bricks[0]
-    for brick in bricks[1:]:
-        problems += _base_conflicts(first, brick)
+    footing = Footing()
+    problems = [problem for brick in bricks for problem in footing.conflicts(brick)]
     for digest, count in Counter(brick.digest for brick in bricks).items():
         if count > 1:
             problems.append(f"brick {digest[:12]}…: expected once, got {count} times; name it once")
@@ -56,27 +85,6 @@ def head_conflicts(recipe: Recipe, bricks: Sequence[Brick], refit: RefitHead) ->
         problems.append(
             f"{subject}: expected {brick.base.features} features, got {refit.head.weight.shape[1]}"
         )
-    return problems
-
-
-def _base_conflicts(first: Brick, brick: Brick) -> list[str]:
-    a, b, problems = first.base, brick.base, []
-    subject = f"brick {brick.task.name!r}"
-    if a.fingerprint != b.fingerprint:
-        problems.append(
-            f"{subject}: expected base {a.name} {a.fingerprint[:12]}…, got {b.name} "
-            f"{b.fingerprint[:12]}…; retrain it on the others' base"
-        )
-    elif (a.image_size, a.mean, a.std) != (b.image_size, b.mean, b.std):
-        problems.append(
-            f"{subject}: expected {a.image_size} px, mean {a.mean}, std {a.std}, got "
-            f"{b.image_size} px, {b.mean}, {b.std}; retrain it with the others' input"
-        )
-    shapes = {target.name: target for target in first.targets}
-    if a.fingerprint == b.fingerprint and any(
-        shapes.get(target.name, target) != target for target in brick.targets
-    ):
-        problems.append(f"{subject}: expected the same rows for targets of one name; retrain it")
     return problems
 
 

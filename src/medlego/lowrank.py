@@ -52,6 +52,12 @@ class LowRank:
             raise BrickError("factors: expected a product that float32 holds, got a larger one")
         return cls(U, S, Vh)
 
+    @classmethod
+    def from_dense(cls, matrix: Tensor) -> LowRank:
+        """The canonical form of a matrix (out, in), of rank min(out, in), computed in float64."""
+        factors = torch.linalg.svd(matrix.double(), full_matrices=False)
+        return fix_signs(*(factor.float() for factor in factors))
+
     @property
     def shape(self) -> tuple[int, int]:
         """Shape of the delta, (out, in)."""

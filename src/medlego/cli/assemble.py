@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medlego.cli.console import Options, emit, say, show_table
+from medlego.cli.console import Options, emit, progress, say, show_table
 from medlego.cli.shared import read_coefficients, read_method_settings
 
 
@@ -42,16 +42,20 @@ def command(
     from medlego.generalist import assemble
 
     options: Options = context.obj
-    generalist = assemble(
-        load_bricks(bricks),
-        method,
-        coefficients=read_coefficients(coefficients),
-        rank=rank,
-        settings=read_method_settings(settings or []),
-        svc=svc,
-        seed=seed,
-    )
-    generalist.save(output)
+    with progress(options) as show:
+        loaded = load_bricks(bricks, show)
+        show("merging", 0, 0)
+        generalist = assemble(
+            loaded,
+            method,
+            coefficients=read_coefficients(coefficients),
+            rank=rank,
+            settings=read_method_settings(settings or []),
+            svc=svc,
+            seed=seed,
+        )
+        show("writing", 0, 0)
+        generalist.save(output)
     rows = [
         (item.task, brick.task.kind, str(len(brick.task.labels)), f"{item.coefficient:.4g}")
         for item, brick in zip(generalist.recipe.bricks, generalist.bricks, strict=True)

@@ -9,6 +9,7 @@ from medlego.errors import MergeError
 from medlego.merge import dare, iso, lego, linear, lora_lego, ties, tsv, wudi
 from medlego.merge.coefficients import Coefficients, resolve_coefficients
 from medlego.merge.method import Merged, Method, TaskVector
+from medlego.merge.stream import merge_stream
 from medlego.merge.svc import calibrate_singular_values
 
 METHODS: Mapping[str, Method] = MappingProxyType(
@@ -55,5 +56,6 @@ __all__ = [
     "TaskVector",
     "calibrate_singular_values",
     "find_method",
+    "merge_stream",
     "resolve_coefficients",
 ]

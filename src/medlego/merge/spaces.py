@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from medlego.lowrank import LowRank, beside, fix_signs, product_svd
+from medlego.lowrank import LowRank, beside, fix_signs
 from medlego.merge.core import Core
 from medlego.merge.method import (
     Merged,
@@ -47,11 +47,7 @@ Rule = Callable[[Tensor, Tensor, str], Tensor]
 
 def full_space(shares: Sequence[Share]) -> Stack:
     """The deltas themselves, (K, out, in)."""
-
-    def restore(matrix: Tensor) -> LowRank:
-        return LowRank(*product_svd(torch.eye(len(matrix)), matrix))
-
-    return Stack(torch.stack([delta.dense() for delta, _ in shares]), restore)
+    return Stack(torch.stack([delta.dense() for delta, _ in shares]), LowRank.from_dense)
 
 
 def core_space(shares: Sequence[Share]) -> Stack:
