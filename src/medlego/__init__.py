@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from medlego.generalist import Generalist, assemble
     from medlego.lowrank import LowRank
     from medlego.merge import METHODS
+    from medlego.mergefiles import merge_files
     from medlego.prediction import predict
     from medlego.task import Task
     from medlego.train import TrainSettings, train_brick
@@ -38,6 +39,7 @@ __all__ = [
     "assemble",
     "evaluate",
     "load_brick",
+    "merge_files",
     "predict",
     "save_brick",
     "train_brick",
@@ -54,6 +56,7 @@ _HOMES = {
     "assemble": "generalist",
     "evaluate": "evaluation",
     "load_brick": "brickfile",
+    "merge_files": "mergefiles",
     "predict": "prediction",
     "save_brick": "brickfile",
     "train_brick": "train",

@@ -31,6 +31,7 @@ from medlego.errors import BrickError, raise_all
 from medlego.files import read_bounded, write_atomically
 from medlego.gram import MAX_DIRECTIONS, MIN_IMAGES, Gram, gram_problems
 from medlego.lowrank import LowRank, canonical_problems
+from medlego.progress import Progress, silent
 from medlego.strictjson import (
     check_format,
     field_problems,
@@ -122,14 +123,19 @@ def load_brick(path: str | Path) -> Brick:
     return brick_from_bytes(content, str(path))
 
 
-def load_bricks(paths: Sequence[str | Path]) -> list[Brick]:
+def load_bricks(paths: Sequence[str | Path], show: Progress = silent) -> list[Brick]:
     """Read several bricks; what is wrong with any of them comes in one error.
+
+    Args:
+        paths: brick files.
+        show: told how many files are read.
 
     Raises:
         BrickError: any file that `load_brick` refuses.
     """
     bricks, problems = [], []
-    for path in paths:
+    for number, path in enumerate(paths):
+        show("reading bricks", number, len(paths))
         try:
             bricks.append(load_brick(path))
         except BrickError as error:

@@ -5,22 +5,57 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from medlego.base import BaseRef
 from medlego.brick import Brick, brick_names
 from medlego.labels import match_labels
 from medlego.lowrank import canonical_problems
 from medlego.recipe import Recipe
 from medlego.refithead import RefitHead
 from medlego.sites import Capability, by_task
+from medlego.targets import Target
+
+
+class Footing:
+    """What bricks of one merge stand on, learnt as they come: a base, its input, target rows."""
+
+    def __init__(self) -> None:
+        self._base: BaseRef | None = None
+        self._targets: dict[str, Target] = {}
+
+    def conflicts(self, brick: Brick, name: str) -> list[str]:
+        """What keeps a brick, called `name`, from those before it; the first sets the base."""
+        a, b, subject = self._base or brick.base, brick.base, f"brick {name!r}"
+        self._base = a
+        if a.fingerprint != b.fingerprint:
+            return [
+                f"{subject}: expected base {a.name} {a.fingerprint[:12]}…, got {b.name} "
+                f"{b.fingerprint[:12]}…; retrain it on the others' base"
+            ]
+        problems = []
+        if (a.image_size, a.mean, a.std) != (b.image_size, b.mean, b.std):
+            problems.append(
+                f"{subject}: expected {a.image_size} px, mean {a.mean}, std {a.std}, got "
+                f"{b.image_size} px, {b.mean}, {b.std}; retrain it with the others' input"
+            )
+        elif a.features != b.features:
+            problems.append(
+                f"{subject}: expected {a.features} features, got {b.features}; retrain it"
+            )
+        if [t for t in brick.targets if self._targets.setdefault(t.name, t) != t]:
+            problems.append(
+                f"{subject}: expected the same rows for targets of one name; retrain it"
+            )
+        return problems
 
 
 def conflicts(bricks: Sequence[Brick]) -> list[str]:
     """Everything that keeps bricks from being merged."""
     if not bricks:
         return ["bricks: expected at least one, got none"]
+    footing, names = Footing(), brick_names(bricks)
     problems = []
-    first, names = bricks[0], brick_names(bricks)
-    for brick, name in zip(bricks[1:], names[1:], strict=True):
-        problems += _base_conflicts(first, brick, name)
+    for brick, name in zip(bricks, names, strict=True):
+        problems += footing.conflicts(brick, name)
     for digest, count in Counter(brick.digest for brick in bricks).items():
         if count > 1:
             problems.append(f"brick {digest[:12]}…: expected once, got {count} times; name it once")
@@ -56,29 +91,6 @@ def head_conflicts(
         problems.append(
             f"{subject}: expected {features} features, got {refit.head.weight.shape[1]}"
         )
-    return problems
-
-
-def _base_conflicts(first: Brick, brick: Brick, name: str) -> list[str]:
-    a, b, problems = first.base, brick.base, []
-    subject = f"brick {name!r}"
-    if a.fingerprint != b.fingerprint:
-        problems.append(
-            f"{subject}: expected base {a.name} {a.fingerprint[:12]}…, got {b.name} "
-            f"{b.fingerprint[:12]}…; retrain it on the others' base"
-        )
-    elif (a.image_size, a.mean, a.std) != (b.image_size, b.mean, b.std):
-        problems.append(
-            f"{subject}: expected {a.image_size} px, mean {a.mean}, std {a.std}, got "
-            f"{b.image_size} px, {b.mean}, {b.std}; retrain it with the others' input"
-        )
-    elif a.features != b.features:
-        problems.append(f"{subject}: expected {a.features} features, got {b.features}; retrain it")
-    shapes = {target.name: target for target in first.targets}
-    if a.fingerprint == b.fingerprint and any(
-        shapes.get(target.name, target) != target for target in brick.targets
-    ):
-        problems.append(f"{subject}: expected the same rows for targets of one name; retrain it")
     return problems
 
 

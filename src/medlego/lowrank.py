@@ -52,6 +52,12 @@ class LowRank:
             raise BrickError("factors: expected a product that float32 holds, got a larger one")
         return cls(U, S, Vh)
 
+    @classmethod
+    def from_dense(cls, matrix: Tensor) -> LowRank:
+        """The canonical form of a matrix (out, in), of rank min(out, in), computed in float64."""
+        factors = torch.linalg.svd(matrix.double(), full_matrices=False)
+        return fix_signs(*(factor.float() for factor in factors))
+
     @property
     def shape(self) -> tuple[int, int]:
         """Shape of the delta, (out, in)."""
@@ -171,9 +177,22 @@ def product_svd(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def fix_signs(U: Tensor, S: Tensor, Vh: Tensor) -> LowRank:
     """Turn singular pairs so that each column of U has a positive entry of largest magnitude."""
-    largest = U.abs().argmax(dim=0, keepdim=True)
-    sign = torch.where(torch.gather(U, 0, largest) < 0, -1.0, 1.0).to(U.dtype)
+    sum_of_extremes = U.amax(dim=0, keepdim=True) + U.amin(dim=0, keepdim=True)
+    if (sum_of_extremes == 0).any():  # a tie: the first of the largest decides
+        sum_of_extremes = torch.gather(U, 0, U.abs().argmax(dim=0, keepdim=True))
+    sign = torch.where(sum_of_extremes < 0, -1.0, 1.0).to(U.dtype)
     return LowRank(U * sign, S, Vh * sign.mT)
+
+
+def scaled_values(deltas: Sequence[LowRank], coefficients: Sequence[float]) -> Tensor:
+    """c_t σ_t of every direction of all deltas, (Σ r_t,), float64."""
+    each = [c for d, c in zip(deltas, coefficients, strict=True) for _ in range(d.rank)]
+    return torch.cat([d.S for d in deltas]) * torch.tensor(each, dtype=torch.float64)
+
+
+def beside(columns: Sequence[Tensor]) -> Tensor:
+    """Matrices of equal height side by side, laid out column by column as LAPACK wants it."""
+    return torch.cat([part.mT for part in columns]).mT
 
 
 def weighted_sum(deltas: Sequence[LowRank], coefficients: Sequence[float]) -> LowRank:
@@ -191,9 +210,8 @@ def weighted_sum(deltas: Sequence[LowRank], coefficients: Sequence[float]) -> Lo
 
     Source: maths.md section 3, U_c = [U_1 … U_K], σ_c = [c_1 σ_1 … c_K σ_K].
     """
-    each = [c for d, c in zip(deltas, coefficients, strict=True) for _ in range(d.rank)]
-    scaled = torch.cat([d.S for d in deltas]) * torch.tensor(each, dtype=torch.float64)
+    scaled = scaled_values(deltas, coefficients)
     if not float(scaled.abs().sum()) < torch.finfo(torch.float32).max:
         raise MergeError(f"coefficients: expected a sum that float32 holds, got {coefficients}")
-    left = torch.cat([d.U for d in deltas], dim=1) * scaled.float()
+    left = beside([d.U for d in deltas]) * scaled.float()
     return LowRank(*product_svd(left, torch.cat([d.Vh for d in deltas])))

@@ -15,6 +15,7 @@ from medlego.lowrank import LowRank
 from medlego.merge import METHODS
 from medlego.merge.dare import draw_mask
 from medlego.merge.svc import calibrate_singular_values
+from medlego.merge.ties import trim as trim_of_package
 from medlego.threads import one_thread
 from oracle.test_merge_dense import assert_near, from_numpy, numpy_dense, numpy_factors
 
@@ -135,6 +136,23 @@ def test_ties_keeps_the_largest_entry_at_the_least() -> None:
     D = factors[0] @ factors[1]
     expected = np.where(np.abs(D) == np.abs(D).max(), 0.7 * D, 0.0)
     assert_near(package("ties", [factors], [0.7], density=1e-9), expected, rtol=NEAR)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("density", [1e-9, 0.07, 0.2, 0.5, 0.99, 1.0])
+def test_trim_keeps_the_first_of_equal_entries(density: float, dtype: torch.dtype) -> None:
+    matrices = np.random.default_rng(0).integers(-3, 4, size=(4, 20, 48)).astype(float)
+    matrices[1], matrices[2], matrices[3, :, 5:] = 2.0, 0.0, 0.0
+    expected = np.stack([trim(D, density) for D in matrices])
+    actual = trim_of_package(torch.from_numpy(matrices).to(dtype), density)
+    np.testing.assert_array_equal(actual.numpy(), expected)
+
+
+def test_trim_leaves_its_argument_alone() -> None:
+    matrices = torch.from_numpy(np.stack(products(draw_factors((20, 48)))))
+    before = matrices.clone()
+    trim_of_package(matrices, 0.2)
+    assert torch.equal(matrices, before)
 
 
 @each_shape
@@ -502,6 +520,20 @@ def test_iso_c_is_the_dense_formula(
     factors = draw_factors(shape)
     expected = dense_iso_c(products(factors), coefficients)
     assert_near(package("iso-c", factors, coefficients), expected, rtol=NEAR)
+
+
+@each_shape
+@each_sign
+@pytest.mark.parametrize("rank", [1, 3])
+def test_cut_iso_c_keeps_the_leading_directions_of_the_sum(
+    shape: tuple[int, int], coefficients: tuple[float, ...], rank: int
+) -> None:
+    factors = draw_factors(shape)
+    U, S, Vh = short_svd(weighted_sum(products(factors), coefficients))
+    with one_thread():
+        cut = METHODS["iso-c"](task_vectors(factors), coefficients, rank)
+    expected = S.mean() * U[:, :rank] @ Vh[:rank]
+    assert_near(numpy_dense(cut.deltas["q"]), expected, rtol=NEAR)
 
 
 def test_iso_c_averages_over_the_numerical_rank_only() -> None:

@@ -108,6 +108,15 @@ def test_all_problems_come_in_one_message():
         assert part in text
 
 
+def test_rows_that_differ_only_between_later_bricks_are_refused():
+    first, second, third = (make_brick(f"task-{n}", seed=n, stem=1 - min(n, 1)) for n in range(3))
+    (target, *_) = (t for t in second.targets if t not in first.targets)
+    moved = replace(target, start=target.start + 1, stop=target.stop + 1)
+    third = replace(third, targets=(moved,), deltas={target.name: second.deltas[target.name]})
+    with pytest.raises(MergeError, match="'task-2': expected the same rows"):
+        assemble([first, second, third])
+
+
 def test_nan_in_a_delta_is_refused():
     brick = make_brick()
     with pytest.raises(MergeError, match="expected finite numbers"):

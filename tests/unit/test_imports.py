@@ -68,6 +68,7 @@ def test_public_names_are_these():
         "assemble",
         "evaluate",
         "load_brick",
+        "merge_files",
         "predict",
         "save_brick",
         "train_brick",

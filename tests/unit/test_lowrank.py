@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from medlego.errors import BrickError, MergeError
-from medlego.lowrank import LowRank, canonical_problems, product_svd, weighted_sum
+from medlego.lowrank import LowRank, canonical_problems, fix_signs, product_svd, weighted_sum
 
 
 def factors(out: int = 7, inside: int = 5, rank: int = 3, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -77,6 +77,13 @@ def test_from_factors_keeps_no_more_than_full_rank() -> None:
 def test_largest_entry_of_each_column_of_u_is_positive(delta: LowRank) -> None:
     largest = delta.U.abs().argmax(dim=0)
     assert (delta.U[largest, torch.arange(3)] > 0).all()
+
+
+def test_of_equal_largest_entries_the_first_is_positive() -> None:
+    U = torch.tensor([[0.0, 1.0], [-2.0, 3.0], [2.0, -3.0]])
+    fixed = fix_signs(U, torch.ones(2), torch.eye(2))
+    assert fixed.U.T.tolist() == [[0.0, 2.0, -2.0], [1.0, 3.0, -3.0]]
+    assert fixed.Vh.tolist() == [[-1.0, 0.0], [0.0, 1.0]]
 
 
 def test_negative_scale_lands_in_the_directions() -> None:

@@ -77,7 +77,8 @@ def command(
     from medlego.search import SEARCHED
 
     options: Options = context.obj
-    held = load_bricks(bricks)
+    with progress(options) as show:
+        held = load_bricks(bricks, show)
     if bool(data) != (coefficients == SEARCHED):
         raise MergeError(
             "--data: expected with --coefficients search and only there, got "

@@ -15,6 +15,7 @@ from medlego.merge.coefficients import (
     find_rule,
 )
 from medlego.merge.method import Grams, Merged, Method, TaskVector
+from medlego.merge.stream import merge_stream
 from medlego.merge.svc import calibrate_singular_values
 
 METHODS: Mapping[str, Method] = MappingProxyType(
@@ -67,4 +68,5 @@ __all__ = [
     "check_kind",
     "find_method",
     "find_rule",
+    "merge_stream",
 ]

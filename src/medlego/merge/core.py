@@ -8,25 +8,29 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from medlego.lowrank import LowRank, fix_signs
+from medlego.lowrank import LowRank, beside, fix_signs, scaled_values
 from medlego.merge.method import Share, numerical_rank
+
+ORTHONORMAL = 1e-12
+"""Largest entry of |CᵀC − I| at which columns C in float64 count as orthonormal."""
 
 
 @dataclass(frozen=True, eq=False)
 class Core:
-    """ΔW_t = left · lefts[t] · diag(σ_t) · rights[t]ᵀ · rightᵀ, exactly.
+    """ΔW_t = left · lefts_t · diag(σ_t) · rights_tᵀ · rightᵀ, exactly.
 
     left (out, p) and right (in, q) have orthonormal columns and are float32; p and q are at most
-    R = Σ r_t. What is small is float64: lefts[t] (p, r_t), rights[t] (q, r_t), and the strengths
-    σ_t (r_t,), which do not hold the coefficient.
+    R = Σ r_t. What is small is float64 and holds all bricks side by side, r_t columns each:
+    lefts (p, R), rights (q, R), the strengths σ (R,), and scaled (R,), which are c_t σ_t.
     """
 
     left: Tensor
     right: Tensor
-    lefts: tuple[Tensor, ...]
-    rights: tuple[Tensor, ...]
-    strengths: tuple[Tensor, ...]
-    coefficients: tuple[float, ...]
+    lefts: Tensor
+    rights: Tensor
+    strengths: Tensor
+    scaled: Tensor
+    ranks: list[int]
 
     @classmethod
     def of(cls, shares: Sequence[Share]) -> Core:
@@ -35,34 +39,50 @@ class Core:
         Cost: O((out + in) R²).
         Source: arXiv:2509.17786, with QR bases.
         """
-        ranks = [delta.rank for delta, _ in shares]
-        left, lefts = torch.linalg.qr(torch.cat([delta.U for delta, _ in shares], dim=1))
-        right, rights = torch.linalg.qr(torch.cat([delta.Vh for delta, _ in shares]).mT)
+        deltas, coefficients = zip(*shares, strict=True)
+        left, lefts = torch.linalg.qr(beside([delta.U for delta in deltas]))
+        right, rights = torch.linalg.qr(torch.cat([delta.Vh for delta in deltas]).mT)
         return cls(
             left,
             right,
-            lefts.double().split(ranks, dim=1),
-            rights.double().split(ranks, dim=1),
-            tuple(delta.S.double() for delta, _ in shares),
-            tuple(coefficient for _, coefficient in shares),
+            lefts.double(),
+            rights.double(),
+            torch.cat([delta.S for delta in deltas]).double(),
+            scaled_values(deltas, coefficients),
+            [delta.rank for delta in deltas],
         )
 
-    def matrices(self) -> Tensor:
-        """Every ΔW_t without its coefficient, (K, p, q)."""
-        parts = zip(self.lefts, self.strengths, self.rights, strict=True)
-        return torch.stack([(left * s) @ right.mT for left, s, right in parts])
+    def split(self, columns: Tensor) -> tuple[Tensor, ...]:
+        """(…, R) cut into the bricks' parts, (…, r_t) each."""
+        return torch.split(columns, self.ranks, dim=-1)
+
+    def matrices(self, left: Tensor, right: Tensor) -> Tensor:
+        """Every ΔW_t without its coefficient, (K, a, b), in bases left (p, a), right (q, b)."""
+        lefts = self.split((left.mT @ self.lefts) * self.strengths)
+        rights = self.split(right.mT @ self.rights)
+        return torch.stack([a @ b.mT for a, b in zip(lefts, rights, strict=True)])
 
     def total(self) -> Tensor:
         """Σ c_t ΔW_t, (p, q)."""
-        scaled = [c * s for c, s in zip(self.coefficients, self.strengths, strict=True)]
-        product: Tensor = (torch.cat(self.lefts, dim=1) * torch.cat(scaled)) @ torch.cat(
-            self.rights, dim=1
-        ).mT
-        return product
+        return (self.lefts * self.scaled) @ self.rights.mT
 
     def restore(self, matrix: Tensor) -> LowRank:
         """left · matrix · rightᵀ in canonical form; matrix (p, q)."""
-        U, S, Vh = torch.linalg.svd(matrix, full_matrices=False)
+        return self._expand(*torch.linalg.svd(matrix, full_matrices=False))
+
+    def restore_product(self, left: Tensor, values: Tensor, right: Tensor) -> LowRank:
+        """As `restore` of left · diag(values) · rightᵀ; left (p, k), values (k,), right (q, k).
+
+        Where the columns are orthonormal on both sides, this is their SVD but for order and signs;
+        of equal values the first stay first.
+        """
+        if not (_is_orthonormal(left) and _is_orthonormal(right)):
+            return self.restore((left * values) @ right.mT)
+        order = values.abs().argsort(descending=True, stable=True)
+        values = values[order]
+        return self._expand(left[:, order] * values.sign(), values.abs(), right.mT[order])
+
+    def _expand(self, U: Tensor, S: Tensor, Vh: Tensor) -> LowRank:
         return fix_signs(self.left @ U.float(), S.float(), Vh.float() @ self.right.mT)
 
 
@@ -75,3 +95,9 @@ def polar(columns: Tensor) -> Tensor:
     kept = numerical_rank(S)
     factor: Tensor = P[:, :kept] @ Qh[:kept]
     return factor
+
+
+def _is_orthonormal(columns: Tensor) -> bool:
+    gram = columns.mT @ columns
+    gram.diagonal().sub_(1)
+    return bool(gram.abs().max() <= ORTHONORMAL)

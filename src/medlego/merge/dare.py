@@ -12,7 +12,13 @@ from pydantic import Field
 from torch import Tensor
 
 from medlego.merge.method import Merged, Method, MethodSettings, TaskVector
-from medlego.merge.spaces import Space, core_space, full_space, merge_in
+from medlego.merge.spaces import (
+    Space,
+    core_space,
+    full_space,
+    merge_in,
+    without_rounding,
+)
 from medlego.merge.ties import average_of_agreeing
 
 DROP = 0.5
@@ -61,9 +67,10 @@ def merge_dare(
 
     def rule(matrices: Tensor, given: Tensor, place: str) -> Tensor:
         kept = draw_mask(matrices, drop, f"{seed}:{place}") / (1 - drop)
+        rescaled = without_rounding(matrices) * kept
         if elect:
-            return average_of_agreeing(matrices * kept, given)
-        return (given[:, None, None] * matrices * kept).sum(dim=0)
+            return average_of_agreeing(rescaled, given)
+        return (given[:, None, None] * rescaled).sum(dim=0)
 
     return merge_in(space, rule, task_vectors, coefficients, rank)
 

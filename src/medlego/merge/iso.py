@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from medlego.lowrank import LowRank
 from medlego.merge.core import Core, polar
@@ -44,7 +45,7 @@ def merge_iso_c(
         rank: cut each merged delta to this rank, or keep all (None).
 
     Returns:
-        Deltas of the numerical rank of the sum.
+        Deltas of the numerical rank of the sum; a cut keeps its leading directions.
 
     Raises:
         MergeError: a sum too large for float32.
@@ -104,7 +105,9 @@ def _flatten(shares: Sequence[Share]) -> LowRank:
     core = Core.of(held)
     U, S, Vh = torch.linalg.svd(core.total(), full_matrices=False)
     kept = numerical_rank(S)
-    return core.restore(S[:kept].sum() / max(1, kept) * U[:, :kept] @ Vh[:kept])
+    if not kept:
+        return nothing(shares)
+    return core.restore_product(U[:, :kept], S[:kept].mean().expand(kept), Vh[:kept].mT)
 
 
 def _common_and_own(shares: Sequence[Share], common: float) -> LowRank:
@@ -115,20 +118,29 @@ def _common_and_own(shares: Sequence[Share], common: float) -> LowRank:
     U, S, Vh = torch.linalg.svd(core.total(), full_matrices=False)
     whole = numerical_rank(S)
     kept = max(1, round(common * whole))
-    shared = U[:, :kept]
-    lefts, values, rights = [shared], [S[:kept]], [Vh[:kept].mT]
-    for left, right, strengths, c in zip(
-        core.lefts, core.rights, core.strengths, core.coefficients, strict=True
-    ):
-        outside = (left - shared @ (shared.mT @ left)) * (c * strengths)
-        U_own, S_own, turn = torch.linalg.svd(outside, full_matrices=False)
-        above = int((S_own > NEGLIGIBLE * abs(c) * strengths.norm()).sum())
-        count = min((whole - kept) // len(held), above)
-        lefts.append(U_own[:, :count])
-        values.append(S_own[:count])
-        rights.append(right @ turn[:count].mT)  # right has orthonormal columns
-    left, right = polar(torch.cat(lefts, dim=1)), polar(torch.cat(rights, dim=1))
-    return core.restore(torch.cat(values).mean() * left @ right.mT)
+    lefts, values, rights = [U[:, :kept]], [S[:kept]], [Vh[:kept].mT]
+    if each := (whole - kept) // len(held):
+        for U_own, S_own, right in _own_directions(core, U[:, :kept]):
+            lefts.append(U_own[:, :each])
+            values.append(S_own[:each])
+            rights.append(right[:, :each])
+    left, right = _together(lefts), _together(rights)
+    return core.restore_product(left, torch.cat(values).mean().expand(left.shape[1]), right)
+
+
+def _together(parts: list[Tensor]) -> Tensor:
+    """Blocks of orthonormal columns made orthonormal together."""
+    return polar(torch.cat(parts, dim=1)) if len(parts) > 1 else parts[0]
+
+
+def _own_directions(core: Core, shared: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """For each task the SVD of what of c_t ΔW_t lies outside the shared left directions."""
+    outside = (core.lefts - shared @ (shared.mT @ core.lefts)) * core.scaled
+    parts = (core.split(columns) for columns in (outside, core.rights, core.scaled))
+    for own, right, strengths in zip(*parts, strict=True):
+        U, S, turn = torch.linalg.svd(own, full_matrices=False)
+        count = int((NEGLIGIBLE * strengths.norm() < S).sum())
+        yield U[:, :count], S[:count], right @ turn[:count].mT  # right has orthonormal columns
 
 
 ISO_C = Method(

@@ -142,8 +142,8 @@ def cut(whole: Mapping[str, LowRank], rank: int | None) -> Merged:
 
 def numerical_rank(S: Tensor) -> int:
     """How many of the sorted singular values S (rank,) are more than rounding; 0 if none is."""
-    threshold = NEGLIGIBLE * float(S[0])
-    return int((threshold < S).sum())
+    values: list[float] = S.tolist()
+    return sum(value > NEGLIGIBLE * values[0] for value in values)
 
 
 def effective(shares: Sequence[Share]) -> list[Share]:
@@ -155,7 +155,7 @@ def effective(shares: Sequence[Share]) -> list[Share]:
     for delta, coefficient in shares:
         rank = numerical_rank(delta.S)
         if rank and coefficient:
-            found.append((delta.truncate(rank)[0], coefficient))
+            found.append((delta if rank == delta.rank else delta.truncate(rank)[0], coefficient))
     return found
 
 

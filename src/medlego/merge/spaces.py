@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from medlego.lowrank import LowRank, product_svd
+from medlego.lowrank import LowRank, beside, fix_signs
 from medlego.merge.core import Core
 from medlego.merge.method import (
     Merged,
@@ -47,11 +47,7 @@ Rule = Callable[[Tensor, Tensor, str], Tensor]
 
 def full_space(shares: Sequence[Share]) -> Stack:
     """The deltas themselves, (K, out, in)."""
-
-    def restore(matrix: Tensor) -> LowRank:
-        return LowRank(*product_svd(torch.eye(len(matrix)), matrix))
-
-    return Stack(torch.stack([delta.dense() for delta, _ in shares]), restore)
+    return Stack(torch.stack([delta.dense() for delta, _ in shares]), LowRank.from_dense)
 
 
 def core_space(shares: Sequence[Share]) -> Stack:
@@ -65,8 +61,9 @@ def core_space(shares: Sequence[Share]) -> Stack:
         how a LoRA was scaled, and has distinct singular values where the σ are distinct.
     """
     core = Core.of(shares)
-    left, right = (_basis(parts, core.strengths) for parts in (core.lefts, core.rights))
-    matrices = left.mT @ core.matrices() @ right
+    root = core.strengths.sqrt()
+    left, right = _basis(core.lefts * root), _basis(core.rights * root)
+    matrices = core.matrices(left, right)
     return Stack(matrices, lambda matrix: core.restore(left @ matrix @ right.mT))
 
 
@@ -78,15 +75,21 @@ def knots_space(shares: Sequence[Share]) -> Stack:
 
     Source: Stoica et al. 2024, arXiv:2410.19735.
     """
-    core = Core.of(shares)
-    parts = zip(core.lefts, core.strengths, strict=True)
-    U, S, Wh = torch.linalg.svd(torch.cat([left * s for left, s in parts], dim=1))
+    left, lefts = torch.linalg.qr(beside([delta.U for delta, _ in shares]))
+    strengths = torch.cat([delta.S for delta, _ in shares]).double()
+    U, S, Wh = torch.linalg.svd(lefts.double() * strengths, full_matrices=False)
     kept = numerical_rank(S)
-    U, turned = U[:, :kept].float(), (S[:kept, None] * Wh[:kept]).float()
+    turned = (S[:kept, None] * Wh[:kept]).float()
     blocks = turned.split([delta.rank for delta, _ in shares], dim=1)
     matrices = [block @ delta.Vh for block, (delta, _) in zip(blocks, shares, strict=True)]
-    left = core.left @ U
-    return Stack(torch.stack(matrices), lambda matrix: LowRank(*product_svd(left, matrix)))
+
+    def restore(matrix: Tensor) -> LowRank:
+        right, small = torch.linalg.qr(matrix.mT)
+        inner, values, outer = torch.linalg.svd(small.mT.double(), full_matrices=False)
+        back = left @ (U[:, :kept] @ inner).float()
+        return fix_signs(back, values.float(), outer.float() @ right.mT)
+
+    return Stack(torch.stack(matrices), restore)
 
 
 def merge_in(
@@ -109,18 +112,17 @@ def _merge_one(space: Space, rule: Rule, name: str, shares: Sequence[Share]) -> 
         return nothing(shares)
     stack = space(held)
     given = torch.tensor([c for _, c in held], dtype=stack.matrices.dtype)
-    return stack.restore(rule(_without_rounding(stack.matrices), given, name))
+    return stack.restore(rule(stack.matrices, given, name))
 
 
-def _without_rounding(matrices: Tensor) -> Tensor:
+def without_rounding(matrices: Tensor) -> Tensor:
     """Entries near rounding set to zero: in an election even they would have a sign."""
-    largest = matrices.abs().amax(dim=(1, 2), keepdim=True)
-    return torch.where(matrices.abs() > ROUNDING * largest, matrices, 0.0)
+    sizes = matrices.abs()
+    return sizes.ge_(ROUNDING * sizes.amax(dim=(1, 2), keepdim=True)).mul_(matrices)
 
 
-def _basis(parts: Sequence[Tensor], strengths: Sequence[Tensor]) -> Tensor:
-    """Left singular vectors of [parts_t √σ_t], those above rounding."""
-    blocks = [part * s.sqrt() for part, s in zip(parts, strengths, strict=True)]
-    U, S, _ = torch.linalg.svd(torch.cat(blocks, dim=1), full_matrices=False)
+def _basis(columns: Tensor) -> Tensor:
+    """Left singular vectors of the columns, those above rounding."""
+    U, S, _ = torch.linalg.svd(columns, full_matrices=False)
     basis: Tensor = U[:, : numerical_rank(S)]
     return basis

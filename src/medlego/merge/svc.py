@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from medlego.lowrank import LowRank
+from medlego.lowrank import LowRank, beside, scaled_values
 from medlego.merge.method import NEGLIGIBLE, Merged, Share, TaskVector, by_target
 
 FLOOR = 0.1
@@ -46,13 +46,17 @@ def calibrate_singular_values(
 
 
 def _calibrate(delta: LowRank, shares: Sequence[Share], floor: float) -> LowRank:
-    U, S, Vh = delta.U.double(), delta.S.double(), delta.Vh.double()
+    bricks, coefficients = zip(*shares, strict=True)
+    scaled, S = scaled_values(bricks, coefficients), delta.S.double()
+    rows = delta.U.double().mT @ beside([brick.U for brick in bricks]).double() * scaled
+    columns = delta.Vh.double() @ torch.cat([brick.Vh for brick in bricks]).double().mT
     totals, speaking = torch.zeros_like(S), torch.zeros_like(S)
-    for brick, coefficient in shares:
-        rows = (U.mT @ brick.U.double()) * (coefficient * brick.S.double())
-        norm = torch.linalg.vector_norm(rows, dim=1)
-        speaks = norm > NEGLIGIBLE * abs(coefficient) * brick.norm()
-        product = S * ((Vh @ brick.Vh.double().mT) * rows).sum(dim=1)
+    ranks = [brick.rank for brick in bricks]
+    parts = (torch.split(t, ranks, dim=-1) for t in (rows, columns, scaled))
+    for row, column, strengths in zip(*parts, strict=True):
+        norm = torch.linalg.vector_norm(row, dim=1)
+        speaks = norm > NEGLIGIBLE * torch.linalg.vector_norm(strengths)
+        product = S * (column * row).sum(dim=1)
         ratio = product / norm.square().where(speaks, torch.ones_like(norm))
         totals += ratio.clamp(min=floor) * speaks
         speaking += speaks

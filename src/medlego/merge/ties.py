@@ -6,12 +6,20 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Annotated
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from medlego.merge.method import Merged, Method, MethodSettings, TaskVector
-from medlego.merge.spaces import Space, core_space, full_space, knots_space, merge_in
+from medlego.merge.spaces import (
+    ROUNDING,
+    Space,
+    core_space,
+    full_space,
+    knots_space,
+    merge_in,
+)
 
 DENSITY = 0.2
 
@@ -62,18 +70,31 @@ def merge_ties(
 
 
 def trim(matrices: Tensor, density: float) -> Tensor:
-    """(K, p, q) with all but the largest `density` of each matrix's entries set to zero."""
-    flat = matrices.flatten(1)
-    kept = flat.abs().topk(max(1, int(density * flat.shape[1])), dim=1).indices
-    return torch.zeros_like(flat).scatter(1, kept, flat.gather(1, kept)).view_as(matrices)
+    """(K, p, q) with all but the largest `density` of each matrix's entries set to zero.
+
+    So are entries near rounding. Of entries that are equal in magnitude the first are kept.
+    """
+    sizes = matrices.abs().flatten(1)
+    dropped = sizes.shape[1] - max(1, int(density * sizes.shape[1]))
+    parted = np.partition(sizes.numpy(), dropped, axis=1)
+    below, kept = np.split(parted, [dropped], axis=1)
+    least = kept[:, 0]
+    tied = below.max(axis=1, initial=0) == least
+    for row in tied.nonzero()[0]:
+        equal = sizes[row] == float(least[row])
+        over = int(equal.sum()) - int((kept[row] == least[row]).sum())
+        sizes[row, equal.nonzero()[-over:]] = 0
+    bound = np.maximum(least, ROUNDING * kept.max(axis=1))
+    mask = sizes.ge_(torch.from_numpy(bound)[:, None])
+    return mask.view_as(matrices).mul_(matrices)
 
 
 def average_of_agreeing(matrices: Tensor, coefficients: Tensor) -> Tensor:
     """Per entry, the weighted mean over the matrices whose sign is that of the sum; (p, q)."""
-    elected = torch.where(matrices.sum(dim=0) >= 0, 1.0, -1.0).to(matrices)
-    agree = (matrices.sign() == elected).to(matrices)
-    total = (coefficients[:, None, None] * matrices * agree).sum(dim=0)
-    return total / agree.sum(dim=0).clamp(min=1)
+    elected = matrices.sum(dim=0).ge_(0).mul_(2).sub_(1)
+    agreeing = (matrices * elected).relu_()
+    total = elected * (coefficients @ agreeing.flatten(1)).view_as(elected)
+    return total / agreeing.sign_().sum(dim=0).clamp_(min=1)
 
 
 TIES = Method(

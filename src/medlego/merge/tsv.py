@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from medlego.lowrank import LowRank
 from medlego.merge.core import Core, polar
 from medlego.merge.method import (
@@ -52,9 +50,7 @@ def _merge_one(shares: Sequence[Share]) -> LowRank:
     if not held:
         return nothing(shares)
     core = Core.of(held)
-    left, right = polar(torch.cat(core.lefts, dim=1)), polar(torch.cat(core.rights, dim=1))
-    parts = zip(core.coefficients, core.strengths, strict=True)
-    return core.restore((left * torch.cat([c * s for c, s in parts])) @ right.mT)
+    return core.restore_product(polar(core.lefts), core.scaled, polar(core.rights))
 
 
 METHOD = Method(

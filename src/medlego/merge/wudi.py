@@ -50,9 +50,8 @@ def _solve(shares: Sequence[Share]) -> LowRank:
     if not held:
         return nothing(shares)
     core = Core.of(held)
-    parts = list(zip(core.lefts, core.rights, core.strengths, core.coefficients, strict=True))
-    A = torch.cat([right * (s / s.norm()) for _, right, s, _ in parts], dim=1)
-    B = torch.cat([c * left * (s.square() / s.norm()) for left, _, s, c in parts], dim=1)
+    weights = torch.cat([s / s.norm() for s in core.split(core.strengths)])
+    A, B = core.rights * weights, core.lefts * (core.scaled * weights)
     return core.restore(B @ torch.linalg.pinv(A, rtol=CONDITION))
 
 

@@ -1,0 +1,92 @@
+"""Merging more brick files than memory holds: deltas alone, one brick at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from medlego.brickfile import load_brick
+from medlego.compatibility import Footing
+from medlego.errors import BrickError, MergeError, raise_all
+from medlego.merge import (
+    Coefficients,
+    Merged,
+    TaskVector,
+    check_coefficients,
+    check_kind,
+    find_rule,
+    merge_stream,
+)
+from medlego.progress import Progress, silent
+from medlego.threads import one_thread
+
+
+def merge_files(
+    paths: Sequence[str | Path],
+    coefficients: Coefficients = "auto",
+    rank: int | None = None,
+    *,
+    show: Progress = silent,
+) -> Merged:
+    """Merge brick files by their exact weighted sum, with one brick in memory at a time.
+
+    `assemble` by the method `linear` gives the same deltas, and keeps all bricks beside them,
+    since a generalist reads every task with its brick's head. Here no head comes along, so any
+    number of bricks may share a task.
+
+    Args:
+        paths: one or more brick files, of one base at one input size; each brick once.
+        coefficients: `auto` or another rule that only counts bricks, one number for all, or one
+            per file.
+        rank: cut each merged delta to this rank, or keep all (None).
+        show: told how many files are read, then how many targets are decomposed.
+
+    Returns:
+        Merged deltas by target name, and what a cut lost of each.
+
+    Raises:
+        MergeError: files that `load_brick` refuses, bricks that do not go together, coefficients
+            or a rank that do not fit; all problems of the files in one message.
+
+    Cost: each file is read once; see `merge_stream`.
+    """
+    if not paths:
+        raise MergeError("merge: expected at least one brick file, got none")
+    if rank is not None and rank < 1:
+        raise MergeError(f"rank: expected at least 1, got {rank}")
+    check_kind(coefficients, len(paths))
+    if isinstance(coefficients, str):
+        coefficients = find_rule(coefficients)([{}] * len(paths), _no_second_pass)
+    resolved = check_coefficients(coefficients, len(paths))
+    with one_thread():
+        return merge_stream(_read(paths, resolved, show), rank, show=show)
+
+
+def _no_second_pass() -> Merged:
+    raise MergeError(
+        "coefficients: expected a rule that only counts bricks, got one that looks at the merge; "
+        "choose auto, mean, root, one or a number"
+    )
+
+
+def _read(
+    paths: Sequence[str | Path], coefficients: Sequence[float], show: Progress
+) -> Iterator[tuple[TaskVector, float]]:
+    """The files' task vectors; once a problem is found, only further problems are looked for."""
+    footing = Footing()
+    seen: dict[str, int] = {}
+    problems: list[str] = []
+    for number, (path, coefficient) in enumerate(zip(paths, coefficients, strict=True)):
+        show("reading bricks", number, len(paths))
+        try:
+            brick = load_brick(path)
+        except BrickError as error:
+            problems.append(str(error))
+            continue
+        problems += [f"{path}: {problem}" for problem in footing.conflicts(brick, brick.task.name)]
+        if (first := seen.setdefault(brick.digest, number)) != number:
+            problems.append(f"{path}: expected each brick once, got {paths[first]}'s; name it once")
+        if not problems:
+            yield brick.deltas, coefficient
+        del brick
+    raise_all(MergeError, "merge", problems)
