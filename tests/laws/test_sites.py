@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factories import make_base, make_brick
+from factories import make_base, make_brick, with_grams
 from laws.strategies import EPS
 from medlego import Generalist, assemble
 from medlego.brick import Brick, Card, probabilities
@@ -21,6 +21,11 @@ BASE = make_base()
 FEATURES = torch.randn(5, BASE.ref.features, generator=torch.Generator().manual_seed(3))
 
 counts = st.lists(st.integers(1, 1000), min_size=2, max_size=4)
+
+
+def made(name: str, seed: int, kind: Kind = Kind.MULTICLASS) -> Brick:
+    """A brick that every method can merge: with Grams."""
+    return with_grams(make_brick(name, seed, kind=kind, base=BASE), seed=seed)
 
 
 def copies(brick: Brick, images: list[int]) -> list[Brick]:
@@ -47,7 +52,7 @@ CASES = [(method, False) for method in METHODS] + [("linear", True), ("tsv", Tru
 def test_copies_merge_with_others_as_one_brick_does(
     method: str, svc: bool, images: list[int], seed: int
 ) -> None:
-    brick, other = (make_brick(n, seed + i, base=BASE) for i, n in enumerate(("one", "other")))
+    brick, other = (made(n, seed + i) for i, n in enumerate(("one", "other")))
     found = assemble([*copies(brick, images), other], method, svc=svc)
     assert_same_deltas(found, assemble([brick, other], method, svc=svc))
 
@@ -56,7 +61,7 @@ def test_copies_merge_with_others_as_one_brick_does(
 @LAWS
 @given(images=counts, seed=st.integers(0, 99))
 def test_copies_alone_are_the_brick(kind: Kind, images: list[int], seed: int) -> None:
-    brick = make_brick("one", seed, kind=kind, base=BASE)
+    brick = made("one", seed, kind=kind)
     found, expected = assemble(copies(brick, images)), assemble([brick])
     assert_same_deltas(found, expected)
     (held,) = found.readers
@@ -73,9 +78,9 @@ def test_copies_alone_are_the_brick(kind: Kind, images: list[int], seed: int) ->
 @pytest.mark.parametrize("method", METHODS)
 def test_a_recipe_with_sites_rebuilds_the_same_bytes(method: str) -> None:
     bricks = [
-        *copies(make_brick("one", 1, base=BASE), [3, 5]),
-        make_brick("other", 2, base=BASE),
-        make_brick("one", 3, base=BASE),
+        *copies(made("one", 1), [3, 5]),
+        made("other", 2),
+        made("one", 3),
     ]
     first = assemble(bricks, method, sites="equal")
     given_ = [item.coefficient for item in first.recipe.bricks]
@@ -88,7 +93,5 @@ def test_a_recipe_with_sites_rebuilds_the_same_bytes(method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_order_of_a_task_s_sites_is_irrelevant(method: str) -> None:
-    one, two, other = (
-        make_brick(name, seed, base=BASE) for seed, name in enumerate(("one", "one", "other"))
-    )
+    one, two, other = (made(name, seed) for seed, name in enumerate(("one", "one", "other")))
     assert_same_deltas(assemble([two, other, one], method), assemble([one, other, two], method))
