@@ -67,12 +67,9 @@ def cached_features(
     if path.exists():
         return torch.from_numpy(np.load(path))
     print(f"  features: {label}, {name}, {split}", flush=True)
-    module, frozen = build(), base(size)
+    module, frozen, images = build(), base(size), inputs(name, split, size)
     with torch.inference_mode():
-        parts = [
-            features(module, frozen.normalise(batch))
-            for batch in inputs(name, split, size).batches(BATCH)
-        ]
+        parts = [features(module, frozen.normalise(batch)) for batch in images.batches(BATCH)]
     found = torch.cat(parts).float()
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(f".{os.getpid()}.tmp.npy")
