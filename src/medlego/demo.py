@@ -118,7 +118,7 @@ def _brick(
 ) -> Brick:
     if path.exists():
         brick = load_brick(path)
-        wanted = settings.model_dump(mode="json").items()
+        wanted = settings.of_training().items()
         same = all(brick.settings.get(key) == value for key, value in wanted if value is not None)
         if same and brick.base == base.ref and brick.task == dataset.task:
             return brick

@@ -177,7 +177,7 @@ def test_assemble_refuses_bad_settings_in_one_line(work, tmp_path, capsys, words
 
 def test_assemble_names_every_method_in_its_help(capsys):
     run("assemble", "--help")
-    text = " ".join(capsys.readouterr().out.split())
+    text = " ".join(capsys.readouterr().out.split()).replace("- ", "-")
     for name in METHODS:
         assert re.search(rf"\b{name}\b", text)
 
@@ -369,3 +369,46 @@ def test_a_failure_is_exit_1_and_debug_shows_the_traceback(work, capsys, monkeyp
 def test_the_version_is_the_packages(capsys):
     assert run("--version") == 0
     assert capsys.readouterr().out == "medlego 0.1.0\n"
+
+
+def test_search_needs_data_and_says_what_it_found(work, tmp_path, capsys):
+    bricks = [work / f"{name}.brick.safetensors" for name in ("chest", "brain")]
+    search = ("--coefficients", "search", "-o", tmp_path / "g")
+    assert run("assemble", *bricks, *search) == 2
+    assert "--data: expected with --coefficients search" in capsys.readouterr().err
+    data = ("--data", f"brain={work / 'brain'}")
+    assert run("assemble", *bricks, "-o", tmp_path / "g", *data) == 2
+    assert run("assemble", *bricks, *search, "--data", "liver=x") == 2
+    assert "expected tasks out of chest, brain, got liver" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert not (tmp_path / "g").exists()
+    assert run("--json", "assemble", *bricks, *search, *data) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["recipe"]["coefficients"] == "search"
+    chosen = found["recipe"]["bricks"][0]["coefficient"]
+    scores = {float(value): tasks["brain"] for value, tasks in found["search"].items()}
+    assert scores[chosen] == max(scores.values())
+
+
+def test_company_without_merge_aware_is_refused(work, tmp_path, capsys):
+    stranger, out = work / "brain.brick.safetensors", tmp_path / "x.brick.safetensors"
+    assert run("train", work / "chest", "--company", stranger, "-o", out) == 2
+    assert "--company: expected with --merge-aware" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_second_round_goes_on_from_a_brick_among_others(work, tmp_path, capsys):
+    own, stranger = (work / f"{name}.brick.safetensors" for name in ("chest", "brain"))
+    facts = {}
+    for path in (own, stranger):
+        assert run("--json", "inspect", path) == 0
+        (facts[path],) = json.loads(capsys.readouterr().out)
+    settings = facts[own]["settings"]
+    out = tmp_path / "second.brick.safetensors"
+    words = ["--merge-aware", "--company", stranger, "--start", own, "--epochs", 1]
+    words += ["--rank", settings["rank"]]
+    assert run("--json", "train", work / "chest", *words, "-o", out) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["settings"]["start"] == facts[own]["digest"]
+    assert found["settings"]["company_bricks"] == [facts[stranger]["digest"]]
+    assert "balanced_accuracy_in_company" in found["validation"]
