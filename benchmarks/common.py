@@ -67,8 +67,15 @@ def key(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def write_result(name: str, rows: list[dict[str, Any]], *, seeds: list[int], **more: Any) -> Path:
-    """Write `results/<name>.json` with everything needed to judge and repeat it."""
+def write_result(
+    name: str,
+    rows: list[dict[str, Any]],
+    *,
+    seeds: list[int],
+    folder: Path = RESULTS,
+    **more: Any,
+) -> Path:
+    """Write `<folder>/<name>.json` with everything needed to judge and repeat it."""
     used = more.pop("data", [])
     document = {
         "name": name,
@@ -89,8 +96,8 @@ def write_result(name: str, rows: list[dict[str, Any]], *, seeds: list[int], **m
         **more,
         "rows": rows,
     }
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(document, indent=2) + "\n")
     return path
 

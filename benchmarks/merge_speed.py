@@ -1,118 +1,121 @@
-"""How fast an exact merge is, beside PEFT's, at the shapes of ViT-B.
+"""How fast merges are, beside PEFT's, at the shapes of ViT-B.
 
 Eight adapters of rank 4 on 24 separate Linear(768, 768) (PEFT cannot adapt the row slices of a
 fused qkv). Both sides start from the same factors in memory, ours already in canonical form, as
-a brick's file holds it. Runs of the two alternate, and medians are reported: of wall time, which
+a brick's file holds it. Runs of all take turns, and medians are reported: of wall time, which
 the ratio is of, and of processor time, which tells more where other work shares the machine. At
-full rank every merged delta must equal the peer's, or the script fails.
+full rank every merged delta of `linear` must equal the peer's, or the script fails. PEFT's
+`ties_svd`, the peer of `core-ties`, trims the full matrices and cuts the result to rank 32: the
+same idea at the same density, and another result.
 
-Each side's peak memory is read in a process of its own, less that of a process which only
-imports and builds the same inputs.
+Peak memory is read in processes of their own: for a merge of eight, less that of a process which
+only imports and builds the same inputs; for the merge of many brick files, of the whole process.
 
-    python -m benchmarks.merge_speed [--repeats N]
+    python -m benchmarks.merge_speed [--repeats N] [--stream N] [--results DIR]
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from torch import Tensor, nn
+from peft import PeftModel
+from torch import Tensor
 
-from benchmarks.common import write_result
+from benchmarks.common import RESULTS, write_result
+from benchmarks.merge_inputs import (
+    ADAPTERS,
+    BRICKS,
+    COEFFICIENT,
+    FULL_RANK,
+    LAYERS,
+    NAMES,
+    RANK,
+    WIDTH,
+    make_bricks,
+    make_factors,
+    make_peer,
+    write_bricks,
+)
+from benchmarks.merge_many import own_peak_mib
 from medlego import assemble
-from medlego.base import BaseRef
-from medlego.brick import Brick, Card, Head
+from medlego.brick import Brick
 from medlego.lowrank import LowRank
-from medlego.merge import METHODS, TaskVector
-from medlego.targets import Target
-from medlego.task import Kind, Task
+from medlego.merge import METHODS, Merged, TaskVector, calibrate_singular_values
+from medlego.merge.ties import DENSITY
 from medlego.threads import one_thread
 
-WIDTH, LAYERS, BRICKS, RANK, ALPHA = 768, 24, 8, 4, 8
-FULL_RANK = BRICKS * RANK
-COEFFICIENT = BRICKS**-0.5
-NAMES = [f"layer{number}" for number in range(LAYERS)]
-ADAPTERS = [f"adapter{number}" for number in range(BRICKS)]
 TOLERANCE = 1e-4
+STREAMED = 1000
 SIDES = ("ours", "peer")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+OFF_FACTORS = ("ties", "dare", "dare-ties", "lora-lego")
+"""Methods that form out × in, and the one that iterates."""
+KINDS = ("svd", "ties_svd")
+PEERS = {kind: f"PEFT add_weighted_adapter(combination_type={kind!r})" for kind in KINDS}
+SPINS = "counts on an idle machine only: OpenMP's threads spin while they wait"
+OTHER = "not the same result: the peer trims full matrices, and cuts to this rank"
 
-Factors = dict[str, dict[str, tuple[Tensor, Tensor]]]
-
-
-def make_factors(seed: int = 0) -> Factors:
-    """B (out, rank) and A (rank, in) of every adapter and layer."""
-    generator = torch.Generator().manual_seed(seed)
-    return {
-        adapter: {
-            name: (
-                torch.randn(WIDTH, RANK, generator=generator) / WIDTH**0.5,
-                torch.randn(RANK, WIDTH, generator=generator) / WIDTH**0.5,
-            )
-            for name in NAMES
-        }
-        for adapter in ADAPTERS
-    }
+Runs = list[tuple[float, float]]
+"""Wall and processor seconds of every run."""
 
 
-def make_bricks(factors: Factors) -> list[Brick]:
-    """The adapters as bricks of nine classes each."""
-    ref = BaseRef(
-        name="vit_base_patch16_224",
-        fingerprint="0" * 64,
-        image_size=224,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        parameters=85_798_656,
-        features=WIDTH,
-    )
-    targets = tuple(Target(name, name, 0, WIDTH, WIDTH) for name in NAMES)
-    labels = tuple(f"label{number}" for number in range(9))
-    return [
-        Brick(
-            base=ref,
-            task=Task(name=adapter, kind=Kind.MULTICLASS, labels=labels),
-            targets=targets,
-            deltas={n: LowRank.from_factors(*f, ALPHA / RANK) for n, f in layers.items()},
-            head=Head(torch.zeros(9, WIDTH), torch.zeros(9)),
-            settings={},
-            card=Card(),
-        )
-        for adapter, layers in factors.items()
-    ]
+@dataclass(frozen=True)
+class Row:
+    """One row of the result: what ran on our side, and on the peer's where there is one."""
+
+    name: str
+    ours: str
+    method: str
+    peer: str | None = None
+    note: str | None = None
+    rank: int = FULL_RANK
 
 
-def make_peer(factors: Factors) -> PeftModel:
-    """The adapters in PEFT, on a model of as many linear layers."""
-    config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=NAMES, use_rslora=False)
-    layers = nn.ModuleDict({name: nn.Linear(WIDTH, WIDTH, bias=False) for name in NAMES})
-    model = get_peft_model(layers, config, adapter_name=ADAPTERS[0])
-    for adapter in ADAPTERS[1:]:
-        model.add_adapter(adapter, config)
-    for adapter, by_layer in factors.items():
-        for name, (B, A) in by_layer.items():
-            layer = model.base_model.model[name]
-            layer.lora_B[adapter].weight.data = B.clone()
-            layer.lora_A[adapter].weight.data = A.clone()
-    return model
+ROWS = (
+    Row("merge, full rank", "linear", "linear", "svd 32"),
+    Row("merge, full rank, the peer on all cores", "linear", "linear", "svd 32, all cores", SPINS),
+    Row("merge, cut to rank 4", "lego", "lego", "svd 4", rank=RANK),
+    Row("assemble(): validation, merge, digests", "assemble", "linear", "svd 32"),
+    Row("merge, core-ties", "core-ties", "core-ties", "ties_svd 32", OTHER),
+    Row(
+        "merge, core-ties, the peer on all cores",
+        "core-ties",
+        "core-ties",
+        "ties_svd 32, all cores",
+        f"{OTHER}; {SPINS}",
+    ),
+    *(
+        Row(f"merge, {name}", name, name)
+        for name in METHODS
+        if name not in (*OFF_FACTORS, "linear", "lego", "core-ties")
+    ),
+    Row("calibrate_singular_values() after linear", "svc", "linear"),
+)
 
 
-def our_merge(vectors: list[TaskVector], method: str) -> Mapping[str, LowRank]:
+def our_merge(vectors: list[TaskVector], method: str) -> Merged:
     """The merge on one thread, as `assemble` runs it."""
     with one_thread():
-        return METHODS[method].merge(vectors, [COEFFICIENT] * BRICKS, None).deltas
+        return METHODS[method](vectors, [COEFFICIENT] * BRICKS)
+
+
+def our_calibration(merged: Merged, vectors: list[TaskVector]) -> Merged:
+    """The step that `--svc` adds."""
+    with one_thread():
+        return calibrate_singular_values(merged, vectors, [COEFFICIENT] * BRICKS)
 
 
 def our_assembly(bricks: list[Brick]) -> Mapping[str, LowRank]:
@@ -121,10 +124,16 @@ def our_assembly(bricks: list[Brick]) -> Mapping[str, LowRank]:
     return assemble(fresh, "linear", coefficients=COEFFICIENT).deltas
 
 
-def peer_merge(model: PeftModel, rank: int) -> None:
-    """PEFT's own way to the same delta: dense sum, then a dense SVD, layer by layer."""
+def peer_merge(model: PeftModel, rank: int, kind: str = "svd") -> None:
+    """PEFT's own way: dense deltas, their sum or TIES, then a dense SVD, layer by layer."""
+    density = {"density": DENSITY} if kind == "ties_svd" else {}
     model.add_weighted_adapter(
-        ADAPTERS, [COEFFICIENT] * BRICKS, "merged", combination_type="svd", svd_rank=rank
+        ADAPTERS,
+        [COEFFICIENT] * BRICKS,
+        "merged",
+        combination_type=kind,
+        svd_rank=rank,
+        **density,
     )
 
 
@@ -146,10 +155,10 @@ def alternate(
     threads: int,
     repeats: int,
     after: Callable[[str], None],
-) -> dict[str, list[tuple[float, float]]]:
+) -> dict[str, Runs]:
     """Seconds of `repeats` runs of each, taking turns; one round before warms up."""
     torch.set_num_threads(threads)
-    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
+    runs: dict[str, Runs] = {name: [] for name in works}
     for number in range(repeats + 1):
         for name, work in works.items():
             runs[name].append(timed(work))
@@ -158,31 +167,37 @@ def alternate(
     return {name: taken[1:] for name, taken in runs.items()}
 
 
-def measure(repeats: int) -> tuple[dict[str, list[tuple[float, float]]], dict[str, float]]:
-    """Seconds of every run by what ran, and the largest relative difference per peer's run."""
+def measure(repeats: int) -> tuple[dict[str, Runs], dict[str, float]]:
+    """All runs by what ran, and the largest relative difference per peer's run."""
     factors = make_factors()
     bricks, peer = make_bricks(factors), make_peer(factors)
     vectors: list[TaskVector] = [brick.deltas for brick in bricks]
+    whole = our_merge(vectors, "linear")
     differences: dict[str, float] = {}
 
     def compare(name: str) -> None:
-        if not name.startswith("svd"):
+        if not name.startswith(KINDS):
             return
-        method = "lego" if name == "svd 4" else "linear"
-        if name not in differences:
-            differences[name] = difference(our_merge(vectors, method), peer_deltas(peer))
+        if name.startswith("svd") and name not in differences:
+            ours = our_merge(vectors, "lego") if name == "svd 4" else whole
+            differences[name] = difference(ours.deltas, peer_deltas(peer))
         peer.delete_adapter("merged")
 
-    taking_turns = {
-        "linear": lambda: our_merge(vectors, "linear"),
-        "svd 32": lambda: peer_merge(peer, FULL_RANK),
-        "lego": lambda: our_merge(vectors, "lego"),
-        "svd 4": lambda: peer_merge(peer, RANK),
+    methods = [name for name in METHODS if name not in OFF_FACTORS]
+    taking_turns: dict[str, Callable[[], Any]] = {
+        **{name: partial(our_merge, vectors, name) for name in methods},
+        "svc": lambda: our_calibration(whole, vectors),
         "assemble": lambda: our_assembly(bricks),
+        "svd 32": lambda: peer_merge(peer, FULL_RANK),
+        "svd 4": lambda: peer_merge(peer, RANK),
+        "ties_svd 32": lambda: peer_merge(peer, FULL_RANK, "ties_svd"),
     }
     times = alternate(taking_turns, 1, repeats, compare)
-    # By itself: threads that OpenMP keeps spinning would disturb the runs above.
-    alone = {"svd 32, all cores": lambda: peer_merge(peer, FULL_RANK)}
+    # By themselves: threads that OpenMP keeps spinning would disturb the runs above.
+    alone = {
+        "svd 32, all cores": lambda: peer_merge(peer, FULL_RANK),
+        "ties_svd 32, all cores": lambda: peer_merge(peer, FULL_RANK, "ties_svd"),
+    }
     return times | alternate(alone, CORES, repeats, compare), differences
 
 
@@ -195,17 +210,22 @@ def difference(ours: Mapping[str, LowRank], peers: Mapping[str, Tensor]) -> floa
     )
 
 
-def peak_mib(side: str, *, merging: bool) -> float:
-    """Peak resident memory of a fresh process that builds one side's inputs, and may merge."""
-    command = [sys.executable, "-m", "benchmarks.merge_speed", "--memory", side]
-    done = subprocess.run(
-        command + ["--merge"] * merging, capture_output=True, text=True, check=True
-    )
-    return int(done.stdout) / 1024
+def in_a_process(script: str, *words: str) -> list[float]:
+    """The numbers that a script prints in a fresh process."""
+    command = [sys.executable, "-m", f"benchmarks.{script}", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [float(number) for number in done.stdout.split()]
+
+
+def peak_mib(side: str) -> float:
+    """What a merge adds to the peak of a process that builds one side's inputs."""
+    (merging,) = in_a_process("merge_speed", "--memory", side, "--merge")
+    (building,) = in_a_process("merge_speed", "--memory", side)
+    return merging - building
 
 
 def report_memory(side: str, merging: bool) -> None:
-    """Body of that process: print its peak in KiB."""
+    """Body of that process: print its peak."""
     torch.set_num_threads(1)
     factors = make_factors()
     if side == "ours":
@@ -216,70 +236,96 @@ def report_memory(side: str, merging: bool) -> None:
         work = lambda: peer_merge(model, FULL_RANK)  # noqa: E731
     if merging:
         work()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    print(own_peak_mib())
 
 
-def make_rows(
-    times: Mapping[str, list[tuple[float, float]]],
+def stream_row(count: int) -> dict[str, Any]:
+    """One run of `merge_files` on as many files."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_bricks(Path(folder), count)
+        wall, processor, peak = in_a_process("merge_many", folder)
+    return {
+        "name": f"merge_files(): reading, validation, merge of {count:,} bricks",
+        "method": "linear",
+        "seconds": wall,
+        "processor_seconds": processor,
+        "threads": 1,
+        "bricks": count,
+        "rank": min(WIDTH, count * RANK),
+        "process_peak_mib": peak,
+        "note": "one run; the peak is the whole process's, libraries included",
+    }
+
+
+def make_row(
+    row: Row,
+    times: Mapping[str, Runs],
     differences: Mapping[str, float],
     memory: Mapping[str, float],
-) -> list[dict[str, Any]]:
-    """One row per pair of what ran on our side and on the peer's."""
-    pairs = [
-        ("merge, full rank", "linear", "svd 32"),
-        ("merge, full rank, the peer on all cores", "linear", "svd 32, all cores"),
-        ("merge, cut to rank 4", "lego", "svd 4"),
-        ("assemble(): validation, merge, digests", "assemble", "svd 32"),
-    ]
-    rows = []
-    for name, ours, peer in pairs:
-        ours_wall, ours_processor = zip(*times[ours], strict=True)
-        peer_wall, peer_processor = zip(*times[peer], strict=True)
-        row = {
-            "name": name,
-            "method": "lego" if ours == "lego" else "linear",
-            "seconds": median(ours_wall),
-            "seconds_range": [min(ours_wall), max(ours_wall)],
-            "processor_seconds": median(ours_processor),
-            "threads": 1,
-            "peer": "PEFT add_weighted_adapter(combination_type='svd')",
+) -> dict[str, Any]:
+    """A row's numbers."""
+    wall, processor = map(list, zip(*times[row.ours], strict=True))
+    made: dict[str, Any] = {
+        "name": row.name,
+        "method": row.method,
+        "seconds": median(wall),
+        "seconds_range": [min(wall), max(wall)],
+        "processor_seconds": median(processor),
+        "threads": 1,
+        "rank": row.rank,
+    }
+    if row.peer is not None:
+        peer_wall, peer_processor = map(list, zip(*times[row.peer], strict=True))
+        made |= {
+            "peer": PEERS[row.peer.split()[0]],
             "peer_seconds": median(peer_wall),
             "peer_seconds_range": [min(peer_wall), max(peer_wall)],
             "peer_processor_seconds": median(peer_processor),
-            "peer_threads": CORES if "all cores" in peer else 1,
-            "rank": RANK if ours == "lego" else FULL_RANK,
-            "ratio": median(peer_wall) / median(ours_wall),
-            "processor_ratio": median(peer_processor) / median(ours_processor),
-            "largest_relative_difference": differences[peer],
+            "peer_threads": CORES if "all cores" in row.peer else 1,
+            "ratio": median(peer_wall) / median(wall),
+            "processor_ratio": median(peer_processor) / median(processor),
         }
-        if "all cores" in peer:
-            row["note"] = "counts on an idle machine only: OpenMP's threads spin while they wait"
-        if ours == "linear":
-            row |= {"peak_mib": memory["ours"], "peer_peak_mib": memory["peer"]}
-        rows.append(row)
-    return rows
+    if row.peer in differences:
+        made["largest_relative_difference"] = differences[row.peer]
+    if row.note:
+        made["note"] = row.note
+    if row.ours == "linear":
+        made |= {"peak_mib": memory["ours"], "peer_peak_mib": memory["peer"]}
+    return made
+
+
+def show(row: Mapping[str, Any]) -> None:
+    """A line for whoever waits."""
+    text = f"{row['name']}: {row['seconds']:.4f} s ({row['processor_seconds']:.4f} processor)"
+    if "peer" in row:
+        text += f", peer {row['peer_seconds']:.3f} s, {row['ratio']:.0f} times"
+        text += f" ({row['processor_ratio']:.0f} in processor time)"
+    if "largest_relative_difference" in row:
+        text += f", differing by {row['largest_relative_difference']:.1e}"
+    if "process_peak_mib" in row:
+        text += f", peak {row['process_peak_mib']:.0f} MiB"
+    print(text)
 
 
 def main() -> None:
     """Measure, check and write `results/merge_speed.json`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--stream", type=int, default=STREAMED, help="bricks of the long merge")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result")
     parser.add_argument("--memory", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--merge", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.memory:
         report_memory(given.memory, given.merge)
         return
-    # Before anything large is built here: a child inherits its parent's peak across fork.
-    memory = {s: peak_mib(s, merging=True) - peak_mib(s, merging=False) for s in SIDES}
+    load = os.getloadavg()
+    memory = {side: peak_mib(side) for side in SIDES}
+    streamed = stream_row(given.stream)
     times, differences = measure(given.repeats)
-    rows = make_rows(times, differences, memory)
+    rows = [*(make_row(row, times, differences, memory) for row in ROWS), streamed]
     for row in rows:
-        print(f"{row['name']}: {row['seconds']:.4f} s, {row['peer_seconds']:.3f} s, ", end="")
-        print(
-            f"{row['ratio']:.0f} times ({row['processor_ratio']:.0f} in processor time), ", end=""
-        )
-        print(f"differing by {row['largest_relative_difference']:.1e}")
+        show(row)
     print(f"peak memory above inputs: {memory['ours']:.1f} MiB, peer {memory['peer']:.1f} MiB")
     worst = max(differences["svd 32"], differences["svd 32, all cores"])
     if not worst <= TOLERANCE:
@@ -288,6 +334,7 @@ def main() -> None:
         "merge_speed",
         rows,
         seeds=[0],
+        folder=given.results,
         versions={"peft": version("peft")},
         setting={
             "bricks": BRICKS,
@@ -295,9 +342,10 @@ def main() -> None:
             "targets": LAYERS,
             "shape": [WIDTH, WIDTH],
             "repeats": given.repeats,
-            "load_average": os.getloadavg(),
-            "memory": "ru_maxrss of a process that merges once, less that of one that builds the "
-            "same inputs and does not; MiB",
+            "density": DENSITY,
+            "load_average": load,
+            "memory": "peak resident memory of a process that merges once, less that of one that "
+            "builds the same inputs and does not; MiB",
         },
     )
 

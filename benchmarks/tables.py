@@ -44,23 +44,32 @@ def _mini_base(document: dict[str, Any]) -> str:
 
 def _merge_speed(document: dict[str, Any]) -> str:
     rows = [
-        [
-            row["name"],
-            f"{row['seconds'] * 1e3:.0f} ms",
-            f"{row['peer_seconds']:.2f} s",
-            row["peer"],
-            str(row["peer_threads"]),
-            f"{row['ratio']:.0f}",
-            _memory(row),
-        ]
-        for row in document["rows"]
+        [row["name"], _time(row["seconds"]), *_peer(row), _memory(row)] for row in document["rows"]
     ]
     heads = ["what", "medlego", "peer", "the peer", "its threads", "ratio", "peak MiB, ours / peer"]
     load = ", ".join(f"{x:.1f}" for x in document["setting"]["load_average"])
-    return _table(heads, rows) + f"\nLoad averages of the machine before the run: {load}.\n"
+    notes = [f"- {row['name']}: {row['note']}.\n" for row in document["rows"] if "note" in row]
+    return (
+        _table(heads, rows)
+        + f"\nLoad averages of the machine before the run: {load}.\n\n"
+        + "".join(notes)
+    )
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1e3:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def _peer(row: dict[str, Any]) -> list[str]:
+    if "peer" not in row:
+        return ["-"] * 4
+    seconds, ratio = f"{row['peer_seconds']:.2f} s", f"{row['ratio']:.0f}"
+    return [seconds, row["peer"], str(row["peer_threads"]), ratio]
 
 
 def _memory(row: dict[str, Any]) -> str:
+    if "process_peak_mib" in row:
+        return f"{row['process_peak_mib']:.0f}, whole process"
     if "peak_mib" not in row:
         return "-"
     return f"{row['peak_mib']:.0f} / {row['peer_peak_mib']:.0f}"

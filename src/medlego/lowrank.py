@@ -177,10 +177,10 @@ def product_svd(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def fix_signs(U: Tensor, S: Tensor, Vh: Tensor) -> LowRank:
     """Turn singular pairs so that each column of U has a positive entry of largest magnitude."""
-    sum_of_extremes = U.amax(dim=0, keepdim=True) + U.amin(dim=0, keepdim=True)
-    if (sum_of_extremes == 0).any():  # a tie: the first of the largest decides
-        sum_of_extremes = torch.gather(U, 0, U.abs().argmax(dim=0, keepdim=True))
-    sign = torch.where(sum_of_extremes < 0, -1.0, 1.0).to(U.dtype)
+    sign = (U.amax(dim=0, keepdim=True) + U.amin(dim=0, keepdim=True)).sign()
+    if not sign.all():  # a tie: the first of the largest decides
+        largest = U.abs().argmax(dim=0, keepdim=True)
+        sign = torch.where(torch.gather(U, 0, largest) < 0, -1.0, 1.0).to(U.dtype)
     return LowRank(U * sign, S, Vh * sign.mT)
 
 

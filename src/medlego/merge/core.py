@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ class Core:
 
     left (out, p) and right (in, q) have orthonormal columns and are float32; p and q are at most
     R = Σ r_t. What is small is float64 and holds all bricks side by side, r_t columns each:
-    lefts (p, R), rights (q, R), the strengths σ (R,), and scaled (R,), which are c_t σ_t.
+    lefts (p, R), rights (q, R), and the strengths σ (R,), which do not hold the coefficient.
     """
 
     left: Tensor
@@ -29,7 +30,7 @@ class Core:
     lefts: Tensor
     rights: Tensor
     strengths: Tensor
-    scaled: Tensor
+    shares: Sequence[Share]
     ranks: list[int]
 
     @classmethod
@@ -39,7 +40,7 @@ class Core:
         Cost: O((out + in) R²).
         Source: arXiv:2509.17786, with QR bases.
         """
-        deltas, coefficients = zip(*shares, strict=True)
+        deltas = [delta for delta, _ in shares]
         left, lefts = torch.linalg.qr(beside([delta.U for delta in deltas]))
         right, rights = torch.linalg.qr(torch.cat([delta.Vh for delta in deltas]).mT)
         return cls(
@@ -48,13 +49,18 @@ class Core:
             lefts.double(),
             rights.double(),
             torch.cat([delta.S for delta in deltas]).double(),
-            scaled_values(deltas, coefficients),
+            shares,
             [delta.rank for delta in deltas],
         )
 
+    @cached_property
+    def scaled(self) -> Tensor:
+        """c_t σ_t of every direction, (R,)."""
+        return scaled_values(*zip(*self.shares, strict=True))
+
     def split(self, columns: Tensor) -> tuple[Tensor, ...]:
         """(…, R) cut into the bricks' parts, (…, r_t) each."""
-        return torch.split(columns, self.ranks, dim=-1)
+        return columns.split_with_sizes(self.ranks, dim=-1)
 
     def matrices(self, left: Tensor, right: Tensor) -> Tensor:
         """Every ΔW_t without its coefficient, (K, a, b), in bases left (p, a), right (q, b)."""

@@ -80,8 +80,10 @@ def knots_space(shares: Sequence[Share]) -> Stack:
     U, S, Wh = torch.linalg.svd(lefts.double() * strengths, full_matrices=False)
     kept = numerical_rank(S)
     turned = (S[:kept, None] * Wh[:kept]).float()
-    blocks = turned.split([delta.rank for delta, _ in shares], dim=1)
-    matrices = [block @ delta.Vh for block, (delta, _) in zip(blocks, shares, strict=True)]
+    blocks = turned.split_with_sizes([delta.rank for delta, _ in shares], dim=1)
+    matrices = torch.empty(len(shares), kept, shares[0][0].shape[1])
+    for matrix, block, (delta, _) in zip(matrices, blocks, shares, strict=True):
+        torch.mm(block, delta.Vh, out=matrix)
 
     def restore(matrix: Tensor) -> LowRank:
         right, small = torch.linalg.qr(matrix.mT)
@@ -89,7 +91,7 @@ def knots_space(shares: Sequence[Share]) -> Stack:
         back = left @ (U[:, :kept] @ inner).float()
         return fix_signs(back, values.float(), outer.float() @ right.mT)
 
-    return Stack(torch.stack(matrices), restore)
+    return Stack(matrices, restore)
 
 
 def merge_in(

@@ -52,7 +52,7 @@ def _calibrate(delta: LowRank, shares: Sequence[Share], floor: float) -> LowRank
     columns = delta.Vh.double() @ torch.cat([brick.Vh for brick in bricks]).double().mT
     totals, speaking = torch.zeros_like(S), torch.zeros_like(S)
     ranks = [brick.rank for brick in bricks]
-    parts = (torch.split(t, ranks, dim=-1) for t in (rows, columns, scaled))
+    parts = (t.split_with_sizes(ranks, dim=-1) for t in (rows, columns, scaled))
     for row, column, strengths in zip(*parts, strict=True):
         norm = torch.linalg.vector_norm(row, dim=1)
         speaks = norm > NEGLIGIBLE * torch.linalg.vector_norm(strengths)

@@ -76,17 +76,17 @@ def trim(matrices: Tensor, density: float) -> Tensor:
     """
     sizes = matrices.abs().flatten(1)
     dropped = sizes.shape[1] - max(1, int(density * sizes.shape[1]))
-    parted = np.partition(sizes.numpy(), dropped, axis=1)
-    below, kept = np.split(parted, [dropped], axis=1)
-    least = kept[:, 0]
-    tied = below.max(axis=1, initial=0) == least
-    for row in tied.nonzero()[0]:
-        equal = sizes[row] == float(least[row])
-        over = int(equal.sum()) - int((kept[row] == least[row]).sum())
-        sizes[row, equal.nonzero()[-over:]] = 0
-    bound = np.maximum(least, ROUNDING * kept.max(axis=1))
-    mask = sizes.ge_(torch.from_numpy(bound)[:, None])
-    return mask.view_as(matrices).mul_(matrices)
+    largest = np.partition(sizes.numpy(), dropped, axis=1)[:, dropped:]
+    least = largest[:, 0]
+    bound = np.maximum(least, ROUNDING * largest.max(axis=1))
+    kept = sizes.ge_(torch.from_numpy(bound)[:, None])
+    for row, count in enumerate(kept.sum(dim=1).tolist()):
+        if count <= largest.shape[1]:
+            continue
+        equal = (matrices[row].abs().flatten() == float(least[row])).nonzero()
+        room = int((largest[row] == least[row]).sum())
+        kept[row, equal[room:]] = 0
+    return kept.view_as(matrices).mul_(matrices)
 
 
 def average_of_agreeing(matrices: Tensor, coefficients: Tensor) -> Tensor:
