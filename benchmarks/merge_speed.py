@@ -61,8 +61,8 @@ TOLERANCE = 1e-4
 STREAMED = 1000
 SIDES = ("ours", "peer")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-OFF_FACTORS = ("ties", "dare", "dare-ties", "lora-lego")
-"""Methods that form out × in, and the one that iterates."""
+OFF_FACTORS = ("ties", "dare", "dare-ties", "lora-lego", "regmean")
+"""Methods that form out × in, the one that iterates, and the one that also needs Grams."""
 KINDS = ("svd", "ties_svd")
 PEERS = {kind: f"PEFT add_weighted_adapter(combination_type={kind!r})" for kind in KINDS}
 SPINS = "counts on an idle machine only: OpenMP's threads spin while they wait"
