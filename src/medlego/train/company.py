@@ -23,6 +23,11 @@ Strangers = Mapping[str, tuple[Tensor, Tensor]]
 Factors = Mapping[str, tuple[nn.Parameter, ...]]
 
 
+def needs_random(bricks: Sequence[Brick], settings: TrainSettings) -> bool:
+    """Whether random strangers stand in, for which `Company` needs the own moments."""
+    return len(bricks) < settings.company - 1
+
+
 class Company:
     """Draws the merge that a brick finds itself in for one step.
 
@@ -51,7 +56,7 @@ class Company:
         ]
         self._right: dict[str, Tensor] = {}
         self._left: dict[str, Tensor] = {}
-        if len(bricks) < settings.company - 1:
+        if needs_random(bricks, settings):
             roots = {path: _root(moment) for path, moment in own.items()}
             for target in targets:
                 weight = module.get_parameter(f"{target.module}.weight")

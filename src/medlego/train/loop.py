@@ -34,7 +34,7 @@ from medlego.train.checkpoint import (
     restore_optimiser,
     write_checkpoint,
 )
-from medlego.train.company import Company
+from medlego.train.company import Company, needs_random
 from medlego.train.factors import Factors, LoraFactors, SvdFactors
 from medlego.train.fit import check_company, check_start
 from medlego.train.grams import check_images, measure_grams
@@ -172,7 +172,9 @@ class _Run:
         """Set up what merge-aware training needs to know of the base's activations."""
         base, task, targets = self._base, self._dataset.task, self._targets
         paths = {target.module: target.in_features for target in targets}
-        own = input_moments(base, frozen, paths, some_batches(self._train.inputs))
+        own: dict[str, Tensor] = {}
+        if self._settings.quiet or needs_random(bricks, self._settings):
+            own = input_moments(base, frozen, paths, some_batches(self._train.inputs))
         if not all(torch.isfinite(moment).all() for moment in own.values()):
             raise TrainingError(
                 f"training {task.name!r}: expected finite activations of the base, got NaN or "
