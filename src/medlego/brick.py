@@ -89,6 +89,12 @@ class Brick:
         """SHA-256 of the content; independent of how the file lays it out (docs/FORMAT.md)."""
         return content_digest(document_bytes(self), brick_tensors(self))
 
+    @cached_property
+    def deltas_digest(self) -> str:
+        """SHA-256 of base and deltas alone: what others meet in a merge, whatever the head."""
+        tensors = {n: t for n, t in brick_tensors(self).items() if n.startswith("delta.")}
+        return content_digest(self.base.fingerprint.encode(), tensors)
+
     def renamed(self, name: str) -> Brick:
         """The same brick for a task of another name."""
         return replace(self, task=Task.model_validate(self.task.model_dump() | {"name": name}))

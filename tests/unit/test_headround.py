@@ -17,7 +17,8 @@ from medlego.brickfile import brick_bytes, brick_from_bytes
 from medlego.errors import DatasetError, GeneralistError
 from medlego.evaluation import evaluate
 from medlego.generalist import Generalist, assemble, specialist, with_heads
-from medlego.headround import export_model, fit_head, refit_head
+from medlego.headfit import fit_head
+from medlego.headround import export_model, refit_head
 from medlego.prediction import predict
 from medlego.refithead import load_head, save_head
 from medlego.samples import Samples

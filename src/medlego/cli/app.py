@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medlego.cli import assemble, demo, evaluate, headround, inspect, predict, train
+from medlego.cli import assemble, demo, evaluate, headround, inspect, predict, refit, train
 from medlego.cli.console import Options
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ def root(
 
 
 app.command("train")(train.command)
+app.command("refit")(refit.command)
 app.command("assemble")(assemble.command)
 app.command("inspect")(inspect.command)
 app.command("evaluate")(evaluate.command)

@@ -74,6 +74,7 @@ def command(
     from medlego.brickfile import load_bricks
     from medlego.errors import MergeError
     from medlego.generalist import assemble
+    from medlego.refit import unmet
     from medlego.search import SEARCHED
 
     options: Options = context.obj
@@ -108,6 +109,9 @@ def command(
     ]
     show_table(options, ("task", "kind", "labels", "coefficient"), rows)
     show_sites(options, generalist)
+    notes = unmet(generalist.bricks)
+    for note in notes:
+        say(options, f"note: {note}")
     ranks = max(delta.rank for delta in generalist.deltas.values())
     say(options, f"method {method}; merged rank {ranks} on {len(generalist.targets)} targets")
     say(options, f"lost by the cut: {generalist.relative_loss:.2%} of the Frobenius norm")
@@ -120,6 +124,7 @@ def command(
             "digest": generalist.recipe.digest,
             "relative_loss": generalist.relative_loss,
             "tasks": task_facts(generalist),
+            "notes": list(notes),
         }
         | ({"search": scores} if scores else {}),
     )

@@ -80,6 +80,7 @@ def _grams(brick: Brick) -> str:
 
 def _compare(options: Options, bricks: list[Brick], plot: Path | None) -> dict[str, Any]:
     from medlego.diagnostics import diagnose
+    from medlego.refit import unmet
     from medlego.report import plot_diagnosis
 
     try:
@@ -108,10 +109,13 @@ def _compare(options: Options, bricks: list[Brick], plot: Path | None) -> dict[s
     say(options, f"a cut of their sum would lose {cuts}")
     for warning in found.warnings:
         say(options, f"warning: {warning}")
+    notes = unmet(bricks)
+    for note in notes:
+        say(options, f"note: {note}")
     if plot is not None:
         plot_diagnosis(found, plot)
         say(options, f"wrote {plot}")
-    return {"type": "comparison", **found.as_dict()}
+    return {"type": "comparison", **found.as_dict(), "notes": list(notes)}
 
 
 def _show_generalist(options: Options, path: Path, generalist: Generalist) -> None:

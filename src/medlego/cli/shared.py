@@ -30,6 +30,18 @@ def default_name(data: str) -> str | None:
     return None if data.startswith("medmnist:") else as_task_name(Path(data).stem)
 
 
+def refuse_existing(output: Path, force: bool) -> None:
+    """Before any work: no file may lie where one will be written, and its folder must."""
+    from medlego.errors import SettingsError
+
+    if output.exists() and not force:
+        raise SettingsError(
+            f"{output}: expected a new file, found one; choose another or pass --force"
+        )
+    if not output.parent.is_dir():
+        raise SettingsError(f"{output.parent}: expected a folder, found none; make it first")
+
+
 def read_settings(path: Path | None) -> dict[str, Any]:
     """The keys of a TOML file, or none."""
     from medlego.errors import SettingsError

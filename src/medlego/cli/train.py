@@ -8,7 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from medlego.cli.console import Options, emit, progress, say
-from medlego.cli.shared import BaseWeights, DataSeed, Device, default_name, read_settings
+from medlego.cli.shared import (
+    BaseWeights,
+    DataSeed,
+    Device,
+    default_name,
+    read_settings,
+    refuse_existing,
+)
 
 
 def command(
@@ -90,12 +97,7 @@ def command(
     from medlego.train import TrainSettings, train_brick
 
     options: Options = context.obj
-    if output.exists() and not force:
-        raise SettingsError(
-            f"{output}: expected a new file, found one; choose another or pass --force"
-        )
-    if not output.parent.is_dir():
-        raise SettingsError(f"{output.parent}: expected a folder, found none; make it first")
+    refuse_existing(output, force)
     flags: dict[str, Any] = {
         "rank": rank,
         "targets": tuple(targets.split(",")),

@@ -1,8 +1,10 @@
-"""Which earlier bricks a training run can use."""
+"""The earlier bricks that a training run uses, and whether they fit."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from medlego.base import Base
 from medlego.brick import Brick
@@ -11,7 +13,32 @@ from medlego.task import Task
 from medlego.train.settings import TrainSettings
 
 
-def check_company(base: Base, company: Sequence[Brick]) -> None:
+@dataclass(frozen=True, eq=False)
+class Earlier:
+    """Bricks that were there before: the one to go on from, and the company of strangers."""
+
+    start: Brick | None = None
+    company: tuple[Brick, ...] = ()
+
+    def check(self, base: Base, task: Task, settings: TrainSettings) -> None:
+        """Refuse bricks that do not fit.
+
+        Raises:
+            BrickError: all problems of the company, or of the start, in one message.
+        """
+        _check_company(base, self.company)
+        if self.start is not None:
+            _check_start(base, task, settings, self.start)
+
+    def digests(self, settings: TrainSettings) -> dict[str, Any]:
+        """What a brick records of them: those that its training used, by digest."""
+        used: dict[str, Any] = {} if self.start is None else {"start": self.start.digest}
+        if self.company and settings.merge_aware:
+            used["company_bricks"] = [brick.digest for brick in self.company]
+        return used
+
+
+def _check_company(base: Base, company: Sequence[Brick]) -> None:
     """Refuse strangers of another base.
 
     Raises:
@@ -26,7 +53,7 @@ def check_company(base: Base, company: Sequence[Brick]) -> None:
     raise_all(BrickError, "company", problems)
 
 
-def check_start(base: Base, task: Task, settings: TrainSettings, start: Brick) -> None:
+def _check_start(base: Base, task: Task, settings: TrainSettings, start: Brick) -> None:
     """Refuse to go on from a brick of another base, task, rank or other targets.
 
     Raises:

@@ -8,7 +8,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +35,7 @@ from medlego.train.checkpoint import (
 )
 from medlego.train.company import Company, needs_random
 from medlego.train.factors import Factors, LoraFactors, SvdFactors
-from medlego.train.fit import check_company, check_start
+from medlego.train.fit import Earlier
 from medlego.train.grams import check_images, measure_grams
 from medlego.train.head import explicit, implicit, new_head
 from medlego.train.images import procedural_batches, some_batches
@@ -91,12 +90,11 @@ def train_brick(
         check_images(len(dataset.train))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    check_company(base, company)
-    if start is not None:
-        check_start(base, dataset.task, settings, start)
-    run = _Run(base, dataset, settings, start, company, device, show)
+    earlier = Earlier(start, tuple(company))
+    earlier.check(base, dataset.task, settings)
+    run = _Run(base, dataset, settings, earlier, device, show)
     path = None if checkpoint is None else Path(checkpoint)
-    identity = _identity(base, dataset, settings, start, company, device)
+    identity = _identity(base, dataset, settings, earlier, device)
     state = None if path is None else read_checkpoint(path, identity)
     if state is not None:
         run.restore(*state)
@@ -124,20 +122,19 @@ class _Run:
         base: Base,
         dataset: Dataset,
         settings: TrainSettings,
-        start: Brick | None,
-        company: Sequence[Brick],
+        earlier: Earlier,
         device: str,
         show: Progress,
     ) -> None:
         self._base, self._dataset, self._settings = base, dataset, settings
-        self._device, self._show = device, show
+        self._earlier, self._device, self._show = earlier, device, show
         self._targets = base.targets(settings.targets, settings.stem)
         kind = SvdFactors if settings.parametrisation == "svd" else LoraFactors
         self._factors: Factors = kind(self._targets, settings, device)
         frozen = on_device(base.module, device)
         self._model = attach(frozen, self._targets, self._factors.by_target)
         self._head = new_head(dataset.task, base.ref.features, device)
-        if start is not None:
+        if (start := earlier.start) is not None:
             self._factors.load(start.deltas)
             self._head = implicit(dataset.task, start.head, device)
         self._optimiser = torch.optim.AdamW(
@@ -158,19 +155,17 @@ class _Run:
         self._plain_loss = Loss(dataset.task, weights.to(device))
         self._augment = augmentation_for(dataset.task) if settings.augment else None
         self._epochs = settings.epochs_for(len(dataset.train), going_on=start is not None)
-        self._origin: dict[str, Any] = {"start": start.digest} if start is not None else {}
-        if company and settings.merge_aware:
-            self._origin["company_bricks"] = [brick.digest for brick in company]
         self._company: Company | None = None
         self._quiet: Quiet | None = None
         if settings.merge_aware:
-            self._among_strangers(frozen, company)
+            self._among_strangers(frozen)
         self._best = self._parameters()
         self.state = State()
 
-    def _among_strangers(self, frozen: nn.Module, bricks: Sequence[Brick]) -> None:
+    def _among_strangers(self, frozen: nn.Module) -> None:
         """Set up what merge-aware training needs to know of the base's activations."""
         base, task, targets = self._base, self._dataset.task, self._targets
+        bricks = self._earlier.company
         paths = {target.module: target.in_features for target in targets}
         own: dict[str, Tensor] = {}
         if self._settings.quiet or needs_random(bricks, self._settings):
@@ -330,7 +325,7 @@ class _Run:
         )
         settings = self._settings.of_training()
         settings |= {"epochs": self._epochs, "best_epoch": self.state.best_epoch}
-        settings |= self._origin
+        settings |= self._earlier.digests(self._settings)
         return Brick(
             base=self._base.ref,
             task=task,
@@ -368,12 +363,12 @@ def _identity(
     base: Base,
     dataset: Dataset,
     settings: TrainSettings,
-    start: Brick | None,
-    company: Sequence[Brick],
+    earlier: Earlier,
     device: str,
 ) -> str:
     """What must be equal for a run to be resumed: base, settings, task, labels, first images."""
     digest = hashlib.sha256()
+    start, company = earlier.start, earlier.company
     whole = {
         "base": base.ref.model_dump(mode="json"),
         "task": dataset.task.model_dump(mode="json"),
