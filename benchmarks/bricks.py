@@ -18,10 +18,13 @@ from typing import Any
 
 import torch
 
+from benchmarks import procedural, sites
 from benchmarks.common import BASE_FILE, CACHE, SETS, SHARED, base, dataset, file_digest, key
 from benchmarks.joint import train_joint
 from medlego.brick import Brick
 from medlego.brickfile import load_brick, save_brick
+from medlego.refit import SUBSETS, refit_in_company
+from medlego.samples import Dataset
 from medlego.train import TrainSettings, train_brick
 
 JOINT_RANK = 20
@@ -30,23 +33,56 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "lora": {"parametrisation": "lora"},
     "joint": {"rank": JOINT_RANK, "epochs": 17},
     "aware": {"merge_aware": True},
+    "refit": {},
+    "aware-refit": {"merge_aware": True},
 }
 """Settings of each kind of brick beyond the defaults. `svd` is the plainly trained specialist, the
-divisor of every normalised score. `aware` goes on from it among the four others' plain bricks of
-the same seed. Joint training takes as many steps as the five specialists together."""
+divisor of every normalised score. Joint training takes as many steps as the five specialists
+together."""
+
+ROUNDS = {"aware": "svd", "refit": "svd", "aware-refit": "aware"}
+"""Kinds that go on from an earlier kind's brick, among the four others of that kind and seed."""
+
+REFITTED = ("refit", "aware-refit")
+"""Kinds of which only the head is new."""
+
+SHARED_OUT = ("ham_derm", "btc_mri")
+"""Sets that are also trained on site by site."""
 
 
 def brick_path(name: str, variant: str, seed: int, image_size: int) -> Path:
     """Where the brick of one set lies; its name says what decided it."""
-    settings = TrainSettings.build(seed=seed, **VARIANTS[variant])
-    sets = SETS if variant == "joint" else (name,)
-    data = [file_digest(SHARED / "data" / f"{s}.npz") for s in sets]
-    known = [file_digest(BASE_FILE), image_size, data, _deciding(settings)]
-    if variant == "aware":
-        known.append([brick_path(n, "svd", seed, image_size).name for n in SETS])
+    settings = settings_of(name, variant, seed)
+    known = [file_digest(BASE_FILE), image_size, _data(name, variant), _deciding(settings)]
+    if earlier := ROUNDS.get(variant):
+        known.append([brick_path(n, earlier, seed, image_size).name for n in SETS])
+    if variant in REFITTED:
+        known.append(["refit", SUBSETS])
     decided = key(*known)
     folder = CACHE / "bricks" / f"{image_size}px"
     return folder / f"{name}-{variant}-seed{seed}-{decided}.brick.safetensors"
+
+
+def settings_of(name: str, variant: str, seed: int) -> TrainSettings:
+    """How a brick is trained."""
+    more = {"epochs": procedural.EPOCHS} if procedural.is_procedural(name) else {}
+    return TrainSettings.build(seed=seed, **VARIANTS[variant], **more)
+
+
+def data_of(name: str, seed: int) -> Dataset:
+    """A real set, a site's part of one, or a procedural task."""
+    if procedural.is_procedural(name):
+        return procedural.dataset(name)
+    return sites.part(name, seed) if sites.is_site(name) else dataset(name)
+
+
+def _data(name: str, variant: str) -> list[Any]:
+    """What the training images depend on besides the seed."""
+    if procedural.is_procedural(name):
+        return [name]
+    sets = SETS if variant == "joint" else (sites.whole_name(name),)
+    files: list[Any] = [file_digest(SHARED / "data" / f"{s}.npz") for s in sets]
+    return [*files, [name, sites.COUNT, sites.SKEW, sites.LEAST]] if sites.is_site(name) else files
 
 
 def _deciding(settings: TrainSettings) -> dict[str, Any]:
@@ -70,31 +106,37 @@ def train(name: str, variant: str, seed: int, image_size: int) -> None:
     """Train one brick (or all five heads of the joint model) into the cache."""
     path = brick_path(name, variant, seed, image_size)
     path.parent.mkdir(parents=True, exist_ok=True)
-    settings = TrainSettings.build(seed=seed, **VARIANTS[variant])
+    settings = settings_of(name, variant, seed)
     partial = path.with_name(path.name + ".partial")
-    if variant != "joint":
-        plain = {n: get_brick(n, "svd", seed, image_size) for n in SETS if variant == "aware"}
-        start = plain.pop(name, None)
+    if variant == "joint":
+        sets = {n: dataset(n) for n in SETS}
+        for n, brick in train_joint(base(image_size), sets, settings, partial, _show).items():
+            save_brick(brick, brick_path(n, variant, seed, image_size))
+        partial.unlink(missing_ok=True)
+        return
+    earlier = ROUNDS.get(variant)
+    others = {n: get_brick(n, earlier, seed, image_size) for n in SETS if earlier}
+    start = others.pop(name, None)
+    company, data, frozen = list(others.values()), data_of(name, seed), base(image_size)
+    if variant in REFITTED:
+        assert start is not None
+        brick = refit_in_company(start, data, company, seed=seed, base=frozen, show=_show)
+    else:
         brick = train_brick(
-            base(image_size),
-            dataset(name),
+            frozen,
+            data,
             settings,
             start=start,
-            company=list(plain.values()),
+            company=company,
             checkpoint=partial,
             device="cpu",
             show=_show,
         )
-        save_brick(brick, path)
-        return
-    sets = {n: dataset(n) for n in SETS}
-    for n, brick in train_joint(base(image_size), sets, settings, partial, _show).items():
-        save_brick(brick, brick_path(n, variant, seed, image_size))
-    partial.unlink(missing_ok=True)
+    save_brick(brick, path)
 
 
 def train_all(jobs: list[tuple[str, str, int, int]], workers: int) -> None:
-    """Train what is missing, one process a job, `workers` at a time."""
+    """Train what is missing, one process a job, `workers` at a time, earlier rounds first."""
     missing = [job for job in jobs if not brick_path(*job).exists()]
     print(f"{len(jobs) - len(missing)} bricks in the cache, {len(missing)} to train", flush=True)
 
@@ -105,8 +147,16 @@ def train_all(jobs: list[tuple[str, str, int, int]], workers: int) -> None:
         subprocess.run(command, check=True)
         print(f"trained {' '.join(words)} in {time.monotonic() - began:.0f} s", flush=True)
 
+    rounds = {job: _round(job[1]) for job in missing}
     with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(one, missing))
+        for number in sorted(set(rounds.values())):
+            list(pool.map(one, [job for job in missing if rounds[job] == number]))
+
+
+def _round(variant: str) -> int:
+    """How many kinds a kind goes on from."""
+    earlier = ROUNDS.get(variant)
+    return 0 if earlier is None else 1 + _round(earlier)
 
 
 def jobs_for(seeds: list[int], image_size: int) -> list[tuple[str, str, int, int]]:
@@ -115,8 +165,16 @@ def jobs_for(seeds: list[int], image_size: int) -> list[tuple[str, str, int, int
     jobs = [(name, "svd", first, image_size) for name in SETS]
     jobs += [(next(iter(SETS)), "joint", first, image_size)]
     jobs += [(name, "svd", seed, image_size) for seed in others for name in SETS]
-    jobs += [(name, "aware", seed, image_size) for seed in seeds for name in SETS]
+    jobs += [(name, kind, seed, image_size) for kind in ROUNDS for seed in seeds for name in SETS]
+    jobs += site_jobs(seeds, image_size)
+    jobs += [(name, "svd", 0, image_size) for name in procedural.NAMES]
     return jobs + [(name, "lora", first, image_size) for name in SETS]
+
+
+def site_jobs(seeds: list[int], image_size: int) -> list[tuple[str, str, int, int]]:
+    """A plain brick per site of each set that is shared out."""
+    names = [site for name in SHARED_OUT for site in sites.site_names(name)]
+    return [(name, "svd", seed, image_size) for seed in seeds for name in names]
 
 
 def _show(what: str, done: int, total: int) -> None:

@@ -36,7 +36,7 @@ from benchmarks.scoring import (
 from medlego.adapters import fold
 from medlego.brick import Brick, Head
 from medlego.generalist import assemble, bare_base, specialist
-from medlego.headround import choose_head
+from medlego.headfit import choose_head
 from medlego.merge import METHODS, RULES
 from medlego.merge.coefficients import AUTO
 from medlego.merge.ties import DENSITY
@@ -46,9 +46,19 @@ from medlego.train.grams import measure_grams
 
 SIZE = 112
 LAMBDAS = (0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
-KINDS = {"svd": "plain training", "aware": "merge-aware training"}
+KINDS = {
+    "svd": "plain training",
+    "refit": "plain training, heads refitted in company",
+    "aware": "merge-aware training",
+    "aware-refit": "merge-aware training, heads refitted in company",
+}
+"""Kinds of bricks and the heading of their merges; the last one is what the default gets."""
+SAME_DELTAS = {"refit": "svd", "aware-refit": "aware"}
+"""Kinds that differ from another in their heads only: they share its features."""
 PEFT_KINDS = ("linear", "svd", "ties_svd", "dare_ties_svd")
 GRAM_DIRECTIONS = 32
+PLAIN = "specialists, plain"
+SEARCHED = "best λ on val"
 
 
 @cache
@@ -80,13 +90,14 @@ class Merge:
 
     def features(self, seed: int, name: str, split: str) -> torch.Tensor:
         """Pooled features of a split."""
-        label = f"{self.kind}-{self.method}-{self.coefficients}{'-svc' * self.svc}-seed{seed}"
-        identity = [label, [b.digest for b in bricks(self.kind, seed).values()]]
-        return cached_features(label, identity, partial(self.build, seed), name, split, SIZE)
+        kind = SAME_DELTAS.get(self.kind, self.kind)
+        label = f"{kind}-{self.method}-{self.coefficients}{'-svc' * self.svc}-seed{seed}"
+        identity = [label, [b.digest for b in bricks(kind, seed).values()]]
+        return cached_features(label, identity, partial(self.build, kind, seed), name, split, SIZE)
 
-    def build(self, seed: int) -> nn.Module:
+    def build(self, kind: str, seed: int) -> nn.Module:
         """The merged module."""
-        held = bricks(self.kind, seed)
+        held = bricks(kind, seed)
         if self.method.startswith("PEFT "):
             merged = peft_merge(
                 list(held.values()), self.method.removeprefix("PEFT "), self.coefficients, seed=seed
@@ -94,7 +105,7 @@ class Merge:
             targets = next(iter(held.values())).targets
             return fold(base(SIZE).module, targets, merged)  # type: ignore[arg-type]
         if METHODS[self.method].needs_grams:
-            held = with_grams(self.kind, seed)
+            held = with_grams(kind, seed)
         return assemble(
             list(held.values()),
             self.method,
@@ -120,7 +131,7 @@ class Merge:
             (self.features(seed, name, split), data.split(split).labels)
             for split in ("train", "val")
         )
-        return choose_head(data.task, train, val).head
+        return choose_head(data.task, train, [val]).head
 
 
 @cache
@@ -136,9 +147,10 @@ def alone(kind: str) -> Probs:
     """Each set with its own brick."""
 
     def probs(seed: int, name: str, split: str) -> np.ndarray:
-        brick = bricks(kind, seed)[name]
-        build = partial(specialist(brick).fold, base(SIZE))
-        pooled = cached_features(f"{kind}-alone", brick.digest, build, name, split, SIZE)
+        brick, deltas = bricks(kind, seed)[name], SAME_DELTAS.get(kind, kind)
+        source = bricks(deltas, seed)[name]
+        build = partial(specialist(source).fold, base(SIZE))
+        pooled = cached_features(f"{deltas}-alone", source.digest, build, name, split, SIZE)
         return read(brick.task, brick.head, pooled)
 
     return probs
@@ -242,62 +254,57 @@ class MidDepth(nn.Module):
 
 def contenders(kinds: tuple[str, ...], every: tuple[int, ...]) -> list[Contender]:
     """The table's lines."""
+    lines = controls(kinds, every)
+    for kind in kinds:
+        lines += [replace(line, group=KINDS[kind]) for line in merges(kind, every, kinds[-1])]
+    for peft_kind in PEFT_KINDS:
+        method, mean = f"PEFT {peft_kind}", 1 / len(SETS)
+        found = [
+            Contender(method, "1/K", False, Merge("svd", method, mean).probs, every),
+            Contender(method, SEARCHED, True, searched("svd", method), every),
+        ]
+        lines += [replace(line, group="PEFT, plain training") for line in found]
+    return lines
+
+
+def controls(kinds: tuple[str, ...], every: tuple[int, ...]) -> list[Contender]:
+    """What a merge has to be measured against."""
     first = every[:1]
     lines = [
         Contender("linear probes on the frozen base", "-", False, probe, first),
         Contender("linear probes, patch tokens after block 6", "-", False, mid_probe, first),
         Contender("base with the specialists' heads", "-", False, bare("svd"), every),
-        Contender("specialists, plain training", "-", False, alone("svd"), every),
+        Contender(PLAIN, "-", False, alone("svd"), every),
     ]
-    if "aware" in kinds:
-        lines.append(Contender("specialists, merge-aware", "-", False, alone("aware"), every))
-    joint = alone("joint")
+    lines += [
+        Contender(
+            f"specialists, {KINDS[kind].replace(' training', '')}", "-", False, alone(kind), every
+        )
+        for kind in kinds
+        if kind != "svd"
+    ]
     note = "all images in one place, what medlego exists to avoid"
-    lines.append(Contender("joint training (ceiling)", "-", True, joint, first, note=note))
-    lines = [replace(line, group="controls") for line in lines]
-    for kind in kinds:
-        for method in METHODS:
-            auto = Merge(kind, method, "auto").probs
-            is_default = (kind, method) == (kinds[-1], "linear")
-            lines += [
-                Contender(method, "auto", False, auto, every, is_default, group=KINDS[kind]),
-                Contender(
-                    method, "best λ on val", True, searched(kind, method), every, group=KINDS[kind]
-                ),
-            ]
-        others = [name for name in RULES if name != AUTO]
-        lines += [
-            Contender(
-                "linear", rule, False, Merge(kind, "linear", rule).probs, every, group=KINDS[kind]
-            )
-            for rule in others
-        ]
+    lines.append(Contender("joint training (ceiling)", "-", True, alone("joint"), first, note=note))
+    return [replace(line, group="controls") for line in lines]
+
+
+def merges(kind: str, every: tuple[int, ...], default: str) -> list[Contender]:
+    """Every merge of one kind of bricks; of plain bricks with new heads only the linear ones."""
+    lines = []
+    for method in METHODS if kind != "refit" else ("linear",):
+        auto = Merge(kind, method, "auto").probs
+        chosen = (kind, method) == (default, "linear")
+        lines.append(Contender(method, "auto", False, auto, every, chosen))
+        lines.append(Contender(method, SEARCHED, True, searched(kind, method), every))
+    for rule in (name for name in RULES if name != AUTO):
+        lines.append(Contender("linear", rule, False, Merge(kind, "linear", rule).probs, every))
+    if kind != "refit":
         svc = Merge(kind, "linear", "auto", svc=True).probs
-        lines.append(Contender("linear, then svc", "auto", False, svc, every, group=KINDS[kind]))
+        lines.append(Contender("linear, then svc", "auto", False, svc, every))
+    if kind not in SAME_DELTAS:
         lines += [
-            Contender(
-                f"{method}, head round",
-                "auto",
-                True,
-                Merge(kind, method, "auto").refitted,
-                every,
-                group=KINDS[kind],
-            )
-            for method in ("linear", "tsv")
-        ]
-    for peft_kind in PEFT_KINDS:
-        method = f"PEFT {peft_kind}"
-        mean = Merge("svd", method, 1 / len(SETS)).probs
-        lines += [
-            Contender(method, "1/K", False, mean, every, group="PEFT, plain training"),
-            Contender(
-                method,
-                "best λ on val",
-                True,
-                searched("svd", method),
-                every,
-                group="PEFT, plain training",
-            ),
+            Contender(f"{m}, head round", "auto", True, Merge(kind, m, "auto").refitted, every)
+            for m in ("linear", "tsv")
         ]
     return lines
 
@@ -317,7 +324,7 @@ def run(kinds: tuple[str, ...], seeds: tuple[int, ...]) -> None:
     for number, line in enumerate(lines):
         print(f"line {number + 1} of {len(lines)}: {line.method}, {line.coefficients}", flush=True)
         drawn[id(line)] = draw(line)
-    (plain,) = (line for line in lines if line.method == "specialists, plain training")
+    (plain,) = (line for line in lines if line.method == PLAIN)
     (default,) = (line for line in lines if line.default)
     rows = [
         make_row(
@@ -330,8 +337,8 @@ def run(kinds: tuple[str, ...], seeds: tuple[int, ...]) -> None:
         for line in lines
     ]
     for line, row in zip(lines, rows, strict=True):
-        if line.coefficients == "best λ on val":
-            kind = "svd" if line.group != KINDS["aware"] else "aware"
+        if line.coefficients == SEARCHED:
+            kind = next((kind for kind in kinds if KINDS[kind] == line.group), "svd")
             row["lambda"] = {str(seed): best_lambda(kind, line.method, seed) for seed in seeds}
     write_result(
         f"merge_quality-{SIZE}px",

@@ -76,27 +76,109 @@ def _memory(row: dict[str, Any]) -> str:
 
 
 def _main_job(document: dict[str, Any]) -> str:
-    sets = list(document["rows"][0]["sets"])
-    rows = [
-        [row["method"], row["coefficients"]]
-        + [_interval(row["sets"][name]["balanced_accuracy"]) for name in sets]
-        + [_interval(row[f"mean_{n}balanced_accuracy"]) for n in ("", "normalised_")]
-        + [_interval(row["minus_linear_probes"]), _deviation(row["seed_deviation"])]
-        for row in document["rows"]
+    return _LEGEND + "\n\n" + _scores(document["rows"])
+
+
+def _merge_quality(document: dict[str, Any]) -> str:
+    rows = document["rows"]
+    groups = dict.fromkeys(row["group"] for row in rows)
+    above = [
+        f"{row['method']} ({row['coefficients']}; {row['group']})"
+        for row in rows
+        if not row["uses_data"]
+        and row["group"] != "controls"
+        and row["minus_default"]["interval"][0] > 0
     ]
-    heads = ["method", "coefficients", *sets, "mean", "normalised", "mean − probes", "seeds"]
-    notes = [f"- {row['method']}: {row['note']}.\n" for row in document["rows"] if row["note"]]
+    (default,) = (row for row in rows if row["default"])
+    parts = [
+        f"{_LEGEND} *Mean − default*: paired, beside {default['method']} "
+        f"({default['coefficients']}; {default['group']}), which is what `medlego assemble` does "
+        "when nothing is said. *Data*: needs images of the tasks at or after the merge.\n\n"
+        "Merges without data that are above the default beyond the paired interval: "
+        f"{', '.join(above) or 'none'}.\n"
+    ]
+    for group in groups:
+        held = [row for row in rows if row["group"] == group]
+        parts.append(f"\n### {group[0].upper()}{group[1:]}\n\n{_scores(held, default=True)}")
+    return "".join(parts)
+
+
+_LEGEND = (
+    "Balanced accuracy on the test splits. *Normalised*: over the plainly trained SVD-LoRA "
+    "specialists, mean over the sets. *Mean − probes*: paired on the same images. *Seeds*: "
+    "standard deviation of the mean over seeds, where there are several."
+)
+
+
+def _scores(rows: list[dict[str, Any]], *, default: bool = False) -> str:
+    """One line per contender; `default` adds where it stands beside the default."""
+    sets = list(rows[0]["sets"])
+    heads = ["method", "coefficients", *sets, "mean", "normalised", "mean − probes"]
+    heads += ["mean − default", "data"] if default else []
+    lines = []
+    for row in rows:
+        line = [row["method"], row["coefficients"]]
+        line += [_interval(row["sets"][name]["balanced_accuracy"]) for name in sets]
+        line += [_interval(row[f"mean_{n}balanced_accuracy"]) for n in ("", "normalised_")]
+        line += [_interval(row["minus_linear_probes"])]
+        line += [_interval(row["minus_default"]), _yes(row["uses_data"])] if default else []
+        lines.append([*line, _deviation(row["seed_deviation"])])
+    notes = [f"- {row['method']}: {row['note']}.\n" for row in rows if row["note"]]
+    return _table([*heads, "seeds"], lines) + "\n" * bool(notes) + "".join(notes)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else ""
+
+
+def _in_domain(document: dict[str, Any]) -> str:
+    setting, rows = document["setting"], document["rows"]
+    sets = list(rows[0]["sets"])
+    heads = ["method", "data"]
+    for name in sets:
+        heads += [name, "− mean site model", "over pooled"]
+    lines = []
+    for row in rows:
+        line = [row["method"], _yes(row["uses_data"])]
+        for name in sets:
+            found = row["sets"][name]
+            keys = ("balanced_accuracy", "minus_site_models", "over_pooled")
+            line += [_interval(found[key]) for key in keys]
+        lines.append(line)
+    notes = [f"- {row['method']}: {row['note']}.\n" for row in rows if row["note"]]
     return (
-        "Balanced accuracy on the test splits. *Normalised*: over the SVD-LoRA specialists, mean "
-        "over the sets. *Mean − probes*: paired on the same images. *Seeds*: standard deviation of "
-        "the mean over seeds, where there are several.\n\n"
-        + _table(heads, rows)
+        f"Each set shared out over {setting['sites']} sites, label by label (Dirichlet "
+        f"{setting['skew']}, at least {setting['least']:.0%} of a label each). Balanced accuracy "
+        "on everybody's test split, mean over seeds; differences and ratios are paired.\n\n"
+        + _table(heads, lines)
         + "\n"
         + "".join(notes)
     )
 
 
-_WRITERS = {"mini_base": _mini_base, "merge_speed": _merge_speed, "main_job": _main_job}
+def _growing(document: dict[str, Any]) -> str:
+    sizes = list(document["rows"][0]["kept"])
+    rows = [
+        [row["curve"], *(_interval(row["kept"][size]) for size in sizes)]
+        for row in document["rows"]
+    ]
+    return (
+        "Balanced accuracy of the real sets in a merge over their plainly trained specialists', "
+        "test splits, mean over sets, choices of sets and seeds. From 7 bricks on the others are "
+        "procedural, and no real brick has met them.\n\n"
+        "![what specialists keep as a merge grows](results/growing-112px.png)\n\n"
+        + _table(["bricks", *sizes], rows)
+    )
+
+
+_WRITERS = {
+    "mini_base": _mini_base,
+    "merge_speed": _merge_speed,
+    "main_job": _main_job,
+    "merge_quality": _merge_quality,
+    "in_domain": _in_domain,
+    "growing": _growing,
+}
 
 
 def _interval(value: dict[str, Any] | None) -> str:

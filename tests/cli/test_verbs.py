@@ -276,6 +276,30 @@ def test_a_head_round_goes_out_and_comes_back(work, tmp_path, capsys):
     assert "expected a merged model from medlego head-round export" in capsys.readouterr().err
 
 
+def test_a_head_is_refitted_among_others_and_who_was_absent_is_told(work, sites, tmp_path, capsys):
+    own, other = (work / f"{name}.brick.safetensors" for name in ("brain", "chest"))
+    new = tmp_path / "brain.brick.safetensors"
+    assert run("refit", own, work / "brain", "--company", other, "--company", own, "-o", new) == 0
+    printed = capsys.readouterr().out
+    assert "among all" in printed
+    assert "balanced accuracy" in printed
+    assert run("assemble", new, other, "-o", tmp_path / "met") == 0
+    assert "was refitted without" not in capsys.readouterr().out
+    _, stranger = sites
+    assert run("inspect", new, other, stranger) == 0
+    assert re.search(r"head of brain \w+ was refitted without brain", capsys.readouterr().out)
+
+
+def test_refit_needs_company_and_overwrites_nothing(work, tmp_path, capsys):
+    own = work / "brain.brick.safetensors"
+    new = tmp_path / "new.brick.safetensors"
+    assert run("refit", own, work / "brain", "--company", own, "-o", new) == 2
+    assert "company: expected bricks besides the one to refit" in capsys.readouterr().err
+    other = work / "chest.brick.safetensors"
+    assert run("refit", own, work / "brain", "--company", other, "-o", other) == 2
+    assert "expected a new file, found one" in " ".join(capsys.readouterr().err.split())
+
+
 def test_head_round_export_overwrites_nothing(work, tmp_path, capsys):
     (tmp_path / "brain.round.brick.safetensors").write_bytes(b"mine")
     assert run("head-round", "export", work / "generalist", "-o", tmp_path) == 2
@@ -391,12 +415,6 @@ def test_search_needs_data_and_says_what_it_found(work, tmp_path, capsys):
     assert scores[chosen] == max(scores.values())
 
 
-def test_company_without_merge_aware_is_refused(work, tmp_path, capsys):
-    stranger, out = work / "brain.brick.safetensors", tmp_path / "x.brick.safetensors"
-    assert run("train", work / "chest", "--company", stranger, "-o", out) == 2
-    assert "--company: expected with --merge-aware" in " ".join(capsys.readouterr().err.split())
-
-
 def test_a_second_round_goes_on_from_a_brick_among_others(work, tmp_path, capsys):
     own, stranger = (work / f"{name}.brick.safetensors" for name in ("chest", "brain"))
     facts = {}
@@ -405,10 +423,11 @@ def test_a_second_round_goes_on_from_a_brick_among_others(work, tmp_path, capsys
         (facts[path],) = json.loads(capsys.readouterr().out)
     settings = facts[own]["settings"]
     out = tmp_path / "second.brick.safetensors"
-    words = ["--merge-aware", "--company", stranger, "--start", own, "--epochs", 1]
+    words = ["--company", stranger, "--start", own, "--epochs", 1]
     words += ["--rank", settings["rank"]]
     assert run("--json", "train", work / "chest", *words, "-o", out) == 0
     found = json.loads(capsys.readouterr().out)
+    assert found["settings"]["merge_aware"]
     assert found["settings"]["start"] == facts[own]["digest"]
     assert found["settings"]["company_bricks"] == [facts[stranger]["digest"]]
     assert "balanced_accuracy_in_company" in found["validation"]

@@ -58,8 +58,8 @@ def command(
     company: Annotated[
         list[Path] | None,
         typer.Option(
-            help="A published brick of another task for --merge-aware; repeatable. Random deltas "
-            "stand in where there are too few."
+            help="A published brick of another task to train among; repeatable; implies "
+            "--merge-aware. Random deltas stand in where there are too few."
         ),
     ] = None,
     start: Annotated[
@@ -92,7 +92,6 @@ def command(
     from medlego.base import Base
     from medlego.brickfile import load_brick, load_bricks, save_brick
     from medlego.datasets import load_dataset
-    from medlego.errors import SettingsError
     from medlego.samples import describe
     from medlego.train import TrainSettings, train_brick
 
@@ -107,12 +106,10 @@ def command(
         "seed": seed,
         "gram": gram,
         "parametrisation": "lora" if plain_lora else None,
-        "merge_aware": merge_aware or None,
+        "merge_aware": merge_aware or bool(company) or None,
     }
     given = read_settings(settings) | {k: v for k, v in flags.items() if v is not None}
     chosen = TrainSettings.build(**given)
-    if company and not chosen.merge_aware:
-        raise SettingsError("--company: expected with --merge-aware, got it alone; add the flag")
     earlier = None if start is None else load_brick(start)
     strangers = load_bricks(company or [])
     hints = _hints(task_name or default_name(data), kind, labels, modality, body_part)

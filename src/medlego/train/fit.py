@@ -8,7 +8,7 @@ from typing import Any
 
 from medlego.base import Base
 from medlego.brick import Brick
-from medlego.errors import BrickError, raise_all
+from medlego.errors import BrickError, SettingsError, raise_all
 from medlego.task import Task
 from medlego.train.settings import TrainSettings
 
@@ -25,15 +25,18 @@ class Earlier:
 
         Raises:
             BrickError: all problems of the company, or of the start, in one message.
+            SettingsError: company for training that would not look at it.
         """
+        if self.company and not settings.merge_aware:
+            raise SettingsError("company: expected with merge_aware, got it without; set it")
         _check_company(base, self.company)
         if self.start is not None:
             _check_start(base, task, settings, self.start)
 
-    def digests(self, settings: TrainSettings) -> dict[str, Any]:
-        """What a brick records of them: those that its training used, by digest."""
+    def digests(self) -> dict[str, Any]:
+        """What a brick records of them."""
         used: dict[str, Any] = {} if self.start is None else {"start": self.start.digest}
-        if self.company and settings.merge_aware:
+        if self.company:
             used["company_bricks"] = [brick.digest for brick in self.company]
         return used
 

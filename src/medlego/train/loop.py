@@ -81,7 +81,8 @@ def train_brick(
     Raises:
         BaseError: targets that the base lacks.
         BrickError: a note that a card cannot hold, or a start or company that does not fit.
-        SettingsError: too few images for the Grams that the settings ask for.
+        SettingsError: too few images for the Grams that the settings ask for, or company without
+            `merge_aware`.
         TrainingError: the loss is not finite, or the checkpoint belongs to another run.
     """
     settings = settings or TrainSettings()
@@ -325,7 +326,7 @@ class _Run:
         )
         settings = self._settings.of_training()
         settings |= {"epochs": self._epochs, "best_epoch": self.state.best_epoch}
-        settings |= self._earlier.digests(self._settings)
+        settings |= self._earlier.digests()
         return Brick(
             base=self._base.ref,
             task=task,

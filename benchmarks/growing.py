@@ -1,0 +1,153 @@
+"""How much each specialist keeps as a merge grows: 2 to 5 real bricks, then procedural ones too.
+
+    python -m benchmarks.growing [--seeds 0 1 2] [--only-val]
+
+Up to five bricks, every choice of that many of the five sets counts; beyond, procedural bricks
+join, which no real brick has met in training. Scores are of the real sets in the merge, over
+their plainly trained specialists.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from benchmarks import procedural
+from benchmarks.bricks import get_brick, train_all
+from benchmarks.common import BASE_FILE, RESULTS, SETS, SHARED, base, dataset, write_result
+from benchmarks.scoring import BOOTSTRAP_SEED, cached_features, read, summary
+from medlego.brick import Brick
+from medlego.generalist import assemble, specialist
+from medlego.metrics import RESAMPLES, score_replicates
+
+SIZE = 112
+SIZES = (2, 3, 4, 5, 7, 10, 15, 20)
+SCORE = "balanced_accuracy"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of the chart."""
+
+    name: str
+    kind: str
+    method: str = "linear"
+
+
+CURVES = (
+    Curve("plain bricks, linear", "svd"),
+    Curve("plain bricks, tsv", "svd", "tsv"),
+    Curve("plain bricks with refitted heads, linear", "refit"),
+    Curve("merge-aware bricks, linear", "aware"),
+    Curve("merge-aware bricks with refitted heads, linear", "aware-refit"),
+)
+
+
+def choices(size: int) -> list[tuple[str, ...]]:
+    """The names in each merge of a size: every choice of real sets, then procedural ones."""
+    if size <= len(SETS):
+        return list(combinations(SETS, size))
+    return [(*SETS, *procedural.NAMES[: size - len(SETS)])]
+
+
+def member(name: str, kind: str, seed: int) -> Brick:
+    """A real brick of the kind and seed, or a procedural one."""
+    if procedural.is_procedural(name):
+        return get_brick(name, "svd", 0, SIZE)
+    return get_brick(name, kind, seed, SIZE)
+
+
+def replicates(members: Sequence[Brick], name: str, curve: Curve, split: str) -> np.ndarray:
+    """A set's score in one merge, with its bootstrap replicates, (1 + resamples,)."""
+    (brick,) = (brick for brick in members if brick.task.name == name)
+    merged = assemble(members, curve.method) if len(members) > 1 else specialist(brick)
+    label, identity = f"{len(members)}-bricks", [curve.method, [b.deltas_digest for b in members]]
+    build = partial(merged.fold, base(SIZE))
+    pooled = cached_features(label, identity, build, name, split, SIZE)
+    data = dataset(name)
+    probs, labels = read(brick.task, brick.head, pooled), data.split(split).labels
+    draws = RESAMPLES if split == "test" else 1
+    number = list(SETS).index(name)
+    return score_replicates(
+        data.task, probs, labels, resamples=draws, seed=BOOTSTRAP_SEED + number
+    )[SCORE]
+
+
+def kept(curve: Curve, size: int, seeds: Sequence[int], split: str) -> np.ndarray:
+    """Mean normalised score over choices, their real sets and seeds, with replicates."""
+    shares = []
+    for seed in seeds:
+        for names in choices(size):
+            members = [member(name, curve.kind, seed) for name in names]
+            for name in (name for name in names if name in SETS):
+                whole = replicates([member(name, "svd", seed)], name, curve, split)
+                shares.append(replicates(members, name, curve, split) / whole)
+    mean: np.ndarray = np.mean(shares, axis=0)
+    return mean
+
+
+def run(seeds: list[int]) -> None:
+    """Evaluate on the test splits and write the result."""
+    rows = [
+        {
+            "curve": curve.name,
+            "kept": {str(size): summary(kept(curve, size, seeds, "test")) for size in SIZES},
+        }
+        for curve in CURVES
+    ]
+    plot(rows, RESULTS / f"growing-{SIZE}px.png")
+    write_result(
+        f"growing-{SIZE}px",
+        rows,
+        seeds=seeds,
+        data=[BASE_FILE, *(SHARED / "data" / f"{name}.npz" for name in SETS)],
+        base=base(SIZE).ref.model_dump(mode="json"),
+        bootstrap={"resamples": RESAMPLES, "seed": BOOTSTRAP_SEED, "level": 0.95},
+    )
+
+
+def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """One line with its interval per curve."""
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    for row in rows:
+        values = list(row["kept"].values())
+        sizes = [int(size) for size in row["kept"]]
+        (line,) = axes.plot(sizes, [v["value"] for v in values], marker="o", label=row["curve"])
+        low, high = zip(*(v["interval"] for v in values), strict=True)
+        axes.fill_between(sizes, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    axes.axvline(len(SETS) + 1, color="grey", linestyle=":")
+    axes.text(len(SETS) + 1.2, axes.get_ylim()[1], "procedural strangers join →", va="top")
+    axes.set(xlabel="bricks in the merge", ylabel="balanced accuracy kept", xticks=SIZES)
+    axes.legend(frameon=False, fontsize="small")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Parse, train what is missing, evaluate."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--only-val", action="store_true", help="print validation scores, no test")
+    given = parser.parse_args()
+    jobs = [(n, "svd", 0, SIZE) for n in procedural.NAMES]
+    train_all(jobs, given.workers)
+    if not given.only_val:
+        run(given.seeds)
+        return
+    for curve in CURVES:
+        for size in SIZES:
+            share = kept(curve, size, given.seeds, "val")[0]
+            print(f"{share:.3f} {curve.name}, {size} bricks", flush=True)
+
+
+if __name__ == "__main__":
+    main()
