@@ -91,7 +91,8 @@ class Merge:
     def features(self, seed: int, name: str, split: str) -> torch.Tensor:
         """Pooled features of a split."""
         kind = SAME_DELTAS.get(self.kind, self.kind)
-        label = f"{kind}-{self.method}-{self.coefficients}{'-svc' * self.svc}-seed{seed}"
+        rule = METHODS[self.method].auto if self.coefficients == AUTO else self.coefficients
+        label = f"{kind}-{self.method}-{rule}{'-svc' * self.svc}-seed{seed}"
         identity = [label, [b.digest for b in bricks(kind, seed).values()]]
         return cached_features(label, identity, partial(self.build, kind, seed), name, split, SIZE)
 
@@ -292,18 +293,21 @@ def merges(kind: str, every: tuple[int, ...], default: str) -> list[Contender]:
     """Every merge of one kind of bricks; of plain bricks with new heads only the linear ones."""
     lines = []
     for method in METHODS if kind != "refit" else ("linear",):
-        auto = Merge(kind, method, "auto").probs
+        auto = Merge(kind, method, AUTO).probs
         chosen = (kind, method) == (default, "linear")
-        lines.append(Contender(method, "auto", False, auto, every, chosen))
+        lines.append(Contender(method, AUTO, False, auto, every, chosen))
         lines.append(Contender(method, SEARCHED, True, searched(kind, method), every))
-    for rule in (name for name in RULES if name != AUTO):
-        lines.append(Contender("linear", rule, False, Merge(kind, "linear", rule).probs, every))
+    for method, auto in ((m, METHODS[m].auto) for m in ("linear", "core-ties", "iso-cts")):
+        if kind == "refit" and method != "linear":
+            continue
+        for rule in (name for name in RULES if name != auto):
+            lines.append(Contender(method, rule, False, Merge(kind, method, rule).probs, every))
     if kind != "refit":
-        svc = Merge(kind, "linear", "auto", svc=True).probs
-        lines.append(Contender("linear, then svc", "auto", False, svc, every))
+        svc = Merge(kind, "linear", AUTO, svc=True).probs
+        lines.append(Contender("linear, then svc", AUTO, False, svc, every))
     if kind not in SAME_DELTAS:
         lines += [
-            Contender(f"{m}, head round", "auto", True, Merge(kind, m, "auto").refitted, every)
+            Contender(f"{m}, head round", AUTO, True, Merge(kind, m, AUTO).refitted, every)
             for m in ("linear", "tsv")
         ]
     return lines
@@ -350,7 +354,7 @@ def run(kinds: tuple[str, ...], seeds: tuple[int, ...]) -> None:
         versions={"peft": version("peft")},
         setting={
             "lambdas": LAMBDAS,
-            "auto": AUTO,
+            "auto": {name: method.auto for name, method in METHODS.items()},
             "gram_directions": GRAM_DIRECTIONS,
             "peft_density": DENSITY,
         },

@@ -230,7 +230,7 @@ def assemble(
         return calibrate_singular_values(merged, vectors, totals) if svc else merged
 
     with one_thread():
-        resolved = share_out(coefficients, bricks, weights, merge)
+        resolved = share_out(coefficients, bricks, weights, merge, chosen.auto)
         merged = merge(resolved)
     recipe = Recipe(
         bricks=tuple(

@@ -9,6 +9,7 @@ from medlego.brickfile import load_brick
 from medlego.compatibility import Footing
 from medlego.errors import BrickError, MergeError, raise_all
 from medlego.merge import (
+    METHODS,
     Coefficients,
     Merged,
     TaskVector,
@@ -56,7 +57,9 @@ def merge_files(
         raise MergeError(f"rank: expected at least 1, got {rank}")
     check_kind(coefficients, len(paths))
     if isinstance(coefficients, str):
-        coefficients = find_rule(coefficients)([{}] * len(paths), _no_second_pass)
+        coefficients = find_rule(coefficients, METHODS["linear"].auto)(
+            [{}] * len(paths), _no_second_pass
+        )
     resolved = check_coefficients(coefficients, len(paths))
     with one_thread():
         return merge_stream(_read(paths, resolved, show), rank, show=show)

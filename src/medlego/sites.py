@@ -116,6 +116,7 @@ def share_out(
     bricks: Sequence[Brick],
     weights: Sequence[float],
     merge: Callable[[Sequence[float]], Merged],
+    auto: str,
 ) -> tuple[float, ...]:
     """One coefficient per brick; what is not given per brick goes to tasks, then to their sites.
 
@@ -123,12 +124,13 @@ def share_out(
         coefficients: a rule's name, one number for every task, or one number per brick.
         bricks, weights: each with its share in its task.
         merge: one number per brick to the merge with these, for rules that look at it.
+        auto: the rule that the word `auto` stands for.
 
     Raises:
         MergeError: an unknown rule, a count that does not match, or a number that is not finite.
     """
     if isinstance(coefficients, str):
-        rule = find_rule(coefficients)
+        rule = find_rule(coefficients, auto)
         vectors, _ = task_vectors(bricks, weights)
         coefficients = rule(vectors, lambda: merge(weights))
     elif not isinstance(coefficients, int | float):

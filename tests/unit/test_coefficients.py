@@ -56,6 +56,15 @@ def test_rules_that_only_count(rule: str, expected: float) -> None:
     assert coefficients_of(rule, 5) == pytest.approx([expected] * 5, rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("method", "rule"), [("linear", "root"), ("tsv", "root"), ("ties", "norm"), ("iso-c", "norm")]
+)
+def test_auto_is_the_method_s_own_rule(method: str, rule: str) -> None:
+    assert coefficients_of("auto", 3, method) == coefficients_of(rule, 3, method)
+    other = {"root": "norm", "norm": "root"}[rule]
+    assert coefficients_of("auto", 3, method) != coefficients_of(other, 3, method)
+
+
 @pytest.mark.parametrize("method", ["linear", "lego", "ties", "core-ties", "tsv", "iso-c"])
 def test_norm_makes_a_merge_as_strong_as_its_bricks(method: str) -> None:
     parts = bricks(3)

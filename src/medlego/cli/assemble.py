@@ -39,8 +39,8 @@ def command(
     coefficients: Annotated[
         str,
         typer.Option(
-            help="auto, mean, root, one or norm (no data), one number for every task, one per "
-            "brick: c1,c2,…, or search (needs --data)."
+            help="auto (the method's own rule), mean, root, one or norm (no data), one number for "
+            "every task, one per brick: c1,c2,…, or search (needs --data)."
         ),
     ] = "auto",
     data: Annotated[

@@ -48,18 +48,18 @@ Rule = Callable[[Sequence[TaskVector], Unscaled], float]
 RULES: Mapping[str, Rule] = MappingProxyType({"mean": mean, "root": root, "one": one, "norm": norm})
 """Rules by name; they need no data."""
 
-AUTO = "root"
-"""The rule that `auto` stands for; docs/decisions/004-coefficients.md has what each one gave."""
+AUTO = "auto"
+"""The word for the method's own rule; docs/decisions/004-coefficients.md has what each one gave."""
 
 
-def find_rule(name: str) -> Rule:
-    """The rule of that name.
+def find_rule(name: str, auto: str) -> Rule:
+    """The rule of that name; `auto` names the one that the word `auto` stands for.
 
     Raises:
         MergeError: there is none.
     """
     try:
-        return RULES[AUTO if name == "auto" else name]
+        return RULES[auto if name == AUTO else name]
     except KeyError:
         raise MergeError(
             f"coefficients: expected auto, {', '.join(RULES)} or numbers, got {name!r}"
@@ -73,7 +73,7 @@ def check_kind(coefficients: Coefficients, count: int) -> None:
         MergeError: an unknown rule, a count that does not match, or a number that is not finite.
     """
     if isinstance(coefficients, str):
-        find_rule(coefficients)
+        find_rule(coefficients, "root")
     else:
         check_coefficients(coefficients, count)
 

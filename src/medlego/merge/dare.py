@@ -99,6 +99,7 @@ DARE_TIES = Method(
     settings=DareSettings,
     draws=True,
     order_matters=True,
+    auto="norm",
 )
 CORE_DARE_TIES = Method(
     name="core-dare-ties",
@@ -108,4 +109,5 @@ CORE_DARE_TIES = Method(
     settings=DareSettings,
     draws=True,
     order_matters=True,
+    auto="norm",
 )

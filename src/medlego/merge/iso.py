@@ -148,6 +148,7 @@ ISO_C = Method(
     summary="the sum, every singular value replaced by their mean",
     source="arXiv:2502.04959",
     merge=merge_iso_c,
+    auto="norm",
 )
 ISO_CTS = Method(
     name="iso-cts",
@@ -155,4 +156,5 @@ ISO_CTS = Method(
     source="arXiv:2502.04959",
     merge=merge_iso_cts,
     settings=IsoCtsSettings,
+    auto="norm",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -56,7 +56,8 @@ class Method:
     that it also takes a `seed`, `needs_grams` that it also takes `grams`, one mapping per brick,
     and tells sites apart.
     `order_matters` says whether bricks may be permuted without changing the result beyond
-    rounding.
+    rounding. `auto` names the rule of `merge.coefficients.RULES` that `auto` stands for: `norm`
+    where the method averages, and so shrinks, what 1/√K expects to be added up.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Method:
     draws: bool = False
     needs_grams: bool = False
     order_matters: bool = False
+    auto: Literal["root", "norm"] = "root"
 
     def check_settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All settings, defaults filled in.

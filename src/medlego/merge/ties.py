@@ -103,6 +103,7 @@ TIES = Method(
     source="arXiv:2306.01708",
     merge=merge_ties,
     settings=TiesSettings,
+    auto="norm",
 )
 CORE_TIES = Method(
     name="core-ties",
@@ -110,6 +111,7 @@ CORE_TIES = Method(
     source="arXiv:2509.17786",
     merge=partial(merge_ties, space=core_space),
     settings=TiesSettings,
+    auto="norm",
 )
 KNOTS_TIES = Method(
     name="knots-ties",
@@ -117,4 +119,5 @@ KNOTS_TIES = Method(
     source="arXiv:2410.19735",
     merge=partial(merge_ties, space=knots_space),
     settings=TiesSettings,
+    auto="norm",
 )
