@@ -1,0 +1,196 @@
+"""The models of `benchmarks.merge_quality`: merges of every kind of bricks, and the controls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.bricks import get_brick
+from benchmarks.common import SETS, base, dataset
+from benchmarks.peft_merge import peft_merge
+from benchmarks.scoring import Probs, cached_features, inputs, read
+from medlego.adapters import fold
+from medlego.brick import Brick, Head
+from medlego.generalist import assemble, bare_base, specialist
+from medlego.headfit import choose_head
+from medlego.merge import METHODS
+from medlego.merge.coefficients import AUTO
+from medlego.probes import fit_probe
+from medlego.train.grams import measure_grams
+
+SIZE = 112
+GRAM_DIRECTIONS = 32
+KINDS = {
+    "svd": "plain training",
+    "refit": "plain training, heads refitted in company",
+    "aware": "merge-aware training",
+    "aware-refit": "merge-aware training, heads refitted in company",
+}
+"""Kinds of bricks and the heading of their merges; the last one is what the default gets."""
+SAME_DELTAS = {"refit": "svd", "aware-refit": "aware"}
+"""Kinds that differ from another in their heads only: they share its features."""
+
+
+@cache
+def bricks(kind: str, seed: int) -> dict[str, Brick]:
+    """The five bricks of a seed."""
+    return {name: get_brick(name, kind, seed, SIZE) for name in SETS}
+
+
+@cache
+def with_grams(kind: str, seed: int) -> dict[str, Brick]:
+    """The same, with the Grams that `medlego train --gram` would have measured."""
+    return {
+        name: replace(
+            brick,
+            grams=measure_grams(base(SIZE), brick, inputs(name, "train", SIZE), GRAM_DIRECTIONS),
+        )
+        for name, brick in bricks(kind, seed).items()
+    }
+
+
+@dataclass(frozen=True)
+class Merge:
+    """One merged model per seed, with the heads of the bricks that are in it."""
+
+    kind: str
+    method: str
+    coefficients: Any
+    svc: bool = False
+
+    def features(self, seed: int, name: str, split: str) -> torch.Tensor:
+        """Pooled features of a split."""
+        kind = SAME_DELTAS.get(self.kind, self.kind)
+        rule = METHODS[self.method].auto if self.coefficients == AUTO else self.coefficients
+        label = f"{kind}-{self.method}-{rule}{'-svc' * self.svc}-seed{seed}"
+        identity = [label, [b.digest for b in bricks(kind, seed).values()]]
+        return cached_features(label, identity, partial(self.build, kind, seed), name, split, SIZE)
+
+    def build(self, kind: str, seed: int) -> nn.Module:
+        """The merged module."""
+        held = bricks(kind, seed)
+        if self.method.startswith("PEFT "):
+            merged = peft_merge(
+                list(held.values()), self.method.removeprefix("PEFT "), self.coefficients, seed=seed
+            )
+            targets = next(iter(held.values())).targets
+            return fold(base(SIZE).module, targets, merged)  # type: ignore[arg-type]
+        if METHODS[self.method].needs_grams:
+            held = with_grams(kind, seed)
+        return assemble(
+            list(held.values()),
+            self.method,
+            coefficients=self.coefficients,
+            svc=self.svc,
+            seed=seed,
+        ).fold(base(SIZE))
+
+    def probs(self, seed: int, name: str, split: str) -> np.ndarray:
+        """Read by the brick's own head."""
+        brick = bricks(self.kind, seed)[name]
+        return read(brick.task, brick.head, self.features(seed, name, split))
+
+    def refitted(self, seed: int, name: str, split: str) -> np.ndarray:
+        """Read by a head that a head round brings back."""
+        task = dataset(name).task
+        return read(task, self._refit(seed, name), self.features(seed, name, split))
+
+    @cache  # noqa: B019
+    def _refit(self, seed: int, name: str) -> Head:
+        data = dataset(name)
+        train, val = (
+            (self.features(seed, name, split), data.split(split).labels)
+            for split in ("train", "val")
+        )
+        return choose_head(data.task, train, [val]).head
+
+
+@cache
+def frozen(name: str, split: str) -> torch.Tensor:
+    """Features of the untouched base."""
+    brick = next(iter(bricks("svd", 0).values()))
+    return cached_features(
+        "frozen", "frozen", partial(bare_base(brick).fold, base(SIZE)), name, split, SIZE
+    )
+
+
+def alone(kind: str) -> Probs:
+    """Each set with its own brick."""
+
+    def probs(seed: int, name: str, split: str) -> np.ndarray:
+        brick, deltas = bricks(kind, seed)[name], SAME_DELTAS.get(kind, kind)
+        source = bricks(deltas, seed)[name]
+        build = partial(specialist(source).fold, base(SIZE))
+        pooled = cached_features(f"{deltas}-alone", source.digest, build, name, split, SIZE)
+        return read(brick.task, brick.head, pooled)
+
+    return probs
+
+
+def bare(kind: str) -> Probs:
+    """The specialists' heads on the untouched base."""
+
+    def probs(seed: int, name: str, split: str) -> np.ndarray:
+        brick = bricks(kind, seed)[name]
+        return read(brick.task, brick.head, frozen(name, split))
+
+    return probs
+
+
+def probe(_seed: int, name: str, split: str) -> np.ndarray:
+    """A linear probe on the frozen base, its strength chosen on val."""
+    data = dataset(name)
+    pairs = [(frozen(name, s).numpy(), data.split(s).labels) for s in ("train", "val")]
+    return _fitted_probe(name, *pairs).probs(frozen(name, split).numpy())
+
+
+_PROBES: dict[str, Any] = {}
+
+
+def _fitted_probe(name: str, train: Any, val: Any) -> Any:
+    if name not in _PROBES:
+        _PROBES[name] = fit_probe(dataset(name).task, train, val)
+    return _PROBES[name]
+
+
+def mid_probe(_seed: int, name: str, split: str) -> np.ndarray:
+    """A linear probe on the frozen base's mean patch tokens after its sixth block."""
+    module = base(SIZE).module
+
+    def build() -> nn.Module:
+        return MidDepth(module, 6)
+
+    def pooled(part: str) -> np.ndarray:
+        return cached_features("mid6", "mid6", build, name, part, SIZE).numpy()
+
+    data = dataset(name)
+    pairs = [(pooled(s), data.split(s).labels) for s in ("train", "val")]
+    if (fitted := _PROBES.get(f"mid {name}")) is None:
+        fitted = _PROBES[f"mid {name}"] = fit_probe(data.task, *pairs)
+    found: np.ndarray = fitted.probs(pooled(split))
+    return found
+
+
+class MidDepth(nn.Module):
+    """A vision transformer read after some of its blocks: mean of the patch tokens."""
+
+    def __init__(self, module: Any, blocks: int) -> None:
+        super().__init__()
+        self._module, self._blocks = module, blocks
+
+    def forward_features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(N, 3, size, size) → (N, tokens, features)."""
+        module = self._module
+        found = module.norm_pre(module._pos_embed(module.patch_embed(pixels)))
+        for block in module.blocks[: self._blocks]:
+            found = block(found)
+        return found
+
+    def forward_head(self, tokens: torch.Tensor, **_: bool) -> torch.Tensor:
+        """(N, tokens, features) → (N, features)."""
+        return tokens[:, self._module.num_prefix_tokens :].mean(dim=1)
