@@ -10,6 +10,9 @@ from torch.utils.hooks import RemovableHandle
 
 from medlego.base import Base, features
 
+Moments = Mapping[str, Tensor]
+"""Per module path the second moment (in, in) of its inputs."""
+
 
 @torch.no_grad()
 def input_moments(

@@ -1,4 +1,4 @@
-"""Merge-aware training: the company a brick keeps, and how loud it is among strangers."""
+"""Merge-aware training: the company that a brick keeps."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ from torch import nn
 from factories import make_base, make_brick, make_dataset
 from medlego.adapters import attach, fold, set_company
 from medlego.base import features
-from medlego.errors import BrickError
-from medlego.loading import Inputs
+from medlego.errors import BrickError, SettingsError
 from medlego.lowrank import LowRank
 from medlego.moments import input_moments
 from medlego.task import Kind
 from medlego.train import TrainSettings, train_brick
 from medlego.train.company import Company
 from medlego.train.factors import SvdFactors
-from medlego.train.quiet import Quiet
 
 BASE = make_base()
 TARGETS = BASE.targets()
@@ -139,55 +137,16 @@ def test_the_same_draws_give_the_same_company() -> None:
     )
 
 
-@pytest.mark.parametrize("plain", [False, True])
-def test_quiet_is_the_ratio_of_energies(plain: bool) -> None:
-    parts = factors(2.0)
-    if plain:
-        parts = {n: (nn.Parameter(U * S), V) for n, (U, S, V) in parts.items()}
-    strangers = input_moments(BASE, BASE.module, PATHS, [1 - IMAGES])
-    loud = own = 0.0
-    for target in TARGETS:
-        delta = (parts[target.name][0] * (1 if plain else 2.0)) @ parts[target.name][-1]
-        delta = delta.detach().double()
-        loud += float(torch.trace(delta @ strangers[target.module] @ delta.T))
-        own += float(torch.trace(delta @ moments()[target.module] @ delta.T))
-    ratio = Quiet(TARGETS, moments(), strangers)(parts)
-    assert float(ratio.detach()) == pytest.approx(loud / own, rel=1e-4)
-
-
-def test_quiet_can_leave_the_point_where_a_delta_is_zero() -> None:
-    parts = factors(0.0)
-    ratio = Quiet(TARGETS, moments(), moments())(parts)
-    torch.autograd.backward(ratio)
-    assert float(ratio.detach()) == 0.0
-    assert all(torch.isfinite(p.grad).all() for group in parts.values() for p in group)
-
-
-def test_the_penalty_makes_a_brick_quieter_on_procedural_images() -> None:
-    from medlego.train.images import procedural_batches
-
-    data = make_dataset(images=24)
-    quick = TrainSettings(
-        epochs=12, batch_size=6, rank=2, learning_rate=0.03, merge_aware=True, alone=1.0
-    )
-    own = input_moments(BASE, BASE.module, PATHS, Inputs(data.train.images, BASE).batches(8))
-    strangers = input_moments(BASE, BASE.module, PATHS, procedural_batches(BASE, data.task))
-    ratios = []
-    for weight in (0.0, 20.0):
-        settings = quick.model_copy(update={"quiet": weight})
-        brick = train_brick(BASE, data, settings, device="cpu")
-        parts = {
-            n: (nn.Parameter(d.U), nn.Parameter(d.S), nn.Parameter(d.Vh))
-            for n, d in brick.deltas.items()
-        }
-        ratios.append(float(Quiet(TARGETS, own, strangers)(parts).detach()))
-    assert ratios[1] < 0.7 * ratios[0]
-
-
 def test_company_of_another_base_is_refused() -> None:
     stranger = make_brick("x", base=make_base(seed=9))
     with pytest.raises(BrickError, match=r"company: .*expected base .*leave it out"):
         train_brick(BASE, make_dataset(), SETTINGS, company=[stranger], device="cpu")
+
+
+def test_company_for_training_that_would_not_look_at_it_is_refused() -> None:
+    friend = make_brick("friend", seed=5, base=BASE)
+    with pytest.raises(SettingsError, match="company: expected with merge_aware, got it without"):
+        train_brick(BASE, make_dataset(), TrainSettings(), company=[friend], device="cpu")
 
 
 def test_the_brick_names_its_company_and_training_depends_on_it() -> None:

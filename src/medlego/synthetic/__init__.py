@@ -15,10 +15,9 @@ from medlego.errors import DatasetError
 from medlego.samples import SPLITS, ArrayImages, Dataset, Samples
 from medlego.synthetic.canvas import Array
 from medlego.synthetic.modalities import MODALITIES
-from medlego.synthetic.strangers import stranger_images
 from medlego.task import Task
 
-__all__ = ["SYNTHETIC_TASKS", "stranger_images", "synthetic_dataset", "synthetic_image"]
+__all__ = ["SYNTHETIC_TASKS", "synthetic_dataset", "synthetic_image"]
 
 MIN_SIZE, MAX_SIZE = 32, 512
 

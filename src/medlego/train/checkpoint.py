@@ -6,17 +6,23 @@ settings) is stored with it, and a file of another run is refused rather than mi
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from medlego.base import Base
 from medlego.errors import TrainingError
 from medlego.files import write_atomically
+from medlego.samples import Dataset
+from medlego.train.fit import Earlier
+from medlego.train.settings import TrainSettings
 
 _KEY = "medlego_training"
 
@@ -83,3 +89,30 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tenso
             _, number, key = name.split(".")
             state.setdefault(int(number), {})[key] = tensor
     optimiser.load_state_dict(optimiser.state_dict() | {"state": state})
+
+
+def run_identity(
+    base: Base,
+    dataset: Dataset,
+    settings: TrainSettings,
+    earlier: Earlier,
+    device: str,
+) -> str:
+    """What must be equal for a run to be resumed: base, settings, task, labels, first images."""
+    digest = hashlib.sha256()
+    start, company = earlier.start, earlier.company
+    whole = {
+        "base": base.ref.model_dump(mode="json"),
+        "task": dataset.task.model_dump(mode="json"),
+        "settings": settings.of_training(),
+        "start": None if start is None else start.digest,
+        "company": [brick.digest for brick in company],
+        "device": device,
+    }
+    digest.update(json.dumps(whole, sort_keys=True).encode())
+    for samples in (dataset.train, dataset.val):
+        digest.update(np.ascontiguousarray(samples.labels).tobytes())
+        for index in {0, len(samples) // 2, len(samples) - 1}:
+            pixels = samples.images[index].pixels
+            digest.update(pixels.contiguous().numpy().tobytes())
+    return digest.hexdigest()

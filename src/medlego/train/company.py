@@ -7,18 +7,23 @@ strangers' deltas act on its images. Merge-aware training shows it both.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from medlego.base import Base
 from medlego.brick import Brick
+from medlego.loading import Inputs
+from medlego.moments import Moments, input_moments
 from medlego.targets import Target
-from medlego.train.quiet import Moments
 from medlego.train.settings import TrainSettings
 
 Strangers = Mapping[str, tuple[Tensor, Tensor]]
 """Per target name left (out, n) and right (n, in)."""
+
+IMAGES = 384
+BATCH = 64
 
 Factors = Mapping[str, tuple[nn.Parameter, ...]]
 
@@ -26,6 +31,21 @@ Factors = Mapping[str, tuple[nn.Parameter, ...]]
 def needs_random(bricks: Sequence[Brick], settings: TrainSettings) -> bool:
     """Whether random strangers stand in, for which `Company` needs the own moments."""
     return len(bricks) < settings.company - 1
+
+
+def own_moments(
+    base: Base, module: nn.Module, targets: Sequence[Target], inputs: Inputs
+) -> Moments:
+    """What goes into the targets' modules, of at most `IMAGES` images, evenly spread."""
+    count = min(IMAGES, len(inputs))
+    chosen = torch.linspace(0, len(inputs) - 1, count).long().tolist()
+
+    def batches() -> Iterator[Tensor]:
+        for start in range(0, count, BATCH):
+            yield inputs.take(chosen[start : start + BATCH])
+
+    paths = {target.module: target.in_features for target in targets}
+    return input_moments(base, module, paths, batches())
 
 
 class Company:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
@@ -20,7 +18,7 @@ from medlego.brick import Brick, Card, Head, probabilities, tools_used
 from medlego.errors import BrickError, TrainingError, raise_all
 from medlego.loading import Inputs
 from medlego.metrics import point_scores
-from medlego.moments import input_moments
+from medlego.moments import Moments
 from medlego.progress import Progress, silent
 from medlego.samples import Dataset, Samples, describe
 from medlego.strictjson import field_problems
@@ -31,16 +29,15 @@ from medlego.train.checkpoint import (
     optimiser_tensors,
     read_checkpoint,
     restore_optimiser,
+    run_identity,
     write_checkpoint,
 )
-from medlego.train.company import Company, needs_random
+from medlego.train.company import Company, needs_random, own_moments
 from medlego.train.factors import Factors, LoraFactors, SvdFactors
 from medlego.train.fit import Earlier
 from medlego.train.grams import check_images, measure_grams
 from medlego.train.head import explicit, implicit, new_head
-from medlego.train.images import procedural_batches, some_batches
 from medlego.train.losses import Loss, class_weights
-from medlego.train.quiet import Quiet
 from medlego.train.settings import GOING_ON, TrainSettings
 
 EVALUATION_BATCH = 128
@@ -95,7 +92,7 @@ def train_brick(
     earlier.check(base, dataset.task, settings)
     run = _Run(base, dataset, settings, earlier, device, show)
     path = None if checkpoint is None else Path(checkpoint)
-    identity = _identity(base, dataset, settings, earlier, device)
+    identity = run_identity(base, dataset, settings, earlier, device)
     state = None if path is None else read_checkpoint(path, identity)
     if state is not None:
         run.restore(*state)
@@ -157,30 +154,23 @@ class _Run:
         self._augment = augmentation_for(dataset.task) if settings.augment else None
         self._epochs = settings.epochs_for(len(dataset.train), going_on=start is not None)
         self._company: Company | None = None
-        self._quiet: Quiet | None = None
         if settings.merge_aware:
-            self._among_strangers(frozen)
+            self._company = self._imagine_company(frozen)
         self._best = self._parameters()
         self.state = State()
 
-    def _among_strangers(self, frozen: nn.Module) -> None:
-        """Set up what merge-aware training needs to know of the base's activations."""
-        base, task, targets = self._base, self._dataset.task, self._targets
+    def _imagine_company(self, frozen: nn.Module) -> Company:
+        """The merges that merge-aware training takes place in."""
         bricks = self._earlier.company
-        paths = {target.module: target.in_features for target in targets}
-        own: dict[str, Tensor] = {}
-        if self._settings.quiet or needs_random(bricks, self._settings):
-            own = input_moments(base, frozen, paths, some_batches(self._train.inputs))
+        own: Moments = {}
+        if needs_random(bricks, self._settings):
+            own = own_moments(self._base, frozen, self._targets, self._train.inputs)
         if not all(torch.isfinite(moment).all() for moment in own.values()):
             raise TrainingError(
-                f"training {task.name!r}: expected finite activations of the base, got NaN or "
-                "infinity; check the images"
+                f"training {self._dataset.task.name!r}: expected finite activations of the base, "
+                "got NaN or infinity; check the images"
             )
-        self._company = Company(frozen, targets, own, bricks, self._settings)
-        if self._settings.quiet:
-            self._show("looking at procedural images", 0, 0)
-            strangers = input_moments(base, frozen, paths, procedural_batches(base, task))
-            self._quiet = Quiet(targets, own, strangers)
+        return Company(frozen, self._targets, own, bricks, self._settings)
 
     def _split(self, samples: Samples) -> _Split:
         return _Split(Inputs(samples.images, self._base), torch.from_numpy(samples.labels))
@@ -229,8 +219,6 @@ class _Run:
                 f"training {self._dataset.task.name!r}: expected a finite loss, got {loss.item()} "
                 f"in epoch {self.state.epoch + 1}; lower the learning rate"
             )
-        if self._quiet is not None:
-            loss = loss + self._settings.quiet * self._quiet(self._factors.by_target)
         self._optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self._trainable(), self._settings.clip_norm)
@@ -358,30 +346,3 @@ def _notes(data: str | None, licence: str | None) -> Card:
 def _mix(seed: int, epoch: int) -> int:
     digest = hashlib.sha256(f"{seed}:{epoch}".encode()).digest()
     return int.from_bytes(digest[:7], "little")
-
-
-def _identity(
-    base: Base,
-    dataset: Dataset,
-    settings: TrainSettings,
-    earlier: Earlier,
-    device: str,
-) -> str:
-    """What must be equal for a run to be resumed: base, settings, task, labels, first images."""
-    digest = hashlib.sha256()
-    start, company = earlier.start, earlier.company
-    whole = {
-        "base": base.ref.model_dump(mode="json"),
-        "task": dataset.task.model_dump(mode="json"),
-        "settings": settings.of_training(),
-        "start": None if start is None else start.digest,
-        "company": [brick.digest for brick in company],
-        "device": device,
-    }
-    digest.update(json.dumps(whole, sort_keys=True).encode())
-    for samples in (dataset.train, dataset.val):
-        digest.update(np.ascontiguousarray(samples.labels).tobytes())
-        for index in {0, len(samples) // 2, len(samples) - 1}:
-            pixels = samples.images[index].pixels
-            digest.update(pixels.contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -45,8 +45,6 @@ class TrainSettings(BaseModel):
     """Bricks in the largest merge that training imagines, this one included."""
     alone: Annotated[float, Field(ge=0, le=1)] = 0.25
     """Share of the steps in which the brick has no company after all."""
-    quiet: Annotated[float, Field(ge=0, le=100)] = 0.0
-    """Weight of the penalty on what the brick does to strangers' images; see `train.quiet`."""
     select_by: Literal["auto", "balanced_accuracy", "auroc"] = "auto"
     """Validation score that chooses the epoch; `auto` is AUROC for multilabel tasks."""
     patience: Annotated[int, Field(ge=1)] = 15
@@ -74,7 +72,7 @@ class TrainSettings(BaseModel):
 
         Not `gram`, which is measured after it, and of merge-aware training only what is used.
         """
-        unused = set() if self.merge_aware else {"company", "alone", "quiet"}
+        unused = set() if self.merge_aware else {"company", "alone"}
         return self.model_dump(mode="json", exclude={"gram", *unused})
 
     def epochs_for(self, images: int, *, going_on: bool = False) -> int:
