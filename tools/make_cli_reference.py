@@ -10,6 +10,7 @@ from pathlib import Path
 VERBS = (
     "",
     "train",
+    "refit",
     "assemble",
     "inspect",
     "evaluate",
