@@ -18,6 +18,7 @@ from medlego.directory import read_directory, write_directory
 from medlego.errors import GeneralistError, MergeError, raise_all
 from medlego.lowrank import LowRank
 from medlego.merge import (
+    AUTO,
     DEFAULT_METHOD,
     Coefficients,
     Grams,
@@ -25,11 +26,21 @@ from medlego.merge import (
     Method,
     calibrate_singular_values,
     check_kind,
+    check_slope,
     find_method,
+    with_slope,
 )
 from medlego.recipe import Ingredient, Recipe, Step
 from medlego.refithead import RefitHead
-from medlego.sites import Capability, as_sites, capabilities, share_out, site_weights, task_vectors
+from medlego.sites import (
+    Capability,
+    as_sites,
+    by_task,
+    capabilities,
+    share_out,
+    site_weights,
+    task_vectors,
+)
 from medlego.targets import Target
 from medlego.task import Task
 from medlego.threads import one_thread
@@ -170,6 +181,7 @@ def assemble(
     rank: int | None = None,
     settings: Mapping[str, Any] | None = None,
     svc: bool = False,
+    slope: float | None = None,
     seed: int = 0,
 ) -> Generalist:
     """Merge bricks into one generalist, without data and without training.
@@ -185,6 +197,8 @@ def assemble(
         rank: cut the merged deltas to this rank; what None means is the method's own.
         settings: the method's own, for example `{"density": 0.3}`; kept in the recipe.
         svc: calibrate singular values after the merge, see `calibrate_singular_values`.
+        slope: how much later blocks weigh more, see `medlego.merge.depth`; what None means is the
+            method's own with `auto`, else 0.
         seed: of methods that draw; kept in the recipe.
 
     Raises:
@@ -208,6 +222,10 @@ def assemble(
         check_kind(coefficients, len(bricks))
     except MergeError as error:
         problems.append(str(error))
+    try:
+        check_slope(slope or 0.0)
+    except MergeError as error:
+        problems.append(str(error))
     if rank is not None and rank < 1:
         problems.append(f"rank: expected at least 1, got {rank}")
     if chosen is not None and chosen.needs_grams:
@@ -219,6 +237,8 @@ def assemble(
             )
     raise_all(MergeError, "assemble", problems)
     assert chosen is not None
+    if slope is None:
+        slope = chosen.slope if coefficients == AUTO else 0.0
 
     def merge(numbers: Sequence[float]) -> Merged:
         if chosen.needs_grams:
@@ -231,7 +251,7 @@ def assemble(
 
     with one_thread():
         resolved = share_out(coefficients, bricks, weights, merge, chosen.auto)
-        merged = merge(resolved)
+        merged = with_slope(merge(resolved), len(by_task(bricks)), slope)
     recipe = Recipe(
         bricks=tuple(
             Ingredient(task=b.task.name, digest=b.digest, coefficient=c)
@@ -240,6 +260,7 @@ def assemble(
         method=method,
         settings=complete,
         svc=svc,
+        slope=slope,
         rank=rank,
         coefficients=coefficients if isinstance(coefficients, str) else "given",
         sites=as_sites(sites),

@@ -9,14 +9,17 @@ from medlego.brickfile import load_brick
 from medlego.compatibility import Footing
 from medlego.errors import BrickError, MergeError, raise_all
 from medlego.merge import (
+    AUTO,
     METHODS,
     Coefficients,
     Merged,
     TaskVector,
     check_coefficients,
     check_kind,
+    check_slope,
     find_rule,
     merge_stream,
+    with_slope,
 )
 from medlego.progress import Progress, silent
 from medlego.threads import one_thread
@@ -27,6 +30,7 @@ def merge_files(
     coefficients: Coefficients = "auto",
     rank: int | None = None,
     *,
+    slope: float | None = None,
     show: Progress = silent,
 ) -> Merged:
     """Merge brick files by their exact weighted sum, with one brick in memory at a time.
@@ -40,14 +44,15 @@ def merge_files(
         coefficients: `auto` or another rule that only counts bricks, one number for all, or one
             per file.
         rank: cut each merged delta to this rank, or keep all (None).
+        slope: as in `assemble`.
         show: told how many files are read, then how many targets are decomposed.
 
     Returns:
         Merged deltas by target name, and what a cut lost of each.
 
     Raises:
-        MergeError: files that `load_brick` refuses, bricks that do not go together, coefficients
-            or a rank that do not fit; all problems of the files in one message.
+        MergeError: files that `load_brick` refuses, bricks that do not go together, coefficients,
+            a rank or a slope that do not fit; all problems of the files in one message.
 
     Cost: each file is read once; see `merge_stream`.
     """
@@ -56,13 +61,16 @@ def merge_files(
     if rank is not None and rank < 1:
         raise MergeError(f"rank: expected at least 1, got {rank}")
     check_kind(coefficients, len(paths))
+    linear = METHODS["linear"]
+    if slope is None:
+        slope = linear.slope if coefficients == AUTO else 0.0
+    check_slope(slope)
     if isinstance(coefficients, str):
-        coefficients = find_rule(coefficients, METHODS["linear"].auto)(
-            [{}] * len(paths), _no_second_pass
-        )
+        coefficients = find_rule(coefficients, linear.auto)([{}] * len(paths), _no_second_pass)
     resolved = check_coefficients(coefficients, len(paths))
     with one_thread():
-        return merge_stream(_read(paths, resolved, show), rank, show=show)
+        merged = merge_stream(_read(paths, resolved, show), rank, show=show)
+        return with_slope(merged, len(paths), slope)
 
 
 def _no_second_pass() -> Merged:

@@ -30,7 +30,8 @@ class Recipe(BaseModel):
     """What rebuilds a generalist: bricks in order, coefficients, method and settings.
 
     `settings` holds all of the method's, defaults included; `svc` says that singular values were
-    calibrated after the merge. `coefficients` is the rule that gave them, `search`, or `given`.
+    calibrated after the merge, `slope` how much later blocks weigh more. `coefficients` is the
+    rule that gave them, `search`, or `given`.
     Several bricks of one task are its sites; `sites` says how they weigh, and a head refitted to
     the task stands at each of them.
     """
@@ -41,6 +42,7 @@ class Recipe(BaseModel):
     method: str
     settings: dict[str, int | float | None]
     svc: bool
+    slope: Annotated[float, Field(allow_inf_nan=False)]
     rank: Annotated[int, Field(ge=1)] | None
     coefficients: Annotated[str, Field(pattern=r"^[a-z]{1,32}$")]
     sites: Sites

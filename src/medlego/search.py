@@ -14,7 +14,7 @@ from medlego.errors import DatasetError
 from medlego.evaluation import align
 from medlego.generalist import Generalist, assemble
 from medlego.loading import Inputs
-from medlego.merge import DEFAULT_METHOD
+from medlego.merge import DEFAULT_METHOD, find_method
 from medlego.metrics import point_scores
 from medlego.prediction import Predictor, head_probs
 from medlego.progress import Progress, silent
@@ -64,7 +64,7 @@ def search_coefficients(
         base: the bricks' base; found by fingerprint when left out.
         device: `cpu` or `cuda`.
         show: called with what is under way.
-        options: further arguments of `assemble`.
+        options: further arguments of `assemble`; the slope left out is the method's own.
 
     Raises:
         MergeError: as `assemble`.
@@ -73,6 +73,9 @@ def search_coefficients(
     """
     if not datasets:
         raise DatasetError("search: expected data for at least one task, got none; pass TASK=DATA")
+    options.setdefault("slope", None)
+    if options["slope"] is None:
+        options["slope"] = find_method(method).slope
     first = assemble(bricks, method, coefficients=values[0], **options)
     base = base or Base.find(first.base)
     val = {}

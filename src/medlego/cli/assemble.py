@@ -64,6 +64,13 @@ def command(
     svc: Annotated[
         bool, typer.Option("--svc", help="Calibrate singular values after the merge.")
     ] = False,
+    slope: Annotated[
+        float | None,
+        typer.Option(
+            help="How much later blocks weigh more, 0 for not at all; left out, the method's own "
+            "with auto and search, else 0."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of methods that draw.")] = 0,
     base_weights: BaseWeights = None,
     data_seed: DataSeed = 0,
@@ -90,6 +97,7 @@ def command(
         "rank": rank,
         "settings": read_method_settings(settings or []),
         "svc": svc,
+        "slope": slope,
         "seed": seed,
     }
     scores: dict[float, dict[str, float]] = {}

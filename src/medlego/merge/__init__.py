@@ -8,12 +8,14 @@ from types import MappingProxyType
 from medlego.errors import MergeError
 from medlego.merge import dare, iso, lego, linear, lora_lego, regmean, ties, tsv, wudi
 from medlego.merge.coefficients import (
+    AUTO,
     RULES,
     Coefficients,
     check_coefficients,
     check_kind,
     find_rule,
 )
+from medlego.merge.depth import check_slope, with_slope
 from medlego.merge.method import Grams, Merged, Method, TaskVector
 from medlego.merge.stream import merge_stream
 from medlego.merge.svc import calibrate_singular_values
@@ -55,6 +57,7 @@ def find_method(name: str) -> Method:
 
 
 __all__ = [
+    "AUTO",
     "DEFAULT_METHOD",
     "METHODS",
     "RULES",
@@ -66,7 +69,9 @@ __all__ = [
     "calibrate_singular_values",
     "check_coefficients",
     "check_kind",
+    "check_slope",
     "find_method",
     "find_rule",
     "merge_stream",
+    "with_slope",
 ]

@@ -100,6 +100,7 @@ DARE_TIES = Method(
     draws=True,
     order_matters=True,
     auto="norm",
+    slope=0.0,
 )
 CORE_DARE_TIES = Method(
     name="core-dare-ties",
@@ -110,4 +111,5 @@ CORE_DARE_TIES = Method(
     draws=True,
     order_matters=True,
     auto="norm",
+    slope=0.0,
 )

@@ -24,6 +24,9 @@ Grams = Mapping[str, Gram]
 NEGLIGIBLE = 1e-6
 """A singular value below this share of its delta's largest is rounding, and its vectors noise."""
 
+SLOPE = 0.75
+"""How much later blocks weigh more where nothing else is said; see `merge.depth`."""
+
 
 @dataclass(frozen=True, eq=False)
 class Merged:
@@ -57,7 +60,8 @@ class Method:
     and tells sites apart.
     `order_matters` says whether bricks may be permuted without changing the result beyond
     rounding. `auto` names the rule of `merge.coefficients.RULES` that `auto` stands for: `norm`
-    where the method averages, and so shrinks, what 1/√K expects to be added up.
+    where the method averages, and so shrinks, what 1/√K expects to be added up. `slope` is how
+    much later blocks weigh more with `auto`, see `merge.depth`.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Method:
     needs_grams: bool = False
     order_matters: bool = False
     auto: Literal["root", "norm"] = "root"
+    slope: float = SLOPE
 
     def check_settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All settings, defaults filled in.

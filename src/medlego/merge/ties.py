@@ -104,6 +104,7 @@ TIES = Method(
     merge=merge_ties,
     settings=TiesSettings,
     auto="norm",
+    slope=0.0,
 )
 CORE_TIES = Method(
     name="core-ties",
@@ -112,6 +113,7 @@ CORE_TIES = Method(
     merge=partial(merge_ties, space=core_space),
     settings=TiesSettings,
     auto="norm",
+    slope=0.0,
 )
 KNOTS_TIES = Method(
     name="knots-ties",
@@ -120,4 +122,5 @@ KNOTS_TIES = Method(
     merge=partial(merge_ties, space=knots_space),
     settings=TiesSettings,
     auto="norm",
+    slope=0.0,
 )
