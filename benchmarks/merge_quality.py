@@ -46,6 +46,13 @@ from medlego.metrics import RESAMPLES
 LAMBDAS = (0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
 PEFT_KINDS = ("linear", "svd", "ties_svd", "dare_ties_svd")
 PLAIN = "specialists, plain"
+UNSLOPED = {
+    "linear": tuple(RULES),
+    "tsv": ("root",),
+    "iso-cts": ("root", "norm"),
+    "core-ties": ("root",),
+}
+"""Rules that are also tried as they are, all blocks alike."""
 SEARCHED = "best λ on val"
 
 
@@ -65,18 +72,24 @@ def normalised(probs: Probs, seed: int) -> float:
 @cache
 def best_lambda(kind: str, method: str, seed: int) -> float:
     """The λ of `LAMBDAS` with the best mean normalised balanced accuracy on val."""
-    found = {value: normalised(Merge(kind, method, value).probs, seed) for value in LAMBDAS}
+    found = {value: normalised(scaled(kind, method, value).probs, seed) for value in LAMBDAS}
     best = max(found, key=lambda value: found[value])
     shown = ", ".join(f"{value}: {score:.3f}" for value, score in found.items())
     print(f"  {kind}, {method}, seed {seed}: λ = {best} of {shown}", flush=True)
     return best
 
 
+def scaled(kind: str, method: str, value: float) -> Merge:
+    """A merge with one number for every brick, and the slope that a search takes."""
+    slope = METHODS[method].slope if method in METHODS else 0.0
+    return Merge(kind, method, value, slope=slope)
+
+
 def searched(kind: str, method: str) -> Probs:
     """A merge with the λ that is best on validation."""
 
     def probs(seed: int, name: str, split: str) -> np.ndarray:
-        return Merge(kind, method, best_lambda(kind, method, seed)).probs(seed, name, split)
+        return scaled(kind, method, best_lambda(kind, method, seed)).probs(seed, name, split)
 
     return probs
 
@@ -125,11 +138,12 @@ def merges(kind: str, every: tuple[int, ...], default: str) -> list[Contender]:
         chosen = (kind, method) == (default, "linear")
         lines.append(Contender(method, AUTO, False, auto, every, chosen))
         lines.append(Contender(method, SEARCHED, True, searched(kind, method), every))
-    for method, auto in ((m, METHODS[m].auto) for m in ("linear", "core-ties", "iso-cts")):
-        if kind == "refit" and method != "linear":
-            continue
-        for rule in (name for name in RULES if name != auto):
-            lines.append(Contender(method, rule, False, Merge(kind, method, rule).probs, every))
+    for method, rules in UNSLOPED.items():
+        if kind != "refit" or method == "linear":
+            lines += [
+                Contender(method, rule, False, Merge(kind, method, rule).probs, every)
+                for rule in rules
+            ]
     if kind != "refit":
         svc = Merge(kind, "linear", AUTO, svc=True).probs
         lines.append(Contender("linear, then svc", AUTO, False, svc, every))
@@ -182,7 +196,7 @@ def run(kinds: tuple[str, ...], seeds: tuple[int, ...]) -> None:
         versions={"peft": version("peft")},
         setting={
             "lambdas": LAMBDAS,
-            "auto": {name: method.auto for name, method in METHODS.items()},
+            "auto": {name: [method.auto, method.slope] for name, method in METHODS.items()},
             "gram_directions": GRAM_DIRECTIONS,
             "peft_density": DENSITY,
         },

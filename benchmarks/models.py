@@ -62,12 +62,18 @@ class Merge:
     method: str
     coefficients: Any
     svc: bool = False
+    slope: float | None = None
+    """As `assemble` takes it."""
 
     def features(self, seed: int, name: str, split: str) -> torch.Tensor:
         """Pooled features of a split."""
         kind = SAME_DELTAS.get(self.kind, self.kind)
-        rule = METHODS[self.method].auto if self.coefficients == AUTO else self.coefficients
+        rule, slope = self.coefficients, self.slope or 0.0
+        if rule == AUTO:
+            method = METHODS[self.method]
+            rule, slope = method.auto, method.slope if self.slope is None else self.slope
         label = f"{kind}-{self.method}-{rule}{'-svc' * self.svc}-seed{seed}"
+        label += f"-slope{slope:g}" if slope else ""
         identity = [label, [b.digest for b in bricks(kind, seed).values()]]
         return cached_features(label, identity, partial(self.build, kind, seed), name, split, SIZE)
 
@@ -87,6 +93,7 @@ class Merge:
             self.method,
             coefficients=self.coefficients,
             svc=self.svc,
+            slope=self.slope,
             seed=seed,
         ).fold(base(SIZE))
 
