@@ -68,7 +68,7 @@ def test_the_readmes_commands_and_python_run(tmp_path, monkeypatch, capsys):
     (tmp_path / "scan.png").write_bytes(path.read_bytes())
     lines = [line for block in blocks("console") for line in block.splitlines()]
     commands = [line.removeprefix("$ medlego ") for line in lines if line.startswith("$ medlego ")]
-    assert len(commands) == 6
+    assert len(commands) == 8
     for command in commands:
         words = shlex.split(command)
         quick = ["--epochs", "1"] if words[0] == "train" else []
