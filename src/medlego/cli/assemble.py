@@ -121,7 +121,11 @@ def command(
     for note in notes:
         say(options, f"note: {note}")
     ranks = max(delta.rank for delta in generalist.deltas.values())
-    say(options, f"method {method}; merged rank {ranks} on {len(generalist.targets)} targets")
+    say(
+        options,
+        f"method {method}, slope {generalist.recipe.slope:g}; "
+        f"merged rank {ranks} on {len(generalist.targets)} targets",
+    )
     say(options, f"lost by the cut: {generalist.relative_loss:.2%} of the Frobenius norm")
     say(options, f"wrote {output} (recipe {generalist.recipe.digest[:12]})")
     emit(
