@@ -123,7 +123,8 @@ def _show_generalist(options: Options, path: Path, generalist: Generalist) -> No
     say(
         options,
         f"base {generalist.base.name} at {generalist.base.image_size} px, method "
-        f"{generalist.recipe.method}, slope {generalist.recipe.slope:g}, lost by the cut {generalist.relative_loss:.2%}",
+        f"{generalist.recipe.method}, slope {generalist.recipe.slope:g}, "
+        f"lost by the cut {generalist.relative_loss:.2%}",
     )
     sites = Counter(item.task for item in generalist.recipe.bricks)
     rows = [
