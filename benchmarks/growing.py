@@ -2,8 +2,8 @@
 
     python -m benchmarks.growing [--seeds 0 1 2] [--only-val]
 
-Up to five bricks, every choice of that many of the five sets counts; beyond, procedural bricks
-join, which no real brick has met in training. Scores are of the real sets in the merge, over
+Up to five bricks, five choices of neighbours in a ring count, so that every set counts alike;
+beyond, procedural bricks join, which no real brick has met in training. Scores are of the real sets in the merge, over
 their plainly trained specialists.
 """
 
@@ -13,7 +13,6 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +51,10 @@ CURVES = (
 
 
 def choices(size: int) -> list[tuple[str, ...]]:
-    """The names in each merge of a size: every choice of real sets, then procedural ones."""
-    if size <= len(SETS):
-        return list(combinations(SETS, size))
+    """The names in each merge of a size: neighbours in a ring of real sets, then procedural ones."""
+    ring = [*SETS, *SETS]
+    if size < len(SETS):
+        return [tuple(ring[first : first + size]) for first in range(len(SETS))]
     return [(*SETS, *procedural.NAMES[: size - len(SETS)])]
 
 
