@@ -3,8 +3,8 @@
     python -m benchmarks.growing [--seeds 0 1 2] [--only-val]
 
 Up to five bricks, five choices of neighbours in a ring count, so that every set counts alike;
-beyond, procedural bricks join, which no real brick has met in training. Scores are of the real sets in the merge, over
-their plainly trained specialists.
+beyond, procedural bricks join, which no real brick has met in training. Scores are of the real
+sets in the merge, over their plainly trained specialists.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ CURVES = (
 
 
 def choices(size: int) -> list[tuple[str, ...]]:
-    """The names in each merge of a size: neighbours in a ring of real sets, then procedural ones."""
+    """The names in each merge of a size: neighbours in a ring, then all and procedural ones."""
     ring = [*SETS, *SETS]
     if size < len(SETS):
         return [tuple(ring[first : first + size]) for first in range(len(SETS))]
