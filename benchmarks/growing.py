@@ -21,8 +21,8 @@ import numpy as np
 
 from benchmarks import procedural
 from benchmarks.bricks import get_brick, train_all
-from benchmarks.common import BASE_FILE, RESULTS, SETS, SHARED, base, dataset, write_result
-from benchmarks.scoring import BOOTSTRAP_SEED, cached_features, read, summary
+from benchmarks.common import RESULTS, SETS, base, dataset, write_result
+from benchmarks.scoring import BOOTSTRAP_SEED, cached_features, facts, read, summary
 from medlego.brick import Brick
 from medlego.generalist import assemble, specialist
 from medlego.metrics import RESAMPLES, score_replicates
@@ -108,9 +108,7 @@ def run(seeds: list[int]) -> None:
         f"growing-{SIZE}px",
         rows,
         seeds=seeds,
-        data=[BASE_FILE, *(SHARED / "data" / f"{name}.npz" for name in SETS)],
-        base=base(SIZE).ref.model_dump(mode="json"),
-        bootstrap={"resamples": RESAMPLES, "seed": BOOTSTRAP_SEED, "level": 0.95},
+        **facts(SIZE),
     )
 
 

@@ -20,8 +20,8 @@ import torch
 from torch import nn
 
 from benchmarks.bricks import SHARED_OUT, get_brick, site_jobs, train_all
-from benchmarks.common import BASE_FILE, SHARED, base, dataset, write_result
-from benchmarks.scoring import BOOTSTRAP_SEED, cached_features, read, summary
+from benchmarks.common import base, dataset, write_result
+from benchmarks.scoring import BOOTSTRAP_SEED, cached_features, facts, read, summary
 from benchmarks.sites import COUNT, LEAST, SKEW, held, site_names
 from medlego.adapters import fold
 from medlego.brick import Brick
@@ -231,9 +231,7 @@ def run(seeds: list[int]) -> None:
         f"in_domain-{SIZE}px",
         rows,
         seeds=seeds,
-        data=[BASE_FILE, *(SHARED / "data" / f"{name}.npz" for name in SHARED_OUT)],
-        base=base(SIZE).ref.model_dump(mode="json"),
-        bootstrap={"resamples": RESAMPLES, "seed": BOOTSTRAP_SEED, "level": 0.95},
+        **facts(SIZE, SHARED_OUT),
         setting={"sites": COUNT, "skew": SKEW, "least": LEAST, "strengths": STRENGTHS},
         bricks={
             f"{brick.task.name}@{site} seed {seed}": brick.digest

@@ -19,20 +19,19 @@ import numpy as np
 import torch
 
 from benchmarks.bricks import JOINT_RANK, get_brick, jobs_for, train_all
-from benchmarks.common import BASE_FILE, SETS, SHARED, base, dataset, write_result
+from benchmarks.common import SETS, base, dataset, write_result
 from benchmarks.scoring import (
-    BOOTSTRAP_SEED,
     Contender,
     Probs,
     balanced_accuracy,
     cached_features,
     draw,
+    facts,
     make_row,
     read,
 )
 from medlego.brick import Brick
 from medlego.generalist import Generalist, assemble, bare_base, specialist
-from medlego.metrics import RESAMPLES
 from medlego.probes import fit_probe
 
 LAMBDAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
@@ -169,14 +168,11 @@ def run(image_size: int, seeds: list[int]) -> None:
     for line, row in zip(lines, rows[1:], strict=True):
         if line.coefficients == "best λ on val":
             row["lambda"] = {str(seed): job.best_lambda(line.method, seed) for seed in line.seeds}
-    files = [SHARED / "data" / f"{name}.npz" for name in SETS]
     path = write_result(
         f"main_job-{image_size}px",
         rows,
         seeds=seeds,
-        data=[BASE_FILE, *files],
-        base=base(image_size).ref.model_dump(mode="json"),
-        bootstrap={"resamples": RESAMPLES, "seed": BOOTSTRAP_SEED, "level": 0.95},
+        **facts(image_size),
         bricks={
             f"{name} seed {seed}": get_brick(name, "svd", seed, image_size).digest
             for seed in seeds

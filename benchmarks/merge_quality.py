@@ -17,7 +17,7 @@ from importlib.metadata import version
 import numpy as np
 
 from benchmarks.bricks import train_all
-from benchmarks.common import BASE_FILE, SETS, SHARED, base, write_result
+from benchmarks.common import SETS, write_result
 from benchmarks.models import (
     GRAM_DIRECTIONS,
     KINDS,
@@ -31,17 +31,16 @@ from benchmarks.models import (
     probe,
 )
 from benchmarks.scoring import (
-    BOOTSTRAP_SEED,
     Contender,
     Probs,
     balanced_accuracy,
     draw,
+    facts,
     make_row,
 )
 from medlego.merge import METHODS, RULES
 from medlego.merge.coefficients import AUTO
 from medlego.merge.ties import DENSITY
-from medlego.metrics import RESAMPLES
 
 LAMBDAS = (0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
 PEFT_KINDS = ("linear", "svd", "ties_svd", "dare_ties_svd")
@@ -190,9 +189,7 @@ def run(kinds: tuple[str, ...], seeds: tuple[int, ...]) -> None:
         f"merge_quality-{SIZE}px",
         rows,
         seeds=list(seeds),
-        data=[BASE_FILE, *(SHARED / "data" / f"{name}.npz" for name in SETS)],
-        base=base(SIZE).ref.model_dump(mode="json"),
-        bootstrap={"resamples": RESAMPLES, "seed": BOOTSTRAP_SEED, "level": 0.95},
+        **facts(SIZE),
         versions={"peft": version("peft")},
         setting={
             "lambdas": LAMBDAS,

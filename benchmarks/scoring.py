@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.common import CACHE, SETS, base, dataset, key
+from benchmarks.common import BASE_FILE, CACHE, SETS, SHARED, base, dataset, key
 from medlego.base import features
 from medlego.brick import Head, probabilities
 from medlego.evaluation import normalised_balanced_accuracy
@@ -161,6 +161,15 @@ def summary(replicates: np.ndarray) -> dict[str, Any]:
     return {
         "value": round(found.value, 4),
         "interval": [round(found.low, 4), round(found.high, 4)],
+    }
+
+
+def facts(image_size: int, sets: Iterable[str] = SETS) -> dict[str, Any]:
+    """What `write_result` says of base, data and intervals."""
+    return {
+        "data": [BASE_FILE, *(SHARED / "data" / f"{name}.npz" for name in sets)],
+        "base": base(image_size).ref.model_dump(mode="json"),
+        "bootstrap": {"resamples": RESAMPLES, "seed": BOOTSTRAP_SEED, "level": 0.95},
     }
 
 

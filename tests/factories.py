@@ -14,6 +14,7 @@ from torch import Tensor
 from medlego.base import Base, BaseRef, fingerprint
 from medlego.brick import Brick, Card, Head
 from medlego.gram import Gram
+from medlego.images import Image
 from medlego.lowrank import LowRank
 from medlego.samples import SPLITS, ArrayImages, Dataset, Samples
 from medlego.targets import DEFAULT_KINDS
@@ -140,6 +141,21 @@ def scaled(brick: Brick, factor: float) -> Brick:
     """The same brick with every delta `factor` times as large, `factor` not negative."""
     deltas = {n: replace(delta, S=delta.S * factor) for n, delta in brick.deltas.items()}
     return replace(brick, deltas=deltas)
+
+
+class Unreadable:
+    """Images that must not be looked at."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> Image:
+        raise AssertionError(f"image {index} was read")
+
+
+def shut_test(dataset: Dataset) -> Dataset:
+    """The same with a test split that must not be looked at; of a binary task."""
+    return replace(dataset, test=Samples(Unreadable(), np.array([0, 1, 0])))
 
 
 def make_dataset(

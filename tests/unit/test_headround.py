@@ -11,7 +11,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from factories import make_base, make_brick, make_dataset, make_task, with_grams
+from factories import make_base, make_brick, make_dataset, make_task, shut_test, with_grams
 from medlego.brick import Brick, probabilities
 from medlego.brickfile import brick_bytes, brick_from_bytes
 from medlego.errors import DatasetError, GeneralistError
@@ -21,7 +21,6 @@ from medlego.headfit import fit_head
 from medlego.headround import export_model, refit_head
 from medlego.prediction import predict
 from medlego.refithead import load_head, save_head
-from medlego.samples import Samples
 from medlego.task import Kind
 
 BASE = make_base()
@@ -113,15 +112,7 @@ def test_a_feature_that_never_changes_does_no_harm() -> None:
 
 
 def test_the_test_split_stays_unread() -> None:
-    class Unread:
-        def __len__(self) -> int:
-            return 3
-
-        def __getitem__(self, index: int) -> None:
-            raise AssertionError("the test split was read")
-
-    data = make_dataset("binary", kind="binary")
-    shut = replace(data, test=Samples(Unread(), np.array([0, 1, 0])))  # type: ignore[arg-type]
+    shut = shut_test(make_dataset("binary", kind="binary"))
     model = export_model(GENERALIST, "binary")
     assert refit_head(model, shut, base=BASE).task.name == "binary"
 

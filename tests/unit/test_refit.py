@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from factories import make_base, make_brick, make_dataset
+from factories import make_base, make_brick, make_dataset, shut_test
 from medlego.brick import Brick
 from medlego.brickfile import brick_bytes, brick_from_bytes
 from medlego.errors import DatasetError, MergeError, SettingsError
@@ -18,7 +18,6 @@ from medlego.headfit import choose_head
 from medlego.loading import Inputs
 from medlego.prediction import Predictor
 from medlego.refit import _choices, refit_in_company, unmet
-from medlego.samples import Samples
 from medlego.task import Kind
 
 BASE = make_base()
@@ -111,15 +110,7 @@ def test_another_s_new_head_is_no_stranger() -> None:
 
 
 def test_the_test_split_stays_unread() -> None:
-    class Unread:
-        def __len__(self) -> int:
-            return 3
-
-        def __getitem__(self, index: int) -> None:
-            raise AssertionError("the test split was read")
-
-    data = make_dataset("binary", kind="binary")
-    shut = replace(data, test=Samples(Unread(), np.array([0, 1, 0])))  # type: ignore[arg-type]
+    shut = shut_test(make_dataset("binary", kind="binary"))
     assert refit_in_company(BRICKS[1], shut, BRICKS, base=BASE).task.name == "binary"
 
 
