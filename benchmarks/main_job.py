@@ -144,10 +144,10 @@ class Job:
             ),
         ]
         for method in ("linear", "lego"):
-            auto = self.merge(method, "auto")
+            root = self.merge(method, "root")
             mean = self.merge(method, 1 / len(SETS))
             lines += [
-                Contender(method, "auto (1/√K)", False, auto, every, method == "linear"),
+                Contender(method, "1/√K, all blocks alike", False, root, every, method == "linear"),
                 Contender(method, "1/K", False, mean, every),
                 Contender(method, "best λ on val", True, self.searched(method), every),
             ]
