@@ -90,6 +90,8 @@ def _deciding(settings: TrainSettings) -> dict[str, Any]:
     found = settings.of_training()
     if not found["merge_aware"]:
         del found["merge_aware"]
+    else:
+        found["quiet"] = 0.0
     return found
 
 

@@ -38,6 +38,7 @@ from benchmarks.scoring import (
     facts,
     make_row,
 )
+from medlego.generalist import default_slope
 from medlego.merge import METHODS, RULES
 from medlego.merge.coefficients import AUTO
 from medlego.merge.ties import DENSITY
@@ -80,7 +81,8 @@ def best_lambda(kind: str, method: str, seed: int) -> float:
 
 def scaled(kind: str, method: str, value: float) -> Merge:
     """A merge with one number for every brick, and the slope that a search takes."""
-    slope = METHODS[method].slope if method in METHODS else 0.0
+    known = list(bricks(kind, 0).values())
+    slope = default_slope(method, known) if method in METHODS else 0.0
     return Merge(kind, method, value, slope=slope)
 
 

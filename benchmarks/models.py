@@ -16,7 +16,7 @@ from benchmarks.peft_merge import peft_merge
 from benchmarks.scoring import Probs, cached_features, inputs, read
 from medlego.adapters import fold
 from medlego.brick import Brick, Head
-from medlego.generalist import assemble, bare_base, specialist
+from medlego.generalist import assemble, bare_base, default_slope, specialist
 from medlego.headfit import choose_head
 from medlego.merge import METHODS
 from medlego.merge.coefficients import AUTO
@@ -70,14 +70,16 @@ class Merge:
         kind = SAME_DELTAS.get(self.kind, self.kind)
         rule, slope = self.coefficients, self.slope or 0.0
         if rule == AUTO:
-            method = METHODS[self.method]
-            rule, slope = method.auto, method.slope if self.slope is None else self.slope
+            rule = METHODS[self.method].auto
+            if self.slope is None:
+                slope = default_slope(self.method, list(bricks(self.kind, seed).values()))
         label = f"{kind}-{self.method}-{rule}{'-svc' * self.svc}-seed{seed}"
         label += f"-slope{slope:g}" if slope else ""
         identity = [label, [b.digest for b in bricks(kind, seed).values()]]
-        return cached_features(label, identity, partial(self.build, kind, seed), name, split, SIZE)
+        build = partial(self.build, kind, seed, slope)
+        return cached_features(label, identity, build, name, split, SIZE)
 
-    def build(self, kind: str, seed: int) -> nn.Module:
+    def build(self, kind: str, seed: int, slope: float) -> nn.Module:
         """The merged module."""
         held = bricks(kind, seed)
         if self.method.startswith("PEFT "):
@@ -93,7 +95,7 @@ class Merge:
             self.method,
             coefficients=self.coefficients,
             svc=self.svc,
-            slope=self.slope,
+            slope=slope,
             seed=seed,
         ).fold(base(SIZE))
 

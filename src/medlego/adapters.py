@@ -77,22 +77,19 @@ def on_device(module: nn.Module, device: str) -> nn.Module:
 
 
 def set_company(
-    module: nn.Module,
-    scales: Mapping[str, float],
-    strangers: Mapping[str, tuple[Tensor, Tensor]],
+    module: nn.Module, scale: float, strangers: Mapping[str, tuple[Tensor, Tensor]]
 ) -> None:
     """Scale the trainable deltas of an attached module, and put frozen ones beside them.
 
     Args:
         module: what `attach` made.
-        scales: per target name the factor on its trainable delta, as a merge's coefficient; one
-            where it is left out.
+        scale: factor on every trainable delta, as a merge's coefficient.
         strangers: per target name left (out, n) and right (n, in), whose product is added;
             targets left out have none.
     """
     for part in module.modules():
         if isinstance(part, AdaptedLinear):
-            part.set_company(scales, strangers)
+            part.set_company(scale, strangers)
 
 
 class AdaptedLinear(nn.Module):
@@ -110,23 +107,21 @@ class AdaptedLinear(nn.Module):
         self._factors = [nn.ParameterList(f) for f in factors]
         self.factors = nn.ModuleList(self._factors)
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self._scales = [1.0] * len(self._targets)
+        self._scale = 1.0
         self._strangers: list[tuple[Tensor, Tensor]] = []
 
-    def set_company(
-        self, scales: Mapping[str, float], strangers: Mapping[str, tuple[Tensor, Tensor]]
-    ) -> None:
+    def set_company(self, scale: float, strangers: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         """See the function of this name."""
-        self._scales = [scales.get(target.name, 1.0) for target in self._targets]
+        self._scale = scale
         mine = [(t, strangers[t.name]) for t in self._targets if t.name in strangers]
         self._strangers = [(self._padded(left, t), right) for t, (left, right) in mine]
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(…, in) → (…, out): W x + b + Σ of scale · left diag(S) right x + strangers'."""
         lefts, rights = [], []
-        for target, scale, parts in zip(self._targets, self._scales, self._factors, strict=True):
+        for target, parts in zip(self._targets, self._factors, strict=True):
             left = parts[0] * parts[1] if len(parts) == 3 else parts[0]
-            lefts.append(self._padded(left * scale, target))
+            lefts.append(self._padded(left * self._scale, target))
             rights.append(parts[-1])
         for left, right in self._strangers:
             lefts.append(left)

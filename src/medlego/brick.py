@@ -24,6 +24,9 @@ from medlego.task import Kind, Plain, Task
 
 FORMAT_VERSION = 1
 
+REFIT_COMPANY = "refit_company"
+"""Setting of a brick with a refitted head: digests of the deltas that it was fitted among."""
+
 ShortText = Annotated[Plain, Field(max_length=500)]
 
 
@@ -88,6 +91,14 @@ class Brick:
     def digest(self) -> str:
         """SHA-256 of the content; independent of how the file lays it out (docs/FORMAT.md)."""
         return content_digest(document_bytes(self), brick_tensors(self))
+
+    @property
+    def knows_company(self) -> bool:
+        """Whether it was prepared for merges: trained merge-aware, or its head refitted in company.
+
+        Both take place in merges that weigh all blocks alike.
+        """
+        return bool(self.settings.get("merge_aware")) or REFIT_COMPANY in self.settings
 
     @cached_property
     def deltas_digest(self) -> str:

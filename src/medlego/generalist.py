@@ -197,8 +197,8 @@ def assemble(
         rank: cut the merged deltas to this rank; what None means is the method's own.
         settings: the method's own, for example `{"density": 0.3}`; kept in the recipe.
         svc: calibrate singular values after the merge, see `calibrate_singular_values`.
-        slope: how much later blocks weigh more, see `medlego.merge.depth`; what None means is the
-            method's own with `auto`, else 0.
+        slope: how much later blocks weigh more, see `medlego.merge.depth`; what None means is
+            `default_slope` with `auto`, else 0.
         seed: of methods that draw; kept in the recipe.
 
     Raises:
@@ -238,7 +238,7 @@ def assemble(
     raise_all(MergeError, "assemble", problems)
     assert chosen is not None
     if slope is None:
-        slope = chosen.slope if coefficients == AUTO else 0.0
+        slope = default_slope(method, bricks) if coefficients == AUTO else 0.0
 
     def merge(numbers: Sequence[float]) -> Merged:
         if chosen.needs_grams:
@@ -274,6 +274,16 @@ def assemble(
         relative_loss=merged.relative_loss,
         lineage=(Step(action="assemble", recipe=recipe.digest),),
     )
+
+
+def default_slope(method: str, bricks: Sequence[Brick]) -> float:
+    """The method's own; 0 where a brick was prepared for merges, which weigh all blocks alike.
+
+    Raises:
+        MergeError: an unknown method.
+    """
+    slope = find_method(method).slope
+    return 0.0 if any(brick.knows_company for brick in bricks) else slope
 
 
 def _grams_by_target(bricks: Sequence[Brick]) -> list[Grams]:

@@ -62,15 +62,17 @@ def merge_files(
         raise MergeError(f"rank: expected at least 1, got {rank}")
     check_kind(coefficients, len(paths))
     linear = METHODS["linear"]
-    if slope is None:
-        slope = linear.slope if coefficients == AUTO else 0.0
-    check_slope(slope)
+    by_default = slope is None and coefficients == AUTO
+    check_slope(slope or 0.0)
     if isinstance(coefficients, str):
         coefficients = find_rule(coefficients, linear.auto)([{}] * len(paths), _no_second_pass)
     resolved = check_coefficients(coefficients, len(paths))
     with one_thread():
-        merged = merge_stream(_read(paths, resolved, show), rank, show=show)
-        return with_slope(merged, len(paths), slope)
+        files = _Files(paths, resolved, show)
+        merged = merge_stream(files, rank, show=show)
+        if by_default and not files.prepared:
+            slope = linear.slope
+        return with_slope(merged, len(paths), slope or 0.0)
 
 
 def _no_second_pass() -> Merged:
@@ -80,24 +82,37 @@ def _no_second_pass() -> Merged:
     )
 
 
-def _read(
-    paths: Sequence[str | Path], coefficients: Sequence[float], show: Progress
-) -> Iterator[tuple[TaskVector, float]]:
+class _Files:
     """The files' task vectors; once a problem is found, only further problems are looked for."""
-    footing = Footing()
-    seen: dict[str, int] = {}
-    problems: list[str] = []
-    for number, (path, coefficient) in enumerate(zip(paths, coefficients, strict=True)):
-        show("reading bricks", number, len(paths))
-        try:
-            brick = load_brick(path)
-        except BrickError as error:
-            problems.append(str(error))
-            continue
-        problems += [f"{path}: {problem}" for problem in footing.conflicts(brick, brick.task.name)]
-        if (first := seen.setdefault(brick.digest, number)) != number:
-            problems.append(f"{path}: expected each brick once, got {paths[first]}'s; name it once")
-        if not problems:
-            yield brick.deltas, coefficient
-        del brick
-    raise_all(MergeError, "merge", problems)
+
+    def __init__(
+        self, paths: Sequence[str | Path], coefficients: Sequence[float], show: Progress
+    ) -> None:
+        self._paths, self._coefficients, self._show = paths, coefficients, show
+        self.prepared = False
+        """Whether a brick read so far was prepared for merges."""
+
+    def __iter__(self) -> Iterator[tuple[TaskVector, float]]:
+        paths, coefficients = self._paths, self._coefficients
+        footing = Footing()
+        seen: dict[str, int] = {}
+        problems: list[str] = []
+        for number, (path, coefficient) in enumerate(zip(paths, coefficients, strict=True)):
+            self._show("reading bricks", number, len(paths))
+            try:
+                brick = load_brick(path)
+            except BrickError as error:
+                problems.append(str(error))
+                continue
+            problems += [
+                f"{path}: {problem}" for problem in footing.conflicts(brick, brick.task.name)
+            ]
+            if (first := seen.setdefault(brick.digest, number)) != number:
+                problems.append(
+                    f"{path}: expected each brick once, got {paths[first]}'s; name it once"
+                )
+            self.prepared |= brick.knows_company
+            if not problems:
+                yield brick.deltas, coefficient
+            del brick
+        raise_all(MergeError, "merge", problems)

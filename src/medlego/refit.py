@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from medlego.base import Base
-from medlego.brick import Brick, brick_names
+from medlego.brick import REFIT_COMPANY, Brick, brick_names
 from medlego.errors import SettingsError
 from medlego.evaluation import align
 from medlego.generalist import assemble, specialist
@@ -26,8 +26,6 @@ from medlego.prediction import Predictor
 from medlego.progress import Progress, silent
 from medlego.samples import Dataset
 
-COMPANY = "refit_company"
-"""Setting of a brick with a refitted head: digests of the deltas that it was fitted among."""
 SUBSETS, MAX_SUBSETS = 3, 100
 
 
@@ -45,7 +43,7 @@ def refit_in_company(
     """Refit a brick's head to its features alone and in company.
 
     Logistic regression on the features of all `train` images in each of several merges (the brick
-    alone, all bricks by the `linear` default, and random choices of them), standardised and with
+    alone, all bricks by `linear` with 1/√K, and random choices of them), standardised and with
     classes weighted to balance. The strength is the best on `val`, alone and among all counting
     half; `test` stays unread.
 
@@ -76,8 +74,9 @@ def refit_in_company(
     if not 0 <= subsets <= MAX_SUBSETS:
         raise SettingsError(f"subsets: expected 0 to {MAX_SUBSETS}, got {subsets}")
     dataset, _ = align(dataset, brick.task)
-    merges = [specialist(brick), assemble([brick, *others])]
-    merges += [assemble([brick, *chosen]) for chosen in _choices(others, subsets, seed)]
+    choices = [others, *_choices(others, subsets, seed)]
+    merges = [specialist(brick)]
+    merges += [assemble([brick, *chosen], slope=0.0) for chosen in choices]
     base = base or Base.find(brick.base)
     inputs = {name: Inputs(dataset.split(name).images, base) for name in ("train", "val")}
     train: list[Tensor] = []
@@ -95,7 +94,7 @@ def refit_in_company(
     alone, among = found.scores
     scores = {**alone, **{f"{name}_in_company": value for name, value in among.items()}}
     settings = {
-        COMPANY: sorted(other.deltas_digest for other in others),
+        REFIT_COMPANY: sorted(other.deltas_digest for other in others),
         "refit_subsets": subsets,
         "refit_seed": seed,
         "refit_strength": found.strength,
@@ -114,7 +113,7 @@ def unmet(bricks: Sequence[Brick]) -> tuple[str, ...]:
     names = brick_names(bricks)
     notes = []
     for brick, name in zip(bricks, names, strict=True):
-        stated = brick.settings.get(COMPANY)
+        stated = brick.settings.get(REFIT_COMPANY)
         if not isinstance(stated, list):
             continue
         met = {brick.deltas_digest, *stated}

@@ -12,9 +12,9 @@ from medlego.base import Base
 from medlego.brick import Brick
 from medlego.errors import DatasetError
 from medlego.evaluation import align
-from medlego.generalist import Generalist, assemble
+from medlego.generalist import Generalist, assemble, default_slope
 from medlego.loading import Inputs
-from medlego.merge import DEFAULT_METHOD, find_method
+from medlego.merge import DEFAULT_METHOD
 from medlego.metrics import point_scores
 from medlego.prediction import Predictor, head_probs
 from medlego.progress import Progress, silent
@@ -64,7 +64,7 @@ def search_coefficients(
         base: the bricks' base; found by fingerprint when left out.
         device: `cpu` or `cuda`.
         show: called with what is under way.
-        options: further arguments of `assemble`; the slope left out is the method's own.
+        options: further arguments of `assemble`; the slope left out is `default_slope`.
 
     Raises:
         MergeError: as `assemble`.
@@ -75,7 +75,7 @@ def search_coefficients(
         raise DatasetError("search: expected data for at least one task, got none; pass TASK=DATA")
     options.setdefault("slope", None)
     if options["slope"] is None:
-        options["slope"] = find_method(method).slope
+        options["slope"] = default_slope(method, bricks)
     first = assemble(bricks, method, coefficients=values[0], **options)
     base = base or Base.find(first.base)
     val = {}

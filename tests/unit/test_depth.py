@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from factories import make_base, make_brick
+from medlego.brick import REFIT_COMPANY
 from medlego.brickfile import save_brick
 from medlego.errors import MergeError
 from medlego.generalist import Generalist, assemble
@@ -96,6 +98,23 @@ def test_the_slope_is_part_of_the_recipe(tmp_path: Path) -> None:
     assert first.recipe.digest != second.recipe.digest
     first.save(tmp_path / "g")
     assert Generalist.load(tmp_path / "g").recipe.slope == 0.5
+
+
+@pytest.mark.parametrize("settings", [{"merge_aware": True}, {REFIT_COMPANY: []}])
+def test_bricks_prepared_for_merges_are_merged_level(
+    settings: dict[str, object], tmp_path: Path
+) -> None:
+    bricks = [*BRICKS[:2], replace(BRICKS[2], settings=settings)]
+    assert bricks[2].knows_company
+    assert not bricks[0].knows_company
+    assert assemble(bricks).recipe.slope == 0.0
+    assert assemble(bricks, slope=0.5).recipe.slope == 0.5
+    paths = [tmp_path / f"{n}.brick.safetensors" for n in range(3)]
+    for path, brick in zip(paths, bricks, strict=True):
+        save_brick(brick, path)
+    expected = assemble(bricks, slope=0.0).deltas
+    for name, delta in merge_files(paths).deltas.items():
+        torch.testing.assert_close(delta.dense(), expected[name].dense(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("slope", [math.nan, math.inf, 2.1, -2.1])

@@ -76,7 +76,7 @@ def test_company_in_training_is_the_merge_it_stands_for() -> None:
         )
         for t in TARGETS
     }
-    set_company(model, dict.fromkeys(joined, 0.5), joined)
+    set_company(model, 0.5, joined)
     merged = {
         t.name: LowRank.from_factors(
             torch.cat([0.5 * own[t.name][0] * own[t.name][1], joined[t.name][0]], dim=1).detach(),
@@ -87,7 +87,7 @@ def test_company_in_training_is_the_merge_it_stands_for() -> None:
     with torch.no_grad():
         expected = features(fold(BASE.module, TARGETS, merged), IMAGES)
         torch.testing.assert_close(features(model, IMAGES), expected, rtol=1e-3, atol=1e-4)
-        set_company(model, {}, {})
+        set_company(model, 1.0, {})
         alone = {
             n: LowRank.from_factors((U * S).detach(), V.detach()) for n, (U, S, V) in own.items()
         }
@@ -98,38 +98,36 @@ def test_company_in_training_is_the_merge_it_stands_for() -> None:
 def test_the_merge_for_validation_is_what_assemble_makes_by_default() -> None:
     own = factors()
     friends = [make_brick(f"s{i}", seed=i, base=BASE) for i in range(SETTINGS.company - 1)]
-    scales, joined = company(tuple(friends)).largest(own)
+    coefficient, joined = company(tuple(friends)).largest(own)
     deltas = {n: LowRank.from_factors((U * S).detach(), V.detach()) for n, (U, S, V) in own.items()}
     brick = replace(make_brick("own", seed=9, base=BASE), targets=TARGETS, deltas=deltas)
-    merged = assemble([brick, *friends])
+    merged = assemble([brick, *friends], coefficients="root")
     for name, (left, right) in joined.items():
-        found = scales[name] * deltas[name].dense() + left @ right
+        found = coefficient * deltas[name].dense() + left @ right
         torch.testing.assert_close(found, merged.deltas[name].dense(), rtol=1e-4, atol=1e-5)
 
 
 def test_coefficients_lie_between_a_merges_and_halfway_to_one() -> None:
-    found, draws = company(slope=0.0), generator()
+    found, draws = company(), generator()
     drawn = [found.draw(factors(), draws) for _ in range(60)]
-    for scales, strangers in drawn:
+    for coefficient, strangers in drawn:
         others = next(iter(strangers.values()))[1].shape[0] / SETTINGS.rank
         least = 1 / math.sqrt(1 + others)
-        (coefficient,) = set(scales.values())
         assert least <= coefficient <= (1 + least) / 2
     sizes = {next(iter(s.values()))[1].shape[0] // SETTINGS.rank for _, s in drawn}
     assert sizes == {1, 2, 3}
 
 
 def test_random_strangers_are_as_strong_as_the_brick() -> None:
-    scales, strangers = company(company=2).draw(factors(3.0), generator())
-    for name, (left, right) in strangers.items():
+    coefficient, strangers = company(company=2).draw(factors(3.0), generator())
+    for left, right in strangers.values():
         norm = torch.linalg.matrix_norm(left @ right)
-        expected = scales[name] * 3.0 * math.sqrt(SETTINGS.rank)
-        assert float(norm) == pytest.approx(expected, rel=1e-4)
+        assert float(norm) == pytest.approx(coefficient * 3.0 * math.sqrt(SETTINGS.rank), rel=1e-4)
 
 
 def test_published_bricks_come_before_random_ones() -> None:
     bricks = tuple(make_brick(f"s{i}", seed=i, base=BASE) for i in range(3))
-    scales, strangers = company(bricks).draw(factors(), generator())
+    coefficient, strangers = company(bricks).draw(factors(), generator())
     name = TARGETS[0].name
     known = [b.deltas[name] for b in bricks]
     left, right = strangers[name]
@@ -137,12 +135,12 @@ def test_published_bricks_come_before_random_ones() -> None:
     for first in range(0, right.shape[0], rank):
         (match,) = [d for d in known if torch.equal(d.Vh, right[first : first + rank])]
         torch.testing.assert_close(
-            left[:, first : first + rank], match.U * match.S * scales[name], rtol=1e-6, atol=1e-7
+            left[:, first : first + rank], match.U * match.S * coefficient, rtol=1e-6, atol=1e-7
         )
 
 
 def test_a_step_alone_has_full_strength_and_nobody_beside() -> None:
-    assert company(alone=1.0).draw(factors(), generator()) == ({}, {})
+    assert company(alone=1.0).draw(factors(), generator()) == (1.0, {})
 
 
 def test_the_same_draws_give_the_same_company() -> None:

@@ -58,8 +58,8 @@ def test_a_refitted_brick_does_better_alone_and_in_the_merge(index: int) -> None
 def test_the_head_is_fitted_to_every_merge_together() -> None:
     data = make_dataset("multiclass", images=40)
     after = refitted(subsets=2, seed=3)
-    merges = [specialist(BRICKS[0]), assemble(BRICKS)]
-    merges += [assemble([BRICKS[0], *c]) for c in _choices(BRICKS[1:], 2, 3)]
+    merges = [specialist(BRICKS[0]), assemble(BRICKS, slope=0.0)]
+    merges += [assemble([BRICKS[0], *c], slope=0.0) for c in _choices(BRICKS[1:], 2, 3)]
     train, val = Inputs(data.train.images, BASE), Inputs(data.val.images, BASE)
     models = [Predictor(merged, BASE) for merged in merges]
     expected = choose_head(

@@ -67,8 +67,8 @@ def command(
     slope: Annotated[
         float | None,
         typer.Option(
-            help="How much later blocks weigh more, 0 for not at all; left out, the method's own "
-            "with auto and search, else 0."
+            help="How much later blocks weigh more, 0 for not at all. Left out: with auto and "
+            "search the method's own, 0 for bricks prepared for merges; else 0."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of methods that draw.")] = 0,

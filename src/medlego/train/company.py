@@ -15,14 +15,12 @@ from torch import Tensor, nn
 from medlego.base import Base
 from medlego.brick import Brick
 from medlego.loading import Inputs
-from medlego.merge.depth import depth_factors
 from medlego.moments import Moments, input_moments
 from medlego.targets import Target
 from medlego.train.settings import TrainSettings
 
-Merge = tuple[Mapping[str, float], Mapping[str, tuple[Tensor, Tensor]]]
-"""Per target name the brick's own coefficient, one where it is left out; and what stands beside it,
-left (out, n) and right (n, in), with the coefficients folded in."""
+Strangers = Mapping[str, tuple[Tensor, Tensor]]
+"""Per target name left (out, n) and right (n, in)."""
 
 IMAGES = 384
 BATCH = 64
@@ -54,9 +52,9 @@ class Company:
     """Draws the merge that a brick finds itself in for one step.
 
     A merge of K bricks scales each by a coefficient from 1/√K to halfway between that and 1, for
-    K drawn up to `settings.company`, later blocks more by `settings.slope`. The K − 1 strangers
-    are published bricks where enough were given, else random deltas as strong as the brick
-    itself, which read what the base's activations vary in and write where its outputs do.
+    K drawn up to `settings.company`. The K − 1 strangers are published bricks where enough were
+    given, else random deltas as strong as the brick itself, which read what the base's
+    activations vary in and write where its outputs do.
     """
 
     def __init__(
@@ -86,37 +84,36 @@ class Company:
                 self._right[target.name] = root
                 self._left[target.name] = weight[target.start : target.stop].detach() @ root
 
-    def draw(self, factors: Factors, generator: torch.Generator) -> Merge:
-        """A merge for one step; in a share of `settings.alone` the brick alone."""
+    def draw(self, factors: Factors, generator: torch.Generator) -> tuple[float, Strangers]:
+        """The brick's own coefficient, and the deltas beside it with theirs folded in."""
         settings = self._settings
         if float(torch.rand((), generator=generator)) < settings.alone:
-            return {}, {}
+            return 1.0, {}
         size = int(torch.randint(2, settings.company + 1, (), generator=generator))
         least = 1 / math.sqrt(size)
         coefficient = least + (1 - least) / 2 * float(torch.rand((), generator=generator))
-        return self._join(size, coefficient, factors, generator)
+        return coefficient, self._join(size, coefficient, factors, generator)
 
-    def largest(self, factors: Factors) -> Merge:
-        """The merge for validation: always `settings.company` bricks at 1/√K, the same ones."""
+    def largest(self, factors: Factors) -> tuple[float, Strangers]:
+        """The same for validation: always `settings.company` bricks at 1/√K, the same ones."""
         size = self._settings.company
         generator = torch.Generator().manual_seed(self._settings.seed)
-        return self._join(size, 1 / math.sqrt(size), factors, generator)
+        coefficient = 1 / math.sqrt(size)
+        return coefficient, self._join(size, coefficient, factors, generator)
 
     def _join(
         self, size: int, coefficient: float, factors: Factors, generator: torch.Generator
-    ) -> Merge:
+    ) -> Strangers:
         order = torch.randperm(len(self._bricks), generator=generator)[: size - 1].tolist()
         members = [self._bricks[i] for i in order]
         members += [self._random(factors, generator) for _ in range(size - 1 - len(members))]
-        depth = depth_factors([t.name for t in self._targets], size, self._settings.slope)
-        scales = {name: coefficient * factor for name, factor in depth.items()}
         joined = {}
         for target in self._targets:
             parts = [m[target.name] for m in members if target.name in m]
             if parts:
-                left = torch.cat([left for left, _ in parts], dim=1) * scales[target.name]
+                left = torch.cat([left for left, _ in parts], dim=1) * coefficient
                 joined[target.name] = left, torch.cat([right for _, right in parts])
-        return scales, joined
+        return joined
 
     @torch.no_grad()
     def _random(

@@ -228,7 +228,7 @@ class _Run:
     @torch.no_grad()
     def _validate(self) -> None:
         """Keep the epoch that is best alone and in company, both counting half."""
-        set_company(self._model, {}, {})
+        set_company(self._model, 1.0, {})
         scores = self._scores()
         score, loss = self._selecting(scores), scores["loss"]
         if self._company is not None:

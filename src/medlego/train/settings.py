@@ -8,8 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medlego.errors import SettingsError, raise_all
 from medlego.gram import MAX_DIRECTIONS
-from medlego.merge.depth import MAX_SLOPE
-from medlego.merge.method import SLOPE
 from medlego.targets import DEFAULT_KINDS
 
 Rate = Annotated[float, Field(gt=0, le=1)]
@@ -45,8 +43,6 @@ class TrainSettings(BaseModel):
     """Train among strangers' deltas, as in a merge; see `train.company`."""
     company: Annotated[int, Field(ge=2, le=64)] = 5
     """Bricks in the largest merge that training imagines, this one included."""
-    slope: Annotated[float, Field(ge=-MAX_SLOPE, le=MAX_SLOPE)] = SLOPE
-    """How much later blocks weigh more in those merges; see `merge.depth`."""
     alone: Annotated[float, Field(ge=0, le=1)] = 0.25
     """Share of the steps in which the brick has no company after all."""
     select_by: Literal["auto", "balanced_accuracy", "auroc"] = "auto"
@@ -76,7 +72,7 @@ class TrainSettings(BaseModel):
 
         Not `gram`, which is measured after it, and of merge-aware training only what is used.
         """
-        unused = set() if self.merge_aware else {"company", "slope", "alone"}
+        unused = set() if self.merge_aware else {"company", "alone"}
         return self.model_dump(mode="json", exclude={"gram", *unused})
 
     def epochs_for(self, images: int, *, going_on: bool = False) -> int:
