@@ -238,7 +238,8 @@ def assemble(
     raise_all(MergeError, "assemble", problems)
     assert chosen is not None
     if slope is None:
-        slope = default_slope(method, bricks) if coefficients == AUTO else 0.0
+        by_default = isinstance(coefficients, str) and coefficients == AUTO
+        slope = default_slope(method, bricks) if by_default else 0.0
 
     def merge(numbers: Sequence[float]) -> Merged:
         if chosen.needs_grams:

@@ -62,7 +62,7 @@ def merge_files(
         raise MergeError(f"rank: expected at least 1, got {rank}")
     check_kind(coefficients, len(paths))
     linear = METHODS["linear"]
-    by_default = slope is None and coefficients == AUTO
+    by_default = slope is None and isinstance(coefficients, str) and coefficients == AUTO
     check_slope(slope or 0.0)
     if isinstance(coefficients, str):
         coefficients = find_rule(coefficients, linear.auto)([{}] * len(paths), _no_second_pass)

@@ -176,4 +176,5 @@ METHOD = Method(
     merge=merge_regmean,
     settings=RegmeanSettings,
     needs_grams=True,
+    slope=0.0,
 )
