@@ -23,6 +23,7 @@ from benchmarks.common import BASE_FILE, CACHE, SETS, SHARED, base, dataset, fil
 from benchmarks.joint import train_joint
 from medlego.brick import Brick
 from medlego.brickfile import load_brick, save_brick
+from medlego.headfit import STRENGTHS
 from medlego.refit import SUBSETS, refit_in_company
 from medlego.samples import Dataset
 from medlego.train import TrainSettings, train_brick
@@ -57,7 +58,7 @@ def brick_path(name: str, variant: str, seed: int, image_size: int) -> Path:
     if earlier := ROUNDS.get(variant):
         known.append([brick_path(n, earlier, seed, image_size).name for n in SETS])
     if variant in REFITTED:
-        known.append(["refit", SUBSETS])
+        known.append(["refit", SUBSETS, STRENGTHS])
     decided = key(*known)
     folder = CACHE / "bricks" / f"{image_size}px"
     return folder / f"{name}-{variant}-seed{seed}-{decided}.brick.safetensors"

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from medlego.brick import Head, probabilities
 from medlego.metrics import point_scores
-from medlego.probes import STRENGTHS
 from medlego.task import Kind, Task
 from medlego.train.head import explicit, new_head
 from medlego.train.losses import Loss, class_weights
+
+STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+"""C of logistic regression, tried in turn."""
 
 
 def fit_head(task: Task, features: Tensor, labels: Tensor, strength: float) -> Head:

@@ -44,8 +44,8 @@ def refit_in_company(
 
     Logistic regression on the features of all `train` images in each of several merges (the brick
     alone, all bricks by `linear` with 1/√K, and random choices of them), standardised and with
-    classes weighted to balance. The strength is the best on `val`, alone and among all counting
-    half; `test` stays unread.
+    classes weighted to balance. The strength is the best on `val` in all these merges, which
+    count alike; `test` stays unread.
 
     Args:
         brick: whose head is refitted.
@@ -85,13 +85,12 @@ def refit_in_company(
         predictor = Predictor(merged, base, device=device)
         what = f"merge {number + 1} of {len(merges)}"
         train.append(predictor.all_features(inputs["train"], show, f"{what}, features of train"))
-        if number < 2:
-            val.append(predictor.all_features(inputs["val"], show, f"{what}, features of val"))
+        val.append(predictor.all_features(inputs["val"], show, f"{what}, features of val"))
     labels = np.concatenate([dataset.train.labels] * len(merges))
     found = choose_head(
         brick.task, (torch.cat(train), labels), [(pooled, dataset.val.labels) for pooled in val]
     )
-    alone, among = found.scores
+    alone, among = found.scores[:2]
     scores = {**alone, **{f"{name}_in_company": value for name, value in among.items()}}
     settings = {
         REFIT_COMPANY: sorted(other.deltas_digest for other in others),
