@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -65,6 +66,15 @@ def key(*parts: Any) -> str:
     """A short digest of whatever decides a cached result."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """Flags that every table of merges takes: seeds, workers, and a look at validation alone."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--only-val", action="store_true", help="print validation scores, no test")
+    return parser
 
 
 def write_result(

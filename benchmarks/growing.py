@@ -9,7 +9,6 @@ sets in the merge, over their plainly trained specialists.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +20,7 @@ import numpy as np
 
 from benchmarks import procedural
 from benchmarks.bricks import get_brick, train_all
-from benchmarks.common import RESULTS, SETS, base, dataset, write_result
+from benchmarks.common import RESULTS, SETS, arguments, base, dataset, write_result
 from benchmarks.scoring import BOOTSTRAP_SEED, cached_features, facts, read, summary
 from medlego.brick import Brick
 from medlego.generalist import assemble, specialist
@@ -131,13 +130,10 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 def main() -> None:
     """Parse, train what is missing, evaluate."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--only-val", action="store_true", help="print validation scores, no test")
-    given = parser.parse_args()
-    jobs = [(n, "svd", 0, SIZE) for n in procedural.NAMES]
-    train_all(jobs, given.workers)
+    given = arguments(__doc__).parse_args()
+    kinds = dict.fromkeys(["svd", "aware", *(curve.kind for curve in CURVES)])
+    jobs = [(n, kind, seed, SIZE) for kind in kinds for seed in given.seeds for n in SETS]
+    train_all([*jobs, *((n, "svd", 0, SIZE) for n in procedural.NAMES)], given.workers)
     if not given.only_val:
         run(given.seeds)
         return

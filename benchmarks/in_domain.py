@@ -9,7 +9,6 @@ splits are read once, for the table.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -20,7 +19,7 @@ import torch
 from torch import nn
 
 from benchmarks.bricks import SHARED_OUT, get_brick, site_jobs, train_all
-from benchmarks.common import base, dataset, write_result
+from benchmarks.common import arguments, base, dataset, write_result
 from benchmarks.scoring import BOOTSTRAP_SEED, cached_features, facts, read, summary
 from benchmarks.sites import COUNT, LEAST, SKEW, held, site_names
 from medlego.adapters import fold
@@ -244,11 +243,7 @@ def run(seeds: list[int]) -> None:
 
 def main() -> None:
     """Parse, train what is missing, evaluate."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--only-val", action="store_true", help="print validation scores, no test")
-    given = parser.parse_args()
+    given = arguments(__doc__).parse_args()
     train_all(site_jobs(given.seeds, SIZE), given.workers)
     if not given.only_val:
         run(given.seeds)

@@ -1,6 +1,6 @@
 """Every way of merging the five real specialists in one table, beside controls and ceilings.
 
-    python -m benchmarks.merge_quality [--seeds 0 1 2] [--val-only]
+    python -m benchmarks.merge_quality [--seeds 0 1 2] [--only-val]
 
 Bricks come from `benchmarks.bricks`. Searched λ are the best of `LAMBDAS` on the validation
 splits; the test splits are read once, for the table. The divisor of every normalised score is
@@ -9,7 +9,6 @@ the plainly trained specialist.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
@@ -210,11 +209,8 @@ def run(kinds: tuple[str, ...], seeds: tuple[int, ...]) -> None:
 
 def main() -> None:
     """Parse, train what is missing, evaluate."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser = arguments(__doc__)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--only-val", action="store_true", help="print validation scores, no test")
     given = parser.parse_args()
     kinds, seeds = tuple(given.kinds), tuple(given.seeds)
     jobs = [(name, kind, seed, SIZE) for kind in kinds for seed in seeds for name in SETS]

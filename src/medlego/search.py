@@ -73,8 +73,7 @@ def search_coefficients(
     """
     if not datasets:
         raise DatasetError("search: expected data for at least one task, got none; pass TASK=DATA")
-    options.setdefault("slope", None)
-    if options["slope"] is None:
+    if options.get("slope") is None:
         options["slope"] = default_slope(method, bricks)
     first = assemble(bricks, method, coefficients=values[0], **options)
     base = base or Base.find(first.base)
