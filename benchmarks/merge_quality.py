@@ -16,7 +16,7 @@ from importlib.metadata import version
 import numpy as np
 
 from benchmarks.bricks import train_all
-from benchmarks.common import SETS, arguments, base, write_result
+from benchmarks.common import SETS, arguments, write_result
 from benchmarks.models import (
     GRAM_DIRECTIONS,
     KINDS,
