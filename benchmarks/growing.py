@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks import procedural
 from benchmarks.bricks import get_brick, train_all
 from benchmarks.common import RESULTS, SETS, arguments, base, dataset, write_result
+from benchmarks.parallel import in_processes
 from benchmarks.scoring import BOOTSTRAP_SEED, cached_features, facts, read, summary
 from medlego.brick import Brick
 from medlego.generalist import assemble, specialist
@@ -93,12 +94,26 @@ def kept(curve: Curve, size: int, seeds: Sequence[int], split: str) -> np.ndarra
     return mean
 
 
-def run(seeds: list[int]) -> None:
+def everything(
+    seeds: Sequence[int], split: str, workers: int
+) -> dict[tuple[Curve, int], np.ndarray]:
+    """Every curve at every size, printed as it comes."""
+    points = [(curve, size) for curve in CURVES for size in SIZES]
+    found = {}
+    shares = in_processes(lambda point: kept(*point, seeds, split), points, workers)
+    for (curve, size), share in zip(points, shares, strict=True):
+        print(f"{share[0]:.3f} {curve.name}, {size} bricks", flush=True)
+        found[curve, size] = share
+    return found
+
+
+def run(seeds: list[int], workers: int) -> None:
     """Evaluate on the test splits and write the result."""
+    found = everything(seeds, "test", workers)
     rows = [
         {
             "curve": curve.name,
-            "kept": {str(size): summary(kept(curve, size, seeds, "test")) for size in SIZES},
+            "kept": {str(size): summary(found[curve, size]) for size in SIZES},
         }
         for curve in CURVES
     ]
@@ -134,13 +149,10 @@ def main() -> None:
     kinds = dict.fromkeys(["svd", "aware", *(curve.kind for curve in CURVES)])
     jobs = [(n, kind, seed, SIZE) for kind in kinds for seed in given.seeds for n in SETS]
     train_all([*jobs, *((n, "svd", 0, SIZE) for n in procedural.NAMES)], given.workers)
-    if not given.only_val:
-        run(given.seeds)
-        return
-    for curve in CURVES:
-        for size in SIZES:
-            share = kept(curve, size, given.seeds, "val")[0]
-            print(f"{share:.3f} {curve.name}, {size} bricks", flush=True)
+    if given.only_val:
+        everything(given.seeds, "val", given.workers)
+    else:
+        run(given.seeds, given.workers)
 
 
 if __name__ == "__main__":

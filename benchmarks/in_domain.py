@@ -20,6 +20,7 @@ from torch import nn
 
 from benchmarks.bricks import SHARED_OUT, get_brick, site_jobs, train_all
 from benchmarks.common import arguments, base, dataset, write_result
+from benchmarks.parallel import in_processes
 from benchmarks.scoring import BOOTSTRAP_SEED, cached_features, facts, read, summary
 from benchmarks.sites import COUNT, LEAST, SKEW, held, site_names
 from medlego.adapters import fold
@@ -210,10 +211,25 @@ def draw(line: Line, name: str, seeds: Sequence[int]) -> np.ndarray:
     return mean
 
 
-def run(seeds: list[int]) -> None:
-    """Evaluate every line on the test splits and write the result."""
+def validated(seeds: Sequence[int], workers: int) -> None:
+    """Print every line's validation score by seed; the test splits stay unread."""
+    pairs = [(line, name) for line in lines() for name in SHARED_OUT]
+
+    def score(pair: tuple[Line, str]) -> list[float]:
+        return [validation(pair[0].model, seed, pair[1]) for seed in seeds]
+
+    for (line, name), scores in zip(pairs, in_processes(score, pairs, workers), strict=True):
+        shown = " ".join(f"{score:.3f}" for score in scores)
+        print(f"{np.mean(scores):.3f} ({shown}) {name}: {line.method}", flush=True)
+
+
+def run(seeds: list[int], workers: int) -> None:
+    """Choose on the validation splits, evaluate every line on test and write the result."""
+    validated(seeds, workers)
     rows = []
-    drawn = {(line.method, n): draw(line, n, seeds) for line in lines() for n in SHARED_OUT}
+    pairs = [(line, name) for line in lines() for name in SHARED_OUT]
+    found = in_processes(lambda pair: draw(*pair, seeds), pairs, workers)
+    drawn = {(line.method, n): draws for (line, n), draws in zip(pairs, found, strict=True)}
     for line in lines():
         row: dict[str, Any] = {"method": line.method, "uses_data": line.uses_data}
         row["note"] = line.note
@@ -244,15 +260,12 @@ def run(seeds: list[int]) -> None:
 def main() -> None:
     """Parse, train what is missing, evaluate."""
     given = arguments(__doc__).parse_args()
-    train_all(site_jobs(given.seeds, SIZE), given.workers)
-    if not given.only_val:
-        run(given.seeds)
-        return
-    for line in lines():
-        for name in SHARED_OUT:
-            scores = [validation(line.model, seed, name) for seed in given.seeds]
-            shown = " ".join(f"{score:.3f}" for score in scores)
-            print(f"{np.mean(scores):.3f} ({shown}) {name}: {line.method}", flush=True)
+    jobs = [(name, "svd", seed, SIZE) for seed in given.seeds for name in SHARED_OUT]
+    train_all([*jobs, *site_jobs(given.seeds, SIZE)], given.workers)
+    if given.only_val:
+        validated(given.seeds, given.workers)
+    else:
+        run(given.seeds, given.workers)
 
 
 if __name__ == "__main__":

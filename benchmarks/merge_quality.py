@@ -29,6 +29,7 @@ from benchmarks.models import (
     mid_probe,
     probe,
 )
+from benchmarks.parallel import in_processes
 from benchmarks.scoring import (
     Contender,
     Probs,
@@ -43,6 +44,7 @@ from medlego.merge.coefficients import AUTO
 from medlego.merge.ties import DENSITY
 
 LAMBDAS = (0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
+START = LAMBDAS.index(0.45)
 PEFT_KINDS = ("linear", "svd", "ties_svd", "dare_ties_svd")
 PLAIN = "specialists, plain"
 UNSLOPED = {
@@ -70,12 +72,21 @@ def normalised(probs: Probs, seed: int) -> float:
 
 @cache
 def best_lambda(kind: str, method: str, seed: int) -> float:
-    """The λ of `LAMBDAS` with the best mean normalised balanced accuracy on val."""
-    found = {value: normalised(scaled(kind, method, value).probs, seed) for value in LAMBDAS}
-    best = max(found, key=lambda value: found[value])
-    shown = ", ".join(f"{value}: {score:.3f}" for value, score in found.items())
-    print(f"  {kind}, {method}, seed {seed}: λ = {best} of {shown}", flush=True)
-    return best
+    """The λ of `LAMBDAS` with the best mean normalised balanced accuracy on val.
+
+    A climb from the middle, which stops where both neighbours are worse.
+    """
+
+    @cache
+    def score(place: int) -> float:
+        return normalised(scaled(kind, method, LAMBDAS[place]).probs, seed)
+
+    place, before = START, None
+    while place != before:
+        before = place
+        near = range(max(0, place - 1), min(len(LAMBDAS), place + 2))
+        place = max(near, key=lambda other: (score(other), other == before))
+    return LAMBDAS[place]
 
 
 def scaled(kind: str, method: str, value: float) -> Merge:
@@ -155,21 +166,29 @@ def merges(kind: str, every: tuple[int, ...], default: str) -> list[Contender]:
     return lines
 
 
-def show_validation(lines: list[Contender]) -> None:
-    """Print every line's normalised validation score by seed; the test splits stay unread."""
-    for line in lines:
-        scores = [normalised(line.probs, seed) for seed in line.seeds]
+def validated(lines: list[Contender], workers: int) -> list[list[float]]:
+    """Every line's normalised validation score by seed, printed; the test splits stay unread."""
+    found = []
+
+    def score(line: Contender) -> list[float]:
+        return [normalised(line.probs, seed) for seed in line.seeds]
+
+    for line, scores in zip(lines, in_processes(score, lines, workers), strict=True):
         shown = " ".join(f"{score:.3f}" for score in scores)
-        print(f"{np.mean(scores):.3f} ({shown}) {line.method}, {line.coefficients}, {line.group}")
+        mean = np.mean(scores)
+        print(f"{mean:.3f} ({shown}) {line.method}, {line.coefficients}, {line.group}", flush=True)
+        found.append(scores)
+    return found
 
 
-def run(kinds: tuple[str, ...], seeds: tuple[int, ...]) -> None:
-    """Evaluate every line on the test splits and write the result."""
+def run(kinds: tuple[str, ...], seeds: tuple[int, ...], workers: int) -> None:
+    """Choose on the validation splits, evaluate every line on test and write the result."""
     lines = contenders(kinds, seeds)
+    validation = validated(lines, workers)
     drawn = {}
-    for number, line in enumerate(lines):
-        print(f"line {number + 1} of {len(lines)}: {line.method}, {line.coefficients}", flush=True)
-        drawn[id(line)] = draw(line)
+    for line, scores in zip(lines, in_processes(draw, lines, workers), strict=True):
+        print(f"line {len(drawn) + 1} of {len(lines)}", flush=True)
+        drawn[id(line)] = scores
     (plain,) = (line for line in lines if line.method == PLAIN)
     (default,) = (line for line in lines if line.default)
     rows = [
@@ -182,7 +201,8 @@ def run(kinds: tuple[str, ...], seeds: tuple[int, ...]) -> None:
         )
         for line in lines
     ]
-    for line, row in zip(lines, rows, strict=True):
+    for line, row, scores in zip(lines, rows, validation, strict=True):
+        row["validation"] = [round(score, 4) for score in scores]
         if line.coefficients == SEARCHED:
             kind = next((kind for kind in kinds if KINDS[kind] == line.group), "svd")
             row["lambda"] = {str(seed): best_lambda(kind, line.method, seed) for seed in seeds}
@@ -216,9 +236,9 @@ def main() -> None:
     jobs = [(name, kind, seed, SIZE) for kind in kinds for seed in seeds for name in SETS]
     train_all([*jobs, (next(iter(SETS)), "joint", seeds[0], SIZE)], given.workers)
     if given.only_val:
-        show_validation(contenders(kinds, seeds))
+        validated(contenders(kinds, seeds), given.workers)
     else:
-        run(kinds, seeds)
+        run(kinds, seeds, given.workers)
 
 
 if __name__ == "__main__":

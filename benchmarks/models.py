@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import nn
 
 from benchmarks.bricks import get_brick
-from benchmarks.common import SETS, base, dataset
+from benchmarks.common import CACHE, SETS, base, dataset, key
 from benchmarks.peft_merge import peft_merge
 from benchmarks.scoring import Probs, cached_features, inputs, read
 from medlego.adapters import fold
 from medlego.brick import Brick, Head
+from medlego.brickfile import load_brick, save_brick
 from medlego.generalist import assemble, bare_base, default_slope, specialist
 from medlego.headfit import choose_head
 from medlego.merge import METHODS
@@ -45,13 +47,18 @@ def bricks(kind: str, seed: int) -> dict[str, Brick]:
 @cache
 def with_grams(kind: str, seed: int) -> dict[str, Brick]:
     """The same, with the Grams that `medlego train --gram` would have measured."""
-    return {
-        name: replace(
-            brick,
-            grams=measure_grams(base(SIZE), brick, inputs(name, "train", SIZE), GRAM_DIRECTIONS),
-        )
-        for name, brick in bricks(kind, seed).items()
-    }
+    return {name: _with_grams(name, brick) for name, brick in bricks(kind, seed).items()}
+
+
+def _with_grams(name: str, brick: Brick) -> Brick:
+    path = CACHE / "grams" / f"{key(brick.digest, GRAM_DIRECTIONS)}.brick.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            images = inputs(name, "train", SIZE)
+            grams = measure_grams(base(SIZE), brick, images, GRAM_DIRECTIONS)
+            save_brick(replace(brick, grams=grams), path)
+    return load_brick(path)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import nn
 
 from benchmarks.common import BASE_FILE, CACHE, SETS, SHARED, base, dataset, key
@@ -64,18 +66,25 @@ def cached_features(
     """
     decided = key(identity, size, name, split)
     path = CACHE / "features" / f"{label}-{name}-{split}-{decided}.npy"
-    if path.exists():
-        return torch.from_numpy(np.load(path))
-    print(f"  features: {label}, {name}, {split}", flush=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            _keep_features(path, f"{label}, {name}, {split}", build, name, split, size)
+    return torch.from_numpy(np.load(path))
+
+
+def _keep_features(
+    path: Path, shown: str, build: Callable[[], nn.Module], name: str, split: str, size: int
+) -> None:
+    """Compute a split's features and put the file in place whole."""
+    print(f"  features: {shown}", flush=True)
     module, frozen, images = build(), base(size), inputs(name, split, size)
     with torch.inference_mode():
         parts = [features(module, frozen.normalise(batch)) for batch in images.batches(BATCH)]
     found = torch.cat(parts).float()
-    path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(f".{os.getpid()}.tmp.npy")
     np.save(scratch, found.numpy())
     scratch.replace(path)
-    return found
 
 
 def read(task: Task, head: Head, pooled: torch.Tensor) -> np.ndarray:
