@@ -19,6 +19,15 @@ VERBS = (
     "head-round export",
     "head-round fit",
     "head-round import",
+    "edit",
+    "edit add",
+    "edit remove",
+    "edit update",
+    "edit undo",
+    "edit redo",
+    "edit verify",
+    "edit log",
+    "edit diff",
     "demo",
 )
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"

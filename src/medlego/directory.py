@@ -9,37 +9,43 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors.torch import save
-from torch import Tensor
 
+from medlego.archive import Archive, Shelf
 from medlego.base import Digest
 from medlego.brick import Brick, all_targets
-from medlego.brickfile import load_brick, save_brick
+from medlego.brickfile import brick_bytes, load_brick
 from medlego.compatibility import conflicts, head_conflicts
 from medlego.errors import GeneralistError, MergeError, raise_all
 from medlego.files import read_bounded, write_atomically
-from medlego.lowrank import LowRank, canonical_problems
+from medlego.lineage import Entry, Lineage, chain_problems, withdrawn
+from medlego.lowrank import LowRank
 from medlego.merge import find_method
-from medlego.recipe import Ingredient, Recipe, Step
-from medlego.refithead import RefitHead, load_head, save_head
+from medlego.mergedfile import made_on, merged_bytes, read_merged
+from medlego.recipe import Ingredient, Recipe
+from medlego.refithead import RefitHead, head_bytes, load_head
 from medlego.sites import capabilities
-from medlego.strictjson import check_format, field_problems, parse_object, shown, text_problems
-from medlego.targets import Target
-from medlego.tensorfile import entry_problems, read_header, read_tensors
+from medlego.strictjson import check_format, field_problems, parse_object, spell, text_problems
+from medlego.task import Plain
 
 MAX_DOCUMENT_BYTES = 8 << 20
-MAX_MERGED_BYTES = 1 << 30
-PARTS = ("U", "S", "Vh")
+LOCK_TIMEOUT_S = 60
 
 DOCUMENT = "generalist.json"
-MERGED = "merged.safetensors"
-BRICKS = "bricks"
-HEADS = "heads"
+MERGED, MERGED_SUFFIX = "merged", ".safetensors"
+BRICKS, BRICK_SUFFIX = "bricks", ".brick.safetensors"
+HEADS, HEAD_SUFFIX = "heads", ".head.safetensors"
+RECIPES, RECIPE_SUFFIX = "recipes", ".json"
+
+_T = TypeVar("_T")
 
 
 class Document(BaseModel):
@@ -49,20 +55,25 @@ class Document(BaseModel):
 
     format: Literal[1]
     recipe: Recipe
-    lineage: Annotated[tuple[Step, ...], Field(min_length=1)]
+    lineage: Annotated[tuple[Entry, ...], Field(min_length=1)]
     relative_loss: Annotated[float, Field(ge=0, le=1)]
     merged_sha256: Digest
+    made_on: dict[str, Plain]
+    """What may decide the merged deltas' last bits."""
 
 
-def write_directory(
-    path: Path,
-    recipe: Recipe,
-    lineage: tuple[Step, ...],
-    relative_loss: float,
-    bricks: Sequence[Brick],
-    heads: Mapping[str, RefitHead],
-    deltas: Mapping[str, LowRank],
-) -> None:
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """What a directory holds; `archive` has the present state's bricks and heads too."""
+
+    recipe: Recipe
+    lineage: Lineage
+    relative_loss: float
+    deltas: Mapping[str, LowRank]
+    archive: Archive
+
+
+def write_directory(path: Path, contents: Contents) -> None:
     """Write a generalist to a new directory, whole or not at all.
 
     Raises:
@@ -70,37 +81,10 @@ def write_directory(
     """
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise GeneralistError(f"{path}: expected a new directory, found one; choose another")
-    tensors = {
-        f"delta.{name}.{part}": getattr(delta, part).contiguous()
-        for name, delta in deltas.items()
-        for part in PARTS
-    }
-    merged = save(tensors)
-    if len(merged) > MAX_MERGED_BYTES:
-        raise GeneralistError(
-            f"{path}: expected merged deltas of at most {MAX_MERGED_BYTES:,} bytes, "
-            f"got {len(merged):,}; assemble with a rank"
-        )
-    document = Document(
-        format=1,
-        recipe=recipe,
-        lineage=lineage,
-        relative_loss=relative_loss,
-        merged_sha256=hashlib.sha256(merged).hexdigest(),
-    )
-    text = json.dumps(document.model_dump(mode="json"), indent=2, sort_keys=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
-        (scratch / BRICKS).mkdir()
-        for brick in bricks:
-            save_brick(brick, scratch / BRICKS / f"{brick.digest}.brick.safetensors")
-        if heads:
-            (scratch / HEADS).mkdir()
-        for head in heads.values():
-            save_head(head, scratch / HEADS / f"{head.digest}.head.safetensors")
-        write_atomically(scratch / MERGED, merged)
-        write_atomically(scratch / DOCUMENT, (text + "\n").encode())
+        _fill(scratch, contents)
         scratch.chmod(0o755)
         scratch.replace(path)
     except BaseException:
@@ -108,16 +92,122 @@ def write_directory(
         raise
 
 
-def read_directory(
-    path: Path,
-) -> tuple[Document, tuple[Brick, ...], dict[str, RefitHead], dict[str, LowRank]]:
-    """Read and validate a generalist's document, bricks, refitted heads and merged deltas.
+def update_directory(path: Path, contents: Contents, last: str) -> None:
+    """Put a generalist in the place of the one that lies there.
+
+    New files come first and get names of their own, then the document is replaced at one stroke,
+    then what nothing names any more goes. A kill at any moment leaves the one or the other.
+
+    Args:
+        path: an existing directory; hold it by `editing`.
+        contents: the new state.
+        last: digest of the last lineage entry that the directory must have.
+
+    Raises:
+        GeneralistError: another last entry, or the deltas are too large.
+    """
+    found = read_document(path).lineage[-1].digest
+    if found != last:
+        raise GeneralistError(
+            f"{path}: expected entry {last[:12]}… to be the last, got {found[:12]}…; "
+            "somebody edited it meanwhile, try again"
+        )
+    _fill(path, contents)
+    sweep(path, contents.lineage, contents.archive)
+
+
+@contextmanager
+def editing(path: Path) -> Iterator[None]:
+    """Hold a generalist's directory alone; the lock is free again when its holder dies.
+
+    Raises:
+        GeneralistError: no directory there, or somebody else is still at it after a minute.
+    """
+    if not (path / DOCUMENT).exists():
+        raise GeneralistError(
+            f"{path}: expected a generalist's directory, found no {DOCUMENT}; "
+            "make one with medlego assemble"
+        )
+    try:
+        with FileLock(path / ".lock", timeout=LOCK_TIMEOUT_S):
+            yield
+    except Timeout:
+        raise GeneralistError(
+            f"{path}: expected to edit it alone, got another editor for {LOCK_TIMEOUT_S} s; "
+            "try again when it is done"
+        ) from None
+
+
+def sweep(path: Path, lineage: Lineage, archive: Archive) -> list[str]:
+    """Delete what an unfinished edit left: withdrawn bricks and heads, and merges of before.
+
+    Returns:
+        Names of the files that went, relative to the directory.
+    """
+    merged = read_document(path).merged_sha256
+    gone = withdrawn(lineage)
+    stray = [
+        *(f for f in (path / MERGED).iterdir() if f.name != f"{merged}{MERGED_SUFFIX}"),
+        *(f for f in (path / BRICKS).iterdir() if f.name.removesuffix(BRICK_SUFFIX) in gone),
+    ]
+    if (path / HEADS).exists():
+        kept = {f"{digest}{HEAD_SUFFIX}" for digest in archive.heads}
+        stray += [f for f in (path / HEADS).iterdir() if f.name not in kept]
+    for file in stray:
+        file.unlink()
+    return sorted(str(file.relative_to(path)) for file in stray)
+
+
+def _fill(folder: Path, contents: Contents) -> None:
+    """Write what is missing, the document last."""
+    merged = merged_bytes(contents.deltas)
+    document = Document(
+        format=1,
+        recipe=contents.recipe,
+        lineage=contents.lineage,
+        relative_loss=contents.relative_loss,
+        merged_sha256=hashlib.sha256(merged).hexdigest(),
+        made_on=made_on(),
+    )
+    archive = contents.archive
+    _add(folder / BRICKS, BRICK_SUFFIX, archive.bricks, brick_bytes)
+    _add(folder / HEADS, HEAD_SUFFIX, archive.heads, head_bytes)
+    _add(folder / RECIPES, RECIPE_SUFFIX, archive.recipes, _recipe_bytes)
+    _add(folder / MERGED, MERGED_SUFFIX, {document.merged_sha256: merged}, bytes)
+    text = json.dumps(document.model_dump(mode="json"), indent=2, sort_keys=True)
+    if len(text) >= MAX_DOCUMENT_BYTES:
+        raise GeneralistError(
+            f"lineage: expected a document of at most {MAX_DOCUMENT_BYTES:,} bytes, got "
+            f"{len(text):,}; assemble anew from its bricks"
+        )
+    write_atomically(folder / DOCUMENT, (text + "\n").encode())
+
+
+def _add(
+    folder: Path, suffix: str, things: Mapping[str, _T], spelled: Callable[[_T], bytes]
+) -> None:
+    """Write the files that are not there yet."""
+    if things:
+        folder.mkdir(exist_ok=True)
+    for digest in things:
+        if not (file := folder / f"{digest}{suffix}").exists():
+            write_atomically(file, spelled(things[digest]))
+
+
+def _recipe_bytes(recipe: Recipe) -> bytes:
+    return spell(recipe.model_dump(mode="json"))
+
+
+def read_directory(path: Path) -> tuple[Contents, tuple[Brick, ...], dict[str, RefitHead]]:
+    """Read and validate a generalist: its contents, present bricks and refitted heads.
+
+    What only earlier states need is read when they are asked for.
 
     Raises:
         GeneralistError: files are missing, damaged, or do not belong together.
         BrickError: one of its bricks is damaged.
     """
-    document = _read_document(path)
+    document = read_document(path)
     bricks = tuple(_read_brick(path, item) for item in document.recipe.bricks)
     raise_all(GeneralistError, str(path), conflicts(bricks))
     try:
@@ -127,10 +217,53 @@ def read_directory(
     heads = {item.task: _read_head(path, item) for item in document.recipe.bricks if item.head}
     problems = [p for h in heads.values() for p in head_conflicts(document.recipe, held, h)]
     raise_all(GeneralistError, str(path), problems)
-    return document, bricks, heads, _read_merged(path, document.merged_sha256, all_targets(bricks))
+    file = path / MERGED / f"{document.merged_sha256}{MERGED_SUFFIX}"
+    contents = Contents(
+        document.recipe,
+        document.lineage,
+        document.relative_loss,
+        read_merged(file, document.merged_sha256, all_targets(bricks)),
+        _archive(path).plus(document.recipe, bricks, list(heads.values())),
+    )
+    return contents, bricks, heads
 
 
-def _read_document(path: Path) -> Document:
+def _archive(path: Path) -> Archive:
+    """Everything that lies in the directory, unread."""
+    return Archive(
+        Shelf(_files(path / RECIPES, RECIPE_SUFFIX, _read_recipe)),
+        Shelf(_files(path / BRICKS, BRICK_SUFFIX, load_brick)),
+        Shelf(_files(path / HEADS, HEAD_SUFFIX, load_head)),
+    )
+
+
+def _files(folder: Path, suffix: str, read: Callable[[Path], _T]) -> dict[str, Callable[[], _T]]:
+    found = folder.glob(f"*{suffix}") if folder.is_dir() else ()
+    return {file.name.removesuffix(suffix): partial(read, file) for file in sorted(found)}
+
+
+def _read_recipe(file: Path) -> Recipe:
+    try:
+        text = read_bounded(file, MAX_DOCUMENT_BYTES)
+        raw = parse_object(text)
+        recipe = Recipe.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        raise_all(GeneralistError, str(file), field_problems(error))
+        raise
+    except (OSError, ValueError) as error:
+        raise GeneralistError(f"{file}: expected a recipe ({error})") from error
+    raise_all(GeneralistError, str(file), text_problems(raw))
+    if (found := recipe.digest) != file.name.removesuffix(RECIPE_SUFFIX):
+        raise GeneralistError(f"{file}: expected the recipe that its name says, got {found[:12]}…")
+    return recipe
+
+
+def read_document(path: Path) -> Document:
+    """Read and validate `generalist.json` alone.
+
+    Raises:
+        GeneralistError: missing, damaged, or a lineage that does not lead to the recipe.
+    """
     file = path / DOCUMENT
     try:
         text = read_bounded(file, MAX_DOCUMENT_BYTES)
@@ -166,6 +299,7 @@ def _recipe_problems(document: Document) -> list[str]:
                 f"recipe.bricks: expected one head for all sites of {item.task!r}, got several; "
                 "the directory was changed"
             )
+    problems += chain_problems(document.lineage)
     stated, digest = document.lineage[-1].recipe, document.recipe.digest
     if stated != digest:
         problems.append(
@@ -176,7 +310,7 @@ def _recipe_problems(document: Document) -> list[str]:
 
 
 def _read_brick(path: Path, item: Ingredient) -> Brick:
-    file = path / BRICKS / f"{item.digest}.brick.safetensors"
+    file = path / BRICKS / f"{item.digest}{BRICK_SUFFIX}"
     brick = load_brick(file)
     if brick.digest != item.digest or brick.task.name != item.task:
         raise GeneralistError(
@@ -187,7 +321,7 @@ def _read_brick(path: Path, item: Ingredient) -> Brick:
 
 
 def _read_head(path: Path, item: Ingredient) -> RefitHead:
-    file = path / HEADS / f"{item.head}.head.safetensors"
+    file = path / HEADS / f"{item.head}{HEAD_SUFFIX}"
     refit = load_head(file)
     if (refit.digest, refit.task.name) != (item.head, item.task):
         raise GeneralistError(
@@ -195,50 +329,3 @@ def _read_head(path: Path, item: Ingredient) -> RefitHead:
             f"{refit.task.name!r}; the directory was changed"
         )
     return refit
-
-
-def _read_merged(path: Path, digest: str, targets: Sequence[Target]) -> dict[str, LowRank]:
-    file = path / MERGED
-    try:
-        content = read_bounded(file, MAX_MERGED_BYTES)
-        found = hashlib.sha256(content).hexdigest()
-        if found != digest:
-            raise ValueError(f"expected SHA-256 {digest[:12]}…, got {found[:12]}…; assemble again")
-        header = read_header(content)
-        raise_all(GeneralistError, str(file), entry_problems(header))
-        if "__metadata__" in header:
-            raise ValueError("expected no __metadata__")
-        tensors = read_tensors(content)
-    except OSError as error:
-        raise GeneralistError(f"{file}: expected the merged deltas ({error.strerror})") from error
-    except ValueError as error:
-        raise GeneralistError(f"{file}: {error}") from error
-    raise_all(GeneralistError, str(file), _name_problems(tensors, targets))
-    deltas = {
-        t.name: LowRank(*(tensors[f"delta.{t.name}.{part}"] for part in PARTS)) for t in targets
-    }
-    raise_all(GeneralistError, str(file), _delta_problems(deltas, targets))
-    return deltas
-
-
-def _name_problems(tensors: Mapping[str, Tensor], targets: Sequence[Target]) -> list[str]:
-    expected = {f"delta.{t.name}.{part}" for t in targets for part in PARTS}
-    problems = [f"{key}: missing" for key in sorted(expected - tensors.keys())]
-    extra = sorted(tensors.keys() - expected)
-    return problems + [f"{shown(key)}: expected no such tensor" for key in extra]
-
-
-def _delta_problems(deltas: Mapping[str, LowRank], targets: Sequence[Target]) -> list[str]:
-    problems = []
-    for target in targets:
-        delta, (out, columns) = deltas[target.name], target.shape
-        U, S, Vh = (tuple(getattr(delta, part).shape) for part in PARTS)
-        rank = min(*S[:1], out, columns)
-        if (U, S, Vh) != ((out, rank), (rank,), (rank, columns)):
-            problems.append(
-                f"{target.name}: expected shape {target.shape} at a rank of at most "
-                f"{min(out, columns)}, got {U}, {S} and {Vh}"
-            )
-        else:
-            problems += [f"{target.name}.{problem}" for problem in canonical_problems(delta)]
-    return problems

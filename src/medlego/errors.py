@@ -11,6 +11,7 @@
     │   └── SettingsError       training settings
     └── FailureError        the work itself failed: the CLI exits with 1
         ├── TrainingError       training diverged
+        ├── CheckError          a claim that was to be checked does not hold
         └── DownloadError       a file could not be fetched whole
 
 A message reads `<subject>: expected <rule>, got <value>; <next step>`.
@@ -67,6 +68,10 @@ class FailureError(MedLegoError):
 
 class TrainingError(FailureError):
     """Training diverged or could not go on."""
+
+
+class CheckError(FailureError):
+    """A claim that was to be checked does not hold."""
 
 
 class DownloadError(FailureError):

@@ -11,11 +11,13 @@ from typing import Any
 from torch import nn
 
 from medlego.adapters import fold
+from medlego.archive import Archive
 from medlego.base import Base, BaseRef
 from medlego.brick import Brick, all_targets
 from medlego.compatibility import conflicts, head_conflicts
-from medlego.directory import read_directory, write_directory
+from medlego.directory import Contents, read_directory, update_directory, write_directory
 from medlego.errors import GeneralistError, MergeError, raise_all
+from medlego.lineage import Lineage, Stamp, extended, stale_head
 from medlego.lowrank import LowRank
 from medlego.merge import (
     AUTO,
@@ -30,7 +32,7 @@ from medlego.merge import (
     find_method,
     with_slope,
 )
-from medlego.recipe import Ingredient, Recipe, Step
+from medlego.recipe import GIVEN, Ingredient, Recipe
 from medlego.refithead import RefitHead
 from medlego.sites import (
     Capability,
@@ -52,7 +54,8 @@ class Generalist:
 
     `deltas` are the merged deltas by target name; `relative_loss` is the share of their
     Frobenius norm that a cut to a rank lost. `heads` are those refitted to this merge, by task
-    name; a task without one is read by the head of its bricks.
+    name; a task without one is read by the head of its bricks. `archive` holds what the lineage
+    names, so that every state of it can be rebuilt.
     """
 
     recipe: Recipe
@@ -60,8 +63,9 @@ class Generalist:
     targets: tuple[Target, ...]
     deltas: Mapping[str, LowRank]
     relative_loss: float
-    lineage: tuple[Step, ...]
+    lineage: Lineage
     heads: Mapping[str, RefitHead] = field(default_factory=dict)
+    archive: Archive = field(default_factory=Archive)
 
     @cached_property
     def capabilities(self) -> tuple[Capability, ...]:
@@ -142,15 +146,20 @@ class Generalist:
         Raises:
             GeneralistError: something else lies there already.
         """
-        write_directory(
-            Path(directory),
-            self.recipe,
-            self.lineage,
-            self.relative_loss,
-            self.bricks,
-            self.heads,
-            self.deltas,
-        )
+        write_directory(Path(directory), self._contents())
+
+    def commit(self, directory: str | Path, *, after: Generalist) -> None:
+        """Put this generalist in the place of the one that it was made from.
+
+        Readers see the one or the other, whole. Hold the directory by `editing` meanwhile.
+
+        Raises:
+            GeneralistError: the directory does not hold `after` any more.
+        """
+        update_directory(Path(directory), self._contents(), after.lineage[-1].digest)
+
+    def _contents(self) -> Contents:
+        return Contents(self.recipe, self.lineage, self.relative_loss, self.deltas, self.archive)
 
     @classmethod
     def load(cls, directory: str | Path) -> Generalist:
@@ -160,15 +169,16 @@ class Generalist:
             GeneralistError: files are missing, damaged, or do not belong together.
             BrickError: one of its bricks is damaged.
         """
-        document, bricks, heads, deltas = read_directory(Path(directory))
+        found, bricks, heads = read_directory(Path(directory))
         return cls(
-            recipe=document.recipe,
+            recipe=found.recipe,
             bricks=bricks,
             targets=all_targets(bricks),
-            deltas=deltas,
-            relative_loss=document.relative_loss,
-            lineage=document.lineage,
+            deltas=found.deltas,
+            relative_loss=found.relative_loss,
+            lineage=found.lineage,
             heads=heads,
+            archive=found.archive,
         )
 
 
@@ -183,6 +193,7 @@ def assemble(
     svc: bool = False,
     slope: float | None = None,
     seed: int = 0,
+    stamp: Stamp = Stamp(),
 ) -> Generalist:
     """Merge bricks into one generalist, without data and without training.
 
@@ -200,6 +211,7 @@ def assemble(
         slope: how much later blocks weigh more, see `medlego.merge.depth`; what None means is
             `default_slope` with `auto`, else 0.
         seed: of methods that draw; kept in the recipe.
+        stamp: when and by whom, for the lineage; nothing by default.
 
     Raises:
         MergeError: bricks that do not go together, an unknown method, settings, coefficients or
@@ -237,6 +249,7 @@ def assemble(
             )
     raise_all(MergeError, "assemble", problems)
     assert chosen is not None
+    slope_given = slope is not None
     if slope is None:
         by_default = isinstance(coefficients, str) and coefficients == AUTO
         slope = default_slope(method, bricks) if by_default else 0.0
@@ -262,19 +275,58 @@ def assemble(
         settings=complete,
         svc=svc,
         slope=slope,
+        slope_given=slope_given,
         rank=rank,
-        coefficients=coefficients if isinstance(coefficients, str) else "given",
+        coefficients=coefficients if isinstance(coefficients, str) else GIVEN,
+        number=float(coefficients) if isinstance(coefficients, int | float) else None,
         sites=as_sites(sites),
         seed=seed,
     )
-    return Generalist(
+    merge_of = Generalist(
         recipe=recipe,
         bricks=tuple(bricks),
         targets=all_targets(bricks),
         deltas=merged.deltas,
         relative_loss=merged.relative_loss,
-        lineage=(Step(action="assemble", recipe=recipe.digest),),
+        lineage=(),
     )
+    return begun(merge_of, recipe, stamp)
+
+
+def begun(merged: Generalist, recipe: Recipe, stamp: Stamp) -> Generalist:
+    """The merge as the first state of a lineage, under a recipe that leads to it."""
+    return replace(
+        merged,
+        recipe=recipe,
+        lineage=extended((), "assemble", recipe.digest, stamp),
+        archive=Archive().plus(recipe, merged.bricks, ()),
+    )
+
+
+def rebuilt(recipe: Recipe, bricks: Sequence[Brick], heads: Sequence[RefitHead] = ()) -> Generalist:
+    """What a recipe gives, merged anew from its bricks; the lineage has no past.
+
+    Args:
+        recipe: as `assemble` made it.
+        bricks: those that it names, in its order.
+        heads: the refitted ones that it names.
+
+    Raises:
+        MergeError: as `assemble`.
+    """
+    fresh = assemble(
+        bricks,
+        recipe.method,
+        coefficients=[item.coefficient for item in recipe.bricks],
+        sites=recipe.sites,
+        rank=recipe.rank,
+        settings=recipe.settings,
+        svc=recipe.svc,
+        slope=recipe.slope,
+        seed=recipe.seed,
+    )
+    read = {head.task.name: head for head in heads}
+    return replace(begun(fresh, recipe, Stamp()), heads=read)
 
 
 def default_slope(method: str, bricks: Sequence[Brick]) -> float:
@@ -292,7 +344,9 @@ def _grams_by_target(bricks: Sequence[Brick]) -> list[Grams]:
     return [{t.name: b.grams[t.module] for t in targets if t.module in b.grams} for b in bricks]
 
 
-def with_heads(generalist: Generalist, heads: Sequence[RefitHead]) -> Generalist:
+def with_heads(
+    generalist: Generalist, heads: Sequence[RefitHead], *, stamp: Stamp = Stamp()
+) -> Generalist:
     """The generalist with heads refitted to it; the lineage says that they have seen data.
 
     Raises:
@@ -313,8 +367,15 @@ def with_heads(generalist: Generalist, heads: Sequence[RefitHead]) -> Generalist
         for item in generalist.recipe.bricks
     )
     recipe = generalist.recipe.model_copy(update={"bricks": bricks})
-    step = Step(action="head-round", recipe=recipe.digest)
-    return replace(generalist, recipe=recipe, heads=chosen, lineage=(*generalist.lineage, step))
+    fitted = {stale_head(refit.task.name) for refit in heads}
+    stale = tuple(what for what in generalist.lineage[-1].stale if what not in fitted)
+    return replace(
+        generalist,
+        recipe=recipe,
+        heads=chosen,
+        lineage=extended(generalist.lineage, "head-round", recipe.digest, stamp, stale=stale),
+        archive=generalist.archive.plus(recipe, generalist.bricks, list(chosen.values())),
+    )
 
 
 def specialist(brick: Brick) -> Generalist:

@@ -1,4 +1,4 @@
-"""What rebuilds a generalist, and the chain of recipes that led to it."""
+"""What rebuilds a generalist."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from medlego.base import Digest
 from medlego.sites import Sites
 from medlego.strictjson import spell
+
+GIVEN = "given"
+SEARCHED = "search"
+"""Words for coefficients that were told, and for such as have seen data."""
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,8 +34,9 @@ class Recipe(BaseModel):
     """What rebuilds a generalist: bricks in order, coefficients, method and settings.
 
     `settings` holds all of the method's, defaults included; `svc` says that singular values were
-    calibrated after the merge, `slope` how much later blocks weigh more. `coefficients` is the
-    rule that gave them, `search`, or `given`.
+    calibrated after the merge, `slope` how much later blocks weigh more, and `slope_given` that
+    somebody chose so. `coefficients` is the rule that gave them, `SEARCHED`, or `GIVEN`; `number`
+    is the one that every task was given or a search chose, None where each brick has its own.
     Several bricks of one task are its sites; `sites` says how they weigh, and a head refitted to
     the task stands at each of them.
     """
@@ -43,8 +48,10 @@ class Recipe(BaseModel):
     settings: dict[str, int | float | None]
     svc: bool
     slope: Annotated[float, Field(allow_inf_nan=False)]
+    slope_given: bool
     rank: Annotated[int, Field(ge=1)] | None
     coefficients: Annotated[str, Field(pattern=r"^[a-z]{1,32}$")]
+    number: Annotated[float, Field(allow_inf_nan=False)] | None
     sites: Sites
     seed: int
 
@@ -58,12 +65,3 @@ class Recipe(BaseModel):
     def digest(self) -> str:
         """SHA-256 of the recipe's JSON, spelled; a generalist's identity."""
         return hashlib.sha256(spell(self.model_dump(mode="json"))).hexdigest()
-
-
-class Step(BaseModel):
-    """One entry of a lineage: what was done, and the recipe that it led to."""
-
-    model_config = _FROZEN
-
-    action: str
-    recipe: Digest

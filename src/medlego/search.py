@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,15 @@ from medlego.base import Base
 from medlego.brick import Brick
 from medlego.errors import DatasetError
 from medlego.evaluation import align
-from medlego.generalist import Generalist, assemble, default_slope
+from medlego.generalist import Generalist, assemble, begun, default_slope
+from medlego.lineage import Stamp
 from medlego.loading import Inputs
 from medlego.merge import DEFAULT_METHOD
 from medlego.metrics import point_scores
 from medlego.prediction import Predictor, head_probs
 from medlego.progress import Progress, silent
-from medlego.recipe import Step
+from medlego.recipe import SEARCHED
 from medlego.samples import Dataset
-
-SEARCHED = "search"
-"""The word in a recipe for coefficients that have seen data."""
 
 VALUES = (0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
 
@@ -73,7 +71,8 @@ def search_coefficients(
     """
     if not datasets:
         raise DatasetError("search: expected data for at least one task, got none; pass TASK=DATA")
-    if options.get("slope") is None:
+    slope_given = options.get("slope") is not None
+    if not slope_given:
         options["slope"] = default_slope(method, bricks)
     first = assemble(bricks, method, coefficients=values[0], **options)
     base = base or Base.find(first.base)
@@ -93,9 +92,9 @@ def search_coefficients(
     show("searched", len(values), len(values))
     best = max(values, key=lambda value: float(np.mean(list(scores[value].values()))))
     found = assemble(bricks, method, coefficients=best, **options)
-    recipe = found.recipe.model_copy(update={"coefficients": SEARCHED})
-    step = Step(action="assemble", recipe=recipe.digest)
-    return Search(replace(found, recipe=recipe, lineage=(step,)), best, scores)
+    told = {"coefficients": SEARCHED, "slope_given": slope_given}
+    recipe = found.recipe.model_copy(update=told)
+    return Search(begun(found, recipe, options.get("stamp", Stamp())), best, scores)
 
 
 def _score(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +17,15 @@ from safetensors.torch import load_file, save
 from factories import make_base, make_brick
 from medlego.brick import Brick
 from medlego.brickfile import save_brick
+from medlego.edit import add
 from medlego.errors import MedLegoError
 from medlego.generalist import Generalist, assemble
+from medlego.history import redo, undo
 from medlego.recipe import Recipe
 from medlego.task import Code
 
 UNSTATED = "lineage: expected the recipe's digest"
-DOCUMENT, MERGED = "generalist.json", "merged.safetensors"
+DOCUMENT, MERGED = "generalist.json", "merged"
 FACTOR = "delta.blocks.0.attn.q.U"
 
 Damage = Callable[[Path], object]
@@ -70,7 +73,7 @@ def without(path: str, says: str) -> None:
         place = document
         for key in parents:
             place = place[key]
-        del place[last]
+        del place[int(last) if isinstance(place, list) else last]
         (folder / DOCUMENT).write_text(json.dumps(document))
 
     case(f"without {path}", damage, rf"{DOCUMENT}: {says}")
@@ -85,15 +88,22 @@ def merged(
     """Change the merged deltas and state the digest of what they now are."""
 
     def damage(folder: Path) -> None:
-        tensors = load_file(folder / MERGED)
+        before = merged_file(folder)
+        tensors = load_file(before)
         change(tensors)
         content = save(tensors, metadata=metadata)
-        (folder / MERGED).write_bytes(content)
+        before.unlink()
         document = json.loads((folder / DOCUMENT).read_text())
-        document["merged_sha256"] = hashlib.sha256(content).hexdigest()
+        document["merged_sha256"] = digest = hashlib.sha256(content).hexdigest()
+        (folder / MERGED / f"{digest}.safetensors").write_bytes(content)
         (folder / DOCUMENT).write_text(json.dumps(document))
 
-    case(name, damage, rf"{MERGED}: {says}")
+    case(name, damage, rf"{MERGED}/[0-9a-f]{{64}}\.safetensors: {says}")
+
+
+def merged_file(folder: Path) -> Path:
+    (file,) = (folder / MERGED).iterdir()
+    return file
 
 
 def swap_bricks(folder: Path) -> None:
@@ -127,7 +137,18 @@ field("recipe.seed", 1, UNSTATED)
 field("recipe.sites", "size", r"recipe\.sites: ")
 field("recipe.sites", "equal", UNSTATED)
 field("lineage", [], "lineage: ")
-field("lineage.0.action", "add\x1b[2J", r"lineage\.0\.action: expected text without control")
+field("lineage.0.action", "add\x1b[2J", r"lineage\.0\.action: Input should be 'assemble'")
+field("lineage.0.action", "paint", r"lineage\.0\.action: ")
+field("lineage.0.previous", "0" * 64, r"lineage\.0: expected to follow nothing, got 0000")
+field("lineage.1.by", "Eve", r"lineage\.2: expected to follow .*an entry was changed or is missing")
+field("lineage.3.by", "a\n", r"lineage\.3\.by: ", "a name with a line break")
+field("lineage.3.when", "yesterday", r"lineage\.3\.when: ")
+field("lineage.3.to", 3, r"lineage\.3\.to: expected an earlier entry, got 3")
+field("lineage.3.to", None, r"lineage\.3\.to: expected with undo and redo, and only there")
+field("lineage.3.to", 0, r"lineage\.3\.recipe: expected that of entry 0")
+without("lineage.2", r"lineage\.2: expected to follow .*an entry was changed or is missing")
+without("lineage.0", r"lineage\.0: expected to follow nothing")
+without("made_on", "made_on: ")
 field("relative_loss", 1.5, "relative_loss: ")
 field("merged_sha256", "x", "merged_sha256: ")
 field("recipe.bricks.0.head", "0" * 63, r"recipe\.bricks\.0\.head: ")
@@ -140,13 +161,13 @@ without("lineage", "lineage: ")
 
 # the merged deltas ------------------------------------------------------------------------------
 def turn_a_bit(folder: Path) -> None:
-    content = bytearray((folder / MERGED).read_bytes())
+    content = bytearray(merged_file(folder).read_bytes())
     content[-1] ^= 1
-    (folder / MERGED).write_bytes(content)
+    merged_file(folder).write_bytes(content)
 
 
-case("no merged deltas", lambda d: (d / MERGED).unlink(), f"{MERGED}: expected the merged deltas")
-case("merged deltas with a bit turned", turn_a_bit, f"{MERGED}: expected SHA-256")
+case("no merged deltas", lambda d: merged_file(d).unlink(), "expected the merged deltas")
+case("merged deltas with a bit turned", turn_a_bit, r"safetensors: expected SHA-256")
 merged("a factor too few", lambda t: t.pop(FACTOR), rf"{FACTOR}: missing")
 merged("a factor too many", lambda t: t.update(x=torch.zeros(1)), "x: expected no such tensor")
 merged("a factor of NaN", lambda t: t[FACTOR].fill_(float("nan")), r"blocks\.\S+\.U: .*finite")
@@ -173,16 +194,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = make_base()
     bricks = [make_brick(f"task-{i}", seed=i, base=base) for i in range(3)]
     folder = tmp_path_factory.mktemp("whole") / "g"
-    assemble(bricks).save(folder)
+    redo(undo(add(assemble(bricks[:2]), bricks[2]))).save(folder)
     return folder
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_damaged_directory_is_refused(name: str, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "g"
-    (folder / "bricks").mkdir(parents=True)
-    for file in (path for path in whole.rglob("*") if path.is_file()):
-        (folder / file.relative_to(whole)).write_bytes(file.read_bytes())
+    shutil.copytree(whole, folder)
     assert Generalist.load(folder).recipe == Generalist.load(whole).recipe
     damage, says = CASES[name]
     damage(folder)
@@ -197,6 +216,7 @@ def restate(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     document = json.loads((folder / DOCUMENT).read_text())
     change(document["recipe"])
     recipe = Recipe.model_validate_json(json.dumps(document["recipe"]))
+    assert len(document["lineage"]) == 1
     document["lineage"][-1]["recipe"] = recipe.digest
     (folder / DOCUMENT).write_text(json.dumps(document))
 

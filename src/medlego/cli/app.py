@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medlego.cli import assemble, demo, evaluate, headround, inspect, predict, refit, train
+from medlego.cli import assemble, demo, edit, evaluate, headround, inspect, predict, refit, train
 from medlego.cli.console import Options
 
 app = typer.Typer(
@@ -50,4 +50,5 @@ app.command("inspect")(inspect.command)
 app.command("evaluate")(evaluate.command)
 app.command("predict")(predict.command)
 app.add_typer(headround.app, name="head-round")
+app.add_typer(edit.app, name="edit")
 app.command("demo")(demo.command)

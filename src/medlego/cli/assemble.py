@@ -81,8 +81,9 @@ def command(
     from medlego.brickfile import load_bricks
     from medlego.errors import MergeError
     from medlego.generalist import assemble
+    from medlego.lineage import Stamp
+    from medlego.recipe import SEARCHED
     from medlego.refit import unmet
-    from medlego.search import SEARCHED
 
     options: Options = context.obj
     with progress(options) as show:
@@ -99,6 +100,7 @@ def command(
         "svc": svc,
         "slope": slope,
         "seed": seed,
+        "stamp": Stamp.now(),
     }
     scores: dict[float, dict[str, float]] = {}
     if coefficients == SEARCHED:

@@ -103,11 +103,12 @@ def import_command(
 ) -> None:
     """Make the generalist that reads its merge with the refitted heads."""
     from medlego.generalist import Generalist, with_heads
+    from medlego.lineage import Stamp
     from medlego.refithead import load_head
 
     options: Options = context.obj
     before = Generalist.load(directory)
-    after = with_heads(before, [load_head(path) for path in heads])
+    after = with_heads(before, [load_head(path) for path in heads], stamp=Stamp.now())
     after.save(output)
     rows = [
         (task.name, "refitted" if task.name in after.heads else "its bricks' own")
