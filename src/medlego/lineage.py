@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medlego.base import Digest
-from medlego.errors import GeneralistError
-from medlego.strictjson import spell
+from medlego.errors import GeneralistError, raise_all
+from medlego.strictjson import field_problems, spell
 from medlego.task import Plain
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
@@ -87,11 +87,18 @@ class Stamp:
 
 
 def extended(lineage: Lineage, action: Action, recipe: str, stamp: Stamp, **more: Any) -> Lineage:
-    """The lineage with one more entry, linked to the last."""
+    """The lineage with one more entry, linked to the last.
+
+    Raises:
+        GeneralistError: a stamp that an entry cannot hold.
+    """
     previous = lineage[-1].digest if lineage else None
-    entry = Entry(
-        action=action, recipe=recipe, previous=previous, when=stamp.when, by=stamp.by, **more
-    )
+    told = {"when": stamp.when, "by": stamp.by, **more}
+    try:
+        entry = Entry(action=action, recipe=recipe, previous=previous, **told)
+    except ValidationError as error:
+        raise_all(GeneralistError, "entry", field_problems(error))
+        raise
     return (*lineage, entry)
 
 
