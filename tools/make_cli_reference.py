@@ -28,6 +28,13 @@ VERBS = (
     "edit verify",
     "edit log",
     "edit diff",
+    "store",
+    "store ls",
+    "store add",
+    "store rm",
+    "store gc",
+    "store push",
+    "store pull",
     "demo",
 )
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"

@@ -7,7 +7,9 @@ A file states the digest of its content, so that one altered bit is noticed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -42,7 +44,13 @@ from medlego.strictjson import (
 )
 from medlego.targets import Target
 from medlego.task import Task
-from medlego.tensorfile import entry_problems, read_header, read_tensors, tensor_problems
+from medlego.tensorfile import (
+    MAX_HEADER_BYTES,
+    entry_problems,
+    read_header,
+    read_tensors,
+    tensor_problems,
+)
 
 MAX_FILE_BYTES = 1 << 30
 MAX_TARGETS = 4096
@@ -123,6 +131,39 @@ def load_brick(path: str | Path) -> Brick:
     return brick_from_bytes(content, str(path))
 
 
+@dataclass(frozen=True)
+class Label:
+    """What a brick file says of itself; nothing of it was checked against its numbers."""
+
+    digest: str
+    base: BaseRef
+    task: Task
+    card: Card
+    settings: Mapping[str, Any]
+    bytes: int
+
+
+def read_label(path: str | Path) -> Label:
+    """Read a brick file's document alone, for lists; `load_brick` is what checks a brick.
+
+    Raises:
+        BrickError: no file there, or no document of a brick.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(8)
+            length = min(int.from_bytes(start, "little"), MAX_HEADER_BYTES)
+            document = _document_of(start + stream.read(length), str(path))[0]
+            size = os.fstat(stream.fileno()).st_size
+    except OSError as error:
+        raise BrickError(f"{path}: expected a readable brick file ({error.strerror})") from error
+    stated = document.digest
+    if not (isinstance(stated, str) and len(stated) == 64):
+        raise BrickError(f"{path}: digest: expected 64 hexadecimal digits, got {stated!r:.80}")
+    return Label(stated, document.base, document.task, document.card, document.settings, size)
+
+
 def load_bricks(paths: Sequence[str | Path], show: Progress = silent) -> list[Brick]:
     """Read several bricks; what is wrong with any of them comes in one error.
 
@@ -161,16 +202,7 @@ def brick_bytes(brick: Brick) -> bytes:
 
 def brick_from_bytes(content: bytes, name: str) -> Brick:
     """Validate a file's content; `name` stands in front of every message."""
-    try:
-        header = read_header(content)
-    except ValueError as error:
-        raise BrickError(f"{name}: header: {error}") from error
-    metadata = header.get("__metadata__")
-    if not isinstance(metadata, dict) or set(metadata) != {_KEY}:
-        raise BrickError(
-            f"{name}: __metadata__: expected exactly the key {_KEY!r}; is this a medlego brick?"
-        )
-    document = _parse(str(metadata[_KEY]).encode("utf-8", "surrogatepass"), name)
+    document, header = _document_of(content, name)
     _refuse(name, entry_problems(header))
     try:
         tensors = read_tensors(content)
@@ -194,6 +226,20 @@ def brick_from_bytes(content: bytes, name: str) -> Brick:
         document.card,
         {module: _gram(module, entry, tensors) for module, entry in document.grams.items()},
     )
+
+
+def _document_of(content: bytes, name: str) -> tuple[_Document, dict[str, Any]]:
+    """The document, and the header that it stands in."""
+    try:
+        header = read_header(content)
+    except ValueError as error:
+        raise BrickError(f"{name}: header: {error}") from error
+    metadata = header.get("__metadata__")
+    if not isinstance(metadata, dict) or set(metadata) != {_KEY}:
+        raise BrickError(
+            f"{name}: __metadata__: expected exactly the key {_KEY!r}; is this a medlego brick?"
+        )
+    return _parse(str(metadata[_KEY]).encode("utf-8", "surrogatepass"), name), header
 
 
 def _gram(module: str, entry: _GramEntry, tensors: dict[str, Tensor]) -> Gram:

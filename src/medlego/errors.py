@@ -7,7 +7,8 @@
     │   ├── BaseError           a base's name, weights or input size
     │   ├── BrickError          a brick, or the file that should hold one
     │   ├── MergeError          bricks that do not go together, or a method's settings
-    │   ├── GeneralistError     a generalist's directory
+    │   ├── GeneralistError     a generalist's directory, or an edit of it
+    │   ├── StoreError          a store of bricks, or a place that bricks are pushed to
     │   └── SettingsError       training settings
     └── FailureError        the work itself failed: the CLI exits with 1
         ├── TrainingError       training diverged
@@ -55,7 +56,11 @@ class MergeError(InputError):
 
 
 class GeneralistError(InputError):
-    """A generalist's directory is wrong."""
+    """A generalist's directory, or an edit of it, is wrong."""
+
+
+class StoreError(InputError):
+    """A store of bricks, or a place that bricks are pushed to or pulled from."""
 
 
 class SettingsError(InputError):

@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from medlego.cli import assemble, demo, edit, evaluate, headround, inspect, predict, refit, train
+from medlego.cli import (
+    assemble,
+    demo,
+    edit,
+    evaluate,
+    headround,
+    inspect,
+    predict,
+    refit,
+    store,
+    train,
+)
 from medlego.cli.console import Options
 
 app = typer.Typer(
@@ -51,4 +62,5 @@ app.command("evaluate")(evaluate.command)
 app.command("predict")(predict.command)
 app.add_typer(headround.app, name="head-round")
 app.add_typer(edit.app, name="edit")
+app.add_typer(store.app, name="store")
 app.command("demo")(demo.command)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medlego.cli.console import Options, emit, say, show_table
+from medlego.cli.shared import StoreFolder
 
 if TYPE_CHECKING:
     from medlego.difference import Difference
@@ -71,21 +72,32 @@ def remove_command(
     ] = None,
     purge: Annotated[
         bool,
-        typer.Option("--purge", help="For good: its files go too, and undo cannot bring it back."),
+        typer.Option(
+            "--purge",
+            help="For good: its files go too, here and in the store; undo cannot bring it back.",
+        ),
     ] = False,
     by: By = None,
+    store: StoreFolder = None,
 ) -> None:
     """Remove a task or one of its sites: the generalist that never held it."""
     from medlego.edit import remove
     from medlego.lineage import Stamp
+    from medlego.store import Store, default_store
     from medlego.withdrawal import withdraw
 
+    options: Options = context.obj
+    kept = Store(store or default_store())
     change = withdraw if purge else remove
-    _edit(
-        context.obj,
-        directory,
-        lambda before: change(before, task, site=site, stamp=Stamp.now(by)),
-    )
+
+    def changed(before: Generalist) -> Generalist:
+        after = change(before, task, site=site, stamp=Stamp.now(by))
+        for digest in set(after.lineage[-1].removed) & set(kept.digests()) if purge else ():
+            kept.remove(digest)
+            say(options, f"removed {digest[:12]} from the store {kept.path}")
+        return after
+
+    _edit(options, directory, changed)
 
 
 @app.command("update")

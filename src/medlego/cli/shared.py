@@ -18,6 +18,10 @@ BaseWeights = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
 DataSeed = Annotated[int, typer.Option(help="Of the split, where DATA has none.")]
+StoreFolder = Annotated[
+    Path | None,
+    typer.Option("--store", help="The store; $MEDLEGO_STORE or ~/.local/share/medlego/store."),
+]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Write the result to this file as JSON.")
 ]
