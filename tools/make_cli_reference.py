@@ -35,6 +35,11 @@ VERBS = (
     "store gc",
     "store push",
     "store pull",
+    "keys",
+    "keys new",
+    "keys show",
+    "sign",
+    "verify",
     "demo",
 )
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"

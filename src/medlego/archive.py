@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from medlego.brick import Brick
 from medlego.recipe import Recipe
 from medlego.refithead import RefitHead
+from medlego.signing import BrickSignature
 
 _T = TypeVar("_T")
 
@@ -51,21 +52,34 @@ class Archive:
     recipes: Shelf[Recipe] = field(default_factory=Shelf)
     bricks: Shelf[Brick] = field(default_factory=Shelf)
     heads: Shelf[RefitHead] = field(default_factory=Shelf)
+    signatures: Shelf[BrickSignature] = field(default_factory=Shelf)
+    """Of bricks that were signed, by the brick's digest."""
 
     def plus(
         self, recipe: Recipe, bricks: Collection[Brick], heads: Collection[RefitHead]
     ) -> Archive:
         """With one more state."""
-        return Archive(
-            self.recipes.plus({recipe.digest: recipe}),
-            self.bricks.plus({brick.digest: brick for brick in bricks}),
-            self.heads.plus({head.digest: head for head in heads}),
+        return replace(
+            self,
+            recipes=self.recipes.plus({recipe.digest: recipe}),
+            bricks=self.bricks.plus({brick.digest: brick for brick in bricks}),
+            heads=self.heads.plus({head.digest: head for head in heads}),
         )
+
+    def signed(self, signatures: Collection[BrickSignature]) -> Archive:
+        """With signatures; a newer one takes the place of an older."""
+        found = {signature.digest: signature for signature in signatures}
+        return replace(self, signatures=self.signatures.minus(found).plus(found))
 
     def without(self, bricks: Collection[str], tasks: Collection[str]) -> Archive:
         """Without bricks, and without refitted heads of tasks; recipes stay, as a record."""
         heads = [digest for digest, head in self.heads.items() if head.task.name in tasks]
-        return Archive(self.recipes, self.bricks.minus(bricks), self.heads.minus(heads))
+        return replace(
+            self,
+            bricks=self.bricks.minus(bricks),
+            heads=self.heads.minus(heads),
+            signatures=self.signatures.minus(bricks),
+        )
 
 
 def _keep(thing: _T) -> Callable[[], _T]:

@@ -32,6 +32,7 @@ from medlego.merge import find_method
 from medlego.mergedfile import made_on, merged_bytes, read_merged
 from medlego.recipe import Ingredient, Recipe
 from medlego.refithead import RefitHead, head_bytes, load_head
+from medlego.signing import SIGNATURE_SUFFIX, load_signature, save_signature
 from medlego.sites import capabilities
 from medlego.strictjson import check_format, field_problems, parse_object, spell, text_problems
 from medlego.task import Plain
@@ -44,6 +45,7 @@ MERGED, MERGED_SUFFIX = "merged", ".safetensors"
 BRICKS, BRICK_SUFFIX = "bricks", ".brick.safetensors"
 HEADS, HEAD_SUFFIX = "heads", ".head.safetensors"
 RECIPES, RECIPE_SUFFIX = "recipes", ".json"
+SIGNATURES = "signatures"
 
 _T = TypeVar("_T")
 
@@ -150,6 +152,9 @@ def sweep(path: Path, lineage: Lineage, archive: Archive) -> list[str]:
         *(f for f in (path / MERGED).iterdir() if f.name != f"{merged}{MERGED_SUFFIX}"),
         *(f for f in (path / BRICKS).iterdir() if f.name.removesuffix(BRICK_SUFFIX) in gone),
     ]
+    if (path / SIGNATURES).exists():
+        files = (path / SIGNATURES).iterdir()
+        stray += [f for f in files if f.name.removesuffix(SIGNATURE_SUFFIX) in gone]
     if (path / HEADS).exists():
         kept = {f"{digest}{HEAD_SUFFIX}" for digest in archive.heads}
         stray += [f for f in (path / HEADS).iterdir() if f.name not in kept]
@@ -172,6 +177,9 @@ def _fill(folder: Path, contents: Contents) -> None:
     archive = contents.archive
     _add(folder / BRICKS, BRICK_SUFFIX, archive.bricks, brick_bytes)
     _add(folder / HEADS, HEAD_SUFFIX, archive.heads, head_bytes)
+    for digest, signature in archive.signatures.items():
+        (folder / SIGNATURES).mkdir(exist_ok=True)
+        save_signature(signature, folder / SIGNATURES / f"{digest}{SIGNATURE_SUFFIX}")
     _add(folder / RECIPES, RECIPE_SUFFIX, archive.recipes, _recipe_bytes)
     _add(folder / MERGED, MERGED_SUFFIX, {document.merged_sha256: merged}, bytes)
     text = json.dumps(document.model_dump(mode="json"), indent=2, sort_keys=True)
@@ -234,6 +242,7 @@ def _archive(path: Path) -> Archive:
         Shelf(_files(path / RECIPES, RECIPE_SUFFIX, _read_recipe)),
         Shelf(_files(path / BRICKS, BRICK_SUFFIX, load_brick)),
         Shelf(_files(path / HEADS, HEAD_SUFFIX, load_head)),
+        Shelf(_files(path / SIGNATURES, SIGNATURE_SUFFIX, load_signature)),
     )
 
 

@@ -9,6 +9,7 @@
     │   ├── MergeError          bricks that do not go together, or a method's settings
     │   ├── GeneralistError     a generalist's directory, or an edit of it
     │   ├── StoreError          a store of bricks, or a place that bricks are pushed to
+    │   ├── SignatureError      a key, a signature, or who may sign what
     │   └── SettingsError       training settings
     └── FailureError        the work itself failed: the CLI exits with 1
         ├── TrainingError       training diverged
@@ -61,6 +62,10 @@ class GeneralistError(InputError):
 
 class StoreError(InputError):
     """A store of bricks, or a place that bricks are pushed to or pulled from."""
+
+
+class SignatureError(InputError):
+    """A key, a signature or a trust file is wrong, or something is not signed as it must be."""
 
 
 class SettingsError(InputError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +34,7 @@ from medlego.merge import (
 )
 from medlego.recipe import GIVEN, Ingredient, Recipe
 from medlego.refithead import RefitHead
+from medlego.signing import BrickSignature
 from medlego.sites import (
     Capability,
     as_sites,
@@ -125,6 +126,10 @@ class Generalist:
         """
         bricks, sites = self.capability(task).bricks, self.recipe.sites
         return assemble(bricks, "linear", coefficients=1.0, sites=sites)
+
+    def signed(self, signatures: Collection[BrickSignature]) -> Generalist:
+        """With the signatures of its bricks, to be kept beside them; checks nothing."""
+        return replace(self, archive=self.archive.signed(signatures))
 
     def fold(self, base: Base) -> nn.Module:
         """The base's module with the merged deltas in its weights: no slower than the base.

@@ -6,13 +6,14 @@ and undo and redo move along it without taking an entry away.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from medlego.base import Digest
 from medlego.errors import GeneralistError, raise_all
@@ -59,6 +60,13 @@ class Entry(BaseModel):
     signature: dict[str, str] | None = None
     """`key`, the id of an Ed25519 key, and `value`, base64, over `unsigned`."""
 
+    @field_validator("when")
+    @classmethod
+    def _a_time(cls, text: str | None) -> str | None:
+        if text is not None:
+            datetime.fromisoformat(text)
+        return text
+
     @property
     def digest(self) -> str:
         """SHA-256 of the whole entry, spelled."""
@@ -73,21 +81,38 @@ class Entry(BaseModel):
 Lineage = tuple[Entry, ...]
 
 
+class Signs(Protocol):
+    """What a lineage needs of a key, see `medlego.signing.Signer`."""
+
+    def sign(self, message: bytes) -> bytes:
+        """The signature of a message."""
+
+    @property
+    def id(self) -> str:
+        """Of the key that checks it."""
+
+
 @dataclass(frozen=True)
 class Stamp:
     """When and by whom an edit is made; nothing is filled in unasked, so results repeat."""
 
     when: str | None = None
     by: str | None = None
+    signer: Signs | None = None
 
     @classmethod
-    def now(cls, by: str | None = None) -> Stamp:
+    def now(cls, by: str | None = None, signer: Signs | None = None) -> Stamp:
         """This moment, to the second."""
-        return cls(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), by)
+        return cls(moment(), by, signer)
+
+
+def moment() -> str:
+    """The present UTC, as an entry states it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def extended(lineage: Lineage, action: Action, recipe: str, stamp: Stamp, **more: Any) -> Lineage:
-    """The lineage with one more entry, linked to the last.
+    """The lineage with one more entry, linked to the last, and signed where the stamp has a key.
 
     Raises:
         GeneralistError: a stamp that an entry cannot hold.
@@ -99,6 +124,10 @@ def extended(lineage: Lineage, action: Action, recipe: str, stamp: Stamp, **more
     except ValidationError as error:
         raise_all(GeneralistError, "entry", field_problems(error))
         raise
+    if stamp.signer is not None:
+        value = base64.b64encode(stamp.signer.sign(entry.unsigned)).decode()
+        signature = {"key": stamp.signer.id, "value": value}
+        entry = entry.model_copy(update={"signature": signature})
     return (*lineage, entry)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from medlego.directory import BRICK_SUFFIX, BRICKS, read_document
@@ -15,6 +16,7 @@ from medlego.lowrank import LowRank
 from medlego.merge.linear import merge_linear
 from medlego.mergedfile import made_on, merged_bytes
 from medlego.recipe import GIVEN, SEARCHED
+from medlego.trust import Trust
 
 TOLERANCE = 1e-4
 """Largest relative Frobenius distance between merges of one recipe on different machines."""
@@ -29,13 +31,21 @@ class Check:
     found: str
 
 
-def verify(directory: str | Path) -> tuple[Check, ...]:
+def verify(
+    directory: str | Path, trust: Trust | None = None, last: str | None = None
+) -> tuple[Check, ...]:
     """Check a generalist's directory against its own recipe and lineage.
 
     Reading it already refuses damaged or exchanged files and a broken lineage; here the bricks are
     merged anew. On the kind of machine that made the directory the merged deltas must come out bit
     for bit, which proves that no other brick is in them; elsewhere they must lie within
     `TOLERANCE`, and the check says so.
+
+    Args:
+        directory: a generalist's.
+        trust: where given, every brick and every entry of the lineage must be signed by its keys.
+        last: start of the digest of the lineage's last entry, noted elsewhere; without it, nobody
+            can tell that entries were cut off the end.
 
     Raises:
         GeneralistError: the directory cannot be read as a generalist.
@@ -55,6 +65,12 @@ def verify(directory: str | Path) -> tuple[Check, ...]:
     ]
     if held.recipe.coefficients not in (GIVEN, SEARCHED):
         checks.append(_rule(held))
+    if trust is not None:
+        checks += _signed(held, trust)
+    if last is not None:
+        found = held.lineage[-1].digest
+        claim = f"the lineage ends with entry {last[:12]}"
+        checks.append(Check(claim, bool(last) and found.startswith(last), f"it ends with {found}"))
     return (*checks, *_past(held), *_gone(path, held))
 
 
@@ -98,6 +114,27 @@ def _rule(held: Generalist) -> Check:
         worst <= TOLERANCE,
         f"largest difference {worst:.1e}",
     )
+
+
+def _signed(held: Generalist, trust: Trust) -> list[Check]:
+    """Bricks and entries are vouched for by keys that are trusted with them."""
+    now, signatures, by, problems = datetime.now(UTC), held.archive.signatures, [], []
+    for brick in held.bricks:
+        try:
+            found = trust.check_brick(brick, signatures.get(brick.digest), now)
+        except MedLegoError as error:
+            problems.append(str(error))
+        else:
+            by.append(f"{brick.task.name} by {found.name}")
+    unsigned = trust.lineage_problems(held.lineage, now)
+    return [
+        Check("every brick is signed by a trusted key", not problems, "\n".join(problems or by)),
+        Check(
+            "every entry of the lineage is signed by a trusted editor",
+            not unsigned,
+            "\n".join(unsigned) or f"{len(held.lineage)} entries",
+        ),
+    ]
 
 
 def _past(held: Generalist) -> Sequence[Check]:

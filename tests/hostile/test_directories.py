@@ -143,6 +143,7 @@ field("lineage.0.previous", "0" * 64, r"lineage\.0: expected to follow nothing, 
 field("lineage.1.by", "Eve", r"lineage\.2: expected to follow .*an entry was changed or is missing")
 field("lineage.3.by", "a\n", r"lineage\.3\.by: ", "a name with a line break")
 field("lineage.3.when", "yesterday", r"lineage\.3\.when: ")
+field("lineage.3.when", "2026-13-01T00:00:00Z", r"lineage\.3\.when: ", "a month that is none")
 field("lineage.3.to", 3, r"lineage\.3\.to: expected an earlier entry, got 3")
 field("lineage.3.to", None, r"lineage\.3\.to: expected with undo and redo, and only there")
 field("lineage.3.to", 0, r"lineage\.3\.recipe: expected that of entry 0")

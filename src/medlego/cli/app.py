@@ -13,6 +13,7 @@ from medlego.cli import (
     evaluate,
     headround,
     inspect,
+    keys,
     predict,
     refit,
     store,
@@ -63,4 +64,7 @@ app.command("predict")(predict.command)
 app.add_typer(headround.app, name="head-round")
 app.add_typer(edit.app, name="edit")
 app.add_typer(store.app, name="store")
+app.add_typer(keys.app, name="keys")
+app.command("sign")(keys.sign_command)
+app.command("verify")(keys.verify_command)
 app.command("demo")(demo.command)

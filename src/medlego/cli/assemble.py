@@ -10,13 +10,18 @@ import typer
 from medlego.cli.console import Options, emit, progress, say, show_table
 from medlego.cli.shared import (
     BaseWeights,
+    By,
     DataSeed,
     Device,
+    RequireSigned,
+    SigningKey,
     read_coefficients,
     read_method_settings,
     read_pairs,
     resolve_device,
     show_sites,
+    signatures_of,
+    stamp_of,
     task_facts,
 )
 
@@ -72,6 +77,9 @@ def command(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of methods that draw.")] = 0,
+    require_signed: RequireSigned = None,
+    by: By = None,
+    key: SigningKey = None,
     base_weights: BaseWeights = None,
     data_seed: DataSeed = 0,
     device: Device = "auto",
@@ -81,13 +89,13 @@ def command(
     from medlego.brickfile import load_bricks
     from medlego.errors import MergeError
     from medlego.generalist import assemble
-    from medlego.lineage import Stamp
     from medlego.recipe import SEARCHED
     from medlego.refit import unmet
 
     options: Options = context.obj
     with progress(options) as show:
         held = load_bricks(bricks, show)
+    signatures = signatures_of(bricks, held, require_signed)
     if bool(data) != (coefficients == SEARCHED):
         raise MergeError(
             "--data: expected with --coefficients search and only there, got "
@@ -100,7 +108,7 @@ def command(
         "svc": svc,
         "slope": slope,
         "seed": seed,
-        "stamp": Stamp.now(),
+        "stamp": stamp_of(by, key),
     }
     scores: dict[float, dict[str, float]] = {}
     if coefficients == SEARCHED:
@@ -109,7 +117,7 @@ def command(
         _show_search(options, found)
     else:
         generalist = assemble(held, method, coefficients=read_coefficients(coefficients), **more)
-    generalist.save(output)
+    generalist.signed(signatures).save(output)
     names = brick_names(generalist.bricks)
     rows = [
         (name, brick.task.kind, str(len(brick.task.labels)), f"{item.coefficient:.4g}")

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medlego.cli.console import Options, emit, say, show_table
-from medlego.cli.shared import StoreFolder
+from medlego.cli.shared import (
+    By,
+    RequireSigned,
+    SigningKey,
+    StoreFolder,
+    signatures_of,
+    stamp_of,
+)
 
 if TYPE_CHECKING:
     from medlego.difference import Difference
@@ -24,7 +31,6 @@ app = typer.Typer(
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A generalist.")]
 BrickFile = Annotated[Path, typer.Argument(metavar="BRICK", help="A brick file.")]
-By = Annotated[str | None, typer.Option(help="Your name, for the record.")]
 Coefficient = Annotated[
     float | None, typer.Option(help="Of the brick, where the others' were given.")
 ]
@@ -41,14 +47,17 @@ def add_command(
     brick: BrickFile,
     coefficient: Coefficient = None,
     after_withdrawal: Again = False,
+    require_signed: RequireSigned = None,
     by: By = None,
+    key: SigningKey = None,
 ) -> None:
     """Add a brick: a new task, or one more site of a task."""
     from medlego.brickfile import load_brick
     from medlego.edit import add
-    from medlego.lineage import Stamp
 
     new = load_brick(brick)
+    signatures = signatures_of([brick], [new], require_signed)
+    stamp = stamp_of(by, key)
     _edit(
         context.obj,
         directory,
@@ -57,8 +66,8 @@ def add_command(
             new,
             coefficient=coefficient,
             after_withdrawal=after_withdrawal,
-            stamp=Stamp.now(by),
-        ),
+            stamp=stamp,
+        ).signed(signatures),
     )
 
 
@@ -78,11 +87,11 @@ def remove_command(
         ),
     ] = False,
     by: By = None,
+    key: SigningKey = None,
     store: StoreFolder = None,
 ) -> None:
     """Remove a task or one of its sites: the generalist that never held it."""
     from medlego.edit import remove
-    from medlego.lineage import Stamp
     from medlego.store import Store, default_store
     from medlego.withdrawal import withdraw
 
@@ -91,7 +100,7 @@ def remove_command(
     change = withdraw if purge else remove
 
     def changed(before: Generalist) -> Generalist:
-        after = change(before, task, site=site, stamp=Stamp.now(by))
+        after = change(before, task, site=site, stamp=stamp_of(by, key))
         for digest in set(after.lineage[-1].removed) & set(kept.digests()) if purge else ():
             kept.remove(digest)
             say(options, f"removed {digest[:12]} from the store {kept.path}")
@@ -110,14 +119,17 @@ def update_command(
     ] = None,
     coefficient: Coefficient = None,
     after_withdrawal: Again = False,
+    require_signed: RequireSigned = None,
     by: By = None,
+    key: SigningKey = None,
 ) -> None:
     """Put a newer brick in the place of one of the same task."""
     from medlego.brickfile import load_brick
     from medlego.edit import update
-    from medlego.lineage import Stamp
 
     new = load_brick(brick)
+    signatures = signatures_of([brick], [new], require_signed)
+    stamp = stamp_of(by, key)
     _edit(
         context.obj,
         directory,
@@ -127,41 +139,59 @@ def update_command(
             site=site,
             coefficient=coefficient,
             after_withdrawal=after_withdrawal,
-            stamp=Stamp.now(by),
-        ),
+            stamp=stamp,
+        ).signed(signatures),
     )
 
 
 @app.command("undo")
 def undo_command(
-    context: typer.Context, directory: Directory, to: To = None, by: By = None
+    context: typer.Context,
+    directory: Directory,
+    to: To = None,
+    by: By = None,
+    key: SigningKey = None,
 ) -> None:
     """Go back to the state before the last edit, or after the entry --to."""
     from medlego.history import undo
-    from medlego.lineage import Stamp
 
-    _edit(context.obj, directory, lambda before: undo(before, to, stamp=Stamp.now(by)))
+    _edit(context.obj, directory, lambda before: undo(before, to, stamp=stamp_of(by, key)))
 
 
 @app.command("redo")
 def redo_command(
-    context: typer.Context, directory: Directory, to: To = None, by: By = None
+    context: typer.Context,
+    directory: Directory,
+    to: To = None,
+    by: By = None,
+    key: SigningKey = None,
 ) -> None:
     """Go forward to the edit that was last undone here, or to the entry --to."""
     from medlego.history import redo
-    from medlego.lineage import Stamp
 
-    _edit(context.obj, directory, lambda before: redo(before, to, stamp=Stamp.now(by)))
+    _edit(context.obj, directory, lambda before: redo(before, to, stamp=stamp_of(by, key)))
 
 
 @app.command("verify")
-def verify_command(context: typer.Context, directory: Directory) -> None:
+def verify_command(
+    context: typer.Context,
+    directory: Directory,
+    trust: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Trust file: bricks and entries must be signed by it."),
+    ] = None,
+    last: Annotated[
+        str | None,
+        typer.Option(help="Digest of the last entry, noted elsewhere: were any cut off?"),
+    ] = None,
+) -> None:
     """Prove that a generalist is what its recipe says; exit code 1 where a claim fails."""
     from medlego.errors import CheckError
+    from medlego.trust import Trust
     from medlego.verification import verify
 
     options: Options = context.obj
-    checks = verify(directory)
+    checks = verify(directory, None if trust is None else Trust.load(trust), last)
     rows = [(check.claim, "yes" if check.holds else "NO", check.found) for check in checks]
     show_table(options, ("claim", "holds", "found"), rows)
     emit(options, [vars(check) for check in checks])

@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from medlego.cli.console import Options, emit, progress, say, show_table
-from medlego.cli.shared import BaseWeights, DataSeed, Device, resolve_device
+from medlego.cli.shared import (
+    BaseWeights,
+    By,
+    DataSeed,
+    Device,
+    SigningKey,
+    resolve_device,
+    stamp_of,
+)
 
 app = typer.Typer(
     help="Let sites refit their heads to a merged model; no image moves, only the heads do.",
@@ -100,15 +108,16 @@ def import_command(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The generalist exported.")],
     heads: Annotated[list[Path], typer.Argument(metavar="HEAD…", help="What fit wrote.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to make.")],
+    by: By = None,
+    key: SigningKey = None,
 ) -> None:
     """Make the generalist that reads its merge with the refitted heads."""
     from medlego.generalist import Generalist, with_heads
-    from medlego.lineage import Stamp
     from medlego.refithead import load_head
 
     options: Options = context.obj
     before = Generalist.load(directory)
-    after = with_heads(before, [load_head(path) for path in heads], stamp=Stamp.now())
+    after = with_heads(before, [load_head(path) for path in heads], stamp=stamp_of(by, key))
     after.save(output)
     rows = [
         (task.name, "refitted" if task.name in after.heads else "its bricks' own")

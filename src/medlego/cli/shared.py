@@ -11,7 +11,12 @@ import typer
 from medlego.cli.console import Options, say, show_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medlego.brick import Brick
     from medlego.generalist import Generalist
+    from medlego.lineage import Stamp
+    from medlego.signing import BrickSignature
 
 BaseWeights = Annotated[
     Path | None, typer.Option(help="Local safetensors file with the base's weights.")
@@ -21,6 +26,19 @@ DataSeed = Annotated[int, typer.Option(help="Of the split, where DATA has none."
 StoreFolder = Annotated[
     Path | None,
     typer.Option("--store", help="The store; $MEDLEGO_STORE or ~/.local/share/medlego/store."),
+]
+Trusted = Annotated[
+    Path, typer.Option(metavar="FILE", help="Trust file: whose signatures are accepted.")
+]
+RequireSigned = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Trust file: refuse bricks that nobody in it signed (BRICK.sig.json)."
+    ),
+]
+By = Annotated[str | None, typer.Option(help="Your name, for the record.")]
+SigningKey = Annotated[
+    Path | None, typer.Option("--key", help="Private key that signs the lineage's entry.")
 ]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Write the result to this file as JSON.")
@@ -110,6 +128,42 @@ def resolve_device(device: str) -> str:
     if device not in ("cpu", "cuda"):
         raise SettingsError(f"--device: expected cpu, cuda or auto, got {device!r}")
     return device
+
+
+def stamp_of(by: str | None, key: Path | None) -> Stamp:
+    """This moment, by that name, with that key."""
+    from medlego.lineage import Stamp
+    from medlego.signing import load_signer
+
+    return Stamp.now(by, None if key is None else load_signer(key))
+
+
+def signatures_of(
+    paths: Sequence[Path], bricks: Sequence[Brick], trust: Path | None
+) -> list[BrickSignature]:
+    """The signatures that lie beside brick files; with a trust file every brick must have one."""
+    from datetime import UTC, datetime
+
+    from medlego.errors import MedLegoError, SignatureError, raise_all
+    from medlego.signing import signature_beside
+    from medlego.trust import Trust
+
+    allowed = None if trust is None else Trust.load(trust)
+    now, found, problems = datetime.now(UTC), [], []
+    for path, brick in zip(paths, bricks, strict=True):
+        try:
+            signature = signature_beside(path)
+            if allowed is not None:
+                allowed.check_brick(brick, signature, now)
+        except MedLegoError as error:
+            problems.append(str(error))
+            continue
+        if signature is not None and signature.digest == brick.digest:
+            found.append(signature)
+    if len(problems) == 1:
+        raise SignatureError(problems[0])
+    raise_all(SignatureError, "signatures", problems)
+    return found
 
 
 def show_sites(options: Options, generalist: Generalist) -> None:
