@@ -14,6 +14,7 @@ VERBS = (
     "assemble",
     "inspect",
     "evaluate",
+    "check",
     "predict",
     "head-round",
     "head-round export",

@@ -13,7 +13,7 @@ from medlego.errors import DatasetError
 from medlego.generalist import Generalist, bare_base
 from medlego.loading import Inputs
 from medlego.metrics import RESAMPLES, SCORES, Interval, interval, score_replicates
-from medlego.prediction import Predictor, head_probs
+from medlego.prediction import Predictor, read_probs
 from medlego.probes import fit_probe
 from medlego.progress import Progress, silent
 from medlego.samples import SPLITS, Dataset, Samples, join
@@ -124,9 +124,9 @@ def evaluate(
         alone = Predictor(generalist.alone(name), base, device=device)
         bare = frozen.all_features(inputs)
         probs = {
-            MODELS[0]: _read(readers[name], merged.all_features(inputs)),
-            MODELS[1]: _read(own, alone.all_features(inputs)),
-            MODELS[2]: _read(own, bare),
+            MODELS[0]: read_probs(readers[name], merged.all_features(inputs)),
+            MODELS[1]: read_probs(own, alone.all_features(inputs)),
+            MODELS[2]: read_probs(own, bare),
         }
         if split in ("val", "test"):
             probs[MODELS[3]] = _probe(own.task, dataset, base, frozen, bare)
@@ -209,11 +209,6 @@ def _relabel(samples: Samples, task: Task, to: np.ndarray) -> Samples:
     labels = np.full((len(samples), len(task.labels)), np.nan, dtype=np.float32)
     labels[:, to] = samples.labels
     return replace(samples, labels=labels)
-
-
-def _read(reader: Capability, pooled: Tensor) -> np.ndarray:
-    found: np.ndarray = head_probs([reader], pooled)[reader.task.name].double().numpy()
-    return found
 
 
 def _site_notes(own: Capability) -> tuple[str, ...]:

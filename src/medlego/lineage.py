@@ -131,6 +131,13 @@ def extended(lineage: Lineage, action: Action, recipe: str, stamp: Stamp, **more
     return (*lineage, entry)
 
 
+def with_gate(lineage: Lineage, gate: dict[str, Any], stamp: Stamp) -> Lineage:
+    """The lineage with what checks found written into its last entry, which is signed anew."""
+    last = lineage[-1]
+    kept = last.model_dump(exclude={"action", "recipe", "previous", "when", "by", "signature"})
+    return extended(lineage[:-1], last.action, last.recipe, stamp, **{**kept, "gate": gate})
+
+
 def chain_problems(lineage: Sequence[Entry]) -> list[str]:
     """Where a lineage was changed, cut at its start, or an entry is missing.
 

@@ -99,6 +99,12 @@ def head_probs(readers: Sequence[Capability], pooled: Tensor) -> dict[str, Tenso
     return {r.task.name: probabilities(r.task, r.head.logits(pooled)) for r in readers}
 
 
+def read_probs(reader: Capability, pooled: Tensor) -> np.ndarray:
+    """One task's head read on pooled features: (N, features) → (N, labels), float64."""
+    found: np.ndarray = head_probs([reader], pooled)[reader.task.name].double().numpy()
+    return found
+
+
 def predict(
     generalist: Generalist,
     images: Sequence[str | Path | Image],

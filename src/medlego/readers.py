@@ -24,6 +24,7 @@ from medlego.samples import (
 )
 from medlego.task import MAX_LABELS, Kind, Task, as_task_name
 
+GROUP_PREFIX = "group_"
 LABEL_PREFIX = "label_"
 """Manifest columns of a multilabel task: `label_effusion`, …, with 1, 0 or nothing (unknown)."""
 
@@ -64,8 +65,9 @@ def read_manifest(path: Path, hints: TaskHints, seed: int) -> Dataset:
     """Read a CSV with columns `path`, `label` (or `label_NAME` …), `patient_id`, `split`.
 
     Paths are relative to the manifest. A multiclass label that is empty leaves its row out;
-    an empty `label_NAME` cell is unknown. Columns other than these are ignored. Messages name
-    rows, the header being row 1, and no patient.
+    an empty `label_NAME` cell is unknown. A column `group_NAME` says to which part an image
+    belongs, for checks by subgroup; an empty cell, to none. Columns other than these are ignored.
+    Messages name rows, the header being row 1, and no patient.
     """
     rows = _rows(path)
     columns = set(rows[0])
@@ -95,7 +97,12 @@ def read_manifest(path: Path, hints: TaskHints, seed: int) -> Dataset:
     ]
     raise_all(DatasetError, str(path), missing[:20])
     patients = _column(path, rows, numbers, "patient_id")
-    samples = Samples(FileImages(files), labels, patients)
+    groups = {
+        name.removeprefix(GROUP_PREFIX): np.array([(row[name] or "").strip() for row in rows])
+        for name in rows[0]
+        if name.startswith(GROUP_PREFIX)
+    }
+    samples = Samples(FileImages(files), labels, patients, groups)
     given = _column(path, rows, numbers, "split")
     if given is not None and (wrong := sorted(set(given) - set(SPLITS))):
         raise DatasetError(f"{path}: split: expected {', '.join(SPLITS)}, got {', '.join(wrong)}")

@@ -7,7 +7,7 @@ they never become "negative".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -59,12 +59,14 @@ class Samples:
     """Images with labels.
 
     `labels` is (N,) int64, or (N, labels) float32 with NaN for unknown where the task is
-    multilabel. `patients` is (N,) of text where ids are known, one id per image.
+    multilabel. `patients` is (N,) of text where ids are known, one id per image. `groups` says by
+    name, such as `sex`, to which part each image belongs: (N,) of text, empty where unknown.
     """
 
     images: ImageSource
     labels: np.ndarray
     patients: np.ndarray | None = None
+    groups: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -78,16 +80,22 @@ class Samples:
         else:
             images = _Picked(self.images, tuple(int(i) for i in indices))
         patients = None if self.patients is None else self.patients[indices]
-        return Samples(images, self.labels[indices], patients)
+        groups = {name: values[indices] for name, values in self.groups.items()}
+        return Samples(images, self.labels[indices], patients, groups)
 
 
 def join(parts: Sequence[Samples]) -> Samples:
-    """Several samples one after the other; patients are kept where every part has them."""
+    """Several samples in a row; patients and groups are kept where every part has them."""
     patients = [part.patients for part in parts if part.patients is not None]
     return Samples(
         _Joined(tuple(part.images for part in parts)),
         np.concatenate([part.labels for part in parts]),
         np.concatenate(patients) if len(patients) == len(parts) else None,
+        {
+            name: np.concatenate([part.groups[name] for part in parts])
+            for name in parts[0].groups
+            if all(name in part.groups for part in parts)
+        },
     )
 
 

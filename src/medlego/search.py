@@ -17,7 +17,7 @@ from medlego.lineage import Stamp
 from medlego.loading import Inputs
 from medlego.merge import DEFAULT_METHOD
 from medlego.metrics import point_scores
-from medlego.prediction import Predictor, head_probs
+from medlego.prediction import Predictor, read_probs
 from medlego.progress import Progress, silent
 from medlego.recipe import SEARCHED
 from medlego.samples import Dataset
@@ -102,5 +102,4 @@ def _score(
 ) -> float:
     pooled = Predictor(generalist, base, device=device).all_features(inputs)
     (reader,) = (held for held in generalist.readers if held.task.name == name)
-    probs = head_probs([reader], pooled)[name].double().numpy()
-    return point_scores(reader.task, probs, labels)["balanced_accuracy"]
+    return point_scores(reader.task, read_probs(reader, pooled), labels)["balanced_accuracy"]

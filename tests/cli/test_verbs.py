@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -431,3 +432,68 @@ def test_a_second_round_goes_on_from_a_brick_among_others(work, tmp_path, capsys
     assert found["settings"]["start"] == facts[own]["digest"]
     assert found["settings"]["company_bricks"] == [facts[stranger]["digest"]]
     assert "balanced_accuracy_in_company" in found["validation"]
+
+
+GATES = {"loose": "[default]\nmax_loss = 1\nmax_subgroup_loss = 1\n", "hard": "min_images = 2\n"}
+
+
+@pytest.fixture
+def gates(work: Path, tmp_path: Path) -> Path:
+    """A copy of the generalist, and two gates: one lets everything pass, one wants 101 %."""
+    shutil.copytree(work / "generalist", tmp_path / "g")
+    for name, text in GATES.items():
+        (tmp_path / f"{name}.toml").write_text(text)
+    hard = '[task.chest]\nmax_loss = 0\nmin_score = 1.0\nscore = "auroc"\n'
+    with (tmp_path / "hard.toml").open("a") as stream:
+        stream.write(hard)
+    return tmp_path
+
+
+def test_a_check_shows_the_change_and_passes(work, gates, capsys):
+    words = ("--against", work / "generalist", "--gate", gates / "loose.toml")
+    assert run("--json", "check", gates / "g", *data_flags(work), *words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["passed"]
+    assert [task["task"] for task in found["tasks"]] == ["chest", "brain"]
+    assert found["tasks"][0]["change"]["value"] == 0
+
+
+def test_an_edit_that_breaks_a_gate_is_not_made_and_one_that_passes_is_recorded(
+    work, gates, capsys
+):
+    before = Generalist.load(gates / "g").lineage
+    data = ("--data", f"chest={work / 'chest'}")
+    base = ("edit", "remove", gates / "g", "brain", *data, "--gate")
+    flipped = gates / "flipped"
+    shutil.copytree(work / "chest", flipped)
+    (flipped / "clear").rename(flipped / "x")
+    (flipped / "opaque").rename(flipped / "clear")
+    (flipped / "x").rename(flipped / "opaque")
+    wrong = ("--data", f"chest={flipped}", "--gate", gates / "hard.toml")
+    assert run("edit", "remove", gates / "g", "brain", *wrong) == 1
+    assert "nothing was changed" in capsys.readouterr().err
+    assert Generalist.load(gates / "g").lineage == before
+    assert run(*base, gates / "loose.toml") == 0
+    gate = Generalist.load(gates / "g").lineage[-1].gate
+    assert gate is not None
+    assert gate["passed"]
+    assert [task["task"] for task in gate["tasks"]] == ["chest"]
+
+
+def test_a_gate_without_data_is_refused(gates, capsys):
+    assert run("edit", "remove", gates / "g", "brain", "--gate", gates / "loose.toml") == 2
+    assert "--gate and --data: expected both or neither" in capsys.readouterr().err
+
+
+def test_a_manifest_can_name_groups(work, gates, capsys):
+    rows = ["path,label,group_site"]
+    for name in ("clear", "opaque"):
+        rows += [f"{work / 'chest' / name / f'{i}.png'},{name},{'ab'[i % 2]}" for i in range(12)]
+    (gates / "chest.csv").write_text("\n".join(rows))
+    (gates / "loose.toml").write_text(GATES["loose"].replace("[", "min_images = 2\n[", 1))
+    words = ("--against", work / "generalist", "--gate", gates / "loose.toml", "--split", "all")
+    data = ("--data", f"chest={gates / 'chest.csv'}")
+    assert run("--json", "check", gates / "g", *data, *words) == 0
+    (task,) = json.loads(capsys.readouterr().out)["tasks"]
+    assert task["worst_subgroup"]["name"] == "site a"
+    assert task["worst_subgroup"]["images"] == 12

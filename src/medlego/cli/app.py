@@ -8,6 +8,7 @@ import typer
 
 from medlego.cli import (
     assemble,
+    check,
     demo,
     edit,
     evaluate,
@@ -60,6 +61,7 @@ app.command("refit")(refit.command)
 app.command("assemble")(assemble.command)
 app.command("inspect")(inspect.command)
 app.command("evaluate")(evaluate.command)
+app.command("check")(check.command)
 app.command("predict")(predict.command)
 app.add_typer(headround.app, name="head-round")
 app.add_typer(edit.app, name="edit")

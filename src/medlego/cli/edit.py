@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medlego.cli.console import Options, emit, say, show_table
+from medlego.cli import lineage
+from medlego.cli.check import failure, show_gate
+from medlego.cli.console import Options, emit, progress, say, show_table
+from medlego.cli.lineage import Directory
 from medlego.cli.shared import (
+    BaseWeights,
     By,
     RequireSigned,
     SigningKey,
     StoreFolder,
+    load_datasets,
     signatures_of,
     stamp_of,
 )
 
 if TYPE_CHECKING:
-    from medlego.difference import Difference
+    from medlego.gates import GateReport
     from medlego.generalist import Generalist
-    from medlego.lineage import Entry
+    from medlego.lineage import Stamp
 
 app = typer.Typer(
     help="Change a generalist in place, undo it, prove what is in it; every edit is recorded.",
@@ -29,13 +35,20 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A generalist.")]
 BrickFile = Annotated[Path, typer.Argument(metavar="BRICK", help="A brick file.")]
 Coefficient = Annotated[
     float | None, typer.Option(help="Of the brick, where the others' were given.")
 ]
 Again = Annotated[
     bool, typer.Option("--after-withdrawal", help="Take a withdrawn brick back: its owner agrees.")
+]
+GateFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Limits in TOML; an edit that breaks one is not made."),
+]
+GateData = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TASK=DATA", help="Labelled images for --gate, test split; repeatable."),
 ]
 To = Annotated[int | None, typer.Option(help="Number of an entry, as in the log.")]
 
@@ -50,6 +63,9 @@ def add_command(
     require_signed: RequireSigned = None,
     by: By = None,
     key: SigningKey = None,
+    gate: GateFile = None,
+    data: GateData = None,
+    base_weights: BaseWeights = None,
 ) -> None:
     """Add a brick: a new task, or one more site of a task."""
     from medlego.brickfile import load_brick
@@ -61,6 +77,8 @@ def add_command(
     _edit(
         context.obj,
         directory,
+        Gate(gate, data or [], base_weights),
+        stamp,
         lambda before: add(
             before,
             new,
@@ -88,6 +106,9 @@ def remove_command(
     ] = False,
     by: By = None,
     key: SigningKey = None,
+    gate: GateFile = None,
+    data: GateData = None,
+    base_weights: BaseWeights = None,
     store: StoreFolder = None,
 ) -> None:
     """Remove a task or one of its sites: the generalist that never held it."""
@@ -96,17 +117,22 @@ def remove_command(
     from medlego.withdrawal import withdraw
 
     options: Options = context.obj
-    kept = Store(store or default_store())
+    kept, stamp = Store(store or default_store()), stamp_of(by, key)
     change = withdraw if purge else remove
 
-    def changed(before: Generalist) -> Generalist:
-        after = change(before, task, site=site, stamp=stamp_of(by, key))
-        for digest in set(after.lineage[-1].removed) & set(kept.digests()) if purge else ():
+    def clear_store(after: Generalist) -> None:
+        for digest in set(after.lineage[-1].removed) & set(kept.digests()):
             kept.remove(digest)
             say(options, f"removed {digest[:12]} from the store {kept.path}")
-        return after
 
-    _edit(options, directory, changed)
+    _edit(
+        options,
+        directory,
+        Gate(gate, data or [], base_weights),
+        stamp,
+        lambda before: change(before, task, site=site, stamp=stamp),
+        clear_store if purge else None,
+    )
 
 
 @app.command("update")
@@ -122,6 +148,9 @@ def update_command(
     require_signed: RequireSigned = None,
     by: By = None,
     key: SigningKey = None,
+    gate: GateFile = None,
+    data: GateData = None,
+    base_weights: BaseWeights = None,
 ) -> None:
     """Put a newer brick in the place of one of the same task."""
     from medlego.brickfile import load_brick
@@ -133,6 +162,8 @@ def update_command(
     _edit(
         context.obj,
         directory,
+        Gate(gate, data or [], base_weights),
+        stamp,
         lambda before: update(
             before,
             new,
@@ -151,11 +182,15 @@ def undo_command(
     to: To = None,
     by: By = None,
     key: SigningKey = None,
+    gate: GateFile = None,
+    data: GateData = None,
+    base_weights: BaseWeights = None,
 ) -> None:
     """Go back to the state before the last edit, or after the entry --to."""
     from medlego.history import undo
 
-    _edit(context.obj, directory, lambda before: undo(before, to, stamp=stamp_of(by, key)))
+    stamp, checks = stamp_of(by, key), Gate(gate, data or [], base_weights)
+    _edit(context.obj, directory, checks, stamp, lambda before: undo(before, to, stamp=stamp))
 
 
 @app.command("redo")
@@ -165,95 +200,68 @@ def redo_command(
     to: To = None,
     by: By = None,
     key: SigningKey = None,
+    gate: GateFile = None,
+    data: GateData = None,
+    base_weights: BaseWeights = None,
 ) -> None:
     """Go forward to the edit that was last undone here, or to the entry --to."""
     from medlego.history import redo
 
-    _edit(context.obj, directory, lambda before: redo(before, to, stamp=stamp_of(by, key)))
+    stamp, checks = stamp_of(by, key), Gate(gate, data or [], base_weights)
+    _edit(context.obj, directory, checks, stamp, lambda before: redo(before, to, stamp=stamp))
 
 
-@app.command("verify")
-def verify_command(
-    context: typer.Context,
-    directory: Directory,
-    trust: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Trust file: bricks and entries must be signed by it."),
-    ] = None,
-    last: Annotated[
-        str | None,
-        typer.Option(help="Digest of the last entry, noted elsewhere: were any cut off?"),
-    ] = None,
+@dataclass(frozen=True)
+class Gate:
+    """What an edit must pass before it is made, as the command line says it."""
+
+    limits: Path | None
+    data: list[str]
+    base_weights: Path | None
+
+    def check(self, options: Options, after: Generalist, before: Generalist) -> GateReport | None:
+        """The findings; None where nothing was asked for."""
+        from medlego.base import Base
+        from medlego.errors import CheckError, SettingsError
+        from medlego.gates import Limits, check
+
+        if (self.limits is None) != (not self.data):
+            raise SettingsError("--gate and --data: expected both or neither, got one")
+        if self.limits is None:
+            return None
+        limits = Limits.load(self.limits)
+        with progress(options) as show:
+            datasets = load_datasets(after, self.data, 0, show)
+            base = Base.find(after.base, weights=self.base_weights)
+            report = check(after, before, datasets, limits, base=base, show=show)
+        show_gate(options, report)
+        if not report.passed:
+            raise CheckError(f"{failure(report)}; nothing was changed")
+        return report
+
+
+def _edit(
+    options: Options,
+    directory: Path,
+    gate: Gate,
+    stamp: Stamp,
+    change: Callable[[Generalist], Generalist],
+    before_commit: Callable[[Generalist], None] | None = None,
 ) -> None:
-    """Prove that a generalist is what its recipe says; exit code 1 where a claim fails."""
-    from medlego.errors import CheckError
-    from medlego.trust import Trust
-    from medlego.verification import verify
-
-    options: Options = context.obj
-    checks = verify(directory, None if trust is None else Trust.load(trust), last)
-    rows = [(check.claim, "yes" if check.holds else "NO", check.found) for check in checks]
-    show_table(options, ("claim", "holds", "found"), rows)
-    emit(options, [vars(check) for check in checks])
-    if failed := [check for check in checks if not check.holds]:
-        raise CheckError(f"{directory}: expected {failed[0].claim}, got: {failed[0].found}")
-
-
-@app.command("log")
-def log_command(context: typer.Context, directory: Directory) -> None:
-    """List every entry of the lineage, oldest first; the present state is marked."""
-    from medlego.generalist import Generalist
-    from medlego.lineage import state
-
-    options: Options = context.obj
-    held = Generalist.load(directory)
-    here = state(held.lineage)
-    names = _names(held)
-    rows = [
-        (
-            f"{'→' if number == here else ' '} {number}",
-            entry.action + (" for good" if entry.withdrawn else ""),
-            _what(entry, names),
-            (entry.when or "-").replace("T", " ").removesuffix("Z"),
-            entry.by or "-",
-            ", ".join(entry.stale) or "-",
-        )
-        for number, entry in enumerate(held.lineage)
-    ]
-    show_table(options, ("entry", "action", "what", "when (UTC)", "by", "stale"), rows)
-    emit(
-        options,
-        {"present": here, "lineage": [e.model_dump(mode="json") for e in held.lineage]},
-    )
-
-
-@app.command("diff")
-def diff_command(
-    context: typer.Context,
-    directory: Directory,
-    a: Annotated[int, typer.Argument(metavar="A", help="Number of an entry, as in the log.")],
-    b: Annotated[int, typer.Argument(metavar="B", help="Number of another.")],
-) -> None:
-    """Show what changed from the state of entry A to that of entry B."""
-    from medlego.difference import difference
-    from medlego.generalist import Generalist
-
-    options: Options = context.obj
-    held = Generalist.load(directory)
-    found = difference(held, a, b)
-    _show_difference(options, found, _names(held))
-    emit(options, _difference_facts(found))
-
-
-def _edit(options: Options, directory: Path, change: Callable[[Generalist], Generalist]) -> None:
-    """Load, change, commit and show, with nobody else at the directory."""
+    """Load, change, check, commit and show, with nobody else at the directory."""
     from medlego.directory import editing
     from medlego.generalist import Generalist
+    from medlego.lineage import with_gate
     from medlego.withdrawal import exposed
 
     with editing(directory):
         before = Generalist.load(directory)
         after = change(before)
+        if (report := gate.check(options, after, before)) is not None:
+            gated = with_gate(after.lineage, report.as_dict(), stamp)
+            after = replace(after, lineage=gated)
+        if before_commit is not None:
+            before_commit(after)
         after.commit(directory, after=before)
     entry = after.lineage[-1]
     rows = [
@@ -281,44 +289,6 @@ def _edit(options: Options, directory: Path, change: Callable[[Generalist], Gene
     )
 
 
-def _names(held: Generalist) -> dict[str, str]:
-    """Task of every brick that a recipe of the lineage names, by digest."""
-    recipes = held.archive.recipes.values()
-    return {item.digest: item.task for recipe in recipes for item in recipe.bricks}
-
-
-def _what(entry: Entry, names: dict[str, str]) -> str:
-    parts = [f"+ {names.get(d, '?')} {d[:8]}" for d in entry.added]
-    parts += [f"− {names.get(d, '?')} {d[:8]}" for d in entry.removed]
-    parts += [f"to entry {entry.to}"] if entry.to is not None else []
-    return "\n".join(parts) or "-"
-
-
-def _show_difference(options: Options, found: Difference, names: dict[str, str]) -> None:
-    rows = [(f"+ {i.task} {i.digest[:12]}", "-", f"{i.coefficient:.4g}") for i in found.added]
-    rows += [(f"− {i.task} {i.digest[:12]}", f"{i.coefficient:.4g}", "-") for i in found.removed]
-    rows += [
-        (f"{names.get(digest, '?')} {digest[:12]}", f"{old:.4g}", f"{new:.4g}")
-        for digest, (old, new) in found.coefficients.items()
-    ]
-    rows += [(name, str(old), str(new)) for name, (old, new) in found.settings.items()]
-    rows += [(f"head of {name}", "another", "another") for name in found.heads]
-    before, after = found.sizes
-    rows.append(("numbers in the merged deltas", f"{before:,}", f"{after:,}"))
-    show_table(options, ("brick or setting", "A", "B"), rows)
-    norms = [(name, f"{norm:.4g}") for name, norm in found.by_target.items()]
-    show_table(options, ("target", "‖B − A‖"), norms)
-    say(options, f"all targets together: {found.relative:.2%} of ‖A‖")
-
-
-def _difference_facts(found: Difference) -> dict[str, Any]:
-    return {
-        "added": [item.model_dump(mode="json") for item in found.added],
-        "removed": [item.model_dump(mode="json") for item in found.removed],
-        "coefficients": {digest: list(pair) for digest, pair in found.coefficients.items()},
-        "settings": {name: list(pair) for name, pair in found.settings.items()},
-        "heads": list(found.heads),
-        "by_target": dict(found.by_target),
-        "relative": found.relative,
-        "sizes": list(found.sizes),
-    }
+app.command("verify")(lineage.verify_command)
+app.command("log")(lineage.log_command)
+app.command("diff")(lineage.diff_command)

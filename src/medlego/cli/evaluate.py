@@ -13,7 +13,7 @@ from medlego.cli.shared import (
     DataSeed,
     Device,
     JsonFile,
-    read_pairs,
+    load_datasets,
     resolve_device,
 )
 
@@ -37,23 +37,15 @@ def command(
 ) -> None:
     """Score a generalist beside its specialists and linear probes, with 95 % intervals."""
     from medlego.base import Base
-    from medlego.datasets import load_dataset
     from medlego.evaluation import evaluate
     from medlego.generalist import Generalist
-    from medlego.samples import TaskHints
 
     options: Options = context.obj
     generalist = Generalist.load(directory)
-    pairs = read_pairs(data)
-    kinds = {name: generalist.capability(name).task.kind for name in pairs}
     with progress(options) as show:
-        datasets = {
-            name: load_dataset(source, TaskHints(kind=kinds[name]), seed=data_seed, show=show)
-            for name, source in pairs.items()
-        }
         report = evaluate(
             generalist,
-            datasets,
+            load_datasets(generalist, data, data_seed, show),
             base=Base.find(generalist.base, weights=base_weights),
             split=split,
             resamples=resamples,

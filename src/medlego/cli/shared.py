@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from medlego.brick import Brick
     from medlego.generalist import Generalist
     from medlego.lineage import Stamp
+    from medlego.progress import Progress
+    from medlego.samples import Dataset
     from medlego.signing import BrickSignature
 
 BaseWeights = Annotated[
@@ -115,6 +117,21 @@ def read_pairs(texts: list[str]) -> dict[str, str]:
             raise DatasetError(f"--data: expected each task once, got {name!r} twice")
         pairs[name] = data
     return pairs
+
+
+def load_datasets(
+    generalist: Generalist, data: list[str], seed: int, show: Progress
+) -> dict[str, Dataset]:
+    """The data sets of `TASK=DATA` texts, each read as its task's kind."""
+    from medlego.datasets import load_dataset
+    from medlego.samples import TaskHints
+
+    pairs = read_pairs(data)
+    kinds = {name: generalist.capability(name).task.kind for name in pairs}
+    return {
+        name: load_dataset(source, TaskHints(kind=kinds[name]), seed=seed, show=show)
+        for name, source in pairs.items()
+    }
 
 
 def resolve_device(device: str) -> str:
