@@ -41,6 +41,13 @@ VERBS = (
     "keys show",
     "sign",
     "verify",
+    "import",
+    "import peft",
+    "import melo",
+    "export",
+    "export peft",
+    "export timm",
+    "export onnx",
     "demo",
 )
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"

@@ -9,6 +9,7 @@
     │   ├── MergeError          bricks that do not go together, or a method's settings
     │   ├── GeneralistError     a generalist's directory, or an edit of it
     │   ├── StoreError          a store of bricks, or a place that bricks are pushed to
+    │   ├── InteropError        another tool's file, or a brick that it cannot hold
     │   ├── SignatureError      a key, a signature, or who may sign what
     │   └── SettingsError       training settings
     └── FailureError        the work itself failed: the CLI exits with 1
@@ -62,6 +63,10 @@ class GeneralistError(InputError):
 
 class StoreError(InputError):
     """A store of bricks, or a place that bricks are pushed to or pulled from."""
+
+
+class InteropError(InputError):
+    """Another tool's file is wrong, or what is to be exported does not fit into one."""
 
 
 class SignatureError(InputError):

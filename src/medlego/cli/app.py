@@ -14,6 +14,7 @@ from medlego.cli import (
     evaluate,
     headround,
     inspect,
+    interop,
     keys,
     predict,
     refit,
@@ -69,4 +70,6 @@ app.add_typer(store.app, name="store")
 app.add_typer(keys.app, name="keys")
 app.command("sign")(keys.sign_command)
 app.command("verify")(keys.verify_command)
+app.add_typer(interop.importing, name="import")
+app.add_typer(interop.exporting, name="export")
 app.command("demo")(demo.command)
