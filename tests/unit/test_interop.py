@@ -102,6 +102,7 @@ def test_a_fused_map_is_split_into_q_k_and_v(base, tmp_path):
     assert {f"blocks.0.attn.{part}" for part in "qkv"} <= names
 
 
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
 @pytest.mark.parametrize("older", [False, True])
 def test_an_adapter_of_transformers_vit_with_separate_maps_answers_the_same(older, base, tmp_path):
     from transformers import ViTConfig, ViTForImageClassification
