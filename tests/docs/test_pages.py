@@ -11,6 +11,7 @@ import pytest
 from PIL import Image as Pillow
 
 from benchmarks import tables
+from medlego.brickfile import load_brick, save_brick
 from medlego.cli.app import app
 from medlego.cli.outcome import run_app
 from tools.make_cli_reference import PAGE, VERBS, reference
@@ -68,9 +69,12 @@ def test_the_readmes_commands_and_python_run(tmp_path, monkeypatch, capsys):
     (tmp_path / "scan.png").write_bytes(path.read_bytes())
     lines = [line for block in blocks("console") for line in block.splitlines()]
     commands = [line.removeprefix("$ medlego ") for line in lines if line.startswith("$ medlego ")]
-    assert len(commands) == 8
+    assert len(commands) == 13
     for command in commands:
         words = shlex.split(command)
+        if words[:2] == ["edit", "add"]:
+            another = load_brick("brain.brick.safetensors").renamed("breast")
+            save_brick(another, tmp_path / words[-1])
         quick = ["--epochs", "1"] if words[0] == "train" else []
         assert run_app(app, [*words, *quick]) == 0, capsys.readouterr().err
     (tmp_path / "generalist").rename(tmp_path / "by-command")
