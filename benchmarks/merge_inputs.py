@@ -69,10 +69,11 @@ def make_bricks(factors: Factors) -> list[Brick]:
 
 def make_peer(factors: Factors) -> PeftModel:
     """The adapters in PEFT, on a model of as many linear layers."""
+    first, *others = factors
     config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=NAMES, use_rslora=False)
     layers = nn.ModuleDict({name: nn.Linear(WIDTH, WIDTH, bias=False) for name in NAMES})
-    model = get_peft_model(layers, config, adapter_name=ADAPTERS[0])
-    for adapter in ADAPTERS[1:]:
+    model = get_peft_model(layers, config, adapter_name=first)
+    for adapter in others:
         model.add_adapter(adapter, config)
     for adapter, by_layer in factors.items():
         for name, (B, A) in by_layer.items():

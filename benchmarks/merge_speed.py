@@ -21,7 +21,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -50,6 +49,7 @@ from benchmarks.merge_inputs import (
     write_bricks,
 )
 from benchmarks.merge_many import own_peak_mib
+from benchmarks.timing import CORES, Runs, alternate
 from medlego import assemble
 from medlego.brick import Brick
 from medlego.lowrank import LowRank
@@ -60,16 +60,12 @@ from medlego.threads import one_thread
 TOLERANCE = 1e-4
 STREAMED = 1000
 SIDES = ("ours", "peer")
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 OFF_FACTORS = ("ties", "dare", "dare-ties", "lora-lego", "regmean")
 """Methods that form out × in, the one that iterates, and the one that also needs Grams."""
 KINDS = ("svd", "ties_svd")
 PEERS = {kind: f"PEFT add_weighted_adapter(combination_type={kind!r})" for kind in KINDS}
 SPINS = "counts on an idle machine only: OpenMP's threads spin while they wait"
 OTHER = "not the same result: the peer trims full matrices, and cuts to this rank"
-
-Runs = list[tuple[float, float]]
-"""Wall and processor seconds of every run."""
 
 
 @dataclass(frozen=True)
@@ -141,30 +137,6 @@ def peer_deltas(model: PeftModel) -> dict[str, Tensor]:
     """What the merged adapter adds to each layer."""
     layers = model.base_model.model
     return {name: layers[name].get_delta_weight("merged").detach() for name in NAMES}
-
-
-def timed(work: Callable[[], Any]) -> tuple[float, float]:
-    """Wall and processor seconds of one run."""
-    wall, processor = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - wall, time.process_time() - processor
-
-
-def alternate(
-    works: Mapping[str, Callable[[], Any]],
-    threads: int,
-    repeats: int,
-    after: Callable[[str], None],
-) -> dict[str, Runs]:
-    """Seconds of `repeats` runs of each, taking turns; one round before warms up."""
-    torch.set_num_threads(threads)
-    runs: dict[str, Runs] = {name: [] for name in works}
-    for number in range(repeats + 1):
-        for name, work in works.items():
-            runs[name].append(timed(work))
-            after(name)
-        print(f"round {number} of {repeats}: {', '.join(works)}", file=sys.stderr)
-    return {name: taken[1:] for name, taken in runs.items()}
 
 
 def measure(repeats: int) -> tuple[dict[str, Runs], dict[str, float]]:

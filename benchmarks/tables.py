@@ -56,6 +56,23 @@ def _merge_speed(document: dict[str, Any]) -> str:
     )
 
 
+def _edit_speed(document: dict[str, Any]) -> str:
+    rows = [
+        [
+            row["name"],
+            _time(row["seconds"]),
+            row["peer"],
+            _time(row["peer_seconds"]),
+            f"{row['ratio']:.1f}",
+            row["note"],
+        ]
+        for row in document["rows"]
+    ]
+    heads = ["what", "medlego", "the peer", "peer", "ratio", "the peer's result"]
+    load = ", ".join(f"{x:.1f}" for x in document["setting"]["load_average"])
+    return _table(heads, rows) + f"\nLoad averages of the machine before the run: {load}.\n"
+
+
 def _time(seconds: float) -> str:
     return f"{seconds * 1e3:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
@@ -174,6 +191,7 @@ def _growing(document: dict[str, Any]) -> str:
 _WRITERS = {
     "mini_base": _mini_base,
     "merge_speed": _merge_speed,
+    "edit_speed": _edit_speed,
     "main_job": _main_job,
     "merge_quality": _merge_quality,
     "in_domain": _in_domain,
