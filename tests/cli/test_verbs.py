@@ -497,3 +497,51 @@ def test_a_manifest_can_name_groups(work, gates, capsys):
     (task,) = json.loads(capsys.readouterr().out)["tasks"]
     assert task["worst_subgroup"]["name"] == "site a"
     assert task["worst_subgroup"]["images"] == 12
+
+
+def test_a_brick_goes_to_peft_and_back(work, tmp_path, capsys):
+    brick, folder = work / "chest.brick.safetensors", tmp_path / "adapter"
+    assert run("export", "peft", brick, "-o", folder) == 0
+    assert run("export", "peft", brick, "-o", folder) == 2
+    assert "expected a new folder" in capsys.readouterr().err
+    words = ["--base", "mini", "--task-name", "chest", "--labels", "clear,opaque"]
+    back = tmp_path / "back.brick.safetensors"
+    assert run("import", "peft", folder, *words, "-o", back) == 0
+    assert run("import", "peft", folder, *words, "-o", back) == 2
+    assert "pass --force" in capsys.readouterr().err
+    assert run("--json", "inspect", brick, back) == 0
+    first, second, compared = json.loads(capsys.readouterr().out)
+    assert first["targets"] == second["targets"]
+    assert compared["pairs"][0]["total_cosine"] == pytest.approx(1, abs=1e-4)
+    assert second["settings"]["imported"] == "peft"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--labels", "clear"), "expected at least 2 for a multiclass task"),
+        (("--labels", "clear,opaque", "--kind", "magic"), "kind: "),
+        (("--labels", "clear,opaque", "--base", "nothing"), "expected a timm model's name"),
+    ],
+)
+def test_an_import_that_cannot_be_is_refused(work, tmp_path, capsys, words, says):
+    brick, folder = work / "chest.brick.safetensors", tmp_path / "adapter"
+    assert run("export", "peft", brick, "-o", folder) == 0
+    words = ("--base", "mini", "--task-name", "chest", *words, "-o", tmp_path / "x.safetensors")
+    assert run("import", "peft", folder, *words) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_melo_file_needs_an_alpha_of_at_least_its_rank(tmp_path, capsys):
+    words = ("--base", "mini", "--task-name", "t", "--labels", "a,b,c", "-o", tmp_path / "x")
+    assert run("import", "melo", tmp_path / "none", *words, "--alpha", 4) == 2
+    assert "found nothing there" in capsys.readouterr().err
+
+
+def test_a_generalist_is_exported_whole(work, tmp_path, capsys):
+    assert run("export", "timm", work / "generalist", "-o", tmp_path / "timm") == 0
+    assert run("export", "onnx", work / "generalist", "-o", tmp_path / "onnx") == 0
+    for folder in ("timm", "onnx"):
+        facts = json.loads((tmp_path / folder / "labels.json").read_text())
+        assert [task["name"] for task in facts["tasks"]] == ["chest", "brain"]
+    assert "onnxruntime's answers agree" in capsys.readouterr().out

@@ -212,6 +212,9 @@ def test_an_exported_brick_comes_back_as_it_was(base, tmp_path):
     export_peft(brick, tmp_path / "adapter")
     back = import_peft(tmp_path / "adapter", base, brick.task)
     assert back.targets == brick.targets
+    assert {name: delta.rank for name, delta in back.deltas.items()} == {
+        name: delta.rank for name, delta in brick.deltas.items()
+    }
     for name, delta in brick.deltas.items():
         torch.testing.assert_close(back.deltas[name].dense(), delta.dense(), rtol=1e-5, atol=1e-6)
     assert torch.equal(back.head.weight, brick.head.weight)

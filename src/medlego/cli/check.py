@@ -27,7 +27,7 @@ def command(
     data: Annotated[list[str], typer.Option(metavar="TASK=DATA", help="Labelled images.")],
     against: Annotated[Path, typer.Option(metavar="DIR", help="What it takes the place of.")],
     gate: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Limits in TOML; see docs/security.md.")
+        Path | None, typer.Option(metavar="FILE", help="Limits in TOML; see docs/FORMAT.md.")
     ] = None,
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
     json: JsonFile = None,

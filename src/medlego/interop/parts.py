@@ -15,6 +15,7 @@ from medlego.brick import Brick, Card, Head
 from medlego.errors import InteropError, MergeError
 from medlego.files import read_bounded
 from medlego.lowrank import LowRank
+from medlego.merge.method import numerical_rank
 from medlego.targets import TARGET_KINDS, Target
 from medlego.task import Kind, Task
 from medlego.tensorfile import read_header, read_tensors
@@ -129,9 +130,11 @@ def _delta(target: Target, pair: Pair, rows: slice) -> LowRank:
             f"{tuple(B.shape)} and {tuple(pair.A.shape)}; is this the right base?"
         )
     try:
-        return LowRank.from_factors(B, pair.A, scale=pair.scale)
+        delta = LowRank.from_factors(B, pair.A, scale=pair.scale)
     except MergeError as error:
         raise InteropError(f"{target.name}: {error}") from error
+    # of a pair on a fused map, directions that only the other slices use
+    return delta.truncate(max(1, numerical_rank(delta.S)))[0]
 
 
 def _head(task: Task, features: int, weight: Tensor, bias: Tensor | None) -> Head:
