@@ -23,7 +23,7 @@ from medlego.metrics import RESAMPLES, interval, point_scores, score_replicates
 from medlego.task import Task
 
 BOOTSTRAP_SEED = 2026
-BATCH = 128
+BATCH = 64
 
 Probs = Callable[[int, str, str], np.ndarray]
 """Seed, set and split to probabilities, (N, labels)."""
