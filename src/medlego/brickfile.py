@@ -30,7 +30,7 @@ from medlego.brick import (
     head_problems,
 )
 from medlego.errors import BrickError, raise_all
-from medlego.files import read_bounded, write_atomically
+from medlego.files import read_expected, write_atomically
 from medlego.gram import MAX_DIRECTIONS, MIN_IMAGES, Gram, gram_problems
 from medlego.lowrank import LowRank, canonical_problems
 from medlego.progress import Progress, silent
@@ -119,15 +119,7 @@ def load_brick(path: str | Path) -> Brick:
     Raises:
         BrickError: anything in the file that breaks docs/FORMAT.md, all problems together.
     """
-    path = Path(path)
-    try:
-        content = read_bounded(path, MAX_FILE_BYTES)
-    except FileNotFoundError:
-        raise BrickError(f"{path}: expected a brick file, found nothing there") from None
-    except OSError as error:
-        raise BrickError(f"{path}: expected a readable brick file ({error.strerror})") from error
-    except ValueError as error:
-        raise BrickError(f"{path}: {error}") from error
+    content = read_expected(Path(path), MAX_FILE_BYTES, BrickError, "a brick file")
     return brick_from_bytes(content, str(path))
 
 

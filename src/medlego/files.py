@@ -7,6 +7,8 @@ import stat
 import tempfile
 from pathlib import Path
 
+from medlego.errors import MedLegoError
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` to `path` through a temporary file beside it, fsync and rename.
@@ -42,6 +44,28 @@ def read_bounded(path: Path, limit: int) -> bytes:
     if found.st_size > limit:
         raise ValueError(f"expected at most {limit:,} bytes, got {found.st_size:,}")
     return path.read_bytes()
+
+
+def read_expected(path: Path, limit: int, error: type[MedLegoError], what: str) -> bytes:
+    """The content of a file that somebody names, or one error that says what was expected there.
+
+    Args:
+        path: the file.
+        limit: bytes at most.
+        error: the class to raise.
+        what: for the message, for example `a trust file`.
+
+    Raises:
+        MedLegoError: of the class given: nothing there, not readable, a folder, or too large.
+    """
+    try:
+        return read_bounded(path, limit)
+    except FileNotFoundError:
+        raise error(f"{path}: expected {what}, found nothing there") from None
+    except OSError as failure:
+        raise error(f"{path}: expected a readable file ({failure.strerror})") from failure
+    except ValueError as failure:
+        raise error(f"{path}: {failure}") from failure
 
 
 def cache_directory() -> Path:

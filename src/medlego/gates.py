@@ -6,29 +6,26 @@ both, so an interval is of the change itself.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from medlego.base import Base
-from medlego.errors import DatasetError, SettingsError, raise_all
+from medlego.errors import DatasetError, SettingsError
 from medlego.evaluation import align
-from medlego.files import read_bounded
 from medlego.generalist import Generalist
 from medlego.loading import Inputs
 from medlego.metrics import RESAMPLES, Interval, interval, score_replicates
 from medlego.prediction import Predictor, read_probs
 from medlego.progress import Progress, silent
 from medlego.samples import SPLITS, Dataset, Samples, join
-from medlego.strictjson import field_problems
 from medlego.task import Kind, Task
+from medlego.tomlfile import load_toml
 
-MAX_LIMITS_BYTES = 1 << 16
 Score = Literal["accuracy", "balanced_accuracy", "auroc"]
 Verdict = Literal["pass", "fail", "unclear"]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -77,18 +74,7 @@ class Limits(BaseModel):
         Raises:
             SettingsError: no such file, not TOML, or fields that are wrong, all together.
         """
-        try:
-            text = read_bounded(Path(path), MAX_LIMITS_BYTES).decode()
-            return cls.model_validate(tomllib.loads(text))
-        except FileNotFoundError:
-            raise SettingsError(f"{path}: expected limits in TOML, found nothing there") from None
-        except OSError as error:
-            raise SettingsError(f"{path}: expected a readable file ({error.strerror})") from error
-        except ValidationError as error:
-            raise_all(SettingsError, str(path), field_problems(error))
-            raise
-        except ValueError as error:
-            raise SettingsError(f"{path}: expected limits in TOML ({error})") from error
+        return load_toml(cls, path, SettingsError, "limits")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from medlego.base import Digest
 from medlego.brick import Card, Head, content_digest, head_problems
 from medlego.brickfile import Scalar
 from medlego.errors import GeneralistError, raise_all
-from medlego.files import read_bounded, write_atomically
+from medlego.files import read_expected, write_atomically
 from medlego.strictjson import check_format, field_problems, parse_object, spell, text_problems
 from medlego.task import Task
 from medlego.tensorfile import (
@@ -84,8 +84,8 @@ def load_head(path: str | Path) -> RefitHead:
         GeneralistError: anything in the file that breaks docs/FORMAT.md.
     """
     path = Path(path)
+    content = read_expected(path, MAX_FILE_BYTES, GeneralistError, "a refitted head")
     try:
-        content = read_bounded(path, MAX_FILE_BYTES)
         header = read_header(content)
         metadata = header.get("__metadata__")
         if not isinstance(metadata, dict) or set(metadata) != {_KEY}:
@@ -96,10 +96,6 @@ def load_head(path: str | Path) -> RefitHead:
         document = _Document.model_validate_json(text, strict=True)
         problems = text_problems(raw) + entry_problems(header)
         tensors = read_tensors(content)
-    except FileNotFoundError:
-        raise GeneralistError(f"{path}: expected a refitted head, found nothing there") from None
-    except OSError as error:
-        raise GeneralistError(f"{path}: expected a readable file ({error.strerror})") from error
     except ValidationError as error:
         raise_all(GeneralistError, str(path), field_problems(error))
         raise

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medlego.brick import Brick
 from medlego.errors import SignatureError, raise_all
-from medlego.files import read_bounded, write_atomically
+from medlego.files import read_expected, write_atomically
 from medlego.strictjson import field_problems, parse_object, spell
 
 SIGNATURE_SUFFIX = ".sig.json"
@@ -195,8 +195,8 @@ def load_signature(path: str | Path) -> BrickSignature:
         SignatureError: no file there, or no signature of a brick.
     """
     path = Path(path)
+    text = read_expected(path, MAX_SIGNATURE_BYTES, SignatureError, "a signature")
     try:
-        text = read_bounded(path, MAX_SIGNATURE_BYTES)
         parse_object(text)
         envelope = _Envelope.model_validate_json(text, strict=True)
         payload = base64.b64decode(envelope.payload, validate=True)
@@ -205,10 +205,6 @@ def load_signature(path: str | Path) -> BrickSignature:
         signatures = tuple(
             (s.keyid, base64.b64decode(s.sig, validate=True)) for s in envelope.signatures
         )
-    except FileNotFoundError:
-        raise SignatureError(f"{path}: expected a signature, found nothing there") from None
-    except OSError as error:
-        raise SignatureError(f"{path}: expected a readable file ({error.strerror})") from error
     except ValidationError as error:
         raise_all(SignatureError, str(path), field_problems(error))
         raise
@@ -271,7 +267,7 @@ def load_signer(path: str | Path) -> Signer:
         SignatureError: no Ed25519 key in PEM, or a passphrase that is missing or wrong.
     """
     passphrase = os.environ.get(PASSPHRASE)
-    content = _read_key(Path(path))
+    content = read_expected(Path(path), MAX_KEY_BYTES, SignatureError, "a key")
     try:
         key: Any = serialization.load_pem_private_key(content, None)
     except TypeError:
@@ -296,24 +292,14 @@ def load_public_key(path: str | Path) -> PublicKey:
     Raises:
         SignatureError: no Ed25519 key in PEM.
     """
+    content = read_expected(Path(path), MAX_KEY_BYTES, SignatureError, "a key")
     try:
-        key: Any = serialization.load_pem_public_key(_read_key(Path(path)))
+        key: Any = serialization.load_pem_public_key(content)
     except (ValueError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, Ed25519PublicKey):
         raise SignatureError(f"{path}: expected an Ed25519 public key in PEM")
     return PublicKey(key.public_bytes_raw())
-
-
-def _read_key(path: Path) -> bytes:
-    try:
-        return read_bounded(path, MAX_KEY_BYTES)
-    except FileNotFoundError:
-        raise SignatureError(f"{path}: expected a key, found nothing there") from None
-    except OSError as error:
-        raise SignatureError(f"{path}: expected a readable file ({error.strerror})") from error
-    except ValueError as error:
-        raise SignatureError(f"{path}: {error}") from error
 
 
 def _enveloped(payload: bytes) -> bytes:

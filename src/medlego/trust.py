@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import base64
 import binascii
-import tomllib
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from medlego.brick import Brick
-from medlego.errors import SignatureError, raise_all
-from medlego.files import read_bounded
+from medlego.errors import SignatureError
 from medlego.lineage import Entry
 from medlego.signing import BrickSignature, PublicKey
-from medlego.strictjson import field_problems
 from medlego.task import Plain
+from medlego.tomlfile import load_toml
 
 Role = Literal["brick", "edit"]
 """What a key may vouch for: bricks, or the entries of a lineage."""
 
-MAX_TRUST_BYTES = 1 << 20
 SKEW = timedelta(hours=1)
 """How far the clocks of two editors may differ."""
 
@@ -78,19 +75,7 @@ class Trust(BaseModel):
         Raises:
             SignatureError: no such file, not TOML, or fields that are wrong, all together.
         """
-        try:
-            found = cls.model_validate(
-                tomllib.loads(read_bounded(Path(path), MAX_TRUST_BYTES).decode())
-            )
-        except FileNotFoundError:
-            raise SignatureError(f"{path}: expected a trust file, found nothing there") from None
-        except OSError as error:
-            raise SignatureError(f"{path}: expected a readable file ({error.strerror})") from error
-        except ValidationError as error:
-            raise_all(SignatureError, str(path), field_problems(error))
-            raise
-        except ValueError as error:
-            raise SignatureError(f"{path}: expected a trust file in TOML ({error})") from error
+        found = load_toml(cls, path, SignatureError, "a trust file")
         ids = [trusted.key.id for trusted in found.key]
         if len(set(ids)) < len(ids):
             raise SignatureError(f"{path}: expected each key once, got one twice; merge the two")

@@ -13,7 +13,7 @@ from torch import Tensor
 from medlego.base import Base
 from medlego.brick import Brick, Card, Head
 from medlego.errors import InteropError, MergeError
-from medlego.files import read_bounded
+from medlego.files import read_expected
 from medlego.lowrank import LowRank
 from medlego.merge.method import numerical_rank
 from medlego.targets import TARGET_KINDS, Target
@@ -44,14 +44,10 @@ def read_adapter_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         InteropError: no such file, not safetensors, or numbers that are not finite.
     """
+    content = read_expected(path, MAX_ADAPTER_BYTES, InteropError, "a safetensors file")
     try:
-        content = read_bounded(path, MAX_ADAPTER_BYTES)
         read_header(content)
         tensors = read_tensors(content)
-    except FileNotFoundError:
-        raise InteropError(f"{path}: expected a safetensors file, found nothing there") from None
-    except OSError as error:
-        raise InteropError(f"{path}: expected a readable file ({error.strerror})") from error
     except ValueError as error:
         raise InteropError(f"{path}: {error}") from error
     found = {name: tensor.float() for name, tensor in tensors.items()}

@@ -15,7 +15,7 @@ from torch import Tensor
 from medlego.base import Base
 from medlego.brick import Brick, Card
 from medlego.errors import InteropError, raise_all
-from medlego.files import read_bounded, write_atomically
+from medlego.files import read_expected, write_atomically
 from medlego.interop.parts import Pair, make_brick, read_adapter_tensors
 from medlego.lowrank import LowRank
 from medlego.strictjson import parse_object, shown
@@ -153,12 +153,9 @@ def export_peft(brick: Brick, folder: str | Path) -> None:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
+    content = read_expected(path, MAX_CONFIG_BYTES, InteropError, "a PEFT adapter")
     try:
-        config = parse_object(read_bounded(path, MAX_CONFIG_BYTES))
-    except FileNotFoundError:
-        raise InteropError(f"{path}: expected a PEFT adapter, found nothing there") from None
-    except OSError as error:
-        raise InteropError(f"{path}: expected a readable file ({error.strerror})") from error
+        config = parse_object(content)
     except ValueError as error:
         raise InteropError(f"{path}: {error}") from error
     problems = []
