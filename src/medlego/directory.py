@@ -24,7 +24,7 @@ from medlego.base import Digest
 from medlego.brick import Brick, all_targets
 from medlego.brickfile import brick_bytes, load_brick
 from medlego.compatibility import conflicts, head_conflicts
-from medlego.errors import GeneralistError, MergeError, raise_all
+from medlego.errors import GeneralistError, MedLegoError, MergeError, raise_all
 from medlego.files import read_bounded, write_atomically
 from medlego.lineage import Entry, Lineage, chain_problems, withdrawn
 from medlego.lowrank import LowRank
@@ -215,7 +215,19 @@ def read_directory(path: Path) -> tuple[Contents, tuple[Brick, ...], dict[str, R
         GeneralistError: files are missing, damaged, or do not belong together.
         BrickError: one of its bricks is damaged.
     """
-    document = read_document(path)
+    while True:
+        document = read_document(path)
+        try:
+            return _read_state(path, document)
+        except MedLegoError:
+            if read_document(path).lineage == document.lineage:
+                raise
+            # an editor was faster: its document is there, and its files
+
+
+def _read_state(
+    path: Path, document: Document
+) -> tuple[Contents, tuple[Brick, ...], dict[str, RefitHead]]:
     bricks = tuple(_read_brick(path, item) for item in document.recipe.bricks)
     raise_all(GeneralistError, str(path), conflicts(bricks))
     try:

@@ -71,6 +71,19 @@ def test_an_edit_of_what_somebody_else_changed_is_refused(place):
     assert len(Generalist.load(place).bricks) == 3
 
 
+def test_a_reader_whom_an_editor_overtakes_reads_again(place, monkeypatch):
+    before = Generalist.load(place)
+    after = add(before, C)
+    real, edits = module.read_merged, iter([lambda: after.commit(place, after=before)])
+
+    def overtaken(*words: object) -> object:
+        next(edits, lambda: None)()
+        return real(*words)
+
+    monkeypatch.setattr(module, "read_merged", overtaken)
+    assert Generalist.load(place).recipe == after.recipe
+
+
 def test_only_one_edits_at_a_time(place, monkeypatch):
     monkeypatch.setattr(module, "LOCK_TIMEOUT_S", 0.05)
     with (
