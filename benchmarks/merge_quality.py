@@ -53,7 +53,7 @@ UNSLOPED = {
     "iso-cts": ("root", "norm"),
     "core-ties": ("root",),
 }
-"""Rules that are also tried as they are, all blocks alike."""
+"""Rules that are also tried as they are, all blocks alike; for plain bricks."""
 SEARCHED = "best λ on val"
 
 
@@ -142,20 +142,21 @@ def controls(kinds: tuple[str, ...], every: tuple[int, ...]) -> list[Contender]:
 
 
 def merges(kind: str, every: tuple[int, ...], default: str) -> list[Contender]:
-    """Every merge of one kind of bricks; of plain bricks with new heads only the linear ones."""
+    """Every merge of one kind of bricks; of those between plain and default, linear ones only."""
     lines = []
-    for method in METHODS if kind != "refit" else ("linear",):
+    whole = kind in ("svd", default)
+    for method in METHODS if whole else ("linear",):
         auto = Merge(kind, method, AUTO).probs
         chosen = (kind, method) == (default, "linear")
         lines.append(Contender(method, AUTO, False, auto, every, chosen))
         lines.append(Contender(method, SEARCHED, True, searched(kind, method), every))
     for method, rules in UNSLOPED.items():
-        if kind != "refit" or method == "linear":
+        if kind == "svd" or method == "linear":
             lines += [
                 Contender(method, rule, False, Merge(kind, method, rule).probs, every)
                 for rule in rules
             ]
-    if kind != "refit":
+    if whole:
         svc = Merge(kind, "linear", AUTO, svc=True).probs
         lines.append(Contender("linear, then svc", AUTO, False, svc, every))
     if kind not in SAME_DELTAS:
