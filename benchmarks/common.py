@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from medlego.base import Base
+from medlego.mergedfile import processor
 from medlego.readers import read_npz
 from medlego.samples import Dataset, TaskHints
 
@@ -98,7 +99,7 @@ def write_result(
             **more.pop("versions", {}),
         },
         "hardware": {
-            "processor": _processor(),
+            "processor": processor(),
             "cores": os.cpu_count(),
             "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30),
         },
@@ -122,12 +123,3 @@ def _commit() -> str:
         check=True,
     )
     return head.stdout.strip() + (" with local changes" if changed.stdout.strip() else "")
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

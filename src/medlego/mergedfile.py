@@ -50,11 +50,12 @@ def made_on() -> dict[str, str]:
         "torch": version("torch"),
         "machine": platform.machine(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "processor": _processor(),
+        "processor": processor(),
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name, as the system tells it."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text(errors="replace").splitlines():
