@@ -69,7 +69,8 @@ def replicates(members: Sequence[Brick], name: str, curve: Curve, split: str) ->
     """A set's score in one merge, with its bootstrap replicates, (1 + resamples,)."""
     (brick,) = (brick for brick in members if brick.task.name == name)
     merged = assemble(members, curve.method) if len(members) > 1 else specialist(brick)
-    label, identity = f"{len(members)}-bricks", [curve.method, [b.deltas_digest for b in members]]
+    label = f"{len(members)}-bricks"
+    identity = [curve.method, merged.recipe.slope, [b.deltas_digest for b in members]]
     build = partial(merged.fold, base(SIZE))
     pooled = cached_features(label, identity, build, name, split, SIZE)
     data = dataset(name)
