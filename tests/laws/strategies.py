@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -18,11 +19,23 @@ from medlego.targets import Target
 from medlego.task import Kind, Task
 from medlego.threads import one_thread
 
+
 SHAPES = {"a": (12, 9), "b": (12, 9), "c": (5, 14), "d": (3, 3)}
 """Targets of the laws: two of one shape, and one so small that ranks soon fill it."""
 EVERYTHING = 99
 """A rank that cuts nothing."""
 EPS = torch.finfo(torch.float32).eps
+
+
+def law_settings(max_examples: int) -> settings:
+    """The same examples in every run, however slow a busy machine draws them."""
+    return settings(
+        derandomize=True,
+        deadline=None,
+        max_examples=max_examples,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
 
 
 @dataclass(frozen=True)

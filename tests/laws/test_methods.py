@@ -25,6 +25,7 @@ from laws.strategies import (
     coefficient,
     dense,
     factor_bytes,
+    law_settings,
     merge,
     random_delta,
     random_factors,
@@ -37,7 +38,7 @@ from medlego import Generalist, assemble
 from medlego.lowrank import LowRank, canonical_problems
 from medlego.merge import METHODS, Method, find_method
 
-LAWS = settings(derandomize=True, deadline=None, max_examples=15, database=None)
+LAWS = law_settings(15)
 TRIMS = "trims even a single brick, and elects signs whatever the coefficients are"
 DROPS = "drops entries even of a single brick"
 FLATTENS = "evens out even a single brick's singular values"

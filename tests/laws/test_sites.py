@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from factories import make_base, make_brick, with_grams
-from laws.strategies import EPS
+from laws.strategies import EPS, law_settings
 from medlego import Generalist, assemble
 from medlego.brick import Brick, Card, probabilities
 from medlego.merge import METHODS
 from medlego.task import Kind
 
-LAWS = settings(derandomize=True, deadline=None, max_examples=4, database=None)
+LAWS = law_settings(4)
 BASE = make_base()
 FEATURES = torch.randn(5, BASE.ref.features, generator=torch.Generator().manual_seed(3))
 

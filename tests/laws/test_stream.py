@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from laws.strategies import (
@@ -18,6 +18,7 @@ from laws.strategies import (
     cases,
     dense,
     factor_bytes,
+    law_settings,
     random_delta,
 )
 from medlego.errors import MergeError
@@ -26,7 +27,7 @@ from medlego.merge import Merged, TaskVector, merge_stream
 from medlego.merge.linear import merge_linear
 from medlego.threads import one_thread
 
-LAWS = settings(derandomize=True, deadline=None, max_examples=40, database=None)
+LAWS = law_settings(40)
 MANY = 40
 """Bricks of rank 2 that fill the laws' widest target several times over."""
 

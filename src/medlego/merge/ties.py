@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from medlego.merge.method import Merged, Method, MethodSettings, TaskVector
+from medlego.merge.selection import kth_largest
 from medlego.merge.spaces import (
     ROUNDING,
     Space,
@@ -75,17 +76,14 @@ def trim(matrices: Tensor, density: float) -> Tensor:
     So are entries near rounding. Of entries that are equal in magnitude the first are kept.
     """
     sizes = matrices.abs().flatten(1)
-    dropped = sizes.shape[1] - max(1, int(density * sizes.shape[1]))
-    largest = np.partition(sizes.numpy(), dropped, axis=1)[:, dropped:]
-    least = largest[:, 0]
-    bound = np.maximum(least, ROUNDING * largest.max(axis=1))
+    count = max(1, int(density * sizes.shape[1]))
+    least = kth_largest(sizes.numpy(), count)
+    bound = np.maximum(least, ROUNDING * sizes.numpy().max(axis=1))
     kept = sizes.ge_(torch.from_numpy(bound)[:, None])
-    for row, count in enumerate(kept.sum(dim=1).tolist()):
-        if count <= largest.shape[1]:
-            continue
-        equal = (matrices[row].abs().flatten() == float(least[row])).nonzero()
-        room = int((largest[row] == least[row]).sum())
-        kept[row, equal[room:]] = 0
+    for row, number in enumerate(kept.sum(dim=1).tolist()):
+        if number > count:
+            equal = (matrices[row].abs().flatten() == float(least[row])).nonzero()
+            kept[row, equal[count - int(number) :]] = 0
     return kept.view_as(matrices).mul_(matrices)
 
 

@@ -1,0 +1,29 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from medlego.merge.selection import kth_largest
+
+
+@settings(deadline=None)
+@given(
+    hnp.arrays(np.float32, st.integers(1, 300), elements=st.sampled_from([0, 1, 2, 2.5, 1e30])),
+    st.data(),
+)
+def test_equal_to_sorting(row, data):
+    k = data.draw(st.integers(1, len(row)))
+
+    assert kth_largest(row[None], k) == [np.sort(row)[len(row) - k]]
+
+
+@pytest.mark.parametrize("k", [1, 2, 500, 4915, 24575, 24576])
+def test_long_rows_whose_sample_misleads(k):
+    generator = np.random.default_rng(0)
+    honest = generator.standard_normal(24576).astype(np.float32)
+    striped = honest.copy()
+    striped[::16] += 1000
+    rows = np.stack([honest, striped, np.sort(honest), np.sort(honest)[::-1]])
+
+    assert np.array_equal(kth_largest(rows, k), np.sort(rows, axis=1)[:, len(honest) - k])
