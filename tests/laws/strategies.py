@@ -19,7 +19,6 @@ from medlego.targets import Target
 from medlego.task import Kind, Task
 from medlego.threads import one_thread
 
-
 SHAPES = {"a": (12, 9), "b": (12, 9), "c": (5, 14), "d": (3, 3)}
 """Targets of the laws: two of one shape, and one so small that ranks soon fill it."""
 EVERYTHING = 99
