@@ -139,7 +139,7 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes.axvline(len(SETS) + 1, color="grey", linestyle=":")
     axes.text(len(SETS) + 1.2, axes.get_ylim()[1], "procedural strangers join →", va="top")
     axes.set(xlabel="bricks in the merge", ylabel="balanced accuracy kept", xticks=SIZES)
-    axes.legend(frameon=False, fontsize="small")
+    axes.legend(fontsize="small", framealpha=1)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 

@@ -83,7 +83,7 @@ def train_joint(
             pooled = features(model, base.normalise(pixels))
             labels = torch.from_numpy(sets[name].train.labels)[indices]
             optimiser.zero_grad(set_to_none=True)
-            losses[name](Head(*heads[name]).logits(pooled), labels).backward()
+            torch.autograd.backward(losses[name](Head(*heads[name]).logits(pooled), labels))
             nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
             optimiser.step()
             factors.retract()
@@ -127,7 +127,7 @@ def _batches(
     batches = []
     for name, images in inputs.items():
         order = torch.randperm(len(images), generator=generator)
-        batches += [(name, part) for part in order.split(size)]
+        batches += [(name, part) for part in torch.split(order, size)]
     mixed = torch.randperm(len(batches), generator=generator).tolist()
     return [batches[i] for i in mixed]
 
