@@ -42,7 +42,7 @@ divisor of every normalised score. Joint training takes as many steps as the fiv
 together."""
 
 ROUNDS = {"aware": "svd", "refit": "svd", "aware-refit": "aware"}
-"""Kinds that go on from an earlier kind's brick, among the four others of that kind and seed."""
+"""Kinds that go on from an earlier kind's brick, among the others of that kind and seed."""
 
 REFITTED = ("refit", "aware-refit")
 """Kinds of which only the head is new."""
@@ -56,12 +56,17 @@ def brick_path(name: str, variant: str, seed: int, image_size: int) -> Path:
     settings = settings_of(name, variant, seed)
     known = [file_digest(BASE_FILE), image_size, _data(name, variant), _deciding(settings)]
     if earlier := ROUNDS.get(variant):
-        known.append([brick_path(n, earlier, seed, image_size).name for n in SETS])
+        known.append([brick_path(n, earlier, seed, image_size).name for n in among(name)])
     if variant in REFITTED:
         known.append(["refit", SUBSETS, STRENGTHS])
     decided = key(*known)
     folder = CACHE / "bricks" / f"{image_size}px"
     return folder / f"{name}-{variant}-seed{seed}-{decided}.brick.safetensors"
+
+
+def among(name: str) -> tuple[str, ...]:
+    """Whose bricks a later round meets: the five sets', or those of the same task's sites."""
+    return tuple(sites.site_names(sites.whole_name(name))) if sites.is_site(name) else tuple(SETS)
 
 
 def settings_of(name: str, variant: str, seed: int) -> TrainSettings:
@@ -118,7 +123,7 @@ def train(name: str, variant: str, seed: int, image_size: int) -> None:
         partial.unlink(missing_ok=True)
         return
     earlier = ROUNDS.get(variant)
-    others = {n: get_brick(n, earlier, seed, image_size) for n in SETS if earlier}
+    others = {n: get_brick(n, earlier, seed, image_size) for n in among(name) if earlier}
     start = others.pop(name, None)
     company, data, frozen = list(others.values()), data_of(name, seed), base(image_size)
     if variant in REFITTED:
@@ -175,9 +180,11 @@ def jobs_for(seeds: list[int], image_size: int) -> list[tuple[str, str, int, int
 
 
 def site_jobs(seeds: list[int], image_size: int) -> list[tuple[str, str, int, int]]:
-    """A plain brick per site of each set that is shared out."""
+    """A plain brick per site of each set that is shared out, and its head refitted among them."""
     names = [site for name in SHARED_OUT for site in sites.site_names(name)]
-    return [(name, "svd", seed, image_size) for seed in seeds for name in names]
+    return [
+        (n, kind, seed, image_size) for kind in ("svd", "refit") for seed in seeds for n in names
+    ]
 
 
 def _show(what: str, done: int, total: int) -> None:

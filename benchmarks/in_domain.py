@@ -39,9 +39,9 @@ Model = Callable[[int, str, str], list[np.ndarray]]
 
 
 @cache
-def bricks(name: str, seed: int) -> list[Brick]:
+def bricks(name: str, seed: int, kind: str = "svd") -> list[Brick]:
     """The sites' bricks of a set."""
-    return [get_brick(site, "svd", seed, SIZE) for site in site_names(name)]
+    return [get_brick(site, kind, seed, SIZE) for site in site_names(name)]
 
 
 def alone(brick: Brick, name: str, split: str) -> np.ndarray:
@@ -100,10 +100,11 @@ class Merge:
 
     sites: str = "auto"
     strength: float = 1.0
+    kind: str = "svd"
 
     def __call__(self, seed: int, name: str, split: str) -> list[np.ndarray]:
         """Read by the sites' merged head."""
-        members = bricks(name, seed)
+        members = bricks(name, seed, self.kind)
         merged = assemble(members, "linear", coefficients=self.strength, sites=self.sites)
         identity = [merged.recipe.digest]
         build = partial(merged.fold, base(SIZE))
@@ -178,6 +179,7 @@ POOLED = "pooled brick (ceiling)"
 def lines() -> list[Line]:
     """The table's lines."""
     passes = "three passes per image and three bricks to keep"
+    rounds = "each site refits its head beside the others' published bricks first"
     together = "all images in one place, what medlego exists to avoid"
     return [
         Line("linear probes, mean site", False, site_probes),
@@ -186,6 +188,7 @@ def lines() -> list[Line]:
         Line("ensemble of the site models", False, ensemble, passes),
         Line("merged, by training counts (default)", False, Merge()),
         Line("merged, equal weights", False, Merge("equal")),
+        Line("merged, heads refitted among the sites", False, Merge(kind="refit"), rounds),
         Line("merged, best on val", True, searched(partial(Merge, "auto"))),
         *(
             Line(

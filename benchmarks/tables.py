@@ -188,7 +188,46 @@ def _growing(document: dict[str, Any]) -> str:
     )
 
 
+def _screening(document: dict[str, Any]) -> str:
+    rows = document["rows"]
+    clean = [row for row in rows if not row["poisoned"]]
+    working = [row for row in rows if row["poisoned"] and row["works"]]
+    groups = {"clean": clean}
+    for form, name in (("only", "backdoor alone"), ("hidden", "hidden in the specialist")):
+        groups[name] = [row for row in working if row["form"] == form]
+    idle = [row for row in rows if row["poisoned"] and not row["works"]]
+    counted = [
+        [name, f"{sum(bool(row['flagged']) for row in held)} of {len(held)}"]
+        for name, held in {**groups, "poisons that do not work": idle}.items()
+    ]
+    shown = ("effect", "push by a patch", "change of other tasks", "push of other tasks by a patch")
+    lines = [
+        [
+            row["brick"],
+            *(_rate(row, key) for key in ("label_without_trigger", "label_with_trigger")),
+            *(f"{row['values'][check]:.3f}" for check in shown),
+            ", ".join(row["flagged"]) or "-",
+        ]
+        for row in rows
+    ]
+    heads = ["brick", "its label without trigger", "with trigger", *shown, "flagged"]
+    return (
+        "Bricks beside twenty trusted ones (seed 0). Poisons: set, trigger, what the backdoor was "
+        "trained on, form; `only` is the backdoor under the specialist's head, `hidden` is added "
+        "to the specialist. A poison works where its trigger gives its label to at least "
+        f"{document['setting']['works']:.0%} more of the validation images of other labels.\n\n"
+        + _table(["bricks", "flagged"], counted)
+        + "\n"
+        + _table(heads, lines)
+    )
+
+
+def _rate(row: dict[str, Any], name: str) -> str:
+    return f"{row[name]:.2f}" if row["poisoned"] else "-"
+
+
 _WRITERS = {
+    "screening": _screening,
     "mini_base": _mini_base,
     "merge_speed": _merge_speed,
     "edit_speed": _edit_speed,

@@ -15,6 +15,7 @@ VERBS = (
     "inspect",
     "evaluate",
     "check",
+    "screen",
     "predict",
     "head-round",
     "head-round export",

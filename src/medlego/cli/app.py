@@ -18,6 +18,7 @@ from medlego.cli import (
     keys,
     predict,
     refit,
+    screen,
     store,
     train,
 )
@@ -63,6 +64,7 @@ app.command("assemble")(assemble.command)
 app.command("inspect")(inspect.command)
 app.command("evaluate")(evaluate.command)
 app.command("check")(check.command)
+app.command("screen")(screen.command)
 app.command("predict")(predict.command)
 app.add_typer(headround.app, name="head-round")
 app.add_typer(edit.app, name="edit")

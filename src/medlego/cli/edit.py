@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medlego.cli import lineage
+from medlego.cli import lineage, screen
 from medlego.cli.check import failure, show_gate
 from medlego.cli.console import Options, emit, progress, say, show_table
 from medlego.cli.lineage import Directory
@@ -25,7 +25,6 @@ from medlego.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from medlego.gates import GateReport
     from medlego.generalist import Generalist
     from medlego.lineage import Stamp
 
@@ -50,6 +49,13 @@ GateData = Annotated[
     list[str] | None,
     typer.Option(metavar="TASK=DATA", help="Labelled images for --gate, test split; repeatable."),
 ]
+Screened = Annotated[
+    bool,
+    typer.Option(
+        "--screen",
+        help="Refuse a brick that screening flags, beside the generalist's own and the store's.",
+    ),
+]
 To = Annotated[int | None, typer.Option(help="Number of an entry, as in the log.")]
 
 
@@ -65,6 +71,7 @@ def add_command(
     key: SigningKey = None,
     gate: GateFile = None,
     data: GateData = None,
+    screening: Screened = False,
     base_weights: BaseWeights = None,
 ) -> None:
     """Add a brick: a new task, or one more site of a task."""
@@ -77,7 +84,7 @@ def add_command(
     _edit(
         context.obj,
         directory,
-        Gate(gate, data or [], base_weights),
+        Gate(gate, data or [], base_weights, screening),
         stamp,
         lambda before: add(
             before,
@@ -150,6 +157,7 @@ def update_command(
     key: SigningKey = None,
     gate: GateFile = None,
     data: GateData = None,
+    screening: Screened = False,
     base_weights: BaseWeights = None,
 ) -> None:
     """Put a newer brick in the place of one of the same task."""
@@ -162,7 +170,7 @@ def update_command(
     _edit(
         context.obj,
         directory,
-        Gate(gate, data or [], base_weights),
+        Gate(gate, data or [], base_weights, screening),
         stamp,
         lambda before: update(
             before,
@@ -218,26 +226,56 @@ class Gate:
     limits: Path | None
     data: list[str]
     base_weights: Path | None
+    screens: bool = False
 
-    def check(self, options: Options, after: Generalist, before: Generalist) -> GateReport | None:
+    def check(
+        self, options: Options, after: Generalist, before: Generalist
+    ) -> dict[str, Any] | None:
         """The findings; None where nothing was asked for."""
-        from medlego.base import Base
-        from medlego.errors import CheckError, SettingsError
-        from medlego.gates import Limits, check
+        from medlego.errors import SettingsError
 
         if (self.limits is None) != (not self.data):
             raise SettingsError("--gate and --data: expected both or neither, got one")
-        if self.limits is None:
-            return None
-        limits = Limits.load(self.limits)
+        found: dict[str, Any] = {}
+        if self.limits is not None:
+            found |= self._gated(options, self.limits, after, before)
+        if self.screens:
+            found["screening"] = self._screened(options, after, before)
+        return found or None
+
+    def _gated(
+        self, options: Options, limits: Path, after: Generalist, before: Generalist
+    ) -> dict[str, Any]:
+        from medlego.base import Base
+        from medlego.errors import CheckError
+        from medlego.gates import Limits, check
+
+        read = Limits.load(limits)
         with progress(options) as show:
             datasets = load_datasets(after, self.data, 0, show)
             base = Base.find(after.base, weights=self.base_weights)
-            report = check(after, before, datasets, limits, base=base, show=show)
+            report = check(after, before, datasets, read, base=base, show=show)
         show_gate(options, report)
         if not report.passed:
             raise CheckError(f"{failure(report)}; nothing was changed")
-        return report
+        return report.as_dict()
+
+    def _screened(
+        self, options: Options, after: Generalist, before: Generalist
+    ) -> list[dict[str, Any]]:
+        from medlego.base import Base
+        from medlego.errors import CheckError
+
+        known = {brick.digest for brick in before.bricks}
+        others = [b for b in screen.trusted([], None) if b.digest not in known]
+        base = Base.find(after.base, weights=self.base_weights)
+        found = []
+        for brick in (b for b in after.bricks if b.digest not in known):
+            report = screen.run(options, brick, [*before.bricks, *others], base)
+            if report.flagged:
+                raise CheckError(f"{screen.failure(report)}; nothing was changed")
+            found.append(report.as_dict())
+        return found
 
 
 def _edit(
@@ -258,7 +296,7 @@ def _edit(
         before = Generalist.load(directory)
         after = change(before)
         if (report := gate.check(options, after, before)) is not None:
-            gated = with_gate(after.lineage, report.as_dict(), stamp)
+            gated = with_gate(after.lineage, report, stamp)
             after = replace(after, lineage=gated)
         if before_commit is not None:
             before_commit(after)

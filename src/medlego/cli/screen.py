@@ -1,0 +1,92 @@
+"""medlego screen"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medlego.cli.console import Options, emit, progress, say, show_table
+from medlego.cli.shared import BaseWeights, JsonFile, StoreFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medlego.base import Base
+    from medlego.brick import Brick
+    from medlego.screening import Screening
+
+
+def command(
+    context: typer.Context,
+    brick: Annotated[Path, typer.Argument(metavar="BRICK", help="A brick file from outside.")],
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="Trusted: a brick file or a generalist; repeatable."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA", help="Your own images instead of procedural ones; labels do not count."
+        ),
+    ] = None,
+    json: JsonFile = None,
+    base_weights: BaseWeights = None,
+    store: StoreFolder = None,
+) -> None:
+    """Look for what sound bricks do not show; exit code 1 where something is flagged."""
+    from medlego.base import Base
+    from medlego.brickfile import load_brick
+    from medlego.errors import CheckError
+
+    options: Options = context.obj
+    found = load_brick(brick)
+    base = Base.find(found.base, weights=base_weights)
+    report = run(options, found, trusted(against or [], store), base, data)
+    emit(options, report.as_dict(), json)
+    if report.flagged:
+        raise CheckError(failure(report))
+
+
+def trusted(paths: Sequence[Path], store: Path | None) -> list[Brick]:
+    """The bricks of files, generalists and the store, each once."""
+    from medlego.brickfile import load_brick
+    from medlego.generalist import Generalist
+    from medlego.store import Store, default_store
+
+    bricks: list[Brick] = []
+    for path in paths:
+        bricks += Generalist.load(path).bricks if path.is_dir() else [load_brick(path)]
+    held = Store(store or default_store())
+    bricks += [held.get(digest) for digest in held.digests()]
+    return list({brick.digest: brick for brick in bricks}.values())
+
+
+def run(
+    options: Options, brick: Brick, others: Sequence[Brick], base: Base, data: str | None = None
+) -> Screening:
+    """Screen a brick and show what was found."""
+    from medlego.datasets import load_dataset
+    from medlego.samples import join
+    from medlego.screening import Ordinary, screen
+
+    with progress(options) as show:
+        ordinary = None
+        if data is not None:
+            images = load_dataset(data, show=show)
+            ordinary = Ordinary.given(base, join([images.train, images.val, images.test]).images)
+        report = screen(brick, others, base, ordinary=ordinary, show=show)
+    rows = [(found.check, str(found.verdict), found.says) for found in report.findings]
+    show_table(options, ("check", "verdict", "found"), rows, f"{report.task} {brick.digest[:12]}")
+    say(options, "No check finds every backdoor: docs/security.md says what can pass.")
+    return report
+
+
+def failure(report: Screening) -> str:
+    """One sentence that names what was flagged."""
+    return (
+        f"screening of {report.task!r}: expected nothing flagged, got "
+        f"{', '.join(found.check for found in report.flagged)}; ask its "
+        "signer, or leave it out"
+    )

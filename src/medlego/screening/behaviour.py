@@ -1,0 +1,143 @@
+"""How a brick acts on images that show nothing special, and on the same with a patch.
+
+No patient's image is needed: the images are procedural, of all modalities there are. A backdoor
+hardly acts on them, a specialist does; a patch moves a specialist a little, a backdoor all the way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medlego.base import Base, features
+from medlego.brick import probabilities
+from medlego.loading import Inputs
+from medlego.progress import Progress, silent
+from medlego.samples import ArrayImages, ImageSource
+from medlego.screening.patches import Patch, battery
+from medlego.sites import Capability
+from medlego.synthetic import MAX_SIZE, MIN_SIZE, SYNTHETIC_TASKS, synthetic_image
+
+IMAGES = 32
+SHOWN = 16
+"""Images that every patch is stamped on."""
+CLOSEST = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Ordinary:
+    """Images that show no trigger, and what the base makes of them.
+
+    pixels (N, 3, size, size) in [0, 1]; frozen (N, features); spread is the root mean square
+    distance of frozen features from their mean.
+    """
+
+    base: Base
+    pixels: Tensor
+    frozen: Tensor
+    spread: float
+
+    @classmethod
+    def of(cls, base: Base, pixels: Tensor) -> Ordinary:
+        """Of at least four images, in any order."""
+        frozen = read(base, base.module, pixels)
+        spread = float((frozen - frozen.mean(dim=0)).square().sum(dim=1).mean().sqrt())
+        return cls(base, pixels, frozen, spread)
+
+    @classmethod
+    def drawn(cls, base: Base, count: int = IMAGES, seed: int = 0) -> Ordinary:
+        """Procedural images of every modality in turn."""
+        size = min(max(base.ref.image_size, MIN_SIZE), MAX_SIZE)
+        names = list(SYNTHETIC_TASKS)
+        found = []
+        for number in range(count):
+            name = names[number % len(names)]
+            generator = np.random.default_rng([seed, number])
+            label = int(generator.integers(len(SYNTHETIC_TASKS[name].labels)))
+            image = synthetic_image(name, label, size=size, rng=generator)
+            found.append(Inputs(ArrayImages(image[None]), base).take([0]))
+        return cls.of(base, torch.cat(found))
+
+    @classmethod
+    def given(cls, base: Base, images: ImageSource, count: int = IMAGES) -> Ordinary:
+        """Somebody's own images, evenly chosen; labels are not needed."""
+        chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
+        return cls.of(base, torch.cat([Inputs([images[i]], base).take([0]) for i in chosen]))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the pixels."""
+        return hashlib.sha256(self.pixels.contiguous().numpy().tobytes()).hexdigest()
+
+    @property
+    def shown(self) -> Tensor:
+        """Pixels that patches are stamped on: `SHOWN` of them, evenly chosen."""
+        chosen = np.linspace(0, len(self.pixels) - 1, min(SHOWN, len(self.pixels)))
+        return self.pixels[chosen.round().astype(int)]
+
+
+@dataclass(frozen=True)
+class Push:
+    """How far a patch pushes images to one label of a task."""
+
+    label: str
+    share: float
+    """Mean over images of the way from the probability they had to certainty; 0 to 1."""
+    patch: Patch
+
+
+@torch.no_grad()
+def read(base: Base, module: nn.Module, pixels: Tensor) -> Tensor:
+    """Features of (N, 3, size, size) pixels, (N, features)."""
+    return features(module, base.normalise(pixels))
+
+
+def effect(module: nn.Module, ordinary: Ordinary) -> float:
+    """Mean distance by which a module moves ordinary features, over their spread."""
+    moved = read(ordinary.base, module, ordinary.pixels) - ordinary.frozen
+    return float(moved.norm(dim=1).mean()) / ordinary.spread
+
+
+def stamped_features(
+    module: nn.Module, ordinary: Ordinary, patches: Sequence[Patch], show: Progress = silent
+) -> Tensor:
+    """Of the shown images under each patch, (patches, shown, features)."""
+    found = []
+    for number, patch in enumerate(patches):
+        show("patches", number, len(patches))
+        found.append(read(ordinary.base, module, patch.stamp(ordinary.shown)))
+    return torch.stack(found)
+
+
+def shares(reader: Capability, plain: Tensor, stamped: Tensor) -> Tensor:
+    """Per patch and label, how far images are pushed: (N, F) and (P, N, F) → (P, labels)."""
+    before = probabilities(reader.task, reader.head.logits(plain))
+    after = torch.stack([probabilities(reader.task, reader.head.logits(f)) for f in stamped])
+    way = (1 - before).clamp(min=CLOSEST)
+    return ((after - before).clamp(min=0) / way).mean(dim=1)
+
+
+def furthest_push(
+    module: nn.Module, reader: Capability, ordinary: Ordinary, show: Progress = silent
+) -> Push:
+    """The patch of the battery that pushes any label furthest.
+
+    Args:
+        module: a base's module with deltas folded in.
+        reader: the task and head that read it.
+        ordinary: images without a trigger.
+        show: called with what is under way.
+
+    Cost: a forward pass per patch and shown image.
+    """
+    patches = list(battery(ordinary.base.ref.image_size))
+    stamped = stamped_features(module, ordinary, patches, show)
+    found = shares(reader, read(ordinary.base, module, ordinary.shown), stamped)
+    patch, label = divmod(int(found.argmax()), found.shape[1])
+    return Push(reader.task.labels[label], float(found.max()), patches[patch])

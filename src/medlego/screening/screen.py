@@ -1,0 +1,170 @@
+"""Screening a brick from outside before it enters a store or a generalist."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from statistics import median
+
+from medlego.base import Base
+from medlego.brick import Brick, brick_names
+from medlego.brickfile import brick_bytes
+from medlego.diagnostics import diagnose
+from medlego.errors import BaseError, BrickError, MergeError
+from medlego.generalist import specialist
+from medlego.progress import Progress, silent
+from medlego.screening.behaviour import Ordinary
+from medlego.screening.company import company_of, harm
+from medlego.screening.findings import (
+    Finding,
+    Limits,
+    Screening,
+    beside_median,
+    judged,
+    not_judged,
+)
+from medlego.screening.measured import measure
+from medlego.screening.traits import HEAD, SIZES, traits
+
+STRUCTURE, OVERLAP, EFFECT, PUSH = "structure", "overlap", "effect", "push by a patch"
+HARM, HARM_BY_PATCH = "change of other tasks", "push of other tasks by a patch"
+
+
+def screen(
+    brick: Brick,
+    others: Sequence[Brick],
+    base: Base,
+    *,
+    ordinary: Ordinary | None = None,
+    limits: Limits = Limits(),
+    show: Progress = silent,
+) -> Screening:
+    """Look for what a sound specialist does not show; needs no patient's image.
+
+    Structure and finite numbers; sizes beside the other bricks'; overlap with bricks of other
+    tasks; the effect on ordinary images, which a brick that is nothing but a backdoor hardly has;
+    how far a small patch can push an answer; and what the brick changes for other tasks in a
+    merge, leaving one out, with and without patches.
+
+    Args:
+        brick: the one in question.
+        others: trusted bricks; those on another base or at another input size do not count.
+        base: the brick's base.
+        ordinary: images without a trigger; procedural ones when left out.
+        limits: from where on a check flags.
+        show: called with what is under way.
+
+    Returns:
+        One finding per check. What could not be judged is said, never passed over.
+
+    Raises:
+        BaseError: another base than the brick's.
+
+    Cost: about 4,000 forward passes: 16 images under 80 patches, for the brick and for two
+        merges. The others are measured as the brick is, once: results stay in the local cache.
+    """
+    if base.ref.fingerprint != brick.base.fingerprint:
+        raise BaseError(
+            f"base: expected that of the brick, {brick.base.name} {brick.base.fingerprint[:12]}…, "
+            f"got {base.ref.name} {base.ref.fingerprint[:12]}…"
+        )
+    findings = [_structure(brick, base)]
+    if not findings[0].sound:
+        return Screening(brick.digest, brick.task.name, tuple(findings))
+    peers = [o for o in others if o.base == brick.base and o.digest != brick.digest]
+    findings += _sizes(brick, peers, limits)
+    findings.append(_overlap(brick, peers, limits))
+    ordinary = ordinary or Ordinary.drawn(base)
+    findings += _alone(brick, peers, ordinary, limits, show)
+    findings += _harm(brick, peers, ordinary, limits, show)
+    return Screening(brick.digest, brick.task.name, tuple(findings))
+
+
+def _structure(brick: Brick, base: Base) -> Finding:
+    try:
+        brick_bytes(brick)
+        specialist(brick).fold(base)
+    except (BrickError, MergeError, BaseError) as error:
+        return judged(STRUCTURE, 0.0, str(error), least=1.0)
+    return judged(STRUCTURE, 1.0, "follows docs/FORMAT.md, all numbers finite, fits its base")
+
+
+def _sizes(brick: Brick, peers: Sequence[Brick], limits: Limits) -> list[Finding]:
+    own, theirs = traits(brick), {peer.digest: traits(peer) for peer in peers}
+    return [
+        beside_median(
+            name,
+            [found[name] for found in theirs.values()],
+            own[name],
+            limits.head if name == HEAD else limits.size,
+            limits.peers,
+        )
+        for name in (*SIZES, HEAD)
+    ]
+
+
+def _overlap(brick: Brick, peers: Sequence[Brick], limits: Limits) -> Finding:
+    strangers = [peer for peer in peers if peer.task.name != brick.task.name]
+    if not strangers:
+        return not_judged(OVERLAP, "needs a brick of another task, got none")
+    cosines = {}
+    for number, peer in enumerate(strangers):
+        (pair,) = diagnose([brick, peer]).pairs
+        cosines[number] = abs(pair.total_cosine)
+    nearest = max(cosines, key=lambda number: cosines[number])
+    name = brick_names(strangers)[nearest]
+    says = f"cosine of {cosines[nearest]:.3f} with {name}, the nearest of {len(strangers)}"
+    return judged(OVERLAP, cosines[nearest], says, most=limits.overlap)
+
+
+def _alone(
+    brick: Brick, peers: Sequence[Brick], ordinary: Ordinary, limits: Limits, show: Progress
+) -> list[Finding]:
+    if len(peers) < limits.peers:
+        why = f"needs {limits.peers} other bricks, got {len(peers)}"
+        return [not_judged(EFFECT, why), not_judged(PUSH, why)]
+    found = []
+    for number, held in enumerate([brick, *peers]):
+        what = f"brick {number + 1} of {len(peers) + 1} alone"
+        found.append(measure(held, ordinary, partial(_named, show, what)))
+    own, *others = found
+    middle, furthest = median(o.effect for o in others), max(o.push for o in others)
+    effect = (
+        f"moves features of ordinary images by {own.effect:.2f} of their spread; "
+        f"the median of {len(peers)} others is {middle:.2f}"
+    )
+    push = (
+        f"a small patch ({own.patch}) pushes images {own.push:.0%} of the way to {own.label!r}; "
+        f"{furthest:.0%} is the furthest among {len(peers)} others"
+    )
+    return [
+        judged(EFFECT, own.effect, effect, least=limits.effect * middle),
+        judged(PUSH, own.push, push, most=max(limits.slight, limits.push * furthest)),
+    ]
+
+
+def _named(show: Progress, what: str, _part: str, done: int, total: int) -> None:
+    show(what, done, total)
+
+
+def _harm(
+    brick: Brick, peers: Sequence[Brick], ordinary: Ordinary, limits: Limits, show: Progress
+) -> list[Finding]:
+    company = company_of(brick, peers)
+    if len(company) < 2:
+        why = f"needs bricks of two other tasks, got {len(company)}"
+        return [not_judged(HARM, why), not_judged(HARM_BY_PATCH, why)]
+    try:
+        found = harm(brick, company, ordinary, show)
+    except MergeError as error:
+        return [not_judged(HARM, str(error)), not_judged(HARM_BY_PATCH, str(error))]
+    most = limits.harm * max(found.others.values())
+    says = (
+        f"changes other tasks' answers by {found.change:.3f}; leaving one of the others out "
+        f"changes them by {max(found.others.values()):.3f} at most"
+    )
+    by_patch = f"a patch pushes another task {found.by_patch:.0%} further ({found.worst})"
+    return [
+        judged(HARM, found.change, says, most=most),
+        judged(HARM_BY_PATCH, found.by_patch, by_patch, most=limits.harm_by_patch),
+    ]
