@@ -111,3 +111,9 @@ def test_what_screening_found_goes_into_the_lineage(place, capsys):
     (found,) = json.loads(capsys.readouterr().out)["gate"]["screening"]
     assert (found["digest"], found["flagged"]) == (NEW.digest, [])
     assert run("edit", "verify", place / "g") == 0
+
+
+def test_a_path_that_is_not_there_is_exit_2(place, capsys):
+    words = ("screen", place / "new.brick.safetensors", "--against", place / "missing")
+    assert run(*words) == 2
+    assert "missing: expected" in capsys.readouterr().err

@@ -20,6 +20,7 @@ from medlego.cli.shared import (
     SigningKey,
     StoreFolder,
     load_datasets,
+    resolve_device,
     signatures_of,
     stamp_of,
 )
@@ -271,7 +272,9 @@ class Gate:
         base = Base.find(after.base, weights=self.base_weights)
         found = []
         for brick in (b for b in after.bricks if b.digest not in known):
-            report = screen.run(options, brick, [*before.bricks, *others], base)
+            report = screen.run(
+                options, brick, [*before.bricks, *others], base, device=resolve_device("auto")
+            )
             if report.flagged:
                 raise CheckError(f"{screen.failure(report)}; nothing was changed")
             found.append(report.as_dict())

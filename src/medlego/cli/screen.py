@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medlego.cli.console import Options, emit, progress, say, show_table
-from medlego.cli.shared import BaseWeights, JsonFile, StoreFolder
+from medlego.cli.shared import BaseWeights, Device, JsonFile, StoreFolder, resolve_device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +34,7 @@ def command(
     json: JsonFile = None,
     base_weights: BaseWeights = None,
     store: StoreFolder = None,
+    device: Device = "auto",
 ) -> None:
     """Look for what sound bricks do not show; exit code 1 where something is flagged."""
     from medlego.base import Base
@@ -41,9 +42,9 @@ def command(
     from medlego.errors import CheckError
 
     options: Options = context.obj
-    found = load_brick(brick)
+    found, others = load_brick(brick), trusted(against or [], store)
     base = Base.find(found.base, weights=base_weights)
-    report = run(options, found, trusted(against or [], store), base, data)
+    report = run(options, found, others, base, data, resolve_device(device))
     emit(options, report.as_dict(), json)
     if report.flagged:
         raise CheckError(failure(report))
@@ -64,7 +65,12 @@ def trusted(paths: Sequence[Path], store: Path | None) -> list[Brick]:
 
 
 def run(
-    options: Options, brick: Brick, others: Sequence[Brick], base: Base, data: str | None = None
+    options: Options,
+    brick: Brick,
+    others: Sequence[Brick],
+    base: Base,
+    data: str | None = None,
+    device: str = "cpu",
 ) -> Screening:
     """Screen a brick and show what was found."""
     from medlego.datasets import load_dataset
@@ -72,10 +78,12 @@ def run(
     from medlego.screening import Ordinary, screen
 
     with progress(options) as show:
-        ordinary = None
-        if data is not None:
+        if data is None:
+            ordinary = Ordinary.drawn(base, device=device)
+        else:
             images = load_dataset(data, show=show)
-            ordinary = Ordinary.given(base, join([images.train, images.val, images.test]).images)
+            whole = join([images.train, images.val, images.test])
+            ordinary = Ordinary.given(base, whole.images, device=device)
         report = screen(brick, others, base, ordinary=ordinary, show=show)
     rows = [(found.check, str(found.verdict), found.says) for found in report.findings]
     show_table(options, ("check", "verdict", "found"), rows, f"{report.task} {brick.digest[:12]}")

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from medlego.adapters import on_device
 from medlego.base import Base, features
 from medlego.brick import probabilities
 from medlego.loading import Inputs
@@ -35,23 +36,24 @@ class Ordinary:
     """Images that show no trigger, and what the base makes of them.
 
     pixels (N, 3, size, size) in [0, 1]; frozen (N, features); spread is the root mean square
-    distance of frozen features from their mean.
+    distance of frozen features from their mean. Modules that read them run on `device`.
     """
 
     base: Base
     pixels: Tensor
     frozen: Tensor
     spread: float
+    device: str = "cpu"
 
     @classmethod
-    def of(cls, base: Base, pixels: Tensor) -> Ordinary:
+    def of(cls, base: Base, pixels: Tensor, device: str = "cpu") -> Ordinary:
         """Of at least four images, in any order."""
-        frozen = read(base, base.module, pixels)
+        frozen = read(base, on_device(base.module, device), pixels)
         spread = float((frozen - frozen.mean(dim=0)).square().sum(dim=1).mean().sqrt())
-        return cls(base, pixels, frozen, spread)
+        return cls(base, pixels, frozen, spread, device)
 
     @classmethod
-    def drawn(cls, base: Base, count: int = IMAGES, seed: int = 0) -> Ordinary:
+    def drawn(cls, base: Base, count: int = IMAGES, seed: int = 0, device: str = "cpu") -> Ordinary:
         """Procedural images of every modality in turn."""
         size = min(max(base.ref.image_size, MIN_SIZE), MAX_SIZE)
         names = list(SYNTHETIC_TASKS)
@@ -62,13 +64,16 @@ class Ordinary:
             label = int(generator.integers(len(SYNTHETIC_TASKS[name].labels)))
             image = synthetic_image(name, label, size=size, rng=generator)
             found.append(Inputs(ArrayImages(image[None]), base).take([0]))
-        return cls.of(base, torch.cat(found))
+        return cls.of(base, torch.cat(found), device)
 
     @classmethod
-    def given(cls, base: Base, images: ImageSource, count: int = IMAGES) -> Ordinary:
+    def given(
+        cls, base: Base, images: ImageSource, count: int = IMAGES, device: str = "cpu"
+    ) -> Ordinary:
         """Somebody's own images, evenly chosen; labels are not needed."""
         chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
-        return cls.of(base, torch.cat([Inputs([images[i]], base).take([0]) for i in chosen]))
+        pixels = torch.cat([Inputs([images[i]], base).take([0]) for i in chosen])
+        return cls.of(base, pixels, device)
 
     @cached_property
     def digest(self) -> str:
@@ -94,8 +99,9 @@ class Push:
 
 @torch.no_grad()
 def read(base: Base, module: nn.Module, pixels: Tensor) -> Tensor:
-    """Features of (N, 3, size, size) pixels, (N, features)."""
-    return features(module, base.normalise(pixels))
+    """Features of (N, 3, size, size) pixels, (N, features), on the CPU."""
+    device = next(module.parameters()).device
+    return features(module, base.normalise(pixels.to(device))).float().cpu()
 
 
 def effect(module: nn.Module, ordinary: Ordinary) -> float:

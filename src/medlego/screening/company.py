@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from medlego.adapters import on_device
 from medlego.brick import Brick, probabilities
 from medlego.generalist import Generalist, assemble
 from medlego.progress import Progress, silent
@@ -83,7 +84,7 @@ class _Read:
 
     @classmethod
     def of(cls, merged: Generalist, ordinary: Ordinary) -> _Read:
-        module = merged.fold(ordinary.base)
+        module = on_device(merged.fold(ordinary.base), ordinary.device)
         readers = {reader.task.name: reader for reader in merged.readers}
         return cls(module, readers, read(ordinary.base, module, ordinary.pixels))
 

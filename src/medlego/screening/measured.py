@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from medlego.adapters import on_device
 from medlego.brick import Brick
 from medlego.files import cache_directory, write_atomically
 from medlego.generalist import specialist
@@ -37,7 +38,7 @@ def measure(brick: Brick, ordinary: Ordinary, show: Progress = silent) -> Measur
     except (OSError, ValidationError):
         pass
     alone = specialist(brick)
-    module = alone.fold(ordinary.base)
+    module = on_device(alone.fold(ordinary.base), ordinary.device)
     (reader,) = alone.readers
     furthest = furthest_push(module, reader, ordinary, show)
     found = Measured(
