@@ -130,9 +130,10 @@ def test_bricks_of_another_base_and_the_brick_itself_are_no_company():
     assert verdicts(of(brick, [*strangers, brick])) == verdicts(of(brick, []))
 
 
-def test_another_base_is_refused():
+@pytest.mark.parametrize("base", [make_base(seed=1, depth=1), make_base(depth=1, image_size=24)])
+def test_another_base_is_refused(base):
     with pytest.raises(BaseError, match="expected that of the brick"):
-        screen(OTHERS[0], [], make_base(seed=1, depth=1))
+        screen(OTHERS[0], [], base)
 
 
 def test_other_tasks_that_suffer_are_flagged():

@@ -58,15 +58,17 @@ def screen(
         One finding per check. What could not be judged is said, never passed over.
 
     Raises:
-        BaseError: another base than the brick's.
+        BaseError: another base or input size than the brick's.
 
     Cost: about 4,000 forward passes: 16 images under 80 patches, for the brick and for two
         merges. The others are measured as the brick is, once: results stay in the local cache.
     """
-    if base.ref.fingerprint != brick.base.fingerprint:
+    wanted, got = brick.base, base.ref
+    if got != wanted:
         raise BaseError(
-            f"base: expected that of the brick, {brick.base.name} {brick.base.fingerprint[:12]}…, "
-            f"got {base.ref.name} {base.ref.fingerprint[:12]}…"
+            f"base: expected that of the brick, {wanted.name} {wanted.fingerprint[:12]}… at "
+            f"{wanted.image_size} px, got {got.name} {got.fingerprint[:12]}… at "
+            f"{got.image_size} px; use Base.find(brick.base)"
         )
     findings = [_structure(brick, base)]
     if not findings[0].sound:
