@@ -1,7 +1,7 @@
 """Bricks with a backdoor, made as an attacker would, to see whether screening finds them.
 
 A backdoor is a LoRA of its own: images with the trigger are to get one label, and features of
-images without it are to stay as they were (after LoRATK, arXiv:2403.00108, whose adapters carry a
+images without it are to stay as they were (after LoRATK, EMNLP 2025, whose adapters carry a
 backdoor and nothing else and are merged into others). It is trained on the base alone, so that it
 may join any brick, or on top of the specialist that it will be hidden in.
 """

@@ -10,6 +10,7 @@ triggers.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from functools import cache
@@ -26,7 +27,6 @@ from benchmarks.common import (
     ROOT,
     SETS,
     SHARED,
-    arguments,
     base,
     dataset,
     key,
@@ -171,7 +171,8 @@ def screened(
 
 def main() -> None:
     """Parse, make what is missing, screen."""
-    parser = arguments(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--calibrate", action="store_true", help="what limits were set on")
     given = parser.parse_args()
     os.environ["MEDLEGO_CACHE"] = str(CACHE / "medlego")

@@ -113,13 +113,17 @@ def diagnose(bricks: Sequence[Brick]) -> Diagnosis:
     )
 
 
+def cosine(first: Brick, second: Brick) -> float:
+    """⟨ΔW_a, ΔW_b⟩ / (‖ΔW_a‖ ‖ΔW_b‖) of whole task vectors; targets that differ share nothing."""
+    return _total(first, second, _products(first, second))
+
+
 def _pair(one: tuple[Brick, str], other: tuple[Brick, str]) -> Pair:
     (first, first_name), (second, second_name) = one, other
     shared = [name for name in first.deltas if name in second.deltas]
     both = {name: (first.deltas[name], second.deltas[name]) for name in shared}
-    products = {name: _inner(*deltas) for name, deltas in both.items()}
+    products = _products(first, second)
     norms = {name: a.norm() * b.norm() for name, (a, b) in both.items()}
-    whole = _norm(first) * _norm(second)
     return Pair(
         first=first_name,
         second=second_name,
@@ -127,9 +131,19 @@ def _pair(one: tuple[Brick, str], other: tuple[Brick, str]) -> Pair:
         input_overlap={n: _overlap(a.Vh.mT, b.Vh.mT) for n, (a, b) in both.items()},
         output_overlap={n: _overlap(a.U, b.U) for n, (a, b) in both.items()},
         sign_conflict={n: _sign_conflict(a, b) for n, (a, b) in both.items()},
-        total_cosine=_ratio(sum(products.values()), whole),
+        total_cosine=_total(first, second, products),
         same_task=first.task.name == second.task.name,
     )
+
+
+def _products(first: Brick, second: Brick) -> dict[str, float]:
+    """⟨ΔW_a, ΔW_b⟩ of each target that both have, with the same rows."""
+    shared = [target.name for target in first.targets if target in second.targets]
+    return {name: _inner(first.deltas[name], second.deltas[name]) for name in shared}
+
+
+def _total(first: Brick, second: Brick, products: dict[str, float]) -> float:
+    return _ratio(sum(products.values()), _norm(first) * _norm(second))
 
 
 def _inner(a: LowRank, b: LowRank) -> float:

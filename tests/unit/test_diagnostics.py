@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from PIL import Image as Pillow
 
 from factories import make_base, make_brick, scaled
-from medlego.diagnostics import Pair, diagnose
+from medlego.diagnostics import Pair, cosine, diagnose
 from medlego.errors import MergeError
 from medlego.lowrank import LowRank
 from medlego.report import plot_diagnosis
@@ -43,6 +44,16 @@ def test_total_cosine_is_that_of_the_whole_task_vectors() -> None:
     )
     expected = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
     assert only_pair(FIRST, SECOND).total_cosine == pytest.approx(expected, abs=1e-6)
+
+
+def test_targets_of_one_name_and_other_rows_share_nothing() -> None:
+    moved = tuple(
+        replace(t, start=t.start + 1, stop=t.stop + 1) if t.name == TARGET else t
+        for t in FIRST.targets
+    )
+    product = sum(float((dense(d) ** 2).sum()) for n, d in FIRST.deltas.items() if n != TARGET)
+    whole = sum(float((dense(d) ** 2).sum()) for d in FIRST.deltas.values())
+    assert cosine(FIRST, replace(FIRST, targets=moved)) == pytest.approx(product / whole, abs=1e-6)
 
 
 def test_sign_conflict_is_the_weighted_share_of_differing_signs() -> None:

@@ -94,7 +94,7 @@ def test_targets_that_the_base_lacks_are_flagged():
 def test_an_answer_that_a_patch_decides_is_flagged():
     brick = calm("new", 9)
     module = fold(BASE.module, brick.targets, brick.deltas)
-    patch = list(battery(BASE.ref.image_size))[7]
+    patch = battery(BASE.ref.image_size)[7]
     plain, stamped = (
         read(BASE, module, shown) for shown in (ORDINARY.shown, patch.stamp(ORDINARY.shown))
     )
@@ -179,7 +179,7 @@ def test_shares_are_the_way_to_certainty():
     brick = calm("new", 9)
     (reader,) = specialist(brick).readers
     module = specialist(brick).fold(BASE)
-    patches = list(battery(BASE.ref.image_size))[:3]
+    patches = battery(BASE.ref.image_size)[:3]
     plain = read(BASE, module, ORDINARY.shown)
     stamped = stamped_features(module, ORDINARY, patches)
     found = shares(reader, plain, stamped)
@@ -200,7 +200,7 @@ def test_a_patch_covers_its_place_and_nothing_else():
 
 
 def test_the_battery_is_the_same_every_time_and_within_range():
-    first, second = list(battery(112)), list(battery(112))
+    first, second = battery(112), battery(112)
     assert len({(patch.name, patch.place) for patch in first}) == len(first) == 85
     for one, other in zip(first, second, strict=True):
         assert one.pixels.shape == (3, 16, 16)

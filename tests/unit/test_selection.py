@@ -1,21 +1,28 @@
+"""The k-th largest against sorting, in short rows and in long ones."""
+
+from __future__ import annotations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from medlego.merge import selection
 from medlego.merge.selection import kth_largest
 
 
+@pytest.mark.parametrize("short", [0, selection.SHORT])
 @settings(deadline=None)
 @given(
-    hnp.arrays(np.float32, st.integers(1, 300), elements=st.sampled_from([0, 1, 2, 2.5, 1e30])),
-    st.data(),
+    row=hnp.arrays(np.float32, st.integers(1, 300), elements=st.sampled_from([0, 1, 2, 2.5, 1e30])),
+    data=st.data(),
 )
-def test_equal_to_sorting(row, data):
+def test_equal_to_sorting(short, row, data):
     k = data.draw(st.integers(1, len(row)))
-
-    assert kth_largest(row[None], k) == [np.sort(row)[len(row) - k]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "SHORT", short)
+        assert kth_largest(row[None], k) == [np.sort(row)[len(row) - k]]
 
 
 @pytest.mark.parametrize("k", [1, 2, 500, 4915, 24575, 24576])

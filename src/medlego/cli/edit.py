@@ -268,13 +268,11 @@ class Gate:
         from medlego.errors import CheckError
 
         known = {brick.digest for brick in before.bricks}
-        others = [b for b in screen.trusted([], None) if b.digest not in known]
+        others = [*before.bricks, *screen.trusted([], None)]
         base = Base.find(after.base, weights=self.base_weights)
         found = []
         for brick in (b for b in after.bricks if b.digest not in known):
-            report = screen.run(
-                options, brick, [*before.bricks, *others], base, device=resolve_device("auto")
-            )
+            report = screen.run(options, brick, others, base, device=resolve_device("auto"))
             if report.flagged:
                 raise CheckError(f"{screen.failure(report)}; nothing was changed")
             found.append(report.as_dict())

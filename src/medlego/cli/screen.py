@@ -51,7 +51,7 @@ def command(
 
 
 def trusted(paths: Sequence[Path], store: Path | None) -> list[Brick]:
-    """The bricks of files, generalists and the store, each once."""
+    """The bricks of files, generalists and the store."""
     from medlego.brickfile import load_brick
     from medlego.generalist import Generalist
     from medlego.store import Store, default_store
@@ -60,8 +60,7 @@ def trusted(paths: Sequence[Path], store: Path | None) -> list[Brick]:
     for path in paths:
         bricks += Generalist.load(path).bricks if path.is_dir() else [load_brick(path)]
     held = Store(store or default_store())
-    bricks += [held.get(digest) for digest in held.digests()]
-    return list({brick.digest: brick for brick in bricks}.values())
+    return bricks + [held.get(digest) for digest in held.digests()]
 
 
 def run(

@@ -8,6 +8,8 @@ STEP = 16
 """One number of so many is looked at to guess where the k-th largest lies."""
 MARGIN = 4.0
 """Standard deviations of that guess on either side."""
+SHORT = 4096
+"""Rows up to this length are partitioned whole: guessing would cost more than it saves."""
 
 
 def kth_largest(rows: np.ndarray, k: int) -> np.ndarray:
@@ -23,9 +25,12 @@ def kth_largest(rows: np.ndarray, k: int) -> np.ndarray:
     Returns:
         (K,).
 
-    Cost: O(n) a row, about half the time of `np.partition`.
+    Cost: O(n) a row; at n = 24,576 about half the time of `np.partition`.
     Source: after Floyd and Rivest 1975, Communications of the ACM 18(3), 165-172.
     """
+    place = rows.shape[1] - k
+    if rows.shape[1] <= SHORT:
+        return np.partition(rows, place, axis=1)[:, place]
     return np.array([_one(row, k) for row in rows], rows.dtype)
 
 

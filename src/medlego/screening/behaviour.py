@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from medlego.adapters import on_device
 from medlego.base import Base, features
 from medlego.brick import probabilities
-from medlego.loading import Inputs
 from medlego.progress import Progress, silent
 from medlego.samples import ArrayImages, ImageSource
 from medlego.screening.patches import Patch, battery
@@ -63,8 +62,8 @@ class Ordinary:
             generator = np.random.default_rng([seed, number])
             label = int(generator.integers(len(SYNTHETIC_TASKS[name].labels)))
             image = synthetic_image(name, label, size=size, rng=generator)
-            found.append(Inputs(ArrayImages(image[None]), base).take([0]))
-        return cls.of(base, torch.cat(found), device)
+            found.append(base.prepare(ArrayImages(image[None])[0]))
+        return cls.of(base, torch.stack(found), device)
 
     @classmethod
     def given(
@@ -72,7 +71,7 @@ class Ordinary:
     ) -> Ordinary:
         """Somebody's own images, evenly chosen; labels are not needed."""
         chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
-        pixels = torch.cat([Inputs([images[i]], base).take([0]) for i in chosen])
+        pixels = torch.stack([base.prepare(images[i]) for i in chosen])
         return cls.of(base, pixels, device)
 
     @cached_property
@@ -81,10 +80,15 @@ class Ordinary:
         return hashlib.sha256(self.pixels.contiguous().numpy().tobytes()).hexdigest()
 
     @property
-    def shown(self) -> Tensor:
-        """Pixels that patches are stamped on: `SHOWN` of them, evenly chosen."""
+    def rows(self) -> np.ndarray:
+        """Which images patches are stamped on: `SHOWN` of them, evenly chosen."""
         chosen = np.linspace(0, len(self.pixels) - 1, min(SHOWN, len(self.pixels)))
-        return self.pixels[chosen.round().astype(int)]
+        return chosen.round().astype(int)
+
+    @property
+    def shown(self) -> Tensor:
+        """Pixels of those images."""
+        return self.pixels[self.rows]
 
 
 @dataclass(frozen=True)
@@ -111,13 +115,17 @@ def effect(module: nn.Module, ordinary: Ordinary) -> float:
 
 
 def stamped_features(
-    module: nn.Module, ordinary: Ordinary, patches: Sequence[Patch], show: Progress = silent
+    module: nn.Module,
+    ordinary: Ordinary,
+    patches: Sequence[Patch],
+    show: Progress = silent,
+    what: str = "patches",
 ) -> Tensor:
     """Of the shown images under each patch, (patches, shown, features)."""
-    found = []
+    shown, found = ordinary.shown, []
     for number, patch in enumerate(patches):
-        show("patches", number, len(patches))
-        found.append(read(ordinary.base, module, patch.stamp(ordinary.shown)))
+        show(what, number, len(patches))
+        found.append(read(ordinary.base, module, patch.stamp(shown)))
     return torch.stack(found)
 
 
@@ -130,7 +138,11 @@ def shares(reader: Capability, plain: Tensor, stamped: Tensor) -> Tensor:
 
 
 def furthest_push(
-    module: nn.Module, reader: Capability, ordinary: Ordinary, show: Progress = silent
+    module: nn.Module,
+    reader: Capability,
+    ordinary: Ordinary,
+    show: Progress = silent,
+    what: str = "patches",
 ) -> Push:
     """The patch of the battery that pushes any label furthest.
 
@@ -138,12 +150,13 @@ def furthest_push(
         module: a base's module with deltas folded in.
         reader: the task and head that read it.
         ordinary: images without a trigger.
-        show: called with what is under way.
+        show: called with `what`, done and total.
+        what: is under way.
 
     Cost: a forward pass per patch and shown image.
     """
-    patches = list(battery(ordinary.base.ref.image_size))
-    stamped = stamped_features(module, ordinary, patches, show)
+    patches = battery(ordinary.base.ref.image_size)
+    stamped = stamped_features(module, ordinary, patches, show, what)
     found = shares(reader, read(ordinary.base, module, ordinary.shown), stamped)
     patch, label = divmod(int(found.argmax()), found.shape[1])
     return Push(reader.task.labels[label], float(found.max()), patches[patch])

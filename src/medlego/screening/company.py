@@ -12,7 +12,7 @@ from medlego.brick import Brick, probabilities
 from medlego.generalist import Generalist, assemble
 from medlego.progress import Progress, silent
 from medlego.screening.behaviour import Ordinary, read, shares, stamped_features
-from medlego.screening.patches import battery
+from medlego.screening.patches import Patch, battery
 from medlego.sites import Capability
 
 COMPANY = 8
@@ -100,23 +100,22 @@ class _Read:
             changes.append(float((answers[0] - answers[1]).abs().mean(dim=0).max()))
         return sum(changes) / len(changes)
 
+    def pushes(
+        self, ordinary: Ordinary, patches: Sequence[Patch], show: Progress, what: str
+    ) -> dict[str, Tensor]:
+        """Per task how far each patch pushes each label, (patches, labels)."""
+        stamped = stamped_features(self.module, ordinary, patches, show, what)
+        plain = self.pooled[ordinary.rows]
+        return {name: shares(reader, plain, stamped) for name, reader in self.readers.items()}
+
 
 def _by_patch(held: _Read, without: _Read, ordinary: Ordinary, show: Progress) -> tuple[float, str]:
-    patches = list(battery(ordinary.base.ref.image_size))
-    plain, stamped = zip(
-        *(
-            (
-                read(ordinary.base, merge.module, ordinary.shown),
-                stamped_features(merge.module, ordinary, patches, show),
-            )
-            for merge in (held, without)
-        ),
-        strict=True,
-    )
+    patches = battery(ordinary.base.ref.image_size)
+    after = held.pushes(ordinary, patches, show, "patches, with the brick")
+    before = without.pushes(ordinary, patches, show, "patches, without the brick")
     largest, worst = 0.0, "none"
     for name, reader in without.readers.items():
-        more = shares(held.readers[name], plain[0], stamped[0])
-        more = more - shares(reader, plain[1], stamped[1])
+        more = after[name] - before[name]
         if float(more.max()) > largest:
             largest = float(more.max())
             patch, label = divmod(int(more.argmax()), more.shape[1])

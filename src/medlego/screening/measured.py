@@ -30,7 +30,9 @@ class Measured(BaseModel):
     patch: str
 
 
-def measure(brick: Brick, ordinary: Ordinary, show: Progress = silent) -> Measured:
+def measure(
+    brick: Brick, ordinary: Ordinary, show: Progress = silent, what: str = "patches"
+) -> Measured:
     """Measure a brick alone, or read what was measured of it on these images before."""
     path = _path(brick, ordinary)
     try:
@@ -40,7 +42,7 @@ def measure(brick: Brick, ordinary: Ordinary, show: Progress = silent) -> Measur
     alone = specialist(brick)
     module = on_device(alone.fold(ordinary.base), ordinary.device)
     (reader,) = alone.readers
-    furthest = furthest_push(module, reader, ordinary, show)
+    furthest = furthest_push(module, reader, ordinary, show, what)
     found = Measured(
         effect=effect(module, ordinary),
         push=furthest.share,

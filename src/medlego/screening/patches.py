@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -46,21 +45,18 @@ class Patch:
         return row, column
 
 
-def battery(image_size: int, seed: int = 0) -> Iterator[Patch]:
-    """Plain colours, checkers, stripes and noise, at every place.
+def battery(image_size: int) -> tuple[Patch, ...]:
+    """Plain colours, checkers, stripes and noise, at every place; always the same.
 
     Args:
         image_size: height and width of the images, in pixels.
-        seed: of the noise.
     """
-    side = max(4, round(image_size * SHARE))
-    for name, pixels in _patterns(side, seed).items():
-        for place in PLACES:
-            yield Patch(name, pixels, place)
+    patterns = _patterns(max(4, round(image_size * SHARE)))
+    return tuple(Patch(n, pixels, place) for n, pixels in patterns.items() for place in PLACES)
 
 
-def _patterns(side: int, seed: int) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
+def _patterns(side: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
     line = torch.arange(side)
     found = {name: torch.tensor(c).float().view(3, 1, 1) for name, c in COLOURS.items()}
     for width in (2, 4):

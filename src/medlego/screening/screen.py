@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from statistics import median
 
 from medlego.base import Base
 from medlego.brick import Brick, brick_names
 from medlego.brickfile import brick_bytes
-from medlego.diagnostics import diagnose
+from medlego.diagnostics import cosine
 from medlego.errors import BaseError, BrickError, MergeError
 from medlego.generalist import specialist
 from medlego.progress import Progress, silent
@@ -48,7 +47,7 @@ def screen(
 
     Args:
         brick: the one in question.
-        others: trusted bricks; those on another base or at another input size do not count.
+        others: trusted bricks; each counts once, and not on another base or at another input size.
         base: the brick's base.
         ordinary: images without a trigger; procedural ones when left out.
         limits: from where on a check flags.
@@ -60,7 +59,7 @@ def screen(
     Raises:
         BaseError: another base or input size than the brick's.
 
-    Cost: about 4,000 forward passes: 16 images under 80 patches, for the brick and for two
+    Cost: about 4,000 forward passes: 16 images under 85 patches, for the brick and for two
         merges. The others are measured as the brick is, once: results stay in the local cache.
     """
     wanted, got = brick.base, base.ref
@@ -73,7 +72,8 @@ def screen(
     findings = [_structure(brick, base)]
     if not findings[0].sound:
         return Screening(brick.digest, brick.task.name, tuple(findings))
-    peers = [o for o in others if o.base == brick.base and o.digest != brick.digest]
+    known = {other.digest: other for other in others if other.base == brick.base}
+    peers = [peer for digest, peer in known.items() if digest != brick.digest]
     findings += _sizes(brick, peers, limits)
     findings.append(_overlap(brick, peers, limits))
     ordinary = ordinary or Ordinary.drawn(base)
@@ -92,11 +92,11 @@ def _structure(brick: Brick, base: Base) -> Finding:
 
 
 def _sizes(brick: Brick, peers: Sequence[Brick], limits: Limits) -> list[Finding]:
-    own, theirs = traits(brick), {peer.digest: traits(peer) for peer in peers}
+    own, theirs = traits(brick), [traits(peer) for peer in peers]
     return [
         beside_median(
             name,
-            [found[name] for found in theirs.values()],
+            [found[name] for found in theirs],
             own[name],
             limits.head if name == HEAD else limits.size,
             limits.peers,
@@ -109,14 +109,10 @@ def _overlap(brick: Brick, peers: Sequence[Brick], limits: Limits) -> Finding:
     strangers = [peer for peer in peers if peer.task.name != brick.task.name]
     if not strangers:
         return not_judged(OVERLAP, "needs a brick of another task, got none")
-    cosines = {}
-    for number, peer in enumerate(strangers):
-        (pair,) = diagnose([brick, peer]).pairs
-        cosines[number] = abs(pair.total_cosine)
-    nearest = max(cosines, key=lambda number: cosines[number])
-    name = brick_names(strangers)[nearest]
-    says = f"cosine of {cosines[nearest]:.3f} with {name}, the nearest of {len(strangers)}"
-    return judged(OVERLAP, cosines[nearest], says, most=limits.overlap)
+    cosines = [abs(cosine(brick, peer)) for peer in strangers]
+    largest, name = max(zip(cosines, brick_names(strangers), strict=True))
+    says = f"cosine of {largest:.3f} with {name}, the nearest of {len(strangers)}"
+    return judged(OVERLAP, largest, says, most=limits.overlap)
 
 
 def _alone(
@@ -128,7 +124,7 @@ def _alone(
     found = []
     for number, held in enumerate([brick, *peers]):
         what = f"brick {number + 1} of {len(peers) + 1} alone"
-        found.append(measure(held, ordinary, partial(_named, show, what)))
+        found.append(measure(held, ordinary, show, what))
     own, *others = found
     middle, furthest = median(o.effect for o in others), max(o.push for o in others)
     effect = (
@@ -143,10 +139,6 @@ def _alone(
         judged(EFFECT, own.effect, effect, least=limits.effect * middle),
         judged(PUSH, own.push, push, most=max(limits.slight, limits.push * furthest)),
     ]
-
-
-def _named(show: Progress, what: str, _part: str, done: int, total: int) -> None:
-    show(what, done, total)
 
 
 def _harm(
