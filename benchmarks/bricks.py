@@ -36,10 +36,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "aware": {"merge_aware": True},
     "refit": {},
     "aware-refit": {"merge_aware": True},
+    "stem1": {"stem": 1},
+    "stem3": {"stem": 3, "rank": 5},
 }
 """Settings of each kind of brick beyond the defaults. `svd` is the plainly trained specialist, the
 divisor of every normalised score. Joint training takes as many steps as the five specialists
-together."""
+together. The stems' bricks hold no more numbers than `svd`: 22 · 4 and 18 · 5 of 24 · 4 ranks."""
 
 ROUNDS = {"aware": "svd", "refit": "svd", "aware-refit": "aware"}
 """Kinds that go on from an earlier kind's brick, among the others of that kind and seed."""
