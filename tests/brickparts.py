@@ -27,6 +27,11 @@ def with_grams() -> bytes:
     return brick_bytes(factories.with_grams(make_brick()))
 
 
+@cache
+def with_profile() -> bytes:
+    return brick_bytes(factories.with_profile(make_brick()))
+
+
 @dataclass
 class Parts:
     """A brick file taken apart; `document` may become text to be written as it is."""

@@ -15,10 +15,13 @@ from medlego.base import Base, BaseRef, fingerprint
 from medlego.brick import Brick, Card, Head
 from medlego.gram import Gram
 from medlego.images import Image
+from medlego.loading import Inputs
 from medlego.lowrank import LowRank
+from medlego.profile import fit_profile
 from medlego.samples import SPLITS, ArrayImages, Dataset, Samples
 from medlego.targets import DEFAULT_KINDS
 from medlego.task import Kind, Task
+from medlego.train.profiles import measure_features
 
 TIMM_NAME = "test_vit"
 """timm's smallest vision transformer: 160 px, patch 16, width 64, 6 blocks."""
@@ -181,3 +184,23 @@ def make_dataset(
             ArrayImages(pixels.astype(np.uint8)), truth.astype(np.float32 if many else np.int64)
         )
     return Dataset(task, **parts)
+
+
+def make_features(width: int, center: float = 0.0, *, images: int = 64, seed: int = 0) -> Tensor:
+    """Stem features of a made-up task, (images, width): correlated, of different scales."""
+    generator = np.random.default_rng(seed)
+    mixing = np.random.default_rng(99).normal(size=(width, width)) * np.linspace(0.01, 3, width)
+    drawn = center + generator.normal(size=(images, width)) @ mixing
+    return torch.from_numpy(drawn.astype(np.float32))
+
+
+def with_profile(brick: Brick, center: float = 0.0, seed: int = 0, images: int = 64) -> Brick:
+    """The same brick with a profile of `make_features` around a center."""
+    found = make_features(2 * brick.base.features, center, images=images, seed=seed)
+    return replace(brick, profile=fit_profile(found))
+
+
+def with_measured_profile(brick: Brick, base: Base, dataset: Dataset) -> Brick:
+    """The same brick with the profile that training on a data set would give it."""
+    found = measure_features(base, Inputs(dataset.train.images, base))
+    return replace(brick, profile=fit_profile(found))

@@ -18,6 +18,7 @@ from medlego.base import BaseRef
 from medlego.errors import BrickError
 from medlego.gram import Gram
 from medlego.lowrank import LowRank
+from medlego.profile import Profile, profile_document
 from medlego.strictjson import spell
 from medlego.targets import Target
 from medlego.task import Kind, Plain, Task
@@ -65,7 +66,7 @@ class Brick:
 
     `deltas` has one entry per target name, in the targets' order. `settings` are the training
     settings, kept for the record. `grams`, which a brick need not have, has one entry per adapted
-    module's path.
+    module's path; nor need it have a `profile`.
     """
 
     base: BaseRef
@@ -76,6 +77,7 @@ class Brick:
     settings: Mapping[str, Any]
     card: Card
     grams: Mapping[str, Gram] = field(default_factory=dict)
+    profile: Profile | None = None
 
     @property
     def delta_parameters(self) -> int:
@@ -122,6 +124,8 @@ def brick_tensors(brick: Brick) -> dict[str, Tensor]:
         tensors[f"gram.{module}.vectors"] = gram.vectors
         tensors[f"gram.{module}.values"] = gram.values
         tensors[f"gram.{module}.rest"] = gram.rest
+    if brick.profile is not None:
+        tensors |= {f"profile.{part}": t for part, t in brick.profile.tensors().items()}
     return tensors
 
 
@@ -176,6 +180,8 @@ def document_bytes(brick: Brick, *, digest: str | None = None) -> bytes:
             module: {"directions": gram.directions, "images": gram.images}
             for module, gram in brick.grams.items()
         }
+    if brick.profile is not None:
+        document["profile"] = profile_document(brick.profile)
     if digest is not None:
         document["digest"] = digest
     try:

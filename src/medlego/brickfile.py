@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import save
 from torch import Tensor
 
@@ -33,6 +33,19 @@ from medlego.errors import BrickError, raise_all
 from medlego.files import read_expected, write_atomically
 from medlego.gram import MAX_DIRECTIONS, MIN_IMAGES, Gram, gram_problems
 from medlego.lowrank import LowRank, canonical_problems
+from medlego.profile import (
+    MAX_DIRECTIONS as MAX_PROFILE_DIRECTIONS,
+)
+from medlego.profile import (
+    MIN_IMAGES as MIN_PROFILE_IMAGES,
+)
+from medlego.profile import (
+    PARTS,
+    Noise,
+    Profile,
+    profile_problems,
+    profile_shapes,
+)
 from medlego.progress import Progress, silent
 from medlego.strictjson import (
     check_format,
@@ -56,11 +69,12 @@ MAX_FILE_BYTES = 1 << 30
 MAX_TARGETS = 4096
 MAX_RANK = 1024
 MAX_WIDTH = 1 << 17
+MAX_BLOCKS = 1024
 MAX_PROBLEMS = 20
 """Problems of one file that an error names; it counts the rest."""
 
 _KEY = "medlego"
-_OPTIONAL = {"digest", "grams"}
+_OPTIONAL = {"digest", "grams", "profile"}
 _PATH = r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$"
 _Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
 Scalar = str | int | float | bool | None
@@ -83,6 +97,21 @@ class _GramEntry(BaseModel):
     images: Annotated[int, Field(ge=MIN_IMAGES)]
 
 
+class _ProfileEntry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    blocks: Annotated[int, Field(ge=0, le=MAX_BLOCKS)]
+    directions: Annotated[int, Field(ge=1, le=MAX_PROFILE_DIRECTIONS)]
+    images: Annotated[int, Field(ge=MIN_PROFILE_IMAGES)]
+    noise: Noise | None
+
+
+def _given(entry: _ProfileEntry | None) -> _ProfileEntry:
+    if entry is None:
+        raise ValueError("expected a profile, got null; leave the key out")
+    return entry
+
+
 class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -96,6 +125,8 @@ class _Document(BaseModel):
     card: Card
     grams: Annotated[dict[str, _GramEntry], Field(min_length=1)] = Field(default_factory=dict)
     """By module; left out, and not empty, where a brick has none."""
+    profile: Annotated[_ProfileEntry | None, AfterValidator(_given)] = None
+    """Left out, and not null, where a brick has none."""
 
     def spelled(self, *without: str) -> bytes:
         """The document in its one spelling, without some of the fields that may be left out."""
@@ -217,6 +248,7 @@ def brick_from_bytes(content: bytes, name: str) -> Brick:
         document.settings,
         document.card,
         {module: _gram(module, entry, tensors) for module, entry in document.grams.items()},
+        None if document.profile is None else _profile(document.profile, tensors),
     )
 
 
@@ -241,6 +273,12 @@ def _gram(module: str, entry: _GramEntry, tensors: dict[str, Tensor]) -> Gram:
 
 def _gram_keys(module: str) -> tuple[str, str, str]:
     return f"gram.{module}.vectors", f"gram.{module}.values", f"gram.{module}.rest"
+
+
+def _profile(entry: _ProfileEntry, tensors: dict[str, Tensor]) -> Profile:
+    mean, scale, vectors, values, rest, distance = (tensors[f"profile.{part}"] for part in PARTS)
+    correlation = Gram(vectors, values, rest, entry.images)
+    return Profile(entry.blocks, mean, scale, correlation, distance, entry.noise)
 
 
 def _parse(text: bytes, name: str) -> _Document:
@@ -274,7 +312,7 @@ def _refuse(name: str, problems: list[str]) -> None:
 
 def _check(document: _Document, tensors: dict[str, Tensor]) -> list[str]:
     shapes = _expected_shapes(document)
-    problems = _check_targets(document) + _check_grams(document)
+    problems = _check_targets(document) + _check_grams(document) + _check_profile(document)
     found, sound = tensor_problems(tensors, shapes)
     problems += found
     for entry in document.targets:
@@ -286,6 +324,9 @@ def _check(document: _Document, tensors: dict[str, Tensor]) -> list[str]:
         if sound.issuperset(_gram_keys(module)):
             found = gram_problems(_gram(module, gram, tensors))
             problems += [f"gram.{module}.{p}" for p in found]
+    if document.profile is not None and sound.issuperset(f"profile.{part}" for part in PARTS):
+        found = profile_problems(_profile(document.profile, tensors))
+        problems += [f"profile.{p}" for p in found]
     return problems + head_problems({key: tensors[key] for key in sound}, document.task)
 
 
@@ -314,6 +355,9 @@ def _expected_shapes(document: _Document) -> dict[str, tuple[int, ...]]:
         if (gram := document.grams.get(entry.module)) is not None:
             sizes = ((entry.in_features, gram.directions), (gram.directions,), (1,))
             shapes.update(zip(_gram_keys(entry.module), sizes, strict=True))
+    if document.profile is not None:
+        named = profile_shapes(2 * document.base.features, document.profile.directions)
+        shapes |= {f"profile.{part}": shape for part, shape in named.items()}
     return shapes
 
 
@@ -335,6 +379,16 @@ def _check_grams(document: _Document) -> list[str]:
                 f"grams: {module}: expected at most {min(found)} directions, got {gram.directions}"
             )
     return problems
+
+
+def _check_profile(document: _Document) -> list[str]:
+    width = 2 * document.base.features
+    if document.profile is None or document.profile.directions < width:
+        return []
+    return [
+        f"profile.directions: expected fewer than {width} features, "
+        f"got {document.profile.directions}"
+    ]
 
 
 def _check_targets(document: _Document) -> list[str]:

@@ -179,15 +179,13 @@ def _coefficients(
     places: dict[str, str] | None = None,
 ) -> Coefficients:
     """What `assemble` is to be told: the recipe's rule, its one number, or one per brick."""
-    if recipe.coefficients not in (GIVEN, SEARCHED):
-        if coefficient is not None:
-            raise MergeError(
-                f"coefficient: expected none where the rule {recipe.coefficients!r} gives them, "
-                f"got {coefficient}; leave it out"
-            )
-        return recipe.coefficients
-    if coefficient is None and recipe.number is not None:
-        return recipe.number
+    if recipe.coefficients not in (GIVEN, SEARCHED) and coefficient is not None:
+        raise MergeError(
+            f"coefficient: expected none where the rule {recipe.coefficients!r} gives them, "
+            f"got {coefficient}; leave it out"
+        )
+    if coefficient is None and not isinstance(told := recipe.told(()), list):
+        return told
     numbers = {item.digest: item.coefficient for item in recipe.bricks}
     for digest, older in (places or {}).items():
         numbers[digest] = numbers[older]
@@ -228,6 +226,7 @@ def edited(
         svc=old.svc,
         slope=slope,
         seed=old.seed,
+        mode=old.mode,
     )
     told: dict[str, object] = {"slope_given": old.slope_given}
     if searched and fresh.recipe.number is not None:
@@ -235,7 +234,7 @@ def edited(
     elif searched:
         told["slope_given"] = True
     recipe = fresh.recipe.model_copy(update=told)
-    if recipe.digest == old.model:
+    if recipe.model == old.model:
         recipe, heads, stale = old, before.heads, before.lineage[-1].stale
     else:
         marks = {*before.lineage[-1].stale, *map(stale_head, before.heads)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from torch import Tensor
@@ -13,14 +13,21 @@ from medlego.errors import DatasetError
 from medlego.generalist import Generalist, bare_base
 from medlego.loading import Inputs
 from medlego.metrics import RESAMPLES, SCORES, Interval, interval, score_replicates
-from medlego.prediction import Predictor, read_probs
+from medlego.prediction import Predictor, answer_task, read_probs
 from medlego.probes import fit_probe
 from medlego.progress import Progress, silent
+from medlego.running import Running
 from medlego.samples import SPLITS, Dataset, Samples, join
 from medlego.sites import Capability
 from medlego.task import Kind, Task
 
-MODELS = ("generalist", "specialist", "base with specialist's head", "linear probe")
+MODELS = (
+    "generalist",
+    "merged, task told",
+    "specialist",
+    "base with specialist's head",
+    "linear probe",
+)
 
 
 @dataclass(frozen=True)
@@ -37,8 +44,9 @@ class Row:
 class Report:
     """Rows per model and task, and their means over the tasks.
 
-    `normalised` is the mean over tasks of balanced accuracy over the specialist's; a task of
-    several sites has their mean for a specialist.
+    The generalist's row is what `predict` answers when it is not told the task: an image that it
+    sends elsewhere, or does not answer, counts as wrong. `normalised` is the mean over tasks of
+    balanced accuracy over the specialist's; a task of several sites has their mean for one.
     """
 
     split: str
@@ -48,6 +56,8 @@ class Report:
     means: Mapping[str, Mapping[str, Interval]]
     normalised: Mapping[str, Interval]
     notes: tuple[str, ...]
+    routing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Per task that images can be sent to by their looks, where its own images went."""
 
     def as_dict(self) -> dict[str, object]:
         """For JSON: intervals as value, low, high."""
@@ -67,6 +77,7 @@ class Report:
             ],
             "means": {m: {n: v.as_dict() for n, v in s.items()} for m, s in self.means.items()},
             "normalised_balanced_accuracy": {m: v.as_dict() for m, v in self.normalised.items()},
+            "routing": {name: dict(counts) for name, counts in self.routing.items()},
             "notes": list(self.notes),
         }
 
@@ -107,10 +118,12 @@ def evaluate(
     asked = {name: generalist.capability(name) for name in datasets}
     readers = {reader.task.name: reader for reader in generalist.readers}
     base = base or Base.find(generalist.base)
+    working = Running(generalist, base, device=device)
     merged = Predictor(generalist, base, device=device)
     frozen = Predictor(bare_base(generalist.bricks[0]), base, device=device)
     drawn: dict[str, dict[str, dict[str, np.ndarray]]] = {model: {} for model in MODELS}
     rows, notes = [], []
+    routing: dict[str, Mapping[str, int]] = {}
     for number, (name, own) in enumerate(asked.items()):
         show(f"evaluate {name}", number, len(asked))
         dataset, dropped = align(datasets[name], own.task)
@@ -123,13 +136,17 @@ def evaluate(
         inputs = Inputs(samples.images, base)
         alone = Predictor(generalist.alone(name), base, device=device)
         bare = frozen.all_features(inputs)
-        probs = {
-            MODELS[0]: read_probs(readers[name], merged.all_features(inputs)),
-            MODELS[1]: read_probs(own, alone.all_features(inputs)),
-            MODELS[2]: read_probs(own, bare),
+        answers = answer_task(working, name, inputs)
+        routing[name] = answers.routing
+        probs = {MODELS[0]: answers.found(own.task, samples.labels)}
+        if working.router.tasks or generalist.recipe.mode != "merged":
+            probs[MODELS[1]] = read_probs(readers[name], merged.all_features(inputs))
+        probs |= {
+            MODELS[2]: read_probs(own, alone.all_features(inputs)),
+            MODELS[3]: read_probs(own, bare),
         }
         if split in ("val", "test"):
-            probs[MODELS[3]] = _probe(own.task, dataset, base, frozen, bare)
+            probs[MODELS[4]] = _probe(own.task, dataset, base, frozen, bare)
         for model, values in probs.items():
             drawn[model][name] = score_replicates(
                 own.task,
@@ -154,6 +171,7 @@ def evaluate(
             for m, tasks in whole.items()
         },
         notes=tuple(notes),
+        routing={name: counts for name, counts in routing.items() if counts},
     )
 
 

@@ -7,7 +7,7 @@ both, so an interval is of the change itself.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,8 +20,9 @@ from medlego.evaluation import align
 from medlego.generalist import Generalist
 from medlego.loading import Inputs
 from medlego.metrics import RESAMPLES, Interval, interval, score_replicates
-from medlego.prediction import Predictor, read_probs
+from medlego.prediction import TaskAnswers, answer_task
 from medlego.progress import Progress, silent
+from medlego.running import Running
 from medlego.samples import SPLITS, Dataset, Samples, join
 from medlego.task import Kind, Task
 from medlego.tomlfile import load_toml
@@ -188,7 +189,7 @@ def check(
     if lacking := [n for n in limits.require if n in names and n not in datasets]:
         raise DatasetError(f"check: expected data for {', '.join(lacking)} too, as the gate says")
     base = base or Base.find(after.base)
-    models = [Predictor(held, base, device=device) for held in (before, after)]
+    models = [Running(held, base, device=device) for held in (before, after)]
     tasks, notes = [], []
     for number, (name, whole) in enumerate(datasets.items()):
         show(f"check {name}", number, len(datasets))
@@ -197,12 +198,17 @@ def check(
         parts = [dataset.train, dataset.val, dataset.test]
         samples = join(parts) if split == "all" else dataset.split(split)
         inputs = Inputs(samples.images, base)
-        old, new = (_read(model, name, inputs) for model in models)
         task, labels = after.capability(name).task, before_labels(before, name)
+        read = [_read(model, name, inputs) for model in models]
+        old, new = (None if found is None else found.told for found in read)
         if old is not None and labels != task.labels:
             old = _columns(old, labels, task.labels)
             notes.append(f"{name}: its labels changed; those that are new count as never answered")
         drawn = _Drawn(task, samples, limits.of(name).score, resamples, seed + number)
+        old, new = (
+            None if found is None or probs is None else _found(found, probs, task, samples.labels)
+            for found, probs in zip(read, (old, new), strict=True)
+        )
         assert new is not None
         tasks.append(_judged(drawn, old, new, limits))
     show("checked", len(datasets), len(datasets))
@@ -320,12 +326,14 @@ def before_labels(before: Generalist, name: str) -> tuple[str, ...]:
     return next((task.labels for task in before.tasks if task.name == name), ())
 
 
-def _read(model: Predictor, name: str, inputs: Inputs) -> np.ndarray | None:
-    """(N, labels) probabilities of a task, None where the generalist lacks it."""
-    for reader in model.readers:
-        if reader.task.name == name:
-            return read_probs(reader, model.all_features(inputs))
-    return None
+def _read(model: Running, name: str, inputs: Inputs) -> TaskAnswers | None:
+    """A task's answers, None where the generalist lacks it."""
+    return answer_task(model, name, inputs) if name in model.readers else None
+
+
+def _found(answers: TaskAnswers, probs: np.ndarray, task: Task, labels: np.ndarray) -> np.ndarray:
+    """What `predict` answers, with the columns of the task's present labels."""
+    return replace(answers, told=probs).found(task, labels)
 
 
 def _columns(probs: np.ndarray, labels: tuple[str, ...], wanted: tuple[str, ...]) -> np.ndarray:

@@ -32,7 +32,7 @@ from medlego.merge import (
     find_method,
     with_slope,
 )
-from medlego.recipe import GIVEN, Ingredient, Recipe
+from medlego.recipe import GIVEN, Ingredient, Mode, Recipe, as_mode
 from medlego.refithead import RefitHead
 from medlego.signing import BrickSignature
 from medlego.sites import (
@@ -125,7 +125,7 @@ class Generalist:
             GeneralistError: no such task.
         """
         bricks, sites = self.capability(task).bricks, self.recipe.sites
-        return assemble(bricks, "linear", coefficients=1.0, sites=sites)
+        return assemble(bricks, "linear", coefficients=1.0, sites=sites, mode="merged")
 
     def signed(self, signatures: Collection[BrickSignature]) -> Generalist:
         """With the signatures of its bricks, to be kept beside them; checks nothing."""
@@ -137,13 +137,21 @@ class Generalist:
         Raises:
             GeneralistError: another base than the bricks'.
         """
+        self.check_base(base)
+        return fold(base.module, self.targets, self.deltas)
+
+    def check_base(self, base: Base) -> None:
+        """Refuse another base.
+
+        Raises:
+            GeneralistError: another base than the bricks'.
+        """
         if base.ref != self.base:
             raise GeneralistError(
                 f"base: expected {self.base.name} {self.base.fingerprint[:12]}… at "
                 f"{self.base.image_size} px, got {base.ref.name} {base.ref.fingerprint[:12]}… at "
                 f"{base.ref.image_size} px; use Base.find(generalist.base)"
             )
-        return fold(base.module, self.targets, self.deltas)
 
     def save(self, directory: str | Path) -> None:
         """Write the generalist to a new directory, whole or not at all.
@@ -198,6 +206,7 @@ def assemble(
     svc: bool = False,
     slope: float | None = None,
     seed: int = 0,
+    mode: str = "auto",
     stamp: Stamp = Stamp(),
 ) -> Generalist:
     """Merge bricks into one generalist, without data and without training.
@@ -216,6 +225,8 @@ def assemble(
         slope: how much later blocks weigh more, see `medlego.merge.depth`; what None means is
             `default_slope` with `auto`, else 0.
         seed: of methods that draw; kept in the recipe.
+        mode: how the generalist works, see `medlego.recipe.Mode`; the merge is made in any case.
+            `auto` is `routed` where every task has a brick with a profile, else `merged`.
         stamp: when and by whom, for the lineage; nothing by default.
 
     Raises:
@@ -241,6 +252,10 @@ def assemble(
         problems.append(str(error))
     try:
         check_slope(slope or 0.0)
+    except MergeError as error:
+        problems.append(str(error))
+    try:
+        chosen_mode = choose_mode(mode, bricks)
     except MergeError as error:
         problems.append(str(error))
     if rank is not None and rank < 1:
@@ -286,6 +301,7 @@ def assemble(
         number=float(coefficients) if isinstance(coefficients, int | float) else None,
         sites=as_sites(sites),
         seed=seed,
+        mode=chosen_mode,
     )
     merge_of = Generalist(
         recipe=recipe,
@@ -296,6 +312,24 @@ def assemble(
         lineage=(),
     )
     return begun(merge_of, recipe, stamp)
+
+
+def choose_mode(text: str, bricks: Sequence[Brick]) -> Mode:
+    """The mode that a word stands for.
+
+    Raises:
+        MergeError: another word, or a mode that routes and no brick has a profile.
+    """
+    known = {brick.task.name for brick in bricks if brick.profile is not None}
+    if text == AUTO:
+        return "routed" if known == {brick.task.name for brick in bricks} else "merged"
+    mode = as_mode(text)
+    if mode != "merged" and not known:
+        raise MergeError(
+            f"mode {mode!r}: expected a brick with a profile, got none; "
+            "retrain without --no-profile, or choose mode merged"
+        )
+    return mode
 
 
 def begun(merged: Generalist, recipe: Recipe, stamp: Stamp) -> Generalist:
@@ -329,6 +363,7 @@ def rebuilt(recipe: Recipe, bricks: Sequence[Brick], heads: Sequence[RefitHead] 
         svc=recipe.svc,
         slope=recipe.slope,
         seed=recipe.seed,
+        mode=recipe.mode,
     )
     read = {head.task.name: head for head in heads}
     return replace(begun(fresh, recipe, Stamp()), heads=read)
@@ -360,6 +395,11 @@ def with_heads(
     """
     chosen = dict(generalist.heads)
     problems = []
+    if generalist.recipe.mode != "merged":
+        problems.append(
+            f"mode: expected merged, got {generalist.recipe.mode}, which reads no refitted head; "
+            "assemble with mode merged"
+        )
     for refit in heads:
         name = refit.task.name
         problems += head_conflicts(generalist.recipe, generalist.capabilities, refit)
@@ -385,7 +425,7 @@ def with_heads(
 
 def specialist(brick: Brick) -> Generalist:
     """A brick alone, whole: the generalist of one task."""
-    return assemble([brick], "linear", coefficients=1.0)
+    return assemble([brick], "linear", coefficients=1.0, mode="merged")
 
 
 def bare_base(brick: Brick) -> Generalist:

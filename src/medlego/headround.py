@@ -27,8 +27,13 @@ def export_model(generalist: Generalist, task: str) -> Brick:
     """The merged model as a brick of one task: what its sites need, without the others' heads.
 
     Raises:
-        GeneralistError: no such task.
+        GeneralistError: no such task, or a generalist that does not answer by one merge.
     """
+    if (mode := generalist.recipe.mode) != "merged":
+        raise GeneralistError(
+            f"mode: expected a generalist that works merged, got {mode}, where no head needs to be "
+            "refitted; assemble with --mode merged"
+        )
     name = generalist.capability(task).task.name
     (reader,) = (held for held in generalist.readers if held.task.name == name)
     return Brick(

@@ -17,6 +17,7 @@ from medlego.task import Kind, Task
 SCORES = ("accuracy", "balanced_accuracy", "auroc")
 RESAMPLES = 2000
 LEVEL = 0.95
+TRIFLE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,20 @@ def point_scores(task: Task, probs: np.ndarray, labels: np.ndarray) -> dict[str,
     """Every score of `SCORES` without interval."""
     replicates = score_replicates(task, probs, labels, resamples=0)
     return {name: float(values[0]) for name, values in replicates.items()}
+
+
+def wrong_answers(task: Task, labels: np.ndarray) -> np.ndarray:
+    """Probabilities that know nothing and are just wrong, (N, labels): no answer, for a score.
+
+    All labels are alike but for the true one, which is a trifle less likely.
+    """
+    count = len(task.labels)
+    if task.kind is Kind.MULTILABEL:
+        known: np.ndarray = np.where(labels > 0, 0.5 - TRIFLE, 0.5 + TRIFLE)
+        return known
+    probs = np.full((len(labels), count), 1 / count)
+    probs[np.arange(len(labels)), labels] -= TRIFLE
+    return probs
 
 
 def mean_over_tasks(

@@ -16,7 +16,11 @@ from medlego.brick import probabilities
 from medlego.generalist import Generalist
 from medlego.images import Image, read_image
 from medlego.loading import Inputs
+from medlego.metrics import wrong_answers
 from medlego.progress import Progress, silent
+from medlego.recipe import as_mode
+from medlego.routing import Route
+from medlego.running import Batch, Running
 from medlego.sites import Capability
 from medlego.task import Kind, Task
 
@@ -51,11 +55,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Every asked task's answer to one image."""
+    """Every asked task's answer to one image, and where its route leads, if there is one."""
 
     image: str
     applied: tuple[str, ...]
     answers: tuple[Answer, ...]
+    route: Route | None = None
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -63,6 +68,7 @@ class Prediction:
             "image": self.image,
             "applied": list(self.applied),
             "answers": [answer.as_dict() for answer in self.answers],
+            "route": None if self.route is None else self.route.as_dict(),
         }
 
 
@@ -105,58 +111,116 @@ def read_probs(reader: Capability, pooled: Tensor) -> np.ndarray:
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class TaskAnswers:
+    """One task's answers to images that are known to be its own.
+
+    `told` (N, labels), float64, are the task's answers to every image. `reached` (N,) says which
+    images are sent to it by their looks alone; None where nothing can send them.
+    """
+
+    told: np.ndarray
+    reached: np.ndarray | None
+    routing: Mapping[str, int]
+
+    def found(self, task: Task, labels: np.ndarray) -> np.ndarray:
+        """What `predict` answers, (N, labels): wrong where it sends an image elsewhere."""
+        if self.reached is None:
+            return self.told
+        wrong = wrong_answers(task, labels)
+        found: np.ndarray = np.where(self.reached[:, None], self.told, wrong)
+        return found
+
+
+def answer_task(
+    running: Running, name: str, inputs: Inputs, show: Progress = silent
+) -> TaskAnswers:
+    """Ask a task of its own images, and see whether they would have been sent to it.
+
+    Raises:
+        GeneralistError: no such task.
+    """
+    told: list[Tensor] = []
+    routes: list[Route] = []
+    for number, pixels in enumerate(inputs.batches(BATCH)):
+        show(name, number * BATCH, len(inputs))
+        batch = running.run(pixels, (name,))
+        told.append(batch.answers[0].probs)
+        routes += batch.routes
+    probs = torch.cat(told).double().numpy()
+    if not routes or name not in running.router.tasks:
+        return TaskAnswers(probs, None, {})
+    reached = np.array([name in route.tasks for route in routes])
+    silent_ones = sum(not route.tasks for route in routes)
+    counts = {
+        "its own": int(reached.sum()),
+        "unlike its training images": sum(name in route.unlike for route in routes),
+        "another task": len(routes) - int(reached.sum()) - silent_ones,
+        "no answer": silent_ones,
+    }
+    return TaskAnswers(probs, reached, counts)
+
+
 def predict(
     generalist: Generalist,
     images: Sequence[str | Path | Image],
     *,
     base: Base | None = None,
     task: str | None = None,
+    every_task: bool = False,
+    mode: str | None = None,
     device: str = "cpu",
 ) -> list[Prediction]:
-    """Answer every task (or one) for each image.
+    """Answer each image by the tasks that it belongs to.
 
     Args:
-        generalist: the merged model.
+        generalist: its bricks' profiles tell what an image belongs to; where none has a profile,
+            every task answers.
         images: paths or images already read.
         base: the generalist's base; found by fingerprint when left out.
-        task: ask this task only.
+        task: ask this task of every image, wherever it belongs.
+        every_task: ask every task of every image.
+        mode: how the generalist works, see `medlego.recipe.Mode`; its recipe's when left out.
         device: `cpu` or `cuda`.
 
     Returns:
-        One prediction per image, in order.
+        One prediction per image, in order. One without answers abstains; its route says why.
 
     Raises:
         ImageError: a file that cannot be read; none is answered then.
         GeneralistError: no such task, or another base.
+        MergeError: an unknown mode, or bricks of a group that cannot be merged.
         BaseError: the base is not to be found.
     """
-    wanted = generalist.readers
+    asked: tuple[str, ...] | None = None
     if task is not None:
-        asked = generalist.capability(task).task
-        wanted = tuple(reader for reader in wanted if reader.task == asked)
+        asked = (generalist.capability(task).task.name,)
+    chosen = None if mode is None else as_mode(mode)
     read = [image if isinstance(image, Image) else read_image(image) for image in images]
     base = base or Base.find(generalist.base)
-    predictor = Predictor(generalist, base, device=device)
+    running = Running(generalist, base, mode=chosen, device=device)
+    if asked is None and (every_task or not running.router.tasks):
+        asked = tuple(running.readers)
     names = [f"image {i + 1}" if isinstance(im, Image) else str(im) for i, im in enumerate(images)]
     predictions: list[Prediction] = []
     inputs = Inputs(read, base)
-    for start, batch in zip(range(0, len(read), BATCH), inputs.batches(BATCH), strict=True):
-        probs = head_probs(wanted, predictor.features(batch))
-        for offset in range(len(batch)):
-            predictions.append(
-                Prediction(
-                    names[start + offset],
-                    read[start + offset].applied,
-                    _answers(wanted, probs, offset),
-                )
-            )
+    for start, pixels in zip(range(0, len(read), BATCH), inputs.batches(BATCH), strict=True):
+        batch = running.run(pixels, asked)
+        answers = _by_image(batch, len(pixels))
+        for offset, found in enumerate(answers):
+            route = batch.routes[offset] if batch.routes else None
+            image = start + offset
+            predictions.append(Prediction(names[image], read[image].applied, found, route))
     return predictions
 
 
-def _answers(
-    readers: Sequence[Capability], probs: Mapping[str, Tensor], index: int
-) -> tuple[Answer, ...]:
-    return tuple(
-        Answer(reader.task, tuple(float(p) for p in probs[reader.task.name][index]))
-        for reader in readers
-    )
+def _by_image(batch: Batch, count: int) -> list[tuple[Answer, ...]]:
+    """Answers per image, the likeliest task first, else in the order in which they were asked."""
+    found: list[list[Answer]] = [[] for _ in range(count)]
+    for answered in batch.answers:
+        task = answered.reader.task
+        for row, probs in zip(answered.rows.tolist(), answered.probs.tolist(), strict=True):
+            found[row].append(Answer(task, tuple(probs)))
+    for answers, route in zip(found, batch.routes, strict=False):
+        answers.sort(key=lambda answer: -route.probs.get(answer.task.name, 0.0))
+    return [tuple(answers) for answers in found]

@@ -3,17 +3,43 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from medlego.base import Digest
+from medlego.errors import MergeError
 from medlego.sites import Sites
 from medlego.strictjson import spell
 
 GIVEN = "given"
 SEARCHED = "search"
 """Words for coefficients that were told, and for such as have seen data."""
+
+Mode = Literal["merged", "grouped", "routed"]
+"""How a generalist works: all bricks merged into one model; those of a group merged, and images
+sent to their group; or every image sent to its own task's bricks, which stay whole."""
+MODES: tuple[Mode, ...] = get_args(Mode)
+
+
+def as_mode(text: str) -> Mode:
+    """The word as one of `MODES`.
+
+    Raises:
+        MergeError: another word.
+    """
+    for word in MODES:
+        if word == text:
+            return word
+    raise MergeError(f"mode: expected one of {', '.join(MODES)}, got {text!r}")
+
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,7 +64,7 @@ class Recipe(BaseModel):
     somebody chose so. `coefficients` is the rule that gave them, `SEARCHED`, or `GIVEN`; `number`
     is the one that every task was given or a search chose, None where each brick has its own.
     Several bricks of one task are its sites; `sites` says how they weigh, and a head refitted to
-    the task stands at each of them.
+    the task stands at each of them. `mode` is left out of the JSON where it is `merged`.
     """
 
     model_config = _FROZEN
@@ -54,12 +80,32 @@ class Recipe(BaseModel):
     number: Annotated[float, Field(allow_inf_nan=False)] | None
     sites: Sites
     seed: int
+    mode: Mode = "merged"
+
+    @model_serializer(mode="wrap")
+    def _without_merged(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = serialise(self)
+        if found.get("mode") == "merged":
+            del found["mode"]
+        return found
 
     @property
     def model(self) -> str:
-        """Digest of the recipe without refitted heads: of the features that heads read."""
+        """Digest of the recipe without refitted heads and mode: of the merged features."""
         plain = tuple(item.model_copy(update={"head": None}) for item in self.bricks)
-        return self.model_copy(update={"bricks": plain}).digest
+        return self.model_copy(update={"bricks": plain, "mode": "merged"}).digest
+
+    def told(self, digests: Sequence[str]) -> str | float | list[float]:
+        """Coefficients as `assemble` was told them, for these of its bricks.
+
+        The rule, the one number of every task, or one number per brick.
+        """
+        if self.coefficients not in (GIVEN, SEARCHED):
+            return self.coefficients
+        if self.number is not None:
+            return self.number
+        numbers = {item.digest: item.coefficient for item in self.bricks}
+        return [numbers[digest] for digest in digests]
 
     @property
     def digest(self) -> str:

@@ -16,9 +16,10 @@ from medlego.metrics import Interval
 
 COLOURS = {
     MODELS[0]: "#1b6ca8",
-    MODELS[1]: "#7fb069",
-    MODELS[2]: "#c9c9c9",
-    MODELS[3]: "#e6aa68",
+    MODELS[1]: "#8fb8d9",
+    MODELS[2]: "#7fb069",
+    MODELS[3]: "#c9c9c9",
+    MODELS[4]: "#e6aa68",
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from medlego.base import Base
 from medlego.brick import Brick
-from medlego.errors import DatasetError
+from medlego.errors import DatasetError, MergeError
 from medlego.evaluation import align
 from medlego.generalist import Generalist, assemble, begun, default_slope
 from medlego.lineage import Stamp
@@ -71,6 +71,12 @@ def search_coefficients(
     """
     if not datasets:
         raise DatasetError("search: expected data for at least one task, got none; pass TASK=DATA")
+    if options.setdefault("mode", "merged") not in ("merged", "auto"):
+        raise MergeError(
+            f"mode: expected merged with searched coefficients, got {options['mode']}; "
+            "only one merge of all bricks is searched for"
+        )
+    options["mode"] = "merged"
     slope_given = options.get("slope") is not None
     if not slope_given:
         options["slope"] = default_slope(method, bricks)

@@ -34,6 +34,11 @@ class Target:
         """Shape of a delta on this target, (out, in)."""
         return self.stop - self.start, self.in_features
 
+    @property
+    def block(self) -> int:
+        """Number of the block that it stands in, from 0."""
+        return int(self.module.split(".")[1])
+
 
 def list_targets(
     model: nn.Module, kinds: Iterable[str] = DEFAULT_KINDS, stem: int = 0

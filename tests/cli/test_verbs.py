@@ -261,12 +261,17 @@ def test_inspect_has_nothing_to_plot_of_one_brick(work, tmp_path, capsys):
 
 def test_a_head_round_goes_out_and_comes_back(work, tmp_path, capsys):
     out, head = tmp_path / "round", tmp_path / "brain.head.safetensors"
-    assert run("head-round", "export", work / "generalist", "-o", out) == 0
+    assert run("head-round", "export", work / "generalist", "-o", out) == 2
+    assert "expected a generalist that works merged, got routed" in capsys.readouterr().err
+    bricks = [work / f"{name}.brick.safetensors" for name in ("brain", "chest")]
+    generalist = tmp_path / "merged"
+    assert run("assemble", *bricks, "--mode", "merged", "-o", generalist) == 0
+    assert run("head-round", "export", generalist, "-o", out) == 0
     models = sorted(path.name for path in out.iterdir())
     assert models == ["brain.round.brick.safetensors", "chest.round.brick.safetensors"]
     model = out / "brain.round.brick.safetensors"
     assert run("head-round", "fit", model, work / "brain", "-o", head) == 0
-    words = (work / "generalist", head, "-o", tmp_path / "g")
+    words = (generalist, head, "-o", tmp_path / "g")
     assert run("head-round", "import", *words) == 0
     assert "no longer data-free" in capsys.readouterr().out
     assert run("inspect", tmp_path / "g") == 0
@@ -302,10 +307,14 @@ def test_refit_needs_company_and_overwrites_nothing(work, tmp_path, capsys):
 
 
 def test_head_round_export_overwrites_nothing(work, tmp_path, capsys):
-    (tmp_path / "brain.round.brick.safetensors").write_bytes(b"mine")
-    assert run("head-round", "export", work / "generalist", "-o", tmp_path) == 2
+    bricks = [work / f"{name}.brick.safetensors" for name in ("brain", "chest")]
+    generalist, out = tmp_path / "merged", tmp_path / "out"
+    assert run("assemble", *bricks, "--mode", "merged", "-o", generalist) == 0
+    out.mkdir()
+    (out / "brain.round.brick.safetensors").write_bytes(b"mine")
+    assert run("head-round", "export", generalist, "-o", out) == 2
     assert "choose another folder" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["brain.round.brick.safetensors"]
+    assert [path.name for path in out.iterdir()] == ["brain.round.brick.safetensors"]
 
 
 def test_assemble_names_every_damaged_brick(tmp_path, capsys):
@@ -335,10 +344,22 @@ def test_evaluate_needs_task_equals_data(work, capsys):
 
 def test_predict_prints_every_task(work, capsys):
     image = work / "brain" / "large" / "0.png"
-    assert run("predict", work / "generalist", image) == 0
+    assert run("predict", work / "generalist", image, "--every-task") == 0
     text = capsys.readouterr().out
     for word in ("chest", "brain", "opaque", "small"):
         assert word in text
+
+
+def test_predict_asks_the_tasks_that_an_image_looks_like(work, tmp_path, capsys):
+    images = work / "brain" / "large" / "0.png", tmp_path / "noise.png"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Pillow.fromarray(noise).save(images[1])
+    assert run("predict", work / "generalist", *images, "--json", tmp_path / "p.json") == 0
+    assert f"no answer: {images[1]}: like no task's training images" in capsys.readouterr().out
+    mine, foreign = json.loads((tmp_path / "p.json").read_text())
+    assert [a["task"] for a in mine["answers"]] == mine["route"]["tasks"]
+    assert foreign["answers"] == []
+    assert foreign["route"]["none"] > 0.99
 
 
 def test_predict_gives_json_for_one_task(work, tmp_path):

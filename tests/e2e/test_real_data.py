@@ -54,7 +54,7 @@ def test_specialists_become_a_generalist_that_beats_chance_on_each_task(shared, 
 
     Pillow.fromarray(datasets["busi_us"].test.images.array[0]).save(tmp_path / "scan.png")
     (found,) = predict(generalist, [tmp_path / "scan.png"])
-    assert [answer.task.name for answer in found.answers] == list(SETS)
+    assert [answer.task.name for answer in found.answers] == ["busi_us"]
     assert found.answers[0].labels[0] in datasets["busi_us"].task.labels
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from brickparts import Parts, frame, valid, with_grams
+from brickparts import Parts, frame, valid, with_grams, with_profile
 from medlego.brickfile import (
     MAX_FILE_BYTES,
     MAX_PROBLEMS,
@@ -491,6 +491,61 @@ gram_document(
     lambda d: d["grams"].update({"\x1b[2J": {"directions": 4, "images": 50}}),
     r"grams: .*expected the module of a target|without control characters",
 )
+
+# profiles ---------------------------------------------------------------------------------------
+
+
+def profile_tensor(name: str, change: Callable[[dict[str, np.ndarray]], object], says: str) -> None:
+    tensor(name, change, says, with_profile)
+
+
+def profile_field(key: str, value: Any) -> None:
+    says = rf"\bprofile\.{key}\b"
+    field(f"profile.{key}", value, says, content=with_profile)
+
+
+for part in ("mean", "scale", "vectors", "values", "rest", "distance"):
+    key = f"profile.{part}"
+    for number in (np.nan, np.inf, -np.inf):
+        profile_tensor(f"{key} with {number}", poke(key, number), rf"\b{key}: expected finite")
+    profile_tensor(f"{key} missing", lambda t, k=key: t.pop(k), rf"\b{key}: missing")
+    profile_tensor(f"{key} empty", assign(key, lambda a: a[:0]), rf"\b{key}: expected shape ")
+    tensor(
+        f"{key} in a brick without a profile",
+        lambda t, k=key: t.update({k: np.zeros(2, np.float32)}),
+        rf"\b{key}: expected no such tensor",
+    )
+profile_tensor("a scale of 0", poke("profile.scale", 0), r"scale: expected numbers above 0, got 0")
+profile_tensor("no rest", poke("profile.rest", 0), r"rest: expected a number above 0, got 0")
+profile_tensor(
+    "a deviation of 0",
+    assign("profile.distance", lambda a: a * 0),
+    r"distance: expected a deviation above 0",
+)
+profile_tensor(
+    "profile vectors too long",
+    assign("profile.vectors", lambda a: 1.01 * a),
+    r"profile\.vectors: expected ortho",
+)
+profile_tensor(
+    "profile values from small to large",
+    assign("profile.values", lambda a: a[::-1]),
+    r"profile\.values: expected values from large to small",
+)
+for value in (0, -1, 17, 3, 4.0, "4", None):
+    says = r"profile\.vectors: expected shape" if value == 3 else r"\bprofile\.directions\b"
+    field("profile.directions", value, says, content=with_profile)
+for value in (15, 0, -50, 50.0, "50", None):
+    profile_field("images", value)
+for value in (-1, 1025, 1.0, "1", None):
+    profile_field("blocks", value)
+for value in (1, "x", {}, {"epsilon": 1.0}, {"epsilon": 0.0, "delta": 0.1}, [1.0, 0.1]):
+    profile_field("noise", value)
+for value in ({"epsilon": 1.0, "delta": 1.0}, {"epsilon": 1e9, "delta": 0.1}):
+    profile_field("noise", value)
+for value in (None, [], 4, "x", {}):
+    field("profile", value, r"\bprofile\b", f"profile {value!r} beside its tensors", with_profile)
+field("profile", None, r"\bprofile: ", "profile null in a brick without")
 gram_document(
     "a Gram of a module of two widths",
     lambda d: d["targets"][0].update(in_features=25),

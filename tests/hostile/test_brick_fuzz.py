@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brickparts import valid, with_grams
+from brickparts import valid, with_grams, with_profile
 from medlego.brickfile import brick_from_bytes
 from medlego.errors import BrickError
 
 SIZE = len(valid())
 DIGEST = brick_from_bytes(valid(), "x").digest
 LONGER = brick_from_bytes(with_grams(), "x").digest
+KNOWN = brick_from_bytes(with_profile(), "x").digest
 
 
 def settles(content: bytes, digest: str = DIGEST) -> None:
@@ -45,6 +46,16 @@ def test_a_flipped_byte_beside_grams_is_refused_or_leaves_the_brick_the_same(
     content = bytearray(with_grams())
     content[position] ^= mask
     settles(bytes(content), LONGER)
+
+
+@given(position=st.integers(0, len(with_profile()) - 1), mask=st.integers(1, 255))
+@settings(max_examples=250, deadline=None, derandomize=True, database=None)
+def test_a_flipped_byte_beside_a_profile_is_refused_or_leaves_the_brick_the_same(
+    position: int, mask: int
+) -> None:
+    content = bytearray(with_profile())
+    content[position] ^= mask
+    settles(bytes(content), KNOWN)
 
 
 @given(length=st.integers(0, SIZE - 1))

@@ -11,12 +11,13 @@ import timm
 import torch
 
 from brickparts import Parts
-from factories import make_base, make_brick, make_dataset, with_grams
+from factories import make_base, make_brick, make_dataset, with_grams, with_profile
 from medlego.base import BaseRef
 from medlego.brick import Brick, Card, Head, brick_tensors, probabilities
 from medlego.brickfile import brick_bytes, brick_from_bytes, load_brick, load_bricks, save_brick
 from medlego.errors import BrickError
 from medlego.lowrank import LowRank
+from medlego.profile import Noise
 from medlego.targets import list_targets
 from medlego.task import Code, Kind, Task
 
@@ -62,6 +63,23 @@ def test_grams_survive_the_file() -> None:
         for part in ("vectors", "values", "rest"):
             expected = getattr(brick.grams[module], part)
             torch.testing.assert_close(getattr(gram, part), expected, rtol=0, atol=0)
+
+
+def test_a_profile_survives_the_file_and_is_part_of_the_digest() -> None:
+    brick = with_profile(make_brick(base=BASE))
+    content = brick_bytes(brick)
+    found = brick_from_bytes(content, "x")
+    assert brick_bytes(found) == content
+    assert found.profile is not None
+    assert brick.profile is not None
+    pairs = zip(brick.profile.tensors().values(), found.profile.tensors().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    noisy = replace(brick.profile, noise=Noise(epsilon=1.0, delta=1e-5))
+    others = [make_brick(base=BASE), replace(brick, profile=noisy), with_profile(brick, 1.0)]
+    assert len({brick.digest, *(other.digest for other in others)}) == 4
+    again = brick_from_bytes(brick_bytes(others[1]), "x")
+    assert again.profile is not None
+    assert again.profile.noise == noisy.noise
 
 
 def test_grams_are_part_of_the_digest() -> None:

@@ -35,8 +35,9 @@ def run(split="test", kinds=("multiclass", "binary"), **more):
 
 def test_every_model_is_scored_on_every_task():
     report = run(kinds=tuple(map(str, Kind)))
-    assert [(r.task, r.model) for r in report.rows] == [(str(k), m) for k in Kind for m in MODELS]
-    assert set(report.means) == set(MODELS)
+    models = [model for model in MODELS if model != "merged, task told"]
+    assert [(r.task, r.model) for r in report.rows] == [(str(k), m) for k in Kind for m in models]
+    assert set(report.means) == set(models)
 
 
 def test_intervals_hold_their_value():

@@ -19,6 +19,7 @@ from medlego.cli.shared import (
     read_method_settings,
     read_pairs,
     resolve_device,
+    show_mode,
     show_sites,
     signatures_of,
     stamp_of,
@@ -77,6 +78,14 @@ def command(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of methods that draw.")] = 0,
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="How it works: merged (one model), routed (each image by its own tasks' bricks, "
+            "whole), grouped (merged within a modality and body part, routed between), or auto "
+            "(routed where every task has a profile, else merged)."
+        ),
+    ] = "auto",
     require_signed: RequireSigned = None,
     by: By = None,
     key: SigningKey = None,
@@ -108,6 +117,7 @@ def command(
         "svc": svc,
         "slope": slope,
         "seed": seed,
+        "mode": mode,
         "stamp": stamp_of(by, key),
     }
     scores: dict[float, dict[str, float]] = {}
@@ -137,6 +147,7 @@ def command(
         f"merged rank {ranks} on {len(generalist.targets)} targets",
     )
     say(options, f"lost by the cut: {generalist.relative_loss:.2%} of the Frobenius norm")
+    show_mode(options, generalist)
     say(options, f"wrote {output} (recipe {generalist.recipe.digest[:12]})")
     emit(
         options,

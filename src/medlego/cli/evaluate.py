@@ -78,6 +78,11 @@ def show_report(options: Options, report: Report) -> None:
         show_table(options, ("model", "accuracy", "balanced acc.", "AUROC"), rows, title)
     kept = [(SHORT.get(model, model), str(value)) for model, value in report.normalised.items()]
     show_table(options, ("model", "normalised balanced accuracy"), kept)
+    if report.routing:
+        columns = tuple(next(iter(report.routing.values())))
+        routed = [(name, *map(str, counts.values())) for name, counts in report.routing.items()]
+        title = "task not told: where its images were sent"
+        show_table(options, ("images of", *columns), routed, title)
     for note in dict.fromkeys(note.partition(": ")[2] for note in report.notes):
         say(options, f"note: {note}")
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medlego.cli.console import Options, emit, show_table
+from medlego.cli.console import Options, emit, say, show_table
 from medlego.cli.shared import BaseWeights, Device, JsonFile, resolve_device
 
 
@@ -15,23 +15,41 @@ def command(
     context: typer.Context,
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A generalist.")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="PNG, JPEG or TIFF.")],
-    task: Annotated[str | None, typer.Option(help="Ask this task only.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Ask this task, whatever the image looks like.")
+    ] = None,
+    every_task: Annotated[
+        bool, typer.Option("--every-task", help="Ask every task, whatever the image looks like.")
+    ] = False,
+    mode: Annotated[
+        str | None,
+        typer.Option(help="merged, grouped or routed; what the generalist was assembled for."),
+    ] = None,
     json: JsonFile = None,
     base_weights: BaseWeights = None,
     device: Device = "auto",
 ) -> None:
-    """Per task the labels of images with their probabilities."""
+    """Find the tasks that images belong to, and show their labels with probabilities.
+
+    An image that looks like no task's training images gets no answer but the reason.
+    """
     from medlego.base import Base
+    from medlego.errors import GeneralistError
     from medlego.generalist import Generalist
     from medlego.prediction import predict
+    from medlego.routing import profiles
 
     options: Options = context.obj
+    if task is not None and every_task:
+        raise GeneralistError("--every-task: expected it without --task, got both; choose one")
     generalist = Generalist.load(directory)
     predictions = predict(
         generalist,
         images,
         base=Base.find(generalist.base, weights=base_weights),
         task=task,
+        every_task=every_task,
+        mode=mode,
         device=resolve_device(device),
     )
     rows = [
@@ -41,4 +59,15 @@ def command(
         for prob, label in sorted(zip(answer.probs, answer.task.labels, strict=True), reverse=True)
     ]
     show_table(options, ("image", "task", "label", "probability"), rows)
+    for prediction in predictions:
+        if prediction.route is not None and (reason := prediction.route.reason):
+            verb = "note" if prediction.answers else "no answer"
+            say(options, f"{verb}: {prediction.image}: {reason}")
+    routed = task is None and not every_task
+    unknown = [c.task.name for c in generalist.capabilities if not profiles(c)]
+    if routed and len(unknown) == len(generalist.tasks):
+        say(options, "note: no brick has a profile, so every task answers every image")
+    elif routed and unknown:
+        names = ", ".join(unknown)
+        say(options, f"note: without a profile, asked only by --task: {names}")
     emit(options, [prediction.as_dict() for prediction in predictions], json)

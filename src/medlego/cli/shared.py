@@ -201,6 +201,30 @@ def show_sites(options: Options, generalist: Generalist) -> None:
             say(options, f"note: {note}")
 
 
+def show_mode(options: Options, generalist: Generalist) -> None:
+    """Print how a generalist works, and which tasks share images."""
+    from medlego.routing import groups, profiles
+
+    held = generalist.capabilities
+    say(options, f"works {generalist.recipe.mode}: {_MODE[generalist.recipe.mode]}")
+    for group in groups(held):
+        if len(group) > 1:
+            say(
+                options,
+                f"share images, so that one image may be answered by each: {', '.join(group)}",
+            )
+    unknown = [c.task.name for c in held if not profiles(c)]
+    if unknown and len(unknown) < len(held):
+        say(options, f"note: without a profile, asked only by --task: {', '.join(unknown)}")
+
+
+_MODE = {
+    "merged": "one model for all tasks",
+    "grouped": "images go to the merge of their modality and body part",
+    "routed": "images go to their own tasks' bricks",
+}
+
+
 def task_facts(generalist: Generalist) -> list[dict[str, Any]]:
     """For JSON: every task as it is answered, with its sites' weights."""
     return [

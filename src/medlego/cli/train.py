@@ -72,6 +72,14 @@ def command(
             "this many directions, for example 8. docs/FORMAT.md says what they reveal."
         ),
     ] = None,
+    no_profile: Annotated[
+        bool,
+        typer.Option(
+            "--no-profile",
+            help="Leave out the aggregate statistics of the training images by which a generalist "
+            "knows what this brick is for. docs/FORMAT.md says what they reveal.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of everything drawn in training.")] = 0,
     data_seed: DataSeed = 0,
     plain_lora: Annotated[
@@ -92,6 +100,7 @@ def command(
     from medlego.base import Base
     from medlego.brickfile import load_brick, load_bricks, save_brick
     from medlego.datasets import load_dataset
+    from medlego.profile import MIN_IMAGES
     from medlego.samples import describe
     from medlego.train import TrainSettings, train_brick
 
@@ -107,6 +116,7 @@ def command(
         "gram": gram,
         "parametrisation": "lora" if plain_lora else None,
         "merge_aware": merge_aware or bool(company) or None,
+        "profile": False if no_profile else None,
     }
     given = read_settings(settings) | {k: v for k, v in flags.items() if v is not None}
     chosen = TrainSettings.build(**given)
@@ -135,6 +145,12 @@ def command(
         save_brick(brick, output)
     for note in dataset.notes:
         say(options, f"note: {note}")
+    if brick.profile is None and chosen.profile:
+        say(
+            options,
+            f"note: no profile, since there are fewer than {MIN_IMAGES} training images: a "
+            "generalist cannot tell by itself which images are this brick's",
+        )
     counts = ", ".join(
         f"{n} {label}" for label, n in describe(dataset.train, dataset.task.labels).items()
     )

@@ -19,6 +19,7 @@ from medlego.errors import BrickError, TrainingError, raise_all
 from medlego.loading import Inputs
 from medlego.metrics import point_scores
 from medlego.moments import Moments
+from medlego.profile import MIN_IMAGES, fit_profile
 from medlego.progress import Progress, silent
 from medlego.samples import Dataset, Samples, describe
 from medlego.strictjson import field_problems
@@ -38,6 +39,7 @@ from medlego.train.fit import Earlier
 from medlego.train.grams import check_images, measure_grams
 from medlego.train.head import explicit, implicit, new_head
 from medlego.train.losses import Loss, class_weights
+from medlego.train.profiles import measure_features
 from medlego.train.settings import GOING_ON, TrainSettings
 
 EVALUATION_BATCH = 128
@@ -100,7 +102,7 @@ def train_brick(
         run.epoch()
         if path is not None:
             write_checkpoint(path, identity, run.state, run.tensors())
-    brick = run.with_grams(run.brick(notes))
+    brick = run.with_profile(run.with_grams(run.brick(notes)))
     if path is not None:
         path.unlink(missing_ok=True)
     return brick
@@ -332,6 +334,14 @@ class _Run:
         inputs, device = self._train.inputs, self._device
         grams = measure_grams(self._base, brick, inputs, directions, device=device, show=self._show)
         return replace(brick, grams=grams)
+
+    def with_profile(self, brick: Brick) -> Brick:
+        """The brick with its profile, unless the settings or too few images forbid it."""
+        inputs = self._train.inputs
+        if not self._settings.profile or len(inputs) < MIN_IMAGES:
+            return brick
+        found = measure_features(self._base, inputs, device=self._device, show=self._show)
+        return replace(brick, profile=fit_profile(found, seed=self._settings.seed))
 
 
 def _notes(data: str | None, licence: str | None) -> Card:

@@ -52,6 +52,8 @@ class TrainSettings(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     gram: Annotated[int, Field(ge=0, le=MAX_DIRECTIONS)] = 0
     """Leading directions of each module's inputs that the brick keeps; for `regmean`."""
+    profile: bool = True
+    """Keep a profile of the training images in the brick, by which a generalist knows its own."""
 
     @classmethod
     def build(cls, **values: Any) -> TrainSettings:
@@ -70,10 +72,11 @@ class TrainSettings(BaseModel):
     def of_training(self) -> dict[str, Any]:
         """What decides the training itself, as plain values.
 
-        Not `gram`, which is measured after it, and of merge-aware training only what is used.
+        Not `gram` and `profile`, which are measured after it, and of merge-aware training only
+        what is used.
         """
         unused = set() if self.merge_aware else {"company", "alone"}
-        return self.model_dump(mode="json", exclude={"gram", *unused})
+        return self.model_dump(mode="json", exclude={"gram", "profile", *unused})
 
     def epochs_for(self, images: int, *, going_on: bool = False) -> int:
         """Epochs to train, given the number of training images.

@@ -1,47 +1,14 @@
-"""The only place where a base's modules change: folding deltas in, attaching trainable ones.
-
-A base is never modified. Both functions return a copy that shares every tensor it does not
-change.
-"""
+"""Trainable deltas attached to a base's linear maps, alone or in the company of others."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from medlego.errors import BaseError, raise_all
-from medlego.lowrank import LowRank
+from medlego.adapters.surgery import check_fit, shared_copy
 from medlego.targets import Target
-
-
-def fold(module: nn.Module, targets: Iterable[Target], deltas: Mapping[str, LowRank]) -> nn.Module:
-    """A copy of `module` whose weights hold the deltas, as fast as the base itself.
-
-    Args:
-        module: a base's module; left as it is.
-        targets: where the deltas belong.
-        deltas: one per target name.
-
-    Raises:
-        BaseError: the module lacks a target, or a shape does not fit.
-    """
-    wanted = tuple(targets)
-    _check_fit(module, wanted)
-    adapted = _shared_copy(module)
-    weights: dict[str, Tensor] = {}
-    for target in wanted:
-        if target.module not in weights:
-            weights[target.module] = _weight(adapted, target.module).detach().clone()
-        delta = deltas[target.name].dense()
-        weights[target.module][target.start : target.stop] += delta.to(weights[target.module])
-    for path, weight in weights.items():
-        linear: Any = adapted.get_submodule(path)
-        linear.weight = nn.Parameter(weight, requires_grad=False)
-    return adapted
 
 
 def attach(
@@ -58,8 +25,8 @@ def attach(
     Raises:
         BaseError: the module lacks a target.
     """
-    _check_fit(module, targets)
-    adapted = _shared_copy(module)
+    check_fit(module, targets)
+    adapted = shared_copy(module)
     for path in dict.fromkeys(target.module for target in targets):
         parent, _, leaf = path.rpartition(".")
         members = [t for t in targets if t.module == path]
@@ -68,12 +35,6 @@ def attach(
         wrapped = AdaptedLinear(linear, members, [factors[t.name] for t in members])
         setattr(adapted.get_submodule(parent), leaf, wrapped)
     return adapted
-
-
-def on_device(module: nn.Module, device: str) -> nn.Module:
-    """The module itself where it is on that device, else a copy there."""
-    here = next(module.parameters()).device
-    return module if here == torch.device(device) else copy.deepcopy(module).to(device)
 
 
 def set_company(
@@ -132,29 +93,3 @@ class AdaptedLinear(nn.Module):
 
     def _padded(self, left: Tensor, target: Target) -> Tensor:
         return nn.functional.pad(left, (0, 0, target.start, self.out_features - target.stop))
-
-
-def _weight(module: nn.Module, path: str) -> Tensor:
-    return module.get_parameter(f"{path}.weight")
-
-
-def _shared_copy(module: nn.Module) -> nn.Module:
-    tensors = [*module.parameters(), *module.buffers()]
-    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
-
-
-def _check_fit(module: nn.Module, targets: Sequence[Target]) -> None:
-    problems = []
-    for target in targets:
-        try:
-            linear = module.get_submodule(target.module)
-        except AttributeError:
-            linear = None
-        if not isinstance(linear, nn.Linear):
-            problems.append(f"{target.module}: expected a linear map, found none")
-        elif target.stop > linear.out_features or target.in_features != linear.in_features:
-            problems.append(
-                f"{target.name}: expected rows up to {target.stop} of {target.in_features} inputs, "
-                f"got {linear.out_features} × {linear.in_features}"
-            )
-    raise_all(BaseError, "base", problems)

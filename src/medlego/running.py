@@ -1,0 +1,164 @@
+"""A generalist at work: images are routed at the stem and go on through their tasks' deltas.
+
+The frozen base's first blocks run once. There the profiles decide. Where no brick changes these
+blocks (a *stem*), each image goes on from there; else they were a *scout*, and the image starts
+again with its bricks in every block. Images of all tasks share one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from medlego.adapters import Mixed, fold, on_device
+from medlego.base import Base
+from medlego.brick import probabilities
+from medlego.errors import GeneralistError
+from medlego.generalist import Generalist
+from medlego.parts import Part, parts
+from medlego.recipe import Mode
+from medlego.routing import Route, Router
+from medlego.sites import Capability
+from medlego.stem import embed, pool, stem_features, through
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """One task's probabilities (n, labels) for the images of a batch at `rows` (n,)."""
+
+    reader: Capability
+    rows: Tensor
+    probs: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What a batch came to: routes, one an image, or none where nothing can route; and answers."""
+
+    routes: tuple[Route, ...]
+    answers: tuple[Answered, ...]
+
+
+class Running:
+    """A generalist on its base, ready for batches; not to be used from two threads at once."""
+
+    def __init__(
+        self,
+        generalist: Generalist,
+        base: Base,
+        *,
+        mode: Mode | None = None,
+        device: str = "cpu",
+    ) -> None:
+        """In the recipe's mode, or another.
+
+        Raises:
+            GeneralistError: another base than the bricks'.
+            BrickError: profiles of stems of different depth.
+        """
+        generalist.check_base(base)
+        self._base, self._device = base, device
+        self.parts: tuple[Part, ...] = parts(generalist, mode or generalist.recipe.mode)
+        self.router = Router(generalist.capabilities)
+        self.readers = {r.task.name: r for part in self.parts for r in part.readers}
+        self._part = {name: n for n, part in enumerate(self.parts) for name in part.tasks}
+        self._frozen = on_device(base.module, device)
+        self._walk = _walk(self._frozen, self.parts, device)
+
+    @torch.inference_mode()
+    def run(self, pixels: Tensor, tasks: Sequence[str] | None = None) -> Batch:
+        """Answer a batch.
+
+        Args:
+            pixels: (N, 3, size, size) in [0, 1].
+            tasks: ask these of every image; left out, each image is asked what it is routed to.
+
+        Returns:
+            Routes, whatever was asked, and the answers.
+
+        Raises:
+            GeneralistError: a task that is not there, or no routing and no task given.
+        """
+        tokens = embed(self._frozen, self._base.normalise(pixels.to(self._device)))
+        stem, strange = tokens, None
+        routes: list[Route] = []
+        if self.router.tasks:
+            stem = through(self._frozen, tokens, 0, self.router.blocks)
+            strange = self.router.strangeness(stem_features(self._frozen, stem).cpu())
+            routes = self.router.routes(strange)
+        asked = self._asked(len(pixels), tasks, strange)
+        start = self.router.blocks if self._walk.stem >= self.router.blocks else 0
+        return Batch(tuple(routes), self._answers(stem if start else tokens, start, asked))
+
+    def features(self, pixels: Tensor, task: str) -> Tensor:
+        """Pooled features that a task's head reads, (N, 3, size, size) → (N, features)."""
+        with torch.inference_mode():
+            tokens = embed(self._frozen, self._base.normalise(pixels.to(self._device)))
+            part = torch.full((len(pixels),), self._part[task], device=self._device)
+            return self._walk.features(tokens, part, 0).float().cpu()
+
+    def _asked(
+        self, count: int, tasks: Sequence[str] | None, strange: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Per task that is asked anything the rows of its images."""
+        if tasks is not None:
+            if unknown := [name for name in tasks if name not in self.readers]:
+                raise GeneralistError(
+                    f"task: expected one of {', '.join(self.readers)}, got {unknown[0]!r}"
+                )
+            return {name: torch.arange(count) for name in tasks}
+        if strange is None:
+            raise GeneralistError(
+                "routing: expected bricks with profiles, got none; name the tasks to ask"
+            )
+        chosen = self.router.applies(strange)
+        found = {
+            name: chosen[:, column].nonzero()[:, 0] for column, name in enumerate(self.router.tasks)
+        }
+        return {name: rows for name, rows in found.items() if len(rows)}
+
+    def _answers(
+        self, tokens: Tensor, start: int, asked: Mapping[str, Tensor]
+    ) -> tuple[Answered, ...]:
+        """Each image passes once through every part that one of its tasks belongs to."""
+        wanted: dict[int, Tensor] = {}
+        for name, rows in asked.items():
+            mask = wanted.setdefault(self._part[name], torch.zeros(len(tokens), dtype=torch.bool))
+            mask[rows] = True
+        if not wanted:
+            return ()
+        pairs = [(part, mask.nonzero()[:, 0]) for part, mask in wanted.items()]
+        rows = torch.cat([rows for _, rows in pairs])
+        part = torch.cat([torch.full((len(rows),), number) for number, rows in pairs])
+        whole = len(rows) == len(tokens) and bool((rows == torch.arange(len(rows))).all())
+        taken = tokens if whole else tokens[rows.to(self._device)]
+        pooled = self._walk.features(taken, part.to(self._device), start).float().cpu()
+        found = []
+        for name, wanted_rows in asked.items():
+            here = (part == self._part[name]) & torch.isin(rows, wanted_rows)
+            reader = self.readers[name]
+            probs = probabilities(reader.task, reader.head.logits(pooled[here]))
+            found.append(Answered(reader, rows[here], probs))
+        return tuple(found)
+
+
+class _Folded:
+    """One part alone: its deltas in the weights."""
+
+    def __init__(self, module: nn.Module, part: Part) -> None:
+        targets = part.adapter.targets
+        self.module = fold(module, targets, part.adapter.deltas)
+        self.stem = min((target.block for target in targets), default=0)
+
+    def features(self, tokens: Tensor, _part: Tensor, start: int) -> Tensor:
+        """As `Mixed.features`; there is only one part."""
+        return pool(self.module, through(self.module, tokens, start))
+
+
+def _walk(module: nn.Module, held: Sequence[Part], device: str) -> Mixed | _Folded:
+    if len(held) == 1:
+        return _Folded(module, held[0])
+    return Mixed(module, [part.adapter for part in held], device)
