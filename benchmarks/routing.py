@@ -1,0 +1,210 @@
+"""Does a generalist know which task an image belongs to, and that it belongs to none?
+
+    python -m benchmarks.routing
+
+No brick is trained: a profile needs the frozen base alone. Profiles of the five sets' training
+images after different numbers of blocks; their test images mixed; each set left out in turn, and
+images that nobody knows. Limits are the package's; `validation` rows are what they and the depth
+were chosen on.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from sklearn.metrics import roc_auc_score
+
+from benchmarks.common import CACHE, SETS, base, dataset, key, write_result
+from benchmarks.scoring import BOOTSTRAP_SEED, facts, summary
+from benchmarks.strangers import DEVICES, NAMES, elsewhere, strangers
+from medlego.brick import Brick, Card, Head
+from medlego.loading import Inputs
+from medlego.profile import BLOCKS, fit_profile
+from medlego.routing import FAMILIAR, LIMIT, Router
+from medlego.samples import ImageSource
+from medlego.sites import capabilities
+from medlego.train.profiles import measure_features
+
+SIZE = 112
+DEPTHS = (0, 1, 2, 3, 6, 12)
+RESAMPLES = 1000
+LEVEL = 0.95
+"""Share of known images that a false-accept rate is told at."""
+
+
+def features(name: str, images: ImageSource, blocks: int) -> torch.Tensor:
+    """Stem features, from the cache where they were computed before."""
+    path = CACHE / "stems" / f"{key(base(SIZE).ref.fingerprint, SIZE, name, blocks)}.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            found = measure_features(base(SIZE), Inputs(images, base(SIZE)), blocks=blocks)
+            np.save(path, found.numpy())
+    return torch.from_numpy(np.load(path))
+
+
+def of_set(name: str, split: str, blocks: int) -> torch.Tensor:
+    """Stem features of a real set's split."""
+    return features(f"{name} {split}", dataset(name).split(split).images, blocks)
+
+
+@cache
+def brick(name: str, blocks: int) -> Brick:
+    """A brick of nothing but a profile, as `train` would put it in."""
+    task = dataset(name).task.model_copy(update={"name": name})
+    rows, outputs = task.head_shape
+    return Brick(
+        base=base(SIZE).ref,
+        task=task,
+        targets=(),
+        deltas={},
+        head=Head(torch.zeros(rows, base(SIZE).ref.features), torch.zeros(outputs)),
+        settings={},
+        card=Card(data=name),
+        profile=fit_profile(of_set(name, "train", blocks), blocks=blocks),
+    )
+
+
+def router(names: tuple[str, ...], blocks: int) -> Router:
+    """Of the bricks of some sets."""
+    return Router(capabilities([brick(name, blocks) for name in names]))
+
+
+def nearest(held: Router, found: torch.Tensor) -> np.ndarray:
+    """The smallest strangeness of each image, which decides whether it is anybody's."""
+    smallest: np.ndarray = held.strangeness(found).amin(dim=1).numpy()
+    return smallest
+
+
+def right_task(blocks: int, split: str) -> dict[str, Any]:
+    """Top-1 over the mixed images, and what the limits do to each set's own images."""
+    held = router(tuple(SETS), blocks)
+    hits, sets = [], {}
+    for number, name in enumerate(SETS):
+        strange = held.strangeness(of_set(name, split, blocks))
+        routes = held.routes(strange)
+        hit = (strange.argmin(dim=1) == number).numpy()
+        hits.append(hit)
+        sets[name] = {
+            "images": len(hit),
+            "top_1": round(float(hit.mean()), 4),
+            **shares(routes, name),
+        }
+    return {"top_1": summary(bootstrapped(np.concatenate(hits))), "sets": sets}
+
+
+def shares(routes: Any, name: str) -> dict[str, float]:
+    """Where a set's images are sent."""
+    count = len(routes)
+    own = sum(name in route.tasks for route in routes)
+    silent = sum(not route.tasks for route in routes)
+    unlike = sum(name in route.unlike for route in routes)
+    found = {"own": own, "unlike": unlike, "none": silent, "another": count - own - silent}
+    return {what: round(number / count, 4) for what, number in found.items()}
+
+
+def bootstrapped(values: np.ndarray) -> np.ndarray:
+    """Mean of values, and of resamples of them: (1 + resamples,)."""
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    drawn = values[rng.integers(0, len(values), (RESAMPLES, len(values)))].mean(axis=1)
+    return np.concatenate([[values.mean()], drawn])
+
+
+def abstention(known: np.ndarray, unknown: np.ndarray) -> dict[str, Any]:
+    """How well strangeness tells strangers from known images."""
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    aurocs = [_auroc(known, unknown)]
+    for _ in range(RESAMPLES):
+        a, b = (x[rng.integers(0, len(x), len(x))] for x in (known, unknown))
+        aurocs.append(_auroc(a, b))
+    limit = np.quantile(known, LEVEL)
+    return {
+        "auroc": summary(np.array(aurocs)),
+        "false_accepts_at_95": round(float((unknown <= limit).mean()), 4),
+        "false_accepts_at_limit": round(float((unknown <= LIMIT).mean()), 4),
+        "true_accepts_at_limit": round(float((known <= LIMIT).mean()), 4),
+        "images": len(unknown),
+    }
+
+
+def _auroc(known: np.ndarray, unknown: np.ndarray) -> float:
+    truth = np.repeat([0, 1], [len(known), len(unknown)])
+    return float(roc_auc_score(truth, np.concatenate([known, unknown])))
+
+
+def left_out(blocks: int, split: str) -> dict[str, Any]:
+    """Each set left out in turn: its images are nobody's."""
+    found = {}
+    for name in SETS:
+        others = tuple(other for other in SETS if other != name)
+        held = router(others, blocks)
+        known = np.concatenate([nearest(held, of_set(o, split, blocks)) for o in others])
+        found[name] = abstention(known, nearest(held, of_set(name, split, blocks)))
+    return found
+
+
+def nobodys(blocks: int, split: str) -> dict[str, Any]:
+    """Images of no set, beside all five."""
+    held = router(tuple(SETS), blocks)
+    known = np.concatenate([nearest(held, of_set(name, split, blocks)) for name in SETS])
+    return {
+        name: abstention(
+            known, nearest(held, features(f"stranger {name}", strangers(name), blocks))
+        )
+        for name in NAMES
+    }
+
+
+def other_devices(blocks: int, split: str) -> dict[str, Any]:
+    """Known images changed: still their own task's, and said to be unlike?"""
+    held = router(tuple(SETS), blocks)
+    found = {}
+    for device in DEVICES:
+        for name in SETS:
+            label = f"{name} {split} {device}"
+            images = elsewhere(dataset(name).split(split), device)
+            routes = held.routes(held.strangeness(features(label, images, blocks)))
+            found[f"{name}, {device}"] = shares(routes, name)
+    return found
+
+
+def row(blocks: int, split: str) -> dict[str, Any]:
+    """Everything about one depth."""
+    print(f"{split}, {blocks} blocks", flush=True)
+    outside = left_out(blocks, split)
+    return {
+        "blocks": blocks,
+        "split": split,
+        "default": blocks == BLOCKS,
+        **right_task(blocks, split),
+        "left_out_mean_auroc": round(
+            float(np.mean([found["auroc"]["value"] for found in outside.values()])), 4
+        ),
+        "left_out_mean_false_accepts_at_95": round(
+            float(np.mean([found["false_accepts_at_95"] for found in outside.values()])), 4
+        ),
+        "left_out": outside,
+        "strangers": nobodys(blocks, split),
+        "other_devices": other_devices(blocks, split),
+    }
+
+
+def main() -> None:
+    """Every depth on validation, then on test."""
+    torch.set_num_threads(2)
+    rows = [row(blocks, split) for split in ("val", "test") for blocks in DEPTHS]
+    write_result(
+        f"routing-{SIZE}px",
+        rows,
+        seeds=[0],
+        **facts(SIZE),
+        setting={"limit": LIMIT, "familiar": FAMILIAR, "level": LEVEL},
+    )
+
+
+if __name__ == "__main__":
+    main()
