@@ -11,6 +11,7 @@ VERBS = (
     "",
     "train",
     "refit",
+    "adapt",
     "assemble",
     "inspect",
     "evaluate",

@@ -306,6 +306,25 @@ def test_refit_needs_company_and_overwrites_nothing(work, tmp_path, capsys):
     assert "expected a new file, found one" in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_new_task_is_learnt_from_a_generalist_and_added(work, tmp_path, capsys):
+    write_classes(tmp_path / "skin", ("mole", "melanoma"), 3)
+    brick, facts = tmp_path / "skin.brick.safetensors", tmp_path / "adapt.json"
+    words = ("--start", "plain", "--start", "merged", "--epochs", 1, "--modality", "DMS")
+    generalist = tmp_path / "generalist"
+    shutil.copytree(work / "generalist", generalist)
+    assert run("adapt", generalist, tmp_path / "skin", *words, "--cut", 4, "-o", brick) == 0
+    printed = capsys.readouterr().out
+    assert "start" in printed
+    assert "lost by the cut" in printed
+    assert [file.name for file in tmp_path.glob("*.partial*")] == []
+    assert run("adapt", generalist, tmp_path / "skin", *words, "-o", brick) == 2
+    assert "expected a new file, found one" in capsys.readouterr().err
+    assert run("edit", "add", generalist, brick) == 0
+    assert [task.name for task in Generalist.load(generalist).tasks] == ["chest", "brain", "skin"]
+    assert run("adapt", generalist, tmp_path / "skin", "--start", "warm", "-o", facts) == 2
+    assert "starts: expected distinct ones out of plain" in capsys.readouterr().err
+
+
 def test_head_round_export_overwrites_nothing(work, tmp_path, capsys):
     bricks = [work / f"{name}.brick.safetensors" for name in ("brain", "chest")]
     generalist, out = tmp_path / "merged", tmp_path / "out"

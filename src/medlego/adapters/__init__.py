@@ -7,5 +7,15 @@ from medlego.adapters.folding import fold
 from medlego.adapters.mixed import Adapter, Mixed
 from medlego.adapters.surgery import on_device
 from medlego.adapters.trainable import AdaptedLinear, attach, set_company
+from medlego.adapters.weighted import attach_weighted
 
-__all__ = ["AdaptedLinear", "Adapter", "Mixed", "attach", "fold", "on_device", "set_company"]
+__all__ = [
+    "AdaptedLinear",
+    "Adapter",
+    "Mixed",
+    "attach",
+    "attach_weighted",
+    "fold",
+    "on_device",
+    "set_company",
+]

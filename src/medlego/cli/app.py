@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from medlego.cli import (
+    adapt,
     assemble,
     check,
     demo,
@@ -60,6 +61,7 @@ def root(
 
 app.command("train")(train.command)
 app.command("refit")(refit.command)
+app.command("adapt")(adapt.command)
 app.command("assemble")(assemble.command)
 app.command("inspect")(inspect.command)
 app.command("evaluate")(evaluate.command)

@@ -66,6 +66,29 @@ def refuse_existing(output: Path, force: bool) -> None:
         raise SettingsError(f"{output.parent}: expected a folder, found none; make it first")
 
 
+def read_hints(
+    name: str | None,
+    kind: str | None,
+    labels: str | None,
+    modality: str | None,
+    body_part: str | None,
+) -> Any:
+    """What flags say of a task, as `TaskHints`."""
+    from medlego.errors import SettingsError
+    from medlego.samples import TaskHints
+    from medlego.task import Kind
+
+    if kind is not None and kind not in tuple(Kind):
+        raise SettingsError(f"--kind: expected one of {', '.join(Kind)}, got {kind!r}")
+    return TaskHints(
+        name=name,
+        kind=None if kind is None else Kind(kind),
+        labels=None if labels is None else tuple(part.strip() for part in labels.split(",")),
+        modality=modality,
+        body_part=body_part,
+    )
+
+
 def read_settings(path: Path | None) -> dict[str, Any]:
     """The keys of a TOML file, or none."""
     from medlego.errors import SettingsError

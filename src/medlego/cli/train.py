@@ -13,6 +13,7 @@ from medlego.cli.shared import (
     DataSeed,
     Device,
     default_name,
+    read_hints,
     read_settings,
     refuse_existing,
 )
@@ -122,7 +123,7 @@ def command(
     chosen = TrainSettings.build(**given)
     earlier = None if start is None else load_brick(start)
     strangers = load_bricks(company or [])
-    hints = _hints(task_name or default_name(data), kind, labels, modality, body_part)
+    hints = read_hints(task_name or default_name(data), kind, labels, modality, body_part)
     with progress(options) as show:
         show("reading data", 0, 0)
         dataset = load_dataset(data, hints, seed=data_seed, show=show)
@@ -171,26 +172,4 @@ def command(
             "validation": brick.card.scores,
             "settings": dict(brick.settings),
         },
-    )
-
-
-def _hints(
-    name: str | None,
-    kind: str | None,
-    labels: str | None,
-    modality: str | None,
-    body_part: str | None,
-) -> Any:
-    from medlego.errors import SettingsError
-    from medlego.samples import TaskHints
-    from medlego.task import Kind
-
-    if kind is not None and kind not in tuple(Kind):
-        raise SettingsError(f"--kind: expected one of {', '.join(Kind)}, got {kind!r}")
-    return TaskHints(
-        name=name,
-        kind=None if kind is None else Kind(kind),
-        labels=None if labels is None else tuple(part.strip() for part in labels.split(",")),
-        modality=modality,
-        body_part=body_part,
     )

@@ -37,6 +37,8 @@ class State:
     best_score: float = float("-inf")
     best_loss: float = float("inf")
     best_scores: dict[str, float] = field(default_factory=dict)
+    history: list[float] = field(default_factory=list)
+    """The selecting score after each epoch."""
 
 
 def write_checkpoint(path: Path, identity: str, state: State, tensors: dict[str, Tensor]) -> None:
@@ -107,6 +109,7 @@ def run_identity(
         "settings": settings.of_training(),
         "start": None if start is None else start.digest,
         "company": [brick.digest for brick in company],
+        "foundation": None if earlier.foundation is None else earlier.foundation.record(),
         "device": device,
     }
     digest.update(json.dumps(whole, sort_keys=True).encode())

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from medlego.adapters import attach
 from medlego.lowrank import LowRank
 from medlego.targets import Target
 from medlego.train.settings import TrainSettings
@@ -19,12 +20,12 @@ class Factors(Protocol):
 
     by_target: dict[str, tuple[nn.Parameter, ...]]
 
-    def groups(self) -> list[dict[str, object]]:
-        """Optimiser groups with their rates."""
+    def attach(self, module: nn.Module) -> nn.Module:
+        """A copy of a module that carries them."""
         ...
 
-    def load(self, deltas: Mapping[str, LowRank]) -> None:
-        """Start from these deltas, of the same targets and rank."""
+    def groups(self) -> list[dict[str, object]]:
+        """Optimiser groups with their rates."""
         ...
 
     def retract(self) -> None:
@@ -45,7 +46,7 @@ class SvdFactors:
 
     def __init__(self, targets: Sequence[Target], settings: TrainSettings, device: str) -> None:
         generator = torch.Generator().manual_seed(settings.seed)
-        self._settings = settings
+        self._targets, self._settings = tuple(targets), settings
         self.by_target: dict[str, tuple[nn.Parameter, ...]] = {}
         for target in targets:
             out, width = target.shape
@@ -53,6 +54,10 @@ class SvdFactors:
             V = _orthonormal(torch.randn(width, settings.rank, generator=generator))
             tensors = (U, torch.zeros(settings.rank), V.T.contiguous())
             self.by_target[target.name] = tuple(nn.Parameter(t.to(device)) for t in tensors)
+
+    def attach(self, module: nn.Module) -> nn.Module:
+        """A copy of a module that carries them."""
+        return attach(module, self._targets, self.by_target)
 
     def groups(self) -> list[dict[str, object]]:
         """Singular vectors without decay, singular values with."""
@@ -72,6 +77,22 @@ class SvdFactors:
             delta = deltas[name]
             for part, value in zip(parts, (delta.U, delta.S, delta.Vh), strict=True):
                 part.copy_(value)
+
+    @torch.no_grad()
+    def set_out_from(self, deltas: Mapping[str, LowRank]) -> None:
+        """Start from the leading directions of these deltas, of any rank.
+
+        Where one has fewer than this rank, random directions with singular value zero are left; a
+        target that has none stays at zero.
+        """
+        for name, (U, S, Vh) in self.by_target.items():
+            if (delta := deltas.get(name)) is not None:
+                kept = min(len(S), delta.rank)
+                left = torch.cat([delta.U[:, :kept].to(U), U[:, kept:]], dim=1)
+                right = torch.cat([delta.Vh[:kept].to(Vh), Vh[kept:]])
+                U.copy_(_orthonormal(left))
+                Vh.copy_(_orthonormal(right.T).T)
+                S[:kept] = delta.S[:kept].to(S)
 
     @torch.no_grad()
     def retract(self) -> None:
@@ -101,7 +122,7 @@ class LoraFactors:
 
     def __init__(self, targets: Sequence[Target], settings: TrainSettings, device: str) -> None:
         generator = torch.Generator().manual_seed(settings.seed)
-        self._settings = settings
+        self._targets, self._settings = tuple(targets), settings
         self.by_target: dict[str, tuple[nn.Parameter, ...]] = {}
         for target in targets:
             out, width = target.shape
@@ -109,6 +130,10 @@ class LoraFactors:
             A = (torch.rand(settings.rank, width, generator=generator) * 2 - 1) * bound
             tensors = (torch.zeros(out, settings.rank), A)
             self.by_target[target.name] = tuple(nn.Parameter(t.to(device)) for t in tensors)
+
+    def attach(self, module: nn.Module) -> nn.Module:
+        """A copy of a module that carries them."""
+        return attach(module, self._targets, self.by_target)
 
     def groups(self) -> list[dict[str, object]]:
         """Both factors with one rate and decay."""

@@ -10,15 +10,19 @@ from medlego.base import Base
 from medlego.brick import Brick
 from medlego.errors import BrickError, SettingsError, raise_all
 from medlego.task import Task
+from medlego.train.foundation import Foundation
 from medlego.train.settings import TrainSettings
 
 
 @dataclass(frozen=True, eq=False)
 class Earlier:
-    """Bricks that were there before: the one to go on from, and the company of strangers."""
+    """Bricks that were there before: the one to go on from, the company of strangers, and those
+    of other tasks that a new one is founded on.
+    """
 
     start: Brick | None = None
     company: tuple[Brick, ...] = ()
+    foundation: Foundation | None = None
 
     def check(self, base: Base, task: Task, settings: TrainSettings) -> None:
         """Refuse bricks that do not fit.
@@ -32,12 +36,18 @@ class Earlier:
         _check_company(base, self.company)
         if self.start is not None:
             _check_start(base, task, settings, self.start)
+        if self.foundation is not None:
+            self.foundation.check(base, settings)
+            if self.start is not None:
+                raise SettingsError("start: expected none with a foundation, got both; choose one")
 
     def digests(self) -> dict[str, Any]:
         """What a brick records of them."""
         used: dict[str, Any] = {} if self.start is None else {"start": self.start.digest}
         if self.company:
             used["company_bricks"] = [brick.digest for brick in self.company]
+        if self.foundation is not None:
+            used |= self.foundation.record()
         return used
 
 

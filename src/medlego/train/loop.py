@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from medlego.adapters import attach, on_device, set_company
+from medlego.adapters import on_device, set_company
 from medlego.base import Base, features
 from medlego.brick import Brick, Card, Head, probabilities, tools_used
 from medlego.errors import BrickError, TrainingError, raise_all
@@ -23,6 +23,7 @@ from medlego.profile import MIN_IMAGES, fit_profile
 from medlego.progress import Progress, silent
 from medlego.samples import Dataset, Samples, describe
 from medlego.strictjson import field_problems
+from medlego.targets import Target
 from medlego.task import Kind
 from medlego.train.augment import augmentation_for
 from medlego.train.checkpoint import (
@@ -36,6 +37,7 @@ from medlego.train.checkpoint import (
 from medlego.train.company import Company, needs_random, own_moments
 from medlego.train.factors import Factors, LoraFactors, SvdFactors
 from medlego.train.fit import Earlier
+from medlego.train.foundation import Foundation
 from medlego.train.grams import check_images, measure_grams
 from medlego.train.head import explicit, implicit, new_head
 from medlego.train.losses import Loss, class_weights
@@ -43,6 +45,7 @@ from medlego.train.profiles import measure_features
 from medlego.train.settings import GOING_ON, TrainSettings
 
 EVALUATION_BATCH = 128
+Watch = Callable[[Sequence[float], Callable[[], Brick]], None]
 
 
 def train_brick(
@@ -56,6 +59,8 @@ def train_brick(
     device: str = "auto",
     data_note: str | None = None,
     licence: str | None = None,
+    foundation: Foundation | None = None,
+    watch: Watch | None = None,
     show: Progress = silent,
 ) -> Brick:
     """Train a brick on the `train` split and choose its epoch on `val`; `test` stays unread.
@@ -71,6 +76,9 @@ def train_brick(
             it is removed when training ends.
         device: `cpu`, `cuda`, or `auto` for a GPU where there is one (mixed precision there).
         data_note, licence: free text for the card.
+        foundation: deltas of other tasks' bricks to start from, see `medlego.adaptation`.
+        watch: called after each epoch with the selecting score of every epoch so far, and a
+            function that makes the brick as it stands.
         show: called with what is under way, done and total.
 
     Returns:
@@ -90,7 +98,7 @@ def train_brick(
         check_images(len(dataset.train))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    earlier = Earlier(start, tuple(company))
+    earlier = Earlier(start, tuple(company), foundation)
     earlier.check(base, dataset.task, settings)
     run = _Run(base, dataset, settings, earlier, device, show)
     path = None if checkpoint is None else Path(checkpoint)
@@ -100,9 +108,11 @@ def train_brick(
         run.restore(*state)
     while not run.finished:
         run.epoch()
+        if watch is not None:
+            watch(run.state.history, lambda: run.brick(notes))
         if path is not None:
             write_checkpoint(path, identity, run.state, run.tensors())
-    brick = run.with_profile(run.with_grams(run.brick(notes)))
+    brick = run.with_profile(run.with_grams(run.best_brick(notes)))
     if path is not None:
         path.unlink(missing_ok=True)
     return brick
@@ -129,13 +139,13 @@ class _Run:
         self._base, self._dataset, self._settings = base, dataset, settings
         self._earlier, self._device, self._show = earlier, device, show
         self._targets = base.targets(settings.targets, settings.stem)
-        kind = SvdFactors if settings.parametrisation == "svd" else LoraFactors
-        self._factors: Factors = kind(self._targets, settings, device)
+        self._factors = _factors(self._targets, settings, earlier, device)
         frozen = on_device(base.module, device)
-        self._model = attach(frozen, self._targets, self._factors.by_target)
+        if earlier.foundation is not None:
+            frozen = earlier.foundation.below(frozen)
+        self._model = self._factors.attach(frozen)
         self._head = new_head(dataset.task, base.ref.features, device)
         if (start := earlier.start) is not None:
-            self._factors.load(start.deltas)
             self._head = implicit(dataset.task, start.head, device)
         self._optimiser = torch.optim.AdamW(
             [
@@ -240,6 +250,7 @@ class _Run:
             loss = (loss + among["loss"]) / 2
             scores |= {f"{name}_in_company": value for name, value in among.items()}
         state = self.state
+        state.history.append(round(score, 6))
         if (score, -loss) > (state.best_score, -state.best_loss):
             state.best_epoch, state.best_score, state.best_loss = state.epoch, score, loss
             state.best_scores = scores
@@ -299,9 +310,13 @@ class _Run:
         for parameter, value in zip(self._trainable(), values, strict=True):
             parameter.copy_(value)
 
-    def brick(self, notes: Card) -> Brick:
+    def best_brick(self, notes: Card) -> Brick:
         """The brick of the best epoch."""
         self._assign(self._best)
+        return self.brick(notes)
+
+    def brick(self, notes: Card) -> Brick:
+        """The brick as it stands."""
         task, labels = self._dataset.task, self._dataset.task.labels
         weight, bias = explicit(task, self._head)
         card = notes.model_copy(
@@ -317,11 +332,14 @@ class _Run:
         settings = self._settings.of_training()
         settings |= {"epochs": self._epochs, "best_epoch": self.state.best_epoch}
         settings |= self._earlier.digests()
+        targets, deltas = self._targets, self._factors.deltas()
+        if self._earlier.foundation is not None:
+            targets, deltas = self._earlier.foundation.whole(targets, deltas)
         return Brick(
             base=self._base.ref,
             task=task,
-            targets=self._targets,
-            deltas=self._factors.deltas(),
+            targets=targets,
+            deltas=deltas,
             head=Head(weight.detach().cpu().clone(), bias.detach().cpu().clone()),
             settings=settings,
             card=card,
@@ -342,6 +360,19 @@ class _Run:
             return brick
         found = measure_features(self._base, inputs, device=self._device, show=self._show)
         return replace(brick, profile=fit_profile(found, seed=self._settings.seed))
+
+
+def _factors(
+    targets: tuple[Target, ...], settings: TrainSettings, earlier: Earlier, device: str
+) -> Factors:
+    """What is trained, where it starts."""
+    if earlier.foundation is not None:
+        return earlier.foundation.factors(targets, settings, device)
+    kind = SvdFactors if settings.parametrisation == "svd" else LoraFactors
+    made = kind(targets, settings, device)
+    if earlier.start is not None:
+        made.load(earlier.start.deltas)
+    return made
 
 
 def _notes(data: str | None, licence: str | None) -> Card:

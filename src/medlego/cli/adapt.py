@@ -1,0 +1,131 @@
+"""medlego adapt"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medlego.cli.console import Options, emit, progress, say, show_table
+from medlego.cli.shared import (
+    BaseWeights,
+    DataSeed,
+    Device,
+    default_name,
+    read_hints,
+    read_settings,
+    refuse_existing,
+)
+
+
+def command(
+    context: typer.Context,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A generalist.")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="The new task: folder per class, CSV manifest, .npz, or medmnist:NAME[:SIZE].",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Brick file to write.")],
+    start: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="plain (the base alone), merged (a new brick on the frozen merge), directions (a "
+            "new brick from the merge's leading directions) or coefficients (only how the bricks "
+            "are weighed); repeatable. Left out, all are tried."
+        ),
+    ] = None,
+    cut: Annotated[
+        int | None,
+        typer.Option(help="Cut the brick's deltas to this rank; the loss is reported."),
+    ] = None,
+    task_name: Annotated[str | None, typer.Option(help="Name of the task; DATA's stem.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="multiclass, binary, multilabel or ordinal.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Labels in order, comma-separated (ordinal: lowest first).")
+    ] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="DICOM code (MR, US, DX, …); decides the augmentation.")
+    ] = None,
+    body_part: Annotated[str | None, typer.Option(help="DICOM body part (CHEST, …).")] = None,
+    rank: Annotated[int, typer.Option(help="Rank of what is trained.")] = 4,
+    epochs: Annotated[int | None, typer.Option(help="Epochs; chosen by size if left out.")] = None,
+    seed: Annotated[int, typer.Option(help="Of everything drawn in training.")] = 0,
+    data_seed: DataSeed = 0,
+    settings: Annotated[
+        Path | None, typer.Option(help="TOML file with further training settings.")
+    ] = None,
+    base_weights: BaseWeights = None,
+    device: Device = "auto",
+    data_note: Annotated[str | None, typer.Option(help="Where the data come from.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence of the brick.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing brick.")] = False,
+) -> None:
+    """Learn a new task from a generalist; the start that is best on validation is kept.
+
+    The brick stands on the plain base like any other: `medlego edit add` takes it in. Killed, it
+    goes on where it ended when the same command runs again.
+    """
+    from medlego.adaptation import CHOICES, adapt
+    from medlego.base import Base
+    from medlego.brickfile import save_brick
+    from medlego.datasets import load_dataset
+    from medlego.generalist import Generalist
+    from medlego.train import TrainSettings
+
+    options: Options = context.obj
+    refuse_existing(output, force)
+    flags: dict[str, Any] = {"rank": rank, "epochs": epochs, "seed": seed}
+    given = read_settings(settings) | {k: v for k, v in flags.items() if v is not None}
+    hints = read_hints(task_name or default_name(data), kind, labels, modality, body_part)
+    chosen = TrainSettings.build(**given)
+    generalist = Generalist.load(directory)
+    with progress(options) as show:
+        show("reading data", 0, 0)
+        dataset = load_dataset(data, hints, seed=data_seed, show=show)
+        found = adapt(
+            generalist,
+            dataset,
+            chosen,
+            base=Base.find(generalist.base, weights=base_weights),
+            starts=start or CHOICES,
+            rank=cut,
+            checkpoint=output.with_name(f"{output.name}.partial"),
+            device=device,
+            data_note=data_note,
+            licence=licence,
+            show=show,
+        )
+        save_brick(found.brick, output)
+    for note in dataset.notes:
+        say(options, f"note: {note}")
+    rows = [
+        (
+            attempt.start + " *" * (attempt.start == found.chosen),
+            f"{attempt.score:.3f}",
+            f"{attempt.brick.settings['best_epoch']} of {attempt.brick.settings['epochs']}",
+            str(max(delta.rank for delta in attempt.brick.deltas.values())),
+        )
+        for attempt in found.attempts
+    ]
+    show_table(options, ("start", "validation", "best epoch", "rank"), rows, found.brick.task.name)
+    if cut is not None:
+        say(options, f"lost by the cut: {found.relative_loss:.2%} of the Frobenius norm")
+    size = output.stat().st_size / 1e6
+    say(options, f"wrote {output} ({size:.2f} MB, {found.brick.digest[:12]})")
+    emit(
+        options,
+        {
+            "output": str(output),
+            "digest": found.brick.digest,
+            "chosen": found.chosen,
+            "starts": {a.start: list(a.history) for a in found.attempts},
+            "relative_loss": found.relative_loss,
+            "task": found.brick.task.model_dump(mode="json"),
+        },
+    )
