@@ -1,0 +1,271 @@
+"""Is a generalist the better start for a new task?
+
+    python -m benchmarks.adapt [--seeds 0 1 2] [--few 5 10 50] [--workers 2]
+
+Each of the five sets is the new task in turn, the generalist assembled from plain bricks of the
+other four. Every start trains on all images, and on few a class (then validation has as few). The
+best epoch is the validation's; the test split is read after every epoch for the curves alone.
+
+Runs are kept in `results/runs/adapt-112px.json`, and only missing ones are trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+
+from benchmarks.bricks import get_brick, train_all
+from benchmarks.common import RESULTS, SETS, base, dataset, write_result
+from benchmarks.scoring import BOOTSTRAP_SEED, facts, inputs, summary
+from medlego.adaptation import CHOICES, foundation
+from medlego.base import features
+from medlego.brick import Brick
+from medlego.files import write_atomically
+from medlego.generalist import Generalist, assemble, specialist
+from medlego.samples import Dataset, Samples
+from medlego.train import TrainSettings, train_brick
+
+SIZE = 112
+RUNS = RESULTS / "runs" / f"adapt-{SIZE}px.json"
+RESAMPLES = 2000
+TARGET = 0.95
+"""Share of the control's final score that counts as reached."""
+FEW = (5, 10, 50)
+
+
+@dataclass(frozen=True, order=True)
+class Job:
+    """One training run; `few` images a class, or all (0)."""
+
+    seed: int
+    few: int
+    new: str
+    start: str
+
+    @property
+    def name(self) -> str:
+        """Its key in the file of runs."""
+        return f"{self.new} {self.start} seed {self.seed} few {self.few}"
+
+
+def generalist(new: str, seed: int) -> Generalist:
+    """Assembled by default from the plain bricks of the other four sets."""
+    return assemble([get_brick(name, "svd", seed, SIZE) for name in SETS if name != new])
+
+
+def limited(data: Dataset, few: int, seed: int) -> Dataset:
+    """As many training and validation images of each class, drawn by the seed."""
+    if not few:
+        return data
+    rng = np.random.default_rng((seed, few))
+    parts = {split: _some(data.split(split), few, rng) for split in ("train", "val")}
+    return Dataset.of(data.task, parts | {"test": data.test}, data.notes)
+
+
+def _some(samples: Samples, few: int, rng: np.random.Generator) -> Samples:
+    chosen = [
+        rng.permutation(np.flatnonzero(samples.labels == label))[:few]
+        for label in np.unique(samples.labels)
+    ]
+    return samples.take(np.sort(np.concatenate(chosen)))
+
+
+def train(job: Job) -> dict[str, Any]:
+    """Train one run: validation and test after each epoch."""
+    data = limited(dataset(job.new), job.few, job.seed)
+    curve: list[float] = []
+    hits: list[np.ndarray] = []
+
+    def watch(_scores: Sequence[float], make: Callable[[], Brick]) -> None:
+        hits.append(right(make(), job.new))
+        curve.append(balanced(hits[-1], data.test.labels))
+        print(f"  {job.name}: epoch {len(curve)}, test {curve[-1]:.3f}", flush=True)
+
+    began = time.monotonic()
+    brick = train_brick(
+        base(SIZE),
+        data,
+        TrainSettings.build(seed=job.seed),
+        foundation=foundation(generalist(job.new, job.seed), job.start),  # type: ignore[arg-type]
+        device="cpu",
+        watch=watch,
+    )
+    best = int(brick.settings["best_epoch"])
+    return {
+        **asdict(job),
+        "images": len(data.train),
+        "epochs": brick.settings["epochs"],
+        "best_epoch": best,
+        "validation": round(brick.card.scores["balanced_accuracy"], 4),
+        "curve": [round(score, 4) for score in curve],
+        "hits": "".join(str(int(hit)) for hit in hits[best - 1]),
+        "rank": max(delta.rank for delta in brick.deltas.values()),
+        "digest": brick.digest,
+        "seconds": round(time.monotonic() - began),
+    }
+
+
+@torch.no_grad()
+def right(brick: Brick, name: str) -> np.ndarray:
+    """Which test images a brick on the plain base labels rightly, (N,)."""
+    module = specialist(brick).fold(base(SIZE))
+    pooled = [
+        features(module, base(SIZE).normalise(batch))
+        for batch in inputs(name, "test", SIZE).batches(64)
+    ]
+    found = brick.head.logits(torch.cat(pooled)).argmax(dim=1).numpy()
+    hits: np.ndarray = found == dataset(name).test.labels
+    return hits
+
+
+def balanced(hits: np.ndarray, labels: np.ndarray) -> float:
+    """Balanced accuracy from hits."""
+    return float(np.mean([hits[labels == label].mean() for label in np.unique(labels)]))
+
+
+def read_runs() -> dict[str, dict[str, Any]]:
+    """Every run that was kept."""
+    found: dict[str, dict[str, Any]] = json.loads(RUNS.read_text()) if RUNS.exists() else {}
+    return found
+
+
+def keep(job: Job, run: dict[str, Any]) -> None:
+    """Add one run to the file."""
+    RUNS.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(RUNS.with_suffix(".lock")):
+        runs = read_runs() | {job.name: run}
+        lines = (f"{json.dumps(name)}: {json.dumps(runs[name])}" for name in sorted(runs))
+        write_atomically(RUNS, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
+
+
+def train_missing(jobs: Sequence[Job], workers: int) -> None:
+    """One process a run, `workers` at a time."""
+    missing = [job for job in jobs if job.name not in read_runs()]
+    print(f"{len(jobs) - len(missing)} runs kept, {len(missing)} to train", flush=True)
+
+    def one(job: Job) -> None:
+        words = [str(job.seed), str(job.few), job.new, job.start]
+        subprocess.run([sys.executable, "-m", "benchmarks.adapt", "--one", *words], check=True)
+        print(f"done: {job.name}", flush=True)
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(one, missing))
+
+
+@cache
+def _drawn(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Labels, and how often each replicate draws each image: (1 + resamples, N)."""
+    labels = dataset(name).test.labels
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    drawn = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), RESAMPLES)
+    return labels, np.concatenate([np.ones((1, len(labels)), int), drawn])
+
+
+def replicates(run: dict[str, Any]) -> np.ndarray:
+    """Test balanced accuracy at the best epoch, and on bootstrap replicates: (1 + resamples,)."""
+    labels, counts = _drawn(run["new"])
+    hits = np.array([int(hit) for hit in run["hits"]])
+    classes = [labels == label for label in np.unique(labels)]
+    with np.errstate(invalid="ignore"):
+        recalls = [(counts[:, c] @ hits[c]) / counts[:, c].sum(axis=1) for c in classes]
+    found: np.ndarray = np.nanmean(recalls, axis=0)
+    return found
+
+
+def epochs_to(curve: Sequence[float], target: float) -> int | None:
+    """The first epoch whose test score reaches a target."""
+    return next((number for number, score in enumerate(curve, 1) if score >= target), None)
+
+
+def rows(seeds: Sequence[int], few: Sequence[int]) -> list[dict[str, Any]]:
+    """A row per new task, number of images and start; seeds are averaged."""
+    runs, found = read_runs(), []
+    for count in (0, *few):
+        for new in SETS:
+            control = [runs[Job(seed, count, new, "plain").name] for seed in seeds]
+            for start in CHOICES:
+                tried = [runs[Job(seed, count, new, start).name] for seed in seeds]
+                found.append(_row(tried, control))
+            found.append(_chosen(seeds, count, new, control))
+    return found
+
+
+def _row(tried: Sequence[dict[str, Any]], control: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    own = np.mean([replicates(run) for run in tried], axis=0)
+    plain = np.mean([replicates(run) for run in control], axis=0)
+    targets = [TARGET * run["curve"][run["best_epoch"] - 1] for run in control]
+    reached = [epochs_to(run["curve"], target) for run, target in zip(tried, targets, strict=True)]
+    return {
+        "new": tried[0]["new"],
+        "few": tried[0]["few"],
+        "start": tried[0]["start"],
+        "images": tried[0]["images"],
+        "epochs": tried[0]["epochs"],
+        "balanced_accuracy": summary(own),
+        "per_seed": [round(float(replicates(run)[0]), 4) for run in tried],
+        "minus_plain": summary(own - plain),
+        "epochs_to_target": reached,
+        "rank": tried[0]["rank"],
+    }
+
+
+def _chosen(
+    seeds: Sequence[int], few: int, new: str, control: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """What `adapt` returns: of each seed the start that is best on validation."""
+    runs = read_runs()
+    best = []
+    for seed in seeds:
+        tried = [runs[Job(seed, few, new, start).name] for start in CHOICES]
+        best.append(max(tried, key=lambda run: run["validation"]))
+    row = _row(best, control)
+    return row | {"start": "chosen on validation", "chosen": [run["start"] for run in best]}
+
+
+def main() -> None:
+    """Train what is missing and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--few", type=int, nargs="*", default=list(FEW))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--one", nargs=4, metavar=("SEED", "FEW", "NEW", "START"))
+    given = parser.parse_args()
+    if given.one:
+        torch.set_num_threads(1)
+        seed, few, new, start = given.one
+        job = Job(int(seed), int(few), new, start)
+        keep(job, train(job))
+        return
+    bricks = [(name, "svd", seed, SIZE) for seed in given.seeds for name in SETS]
+    train_all(bricks, given.workers)
+    jobs = [
+        Job(seed, few, new, start)
+        for seed in given.seeds
+        for few in (0, *given.few)
+        for new in SETS
+        for start in CHOICES
+    ]
+    train_missing(jobs, given.workers)
+    write_result(
+        f"adapt-{SIZE}px",
+        rows(given.seeds, given.few),
+        seeds=given.seeds,
+        **facts(SIZE),
+        setting={"target": TARGET},
+    )
+
+
+if __name__ == "__main__":
+    main()
