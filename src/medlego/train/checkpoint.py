@@ -109,9 +109,10 @@ def run_identity(
         "settings": settings.of_training(),
         "start": None if start is None else start.digest,
         "company": [brick.digest for brick in company],
-        "foundation": None if earlier.foundation is None else earlier.foundation.record(),
         "device": device,
     }
+    if earlier.foundation is not None:
+        whole["foundation"] = earlier.foundation.record()
     digest.update(json.dumps(whole, sort_keys=True).encode())
     for samples in (dataset.train, dataset.val):
         digest.update(np.ascontiguousarray(samples.labels).tobytes())

@@ -1,0 +1,209 @@
+"""End to end, the task unknown: routed and merged generalists over the mixed test images.
+
+    python -m benchmarks.routed [--seeds 0 1 2] [--only-val]
+
+An image that is sent to another task, or to none, counts as wrong. The divisor of every normalised
+score is the plainly trained specialist that was told the task. Joint training's row is the one
+that `benchmarks.merge_quality` measured on the same images.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.bricks import get_brick, train_all
+from benchmarks.common import RESULTS, SETS, arguments, base, dataset, write_result
+from benchmarks.models import SIZE, Merge, alone, probe
+from benchmarks.parallel import in_processes
+from benchmarks.routing import of_set, router
+from benchmarks.scoring import (
+    Contender,
+    Probs,
+    cached_features,
+    draw,
+    facts,
+    inputs,
+    make_row,
+    read,
+)
+from medlego.brick import Brick
+from medlego.generalist import assemble, specialist
+from medlego.merge.coefficients import AUTO
+from medlego.metrics import point_scores, wrong_answers
+from medlego.profile import BLOCKS, fit_profile
+from medlego.running import Running
+
+STEMS = {"svd": 0, "stem1": 1, "stem3": 3}
+"""Kinds of bricks and the leading blocks that they leave alone."""
+MIXED = 64
+CONTROL = "specialists, plain, task told"
+
+
+@cache
+def reached(name: str, split: str) -> np.ndarray:
+    """Which images of a set are sent to its task, (N,)."""
+    held = router(tuple(SETS), BLOCKS)
+    routes = held.routes(held.strangeness(of_set(name, split, BLOCKS)))
+    return np.array([name in route.tasks for route in routes])
+
+
+def unknown(told: Probs) -> Probs:
+    """The same answers where the image is sent to its task, wrong ones elsewhere."""
+
+    def probs(seed: int, name: str, split: str) -> np.ndarray:
+        data = dataset(name)
+        wrong = wrong_answers(data.task, data.split(split).labels)
+        found: np.ndarray = np.where(reached(name, split)[:, None], told(seed, name, split), wrong)
+        return found
+
+    return probs
+
+
+def whole(kind: str) -> Probs:
+    """Each set with its own brick, told the task."""
+
+    def probs(seed: int, name: str, split: str) -> np.ndarray:
+        brick = get_brick(name, kind, seed, SIZE)
+        build = partial(specialist(brick).fold, base(SIZE))
+        pooled = cached_features(f"{kind}-alone", brick.digest, build, name, split, SIZE)
+        return read(brick.task, brick.head, pooled)
+
+    return probs
+
+
+def contenders(kinds: tuple[str, ...], seeds: tuple[int, ...]) -> list[Contender]:
+    """The table's lines."""
+    merged = Merge("svd", "linear", AUTO).probs
+    lines = [
+        Contender("linear probes on the frozen base, task told", "-", False, probe, seeds[:1]),
+        Contender(CONTROL, "-", False, alone("svd"), seeds),
+        Contender("merged, task told", AUTO, False, merged, seeds),
+        Contender("merged, task unknown", AUTO, False, unknown(merged), seeds),
+        Contender(
+            "routed by a scout, task unknown", "-", False, unknown(alone("svd")), seeds, True
+        ),
+    ]
+    for kind in kinds[1:]:
+        rank = max(d.rank for d in get_brick("btc_mri", kind, seeds[0], SIZE).deltas.values())
+        what = f"a stem of {STEMS[kind]} (rank {rank})"
+        lines.append(
+            Contender(f"specialists with {what}, task told", "-", False, whole(kind), seeds)
+        )
+        lines.append(
+            Contender(f"routed by {what}, task unknown", "-", False, unknown(whole(kind)), seeds)
+        )
+    return lines
+
+
+def with_profile(brick: Brick) -> Brick:
+    """As `train` would have made it."""
+    found = fit_profile(of_set(brick.task.name, "train", BLOCKS), blocks=BLOCKS)
+    return replace(brick, profile=found)
+
+
+def exactness(kind: str, seed: int) -> dict[str, Any]:
+    """The running generalist over all test images shuffled together, beside its specialists."""
+    bricks = [with_profile(get_brick(name, kind, seed, SIZE)) for name in SETS]
+    running = Running(assemble(bricks, mode="routed"), base(SIZE))
+    owners = [(name, row) for name in SETS for row in range(len(dataset(name).test))]
+    order = np.random.default_rng(seed).permutation(len(owners))
+    told = {name: whole(kind)(seed, name, "test") for name in SETS}
+    worst, same = 0.0, 0
+    for start in range(0, len(order), MIXED):
+        rows = [owners[i] for i in order[start : start + MIXED]]
+        pixels = torch.cat([inputs(name, "test", SIZE).take([row]) for name, row in rows])
+        batch = running.run(pixels)
+        for answered in batch.answers:
+            task = answered.reader.task.name
+            for place, probs in zip(answered.rows.tolist(), answered.probs, strict=True):
+                name, row = rows[place]
+                if name == task:
+                    expected = torch.from_numpy(told[name][row])
+                    worst = max(worst, float((probs.double() - expected).abs().max()))
+        for (name, row), route in zip(rows, batch.routes, strict=True):
+            same += (name in route.tasks) == bool(reached(name, "test")[row])
+    return {
+        "kind": kind,
+        "images": len(owners),
+        "largest_difference": float(f"{worst:.2g}"),
+        "same_routes": same,
+    }
+
+
+def joint_row() -> dict[str, Any]:
+    """Joint training as `benchmarks.merge_quality` measured it."""
+    document = json.loads((RESULTS / f"merge_quality-{SIZE}px.json").read_text())
+    (found,) = (row for row in document["rows"] if row["method"] == "joint training (ceiling)")
+    kept: dict[str, Any] = {k: v for k, v in found.items() if k not in ("group", "validation")}
+    kept.pop("minus_default", None)
+    note = "as merge_quality measured it; all images in one place, what medlego exists to avoid"
+    return kept | {"method": "joint training (ceiling), task told", "note": note}
+
+
+def validated(line: Contender) -> list[float]:
+    """Mean balanced accuracy on validation by seed."""
+    return [
+        float(
+            np.mean(
+                [
+                    point_scores(
+                        dataset(name).task,
+                        line.probs(seed, name, "val"),
+                        dataset(name).val.labels,
+                    )["balanced_accuracy"]
+                    for name in SETS
+                ]
+            )
+        )
+        for seed in line.seeds
+    ]
+
+
+def main() -> None:
+    """Parse, train what is missing, evaluate."""
+    parser = arguments(__doc__)
+    parser.add_argument("--kinds", nargs="+", choices=STEMS, default=list(STEMS))
+    given = parser.parse_args()
+    kinds, seeds = tuple(given.kinds), tuple(given.seeds)
+    jobs = [(name, kind, seed, SIZE) for kind in kinds for seed in seeds for name in SETS]
+    train_all(jobs, given.workers)
+    torch.set_num_threads(1)
+    lines = contenders(kinds, seeds)
+    for name in SETS:
+        reached(name, "val"), reached(name, "test")
+    found = list(in_processes(validated, lines, given.workers))
+    for line, scores in zip(lines, found, strict=True):
+        print(f"{np.mean(scores):.4f} {line.method}", flush=True)
+    if given.only_val:
+        return
+    drawn = dict(enumerate(in_processes(draw, lines, given.workers)))
+    (plain,) = (number for number, line in enumerate(lines) if line.method == CONTROL)
+    rows = [
+        make_row(line, drawn[number], drawn[plain], drawn[0][seeds[0]])
+        for number, line in enumerate(lines)
+    ]
+    for row, scores in zip(rows, found, strict=True):
+        row["validation"] = [round(score, 4) for score in scores]
+    write_result(
+        f"routed-{SIZE}px",
+        [*rows, joint_row()],
+        seeds=list(seeds),
+        **facts(SIZE),
+        exactness=[exactness(kind, seeds[0]) for kind in kinds],
+        bricks={
+            f"{name} {kind} seed {seed}": get_brick(name, kind, seed, SIZE).digest
+            for kind in kinds
+            for seed in seeds
+            for name in SETS
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
