@@ -10,6 +10,7 @@ were chosen on.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -23,15 +24,17 @@ from benchmarks.scoring import BOOTSTRAP_SEED, facts, summary
 from benchmarks.strangers import DEVICES, NAMES, elsewhere, strangers
 from medlego.brick import Brick, Card, Head
 from medlego.loading import Inputs
-from medlego.profile import BLOCKS, fit_profile
+from medlego.noise import fit_private_profile
+from medlego.profile import BLOCKS, Noise, fit_profile
 from medlego.routing import FAMILIAR, LIMIT, Router
 from medlego.samples import ImageSource
 from medlego.sites import capabilities
-from medlego.train.profiles import measure_features
+from medlego.train.profiles import measure_features, reference
 
 SIZE = 112
 DEPTHS = (0, 1, 2, 3, 6, 12)
 RESAMPLES = 1000
+EPSILONS, DELTA, DRAWS = (1.0, 3.0, 8.0), 1e-5, 5
 LEVEL = 0.95
 """Share of known images that a false-accept rate is told at."""
 
@@ -172,6 +175,49 @@ def other_devices(blocks: int, split: str) -> dict[str, Any]:
     return found
 
 
+def private(epsilon: float, split: str) -> dict[str, Any]:
+    """The same with profiles that were released with noise, a mean over `DRAWS` of it."""
+    noise, found = Noise(epsilon=epsilon, delta=DELTA), []
+    shown = {name: of_set(name, split, BLOCKS) for name in SETS}
+    public = reference(base(SIZE))
+    for draw in range(DRAWS):
+        generator = torch.Generator().manual_seed(draw)
+        bricks = [
+            replace(
+                brick(name, BLOCKS),
+                profile=fit_private_profile(
+                    of_set(name, "train", BLOCKS), public, noise, generator=generator
+                ),
+            )
+            for name in SETS
+        ]
+        held = Router(capabilities(bricks))
+        strange = {name: held.strangeness(images).numpy() for name, images in shown.items()}
+        found.append(_private_scores(strange))
+    scores = {name: round(float(np.mean([one[name] for one in found])), 4) for name in found[0]}
+    return {"split": split, "epsilon": epsilon, "delta": DELTA, "draws": DRAWS, **scores}
+
+
+def _private_scores(strange: dict[str, np.ndarray]) -> dict[str, float]:
+    """Top-1, own images that are answered, and each set left out in turn."""
+    nearest_own = np.concatenate(
+        [z.argmin(axis=1) == number for number, z in enumerate(strange.values())]
+    )
+    within = np.concatenate([z.min(axis=1) <= LIMIT for z in strange.values()])
+    aurocs, accepted = [], []
+    for number, name in enumerate(SETS):
+        smallest = {n: np.delete(z, number, axis=1).min(axis=1) for n, z in strange.items()}
+        known = np.concatenate([z for other, z in smallest.items() if other != name])
+        aurocs.append(_auroc(known, smallest[name]))
+        accepted.append(float((smallest[name] <= LIMIT).mean()))
+    return {
+        "top_1": float(nearest_own.mean()),
+        "own": float((nearest_own & within).mean()),
+        "left_out_mean_auroc": float(np.mean(aurocs)),
+        "left_out_mean_false_accepts_at_limit": float(np.mean(accepted)),
+    }
+
+
 def row(blocks: int, split: str) -> dict[str, Any]:
     """Everything about one depth."""
     print(f"{split}, {blocks} blocks", flush=True)
@@ -195,13 +241,14 @@ def row(blocks: int, split: str) -> dict[str, Any]:
 
 def main() -> None:
     """Every depth on validation, then on test."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     rows = [row(blocks, split) for split in ("val", "test") for blocks in DEPTHS]
     write_result(
         f"routing-{SIZE}px",
         rows,
         seeds=[0],
         **facts(SIZE),
+        private=[private(epsilon, split) for split in ("val", "test") for epsilon in EPSILONS],
         setting={"limit": LIMIT, "familiar": FAMILIAR, "level": LEVEL},
     )
 

@@ -9,6 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks import routing_tables
+from benchmarks.markdown import deviation, interval, table
+
 HERE = Path(__file__).resolve().parent
 PAGE = HERE / "RESULTS.md"
 
@@ -34,10 +37,10 @@ def _mini_base(document: dict[str, Any]) -> str:
     names = ("mini, 64 px", "random, 64 px", "difference", "DeiT-Tiny, 112 px")
     rows = [
         [row["set"] + (" (seen without labels)" if row["seen_without_labels"] else "")]
-        + [_interval(row[column]) for column in columns]
+        + [interval(row[column]) for column in columns]
         for row in document["rows"]
     ]
-    return "Balanced accuracy of linear probes on the test splits.\n\n" + _table(
+    return "Balanced accuracy of linear probes on the test splits.\n\n" + table(
         ["set", *names], rows
     )
 
@@ -50,7 +53,7 @@ def _merge_speed(document: dict[str, Any]) -> str:
     load = ", ".join(f"{x:.1f}" for x in document["setting"]["load_average"])
     notes = [f"- {row['name']}: {row['note']}.\n" for row in document["rows"] if "note" in row]
     return (
-        _table(heads, rows)
+        table(heads, rows)
         + f"\nLoad averages of the machine before the run: {load}.\n\n"
         + "".join(notes)
     )
@@ -70,7 +73,7 @@ def _edit_speed(document: dict[str, Any]) -> str:
     ]
     heads = ["what", "medlego", "the peer", "peer", "ratio", "the peer's result"]
     load = ", ".join(f"{x:.1f}" for x in document["setting"]["load_average"])
-    return _table(heads, rows) + f"\nLoad averages of the machine before the run: {load}.\n"
+    return table(heads, rows) + f"\nLoad averages of the machine before the run: {load}.\n"
 
 
 def _time(seconds: float) -> str:
@@ -135,13 +138,13 @@ def _scores(rows: list[dict[str, Any]], *, default: bool = False) -> str:
     lines = []
     for row in rows:
         line = [row["method"], row["coefficients"]]
-        line += [_interval(row["sets"][name]["balanced_accuracy"]) for name in sets]
-        line += [_interval(row[f"mean_{n}balanced_accuracy"]) for n in ("", "normalised_")]
-        line += [_interval(row["minus_linear_probes"])]
-        line += [_interval(row["minus_default"]), _yes(row["uses_data"])] if default else []
-        lines.append([*line, _deviation(row["seed_deviation"])])
+        line += [interval(row["sets"][name]["balanced_accuracy"]) for name in sets]
+        line += [interval(row[f"mean_{n}balanced_accuracy"]) for n in ("", "normalised_")]
+        line += [interval(row["minus_linear_probes"])]
+        line += [interval(row["minus_default"]), _yes(row["uses_data"])] if default else []
+        lines.append([*line, deviation(row["seed_deviation"])])
     notes = [f"- {row['method']}: {row['note']}.\n" for row in rows if row["note"]]
-    return _table([*heads, "seeds"], lines) + "\n" * bool(notes) + "".join(notes)
+    return table([*heads, "seeds"], lines) + "\n" * bool(notes) + "".join(notes)
 
 
 def _yes(value: bool) -> str:
@@ -160,14 +163,14 @@ def _in_domain(document: dict[str, Any]) -> str:
         for name in sets:
             found = row["sets"][name]
             keys = ("balanced_accuracy", "minus_site_models", "over_pooled")
-            line += [_interval(found[key]) for key in keys]
+            line += [interval(found[key]) for key in keys]
         lines.append(line)
     notes = [f"- {row['method']}: {row['note']}.\n" for row in rows if row["note"]]
     return (
         f"Each set shared out over {setting['sites']} sites, label by label (Dirichlet "
         f"{setting['skew']}, at least {setting['least']:.0%} of a label each). Balanced accuracy "
         "on everybody's test split, mean over seeds; differences and ratios are paired.\n\n"
-        + _table(heads, lines)
+        + table(heads, lines)
         + "\n"
         + "".join(notes)
     )
@@ -176,15 +179,14 @@ def _in_domain(document: dict[str, Any]) -> str:
 def _growing(document: dict[str, Any]) -> str:
     sizes = list(document["rows"][0]["kept"])
     rows = [
-        [row["curve"], *(_interval(row["kept"][size]) for size in sizes)]
-        for row in document["rows"]
+        [row["curve"], *(interval(row["kept"][size]) for size in sizes)] for row in document["rows"]
     ]
     return (
         "Balanced accuracy of the real sets in a merge over their plainly trained specialists', "
         "test splits, mean over sets, choices of sets and seeds. From 7 bricks on the others are "
         "procedural, and no real brick has met them.\n\n"
         "![what specialists keep as a merge grows](results/growing-112px.png)\n\n"
-        + _table(["bricks", *sizes], rows)
+        + table(["bricks", *sizes], rows)
     )
 
 
@@ -216,9 +218,9 @@ def _screening(document: dict[str, Any]) -> str:
         "trained on, form; `only` is the backdoor under the specialist's head, `hidden` is added "
         "to the specialist. A poison works where its trigger gives its label to at least "
         f"{document['setting']['works']:.0%} more of the validation images of other labels.\n\n"
-        + _table(["bricks", "flagged"], counted)
+        + table(["bricks", "flagged"], counted)
         + "\n"
-        + _table(heads, lines)
+        + table(heads, lines)
     )
 
 
@@ -235,24 +237,8 @@ _WRITERS = {
     "merge_quality": _merge_quality,
     "in_domain": _in_domain,
     "growing": _growing,
+    **routing_tables.WRITERS,
 }
-
-
-def _interval(value: dict[str, Any] | None) -> str:
-    if value is None:
-        return "-"
-    bounds = value.get("interval")
-    text = f"{value['value']:.3f}"
-    return f"{text} [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds else text
-
-
-def _deviation(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _table(heads: list[str], rows: list[list[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def answer_task(
     routes: list[Route] = []
     for number, pixels in enumerate(inputs.batches(BATCH)):
         show(name, number * BATCH, len(inputs))
-        batch = running.run(pixels, (name,))
+        batch = running.run(pixels, (name,), look=True)
         told.append(batch.answers[0].probs)
         routes += batch.routes
     probs = torch.cat(told).double().numpy()
@@ -205,7 +205,7 @@ def predict(
     predictions: list[Prediction] = []
     inputs = Inputs(read, base)
     for start, pixels in zip(range(0, len(read), BATCH), inputs.batches(BATCH), strict=True):
-        batch = running.run(pixels, asked)
+        batch = running.run(pixels, asked, look=True)
         answers = _by_image(batch, len(pixels))
         for offset, found in enumerate(answers):
             route = batch.routes[offset] if batch.routes else None

@@ -69,15 +69,18 @@ class Running:
         self._walk = _walk(self._frozen, self.parts, device)
 
     @torch.inference_mode()
-    def run(self, pixels: Tensor, tasks: Sequence[str] | None = None) -> Batch:
+    def run(
+        self, pixels: Tensor, tasks: Sequence[str] | None = None, *, look: bool = False
+    ) -> Batch:
         """Answer a batch.
 
         Args:
             pixels: (N, 3, size, size) in [0, 1].
             tasks: ask these of every image; left out, each image is asked what it is routed to.
+            look: route the images of given tasks too, which costs the stem's blocks.
 
         Returns:
-            Routes, whatever was asked, and the answers.
+            Routes, if there was a look, and the answers.
 
         Raises:
             GeneralistError: a task that is not there, or no routing and no task given.
@@ -85,12 +88,14 @@ class Running:
         tokens = embed(self._frozen, self._base.normalise(pixels.to(self._device)))
         stem, strange = tokens, None
         routes: list[Route] = []
-        if self.router.tasks:
+        if self.router.tasks and (tasks is None or look):
             stem = through(self._frozen, tokens, 0, self.router.blocks)
             strange = self.router.strangeness(stem_features(self._frozen, stem).cpu())
             routes = self.router.routes(strange)
         asked = self._asked(len(pixels), tasks, strange)
-        start = self.router.blocks if self._walk.stem >= self.router.blocks else 0
+        start = 0
+        if strange is not None and self._walk.stem >= self.router.blocks:
+            start = self.router.blocks
         return Batch(tuple(routes), self._answers(stem if start else tokens, start, asked))
 
     def features(self, pixels: Tensor, task: str) -> Tensor:

@@ -81,6 +81,16 @@ def command(
             "knows what this brick is for. docs/FORMAT.md says what they reveal.",
         ),
     ] = False,
+    profile_epsilon: Annotated[
+        float | None,
+        typer.Option(
+            help="Release these statistics with Gaussian noise, differentially private of each "
+            "image; 3 is a usual one. Two runs then differ in the noise."
+        ),
+    ] = None,
+    profile_delta: Annotated[
+        float | None, typer.Option(help="The delta beside that epsilon; 1e-5 if left out.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything drawn in training.")] = 0,
     data_seed: DataSeed = 0,
     plain_lora: Annotated[
@@ -118,6 +128,8 @@ def command(
         "parametrisation": "lora" if plain_lora else None,
         "merge_aware": merge_aware or bool(company) or None,
         "profile": False if no_profile else None,
+        "profile_epsilon": profile_epsilon,
+        "profile_delta": profile_delta,
     }
     given = read_settings(settings) | {k: v for k, v in flags.items() if v is not None}
     chosen = TrainSettings.build(**given)

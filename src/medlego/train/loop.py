@@ -19,7 +19,7 @@ from medlego.errors import BrickError, TrainingError, raise_all
 from medlego.loading import Inputs
 from medlego.metrics import point_scores
 from medlego.moments import Moments
-from medlego.profile import MIN_IMAGES, fit_profile
+from medlego.noise import check_delta
 from medlego.progress import Progress, silent
 from medlego.samples import Dataset, Samples, describe
 from medlego.strictjson import field_problems
@@ -41,7 +41,7 @@ from medlego.train.foundation import Foundation
 from medlego.train.grams import check_images, measure_grams
 from medlego.train.head import explicit, implicit, new_head
 from medlego.train.losses import Loss, class_weights
-from medlego.train.profiles import measure_features
+from medlego.train.profiles import make_profile
 from medlego.train.settings import GOING_ON, TrainSettings
 
 EVALUATION_BATCH = 128
@@ -96,6 +96,8 @@ def train_brick(
     notes = _notes(data_note, licence)
     if settings.gram:
         check_images(len(dataset.train))
+    if settings.profile_epsilon is not None:
+        check_delta(settings.profile_delta, len(dataset.train))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     earlier = Earlier(start, tuple(company), foundation)
@@ -355,11 +357,9 @@ class _Run:
 
     def with_profile(self, brick: Brick) -> Brick:
         """The brick with its profile, unless the settings or too few images forbid it."""
-        inputs = self._train.inputs
-        if not self._settings.profile or len(inputs) < MIN_IMAGES:
-            return brick
-        found = measure_features(self._base, inputs, device=self._device, show=self._show)
-        return replace(brick, profile=fit_profile(found, seed=self._settings.seed))
+        inputs, device = self._train.inputs, self._device
+        found = make_profile(self._base, inputs, self._settings, device=device, show=self._show)
+        return replace(brick, profile=found)
 
 
 def _factors(

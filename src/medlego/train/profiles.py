@@ -11,11 +11,16 @@ from medlego.adapters import on_device
 from medlego.base import Base
 from medlego.errors import SettingsError
 from medlego.loading import Inputs
-from medlego.profile import BLOCKS
+from medlego.noise import Reference, fit_private_profile
+from medlego.profile import BLOCKS, MIN_IMAGES, Noise, Profile, fit_profile
 from medlego.progress import Progress, silent
 from medlego.stem import depth, embed, stem_features, through
+from medlego.synthetic import MAX_SIZE, MIN_SIZE, SYNTHETIC_TASKS, synthetic_dataset
+from medlego.train.settings import TrainSettings
 
 BATCH = 64
+PUBLIC = 32
+"""Procedural images of each kind that noise is measured by."""
 
 
 @torch.inference_mode()
@@ -52,3 +57,35 @@ def measure_features(
             yield stem_features(module, through(module, tokens, 0, blocks)).cpu()
 
     return torch.cat(list(parts()))
+
+
+def reference(base: Base, *, blocks: int = BLOCKS, device: str = "cpu") -> Reference:
+    """Stem features of procedural images of every kind, the same for everybody."""
+    size = min(max(base.ref.image_size, MIN_SIZE), MAX_SIZE)
+    kinds = []
+    for name in SYNTHETIC_TASKS:
+        drawn = synthetic_dataset(name, size=size, counts=(PUBLIC, 8, 8), seed=0).train.images
+        kinds.append(measure_features(base, Inputs(drawn, base), blocks=blocks, device=device))
+    return Reference.of(kinds)
+
+
+def make_profile(
+    base: Base,
+    inputs: Inputs,
+    settings: TrainSettings,
+    *,
+    device: str = "cpu",
+    show: Progress = silent,
+) -> Profile | None:
+    """The profile that the settings ask for; None where they or too few images forbid it.
+
+    Raises:
+        SettingsError: a delta of the noise that is too large for so few images.
+    """
+    if not settings.profile or len(inputs) < MIN_IMAGES:
+        return None
+    found = measure_features(base, inputs, device=device, show=show)
+    if settings.profile_epsilon is None:
+        return fit_profile(found, seed=settings.seed)
+    noise = Noise(epsilon=settings.profile_epsilon, delta=settings.profile_delta)
+    return fit_private_profile(found, reference(base, device=device), noise)

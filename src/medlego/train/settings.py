@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medlego.errors import SettingsError, raise_all
 from medlego.gram import MAX_DIRECTIONS
+from medlego.profile import MAX_EPSILON
 from medlego.targets import DEFAULT_KINDS
 
 Rate = Annotated[float, Field(gt=0, le=1)]
@@ -54,6 +55,9 @@ class TrainSettings(BaseModel):
     """Leading directions of each module's inputs that the brick keeps; for `regmean`."""
     profile: bool = True
     """Keep a profile of the training images in the brick, by which a generalist knows its own."""
+    profile_epsilon: Annotated[float, Field(gt=0, le=MAX_EPSILON)] | None = None
+    """Release the profile with Gaussian noise: (epsilon, delta), see `medlego.noise`."""
+    profile_delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
 
     @classmethod
     def build(cls, **values: Any) -> TrainSettings:
@@ -72,11 +76,11 @@ class TrainSettings(BaseModel):
     def of_training(self) -> dict[str, Any]:
         """What decides the training itself, as plain values.
 
-        Not `gram` and `profile`, which are measured after it, and of merge-aware training only
-        what is used.
+        Not `gram` and those of the profile, which are measured after it, and of merge-aware
+        training only what is used.
         """
         unused = set() if self.merge_aware else {"company", "alone"}
-        return self.model_dump(mode="json", exclude={"gram", "profile", *unused})
+        return self.model_dump(mode="json", exclude={*AFTERWARDS, *unused})
 
     def epochs_for(self, images: int, *, going_on: bool = False) -> int:
         """Epochs to train, given the number of training images.
@@ -90,6 +94,7 @@ class TrainSettings(BaseModel):
         return max(1, round(GOING_ON * epochs)) if going_on else epochs
 
 
+AFTERWARDS = ("gram", "profile", "profile_epsilon", "profile_delta")
 AUTO_STEPS = 500
 MIN_AUTO_EPOCHS = 8
 MAX_AUTO_EPOCHS = 50

@@ -1,0 +1,205 @@
+"""What routing and a mixed batch of eight bricks cost, beside the plain base and PEFT.
+
+    python -m benchmarks.routing_speed [--image-size 224] [--batch 32] [--rounds 7]
+
+ViT-B of random weights on two threads; eight procedural tasks of different colours, so that every
+batch is routed to all eight bricks. PEFT runs a mixed batch of eight adapters of as many numbers
+(rank 4 on the fused qkv, since it cannot adapt some of its rows), all with one head's shape and
+told which image is whose; it does no routing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import save_file
+from torch import nn
+
+from benchmarks import procedural
+from benchmarks.common import write_result
+from benchmarks.timing import CORES, alternate, timed
+from medlego.base import Base
+from medlego.brick import Brick, Card, Head
+from medlego.generalist import assemble
+from medlego.loading import Inputs
+from medlego.lowrank import LowRank
+from medlego.profile import fit_profile
+from medlego.running import Running
+from medlego.stem import embed, pool, through
+from medlego.train.profiles import measure_features
+
+NAME = "vit_base_patch16_224"
+BRICKS, RANK, LABELS = 8, 4, 9
+PROFILED = 64
+
+
+def random_base(image_size: int) -> Base:
+    """A ViT-B of timm's random initialisation."""
+    torch.manual_seed(0)
+    model = timm.create_model(NAME, pretrained=False, num_classes=0)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "base.safetensors"
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, file)
+        return Base.load(NAME, weights=file, image_size=image_size)
+
+
+def make_brick(base: Base, name: str, stem: int, seed: int) -> Brick:
+    """Random deltas and head, with the profile of a procedural task."""
+    generator = torch.Generator().manual_seed(seed)
+    data = procedural.dataset(name)
+    task = data.task.model_copy(update={"modality": "OT", "body_part": f"PART_{'ABCDEFGH'[seed]}"})
+    targets = base.targets(stem=stem)
+
+    def delta(shape: tuple[int, int]) -> LowRank:
+        B = torch.randn(shape[0], RANK, generator=generator)
+        A = torch.randn(RANK, shape[1], generator=generator)
+        return LowRank.from_factors(B, A, 1e-4)
+
+    rows, outputs = task.head_shape
+    found = measure_features(base, Inputs(data.train.take(np.arange(PROFILED)).images, base))
+    return Brick(
+        base=base.ref,
+        task=task,
+        targets=targets,
+        deltas={target.name: delta(target.shape) for target in targets},
+        head=Head(torch.randn(rows, base.ref.features, generator=generator), torch.zeros(outputs)),
+        settings={},
+        card=Card(),
+        profile=fit_profile(found),
+    )
+
+
+def peer(base: Base) -> nn.Module:
+    """Eight adapters in PEFT, of as many numbers as a brick of rank 4 on q and v."""
+    names = [f"adapter{number}" for number in range(BRICKS)]
+    config = LoraConfig(r=RANK, lora_alpha=RANK, target_modules=["qkv"])
+    model = timm.create_model(
+        NAME, pretrained=False, num_classes=LABELS, img_size=base.ref.image_size
+    )
+    wrapped = get_peft_model(model, config, adapter_name=names[0])
+    for name in names[1:]:
+        wrapped.add_adapter(name, config)
+    for name, parameter in wrapped.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter, std=1e-3)
+    return wrapped.eval()
+
+
+def mixed_images(base: Base, batch: int) -> tuple[torch.Tensor, list[int]]:
+    """A shuffled batch with as many validation images of each task, and whose they are."""
+    owners = np.random.default_rng(0).permutation(np.arange(batch) % BRICKS).tolist()
+    data = [procedural.dataset(name) for name in procedural.NAMES[:BRICKS]]
+    held = [Inputs(part.val.take(np.arange(batch)).images, base) for part in data]
+    return torch.cat([held[owner].take([row]) for row, owner in enumerate(owners)]), owners
+
+
+def works(base: Base, batch: int) -> tuple[dict[str, Callable[[], Any]], float]:
+    """What is timed, and the share of images that are sent to their own task."""
+    pixels, owners = mixed_images(base, batch)
+    names = [f"procedural-{number}" for number in range(BRICKS)]
+    held = {
+        stem: [make_brick(base, name, stem, seed) for seed, name in enumerate(names)]
+        for stem in (0, 1)
+    }
+    stem, scout = (Running(assemble(held[s], mode="routed"), base) for s in (1, 0))
+    merged = Running(assemble(held[0], mode="merged"), base)
+    (task, *_) = merged.readers
+    tasks = [brick.task.name for brick in held[0]]
+    routes = stem.run(pixels).routes
+    right = np.mean([tasks[o] in r.tasks for o, r in zip(owners, routes, strict=True)])
+    wrapped = peer(base)
+    adapters = [f"adapter{owner}" for owner in owners]
+
+    def plain() -> None:
+        with torch.inference_mode():
+            pool(base.module, through(base.module, embed(base.module, base.normalise(pixels)), 0))
+
+    def peft() -> None:
+        with torch.inference_mode():
+            wrapped(base.normalise(pixels), adapter_names=adapters)
+
+    return {
+        "plain base": plain,
+        "routed mixed batch, stem of one block": lambda: stem.run(pixels),
+        "routed mixed batch, scout of one block": lambda: scout.run(pixels),
+        "merged mode, task given": lambda: merged.run(pixels, [task]),
+        "merged mode, routed by a scout": lambda: merged.run(pixels),
+        "PEFT, mixed batch": peft,
+    }, float(right)
+
+
+def switching(base: Base, rounds: int) -> list[float]:
+    """Seconds from one attached brick to another: what differs between two whole batches."""
+    held = [make_brick(base, f"procedural-{n}", 0, n) for n in range(2)]
+    running = Running(assemble(held, mode="routed"), base)
+    walk = running._walk
+    rows = torch.zeros(32, dtype=torch.long)
+
+    def switch() -> None:
+        for number in (0, 1):
+            walk._row.adapter = rows + number  # type: ignore[union-attr]
+
+    return [timed(switch)[0] / 2 for _ in range(rounds)]
+
+
+def main() -> None:
+    """Time and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=7)
+    given = parser.parse_args()
+    load = os.getloadavg()
+    torch.set_num_threads(CORES)
+    base = random_base(given.image_size)
+    found, right = works(base, given.batch)
+    runs = alternate(found, CORES, given.rounds, lambda _name: None)
+    plain = [wall for wall, _ in runs["plain base"]]
+    rows = []
+    for name, taken in runs.items():
+        walls = [wall for wall, _ in taken]
+        ratios = [a / b for a, b in zip(plain, walls, strict=True)]
+        rows.append(
+            {
+                "name": name,
+                "seconds": round(median(walls), 4),
+                "images_per_second": round(given.batch / median(walls), 2),
+                "peer": "plain base",
+                "peer_seconds": round(median(plain), 4),
+                "ratio": round(median(ratios), 4),
+                "ratios": [round(min(ratios), 4), round(max(ratios), 4)],
+            }
+        )
+    rows.append({"name": "switching an attached brick", "seconds": median(switching(base, 99))})
+    write_result(
+        "routing_speed",
+        rows,
+        seeds=[0],
+        versions={"peft": version("peft")},
+        setting={
+            "base": NAME,
+            "image_size": given.image_size,
+            "batch": given.batch,
+            "rounds": given.rounds,
+            "threads": CORES,
+            "bricks": BRICKS,
+            "rank": RANK,
+            "right_routes": right,
+            "load_average": load,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
