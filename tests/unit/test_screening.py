@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from factories import make_base, make_brick, make_dataset, scaled
+from factories import make_base, make_brick, make_dataset, scaled, with_profile
 from medlego.adapters import fold
 from medlego.brick import Brick, Head, probabilities
 from medlego.errors import BaseError
@@ -26,7 +26,7 @@ ORDINARY = Ordinary.drawn(BASE, 4)
 
 def calm(name: str, seed: int) -> Brick:
     """Random deltas under a head that hardly tells labels apart, so that no patch can push."""
-    brick = make_brick(name, seed, base=BASE)
+    brick = with_profile(make_brick(name, seed, base=BASE), 60.0 * seed, seed)
     return replace(brick, head=Head(brick.head.weight * 0.02, brick.head.bias * 0.02))
 
 
@@ -47,6 +47,33 @@ def flagged(report: Screening) -> set[str]:
 
 def test_a_brick_like_the_others_passes_every_check():
     assert set(verdicts(of(calm("new", 9))).values()) == {Verdict.PASSED}
+
+
+def test_a_profile_that_calls_everything_its_own_is_flagged():
+    brick = calm("new", 9)
+    assert brick.profile is not None
+    wide = replace(brick.profile, scale=brick.profile.scale * 1e3)
+    near = replace(brick.profile, distance=brick.profile.distance + torch.tensor([20.0, 0.0]))
+    claim = "claim on other tasks' images"
+    assert flagged(of(replace(brick, profile=wide))) == {claim}
+    assert flagged(of(replace(brick, profile=near))) == {"profile", claim}
+
+
+def test_a_profile_of_another_tasks_images_is_flagged_unless_the_tasks_share_images():
+    thief = replace(calm("new", 9), profile=OTHERS[2].profile)
+    states = {"modality": "DX", "body_part": "HAND"}
+    thief = replace(thief, task=thief.task.model_copy(update=states))
+    stated = [
+        replace(o, task=o.task.model_copy(update={"modality": "MR", "body_part": f"PART {n}"}))
+        for o, n in zip(OTHERS, "ABCDE", strict=True)
+    ]
+    assert flagged(of(thief, stated)) == {"claim on other tasks' images"}
+    assert flagged(of(replace(thief, task=calm("new", 9).task))) == set()
+
+
+def test_a_brick_without_profile_is_not_judged_by_it():
+    found = verdicts(of(replace(calm("new", 9), profile=None)))
+    assert found["profile"] == found["claim on other tasks' images"] == Verdict.NOT_JUDGED
 
 
 @pytest.mark.parametrize(
@@ -116,6 +143,8 @@ def test_too_few_others_are_said_and_nothing_passes_for_it():
         "largest share of one target": Verdict.NOT_JUDGED,
         "head rows": Verdict.NOT_JUDGED,
         "overlap": Verdict.PASSED,
+        "profile": Verdict.PASSED,
+        "claim on other tasks' images": Verdict.PASSED,
         "effect": Verdict.NOT_JUDGED,
         "push by a patch": Verdict.NOT_JUDGED,
         "change of other tasks": Verdict.NOT_JUDGED,

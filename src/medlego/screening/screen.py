@@ -11,7 +11,9 @@ from medlego.brickfile import brick_bytes
 from medlego.diagnostics import cosine
 from medlego.errors import BaseError, BrickError, MergeError
 from medlego.generalist import specialist
+from medlego.profile import Profile
 from medlego.progress import Progress, silent
+from medlego.routing import LIMIT, expected_strangeness, groups
 from medlego.screening.behaviour import Ordinary
 from medlego.screening.company import company_of, harm
 from medlego.screening.findings import (
@@ -24,8 +26,10 @@ from medlego.screening.findings import (
 )
 from medlego.screening.measured import measure
 from medlego.screening.traits import HEAD, SIZES, traits
+from medlego.sites import Capability
 
 STRUCTURE, OVERLAP, EFFECT, PUSH = "structure", "overlap", "effect", "push by a patch"
+PROFILE, CLAIM = "profile", "claim on other tasks' images"
 HARM, HARM_BY_PATCH = "change of other tasks", "push of other tasks by a patch"
 
 
@@ -41,7 +45,7 @@ def screen(
     """Look for what a sound specialist does not show; needs no patient's image.
 
     Structure and finite numbers; sizes beside the other bricks'; overlap with bricks of other
-    tasks; the effect on ordinary images, which a brick that is nothing but a backdoor hardly has;
+    tasks; a profile that fits its own images and claims nobody else's; the effect on ordinary images, which a brick that is nothing but a backdoor hardly has;
     how far a small patch can push an answer; and what the brick changes for other tasks in a
     merge, leaving one out, with and without patches.
 
@@ -76,6 +80,7 @@ def screen(
     peers = [peer for digest, peer in known.items() if digest != brick.digest]
     findings += _sizes(brick, peers, limits)
     findings.append(_overlap(brick, peers, limits))
+    findings += _claims(brick, peers, limits)
     ordinary = ordinary or Ordinary.drawn(base)
     findings += _alone(brick, peers, ordinary, limits, show)
     findings += _harm(brick, peers, ordinary, limits, show)
@@ -113,6 +118,36 @@ def _overlap(brick: Brick, peers: Sequence[Brick], limits: Limits) -> Finding:
     largest, name = max(zip(cosines, brick_names(strangers), strict=True))
     says = f"cosine of {largest:.3f} with {name}, the nearest of {len(strangers)}"
     return judged(OVERLAP, largest, says, most=limits.overlap)
+
+
+def _claims(brick: Brick, peers: Sequence[Brick], limits: Limits) -> list[Finding]:
+    """A profile that calls everything its own would draw other tasks' images to the brick."""
+    if (profile := brick.profile) is None:
+        why = "needs a profile, got none"
+        return [not_judged(PROFILE, why), not_judged(CLAIM, why)]
+    own = expected_strangeness(profile, profile)
+    says = f"finds images as it describes them at a strangeness of {own:.1f}"
+    found = [judged(PROFILE, own, says, least=-limits.profile, most=limits.profile)]
+    held = {peer.digest: Capability(peer.task, peer.head, (peer,), (1.0,)) for peer in peers}
+    mine = Capability(brick.task, brick.head, (brick,), (1.0,))
+    strangers = [
+        peer
+        for peer in peers
+        if peer.profile is not None
+        and peer.profile.blocks == profile.blocks
+        and len(groups([mine, held[peer.digest]])) == 2
+    ]
+    if not strangers:
+        return [*found, not_judged(CLAIM, "needs a profile of other images, got none")]
+    distances = [expected_strangeness(profile, _profile(peer)) for peer in strangers]
+    nearest, name = min(zip(distances, brick_names(strangers), strict=True))
+    says = f"finds images of {name} at a strangeness of {nearest:.1f}; {LIMIT:g} is its own limit"
+    return [*found, judged(CLAIM, nearest, says, least=LIMIT)]
+
+
+def _profile(brick: Brick) -> Profile:
+    assert brick.profile is not None
+    return brick.profile
 
 
 def _alone(
