@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -67,15 +68,16 @@ def test_the_readmes_commands_and_python_run(tmp_path, monkeypatch, capsys):
             rows.append(f"{path.relative_to(tmp_path)},{label},{label}{number},{split}")
     (tmp_path / "chest.csv").write_text("\n".join(rows) + "\n")
     (tmp_path / "scan.png").write_bytes(path.read_bytes())
+    shutil.copytree(tmp_path / "brain", tmp_path / "skin")
     lines = [line for block in blocks("console") for line in block.splitlines()]
     commands = [line.removeprefix("$ medlego ") for line in lines if line.startswith("$ medlego ")]
-    assert len(commands) == 13
+    assert len(commands) == 14
     for command in commands:
         words = shlex.split(command)
         if words[:2] == ["edit", "add"]:
             another = load_brick("brain.brick.safetensors").renamed("breast")
             save_brick(another, tmp_path / words[-1])
-        quick = ["--epochs", "1"] if words[0] == "train" else []
+        quick = ["--epochs", "1"] if words[0] in ("train", "adapt") else []
         assert run_app(app, [*words, *quick]) == 0, capsys.readouterr().err
     (tmp_path / "generalist").rename(tmp_path / "by-command")
     (code,) = blocks("python")

@@ -61,7 +61,8 @@ def command(
         for answer in prediction.answers
         for prob, label in zip(answer.probs, answer.task.labels, strict=True)
     ]
-    show_table(options, ("task", "label", "probability"), rows, f"{prediction.image} (merged mode)")
+    mode = result.generalist.recipe.mode
+    show_table(options, ("task", "label", "probability"), rows, f"{prediction.image}, works {mode}")
     first = result.generalist.tasks[0].name
     say(options, f"that image belongs to {first}; its label is: {result.truth}")
     say(options, f"picture: {output / 'report.png'}   generalist: {output / 'generalist'}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medlego.cli.console import Options, emit, say, show_table
-from medlego.cli.shared import show_sites, task_facts
+from medlego.cli.shared import show_mode, show_sites, task_facts
 from medlego.errors import MergeError
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def _show_brick(options: Options, path: Path, brick: Brick) -> None:
         ("norm", f"{sum(d.norm() ** 2 for d in brick.deltas.values()) ** 0.5:.4g}"),
         ("validation", ", ".join(f"{k} {v:.3f}" for k, v in brick.card.scores.items()) or "?"),
         ("grams", _grams(brick)),
+        ("profile", _profile(brick)),
         ("data", brick.card.data or "?"),
         ("licence", brick.card.licence or "?"),
         ("digest", brick.digest),
@@ -76,6 +77,15 @@ def _grams(brick: Brick) -> str:
         return "none"
     gram = next(iter(brick.grams.values()))
     return f"of {len(brick.grams)} modules, {gram.directions} directions, {gram.images} images"
+
+
+def _profile(brick: Brick) -> str:
+    if (profile := brick.profile) is None:
+        return "none"
+    noise = "no noise"
+    if profile.noise is not None:
+        noise = f"noise of epsilon {profile.noise.epsilon:g}, delta {profile.noise.delta:g}"
+    return f"of {profile.images} images after block {profile.blocks}, {noise}"
 
 
 def _compare(options: Options, bricks: list[Brick], plot: Path | None) -> dict[str, Any]:
@@ -126,6 +136,7 @@ def _show_generalist(options: Options, path: Path, generalist: Generalist) -> No
         f"{generalist.recipe.method}, slope {generalist.recipe.slope:g}, "
         f"lost by the cut {generalist.relative_loss:.2%}",
     )
+    show_mode(options, generalist)
     sites = Counter(item.task for item in generalist.recipe.bricks)
     rows = [
         (
@@ -144,6 +155,8 @@ def _show_generalist(options: Options, path: Path, generalist: Generalist) -> No
 
 
 def _brick_facts(brick: Brick) -> dict[str, Any]:
+    from medlego.profile import profile_document
+
     return {
         "type": "brick",
         "digest": brick.digest,
@@ -154,6 +167,7 @@ def _brick_facts(brick: Brick) -> dict[str, Any]:
         "targets": {name: delta.rank for name, delta in brick.deltas.items()},
         "settings": dict(brick.settings),
         "grams": {module: gram.directions for module, gram in brick.grams.items()},
+        "profile": None if brick.profile is None else profile_document(brick.profile),
         "card": brick.card.model_dump(mode="json"),
     }
 

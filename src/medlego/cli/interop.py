@@ -13,6 +13,7 @@ from medlego.cli.shared import BaseWeights, refuse_existing
 if TYPE_CHECKING:
     from medlego.base import Base
     from medlego.brick import Brick
+    from medlego.generalist import Generalist
     from medlego.task import Task
 
 importing = typer.Typer(
@@ -122,6 +123,7 @@ def export_timm_command(
     held = Generalist.load(directory)
     export_timm(held, Base.find(held.base, weights=base_weights), output)
     say(options, f"wrote {output}; labels.json says which outputs are whose")
+    _say_merged(options, held)
     emit(options, {"output": str(output), "recipe": held.recipe.digest})
 
 
@@ -141,7 +143,18 @@ def export_onnx_command(
     held = Generalist.load(directory)
     export_onnx(held, Base.find(held.base, weights=base_weights), output)
     say(options, f"wrote {output}; onnxruntime's answers agree")
+    _say_merged(options, held)
     emit(options, {"output": str(output), "recipe": held.recipe.digest})
+
+
+def _say_merged(options: Options, held: Generalist) -> None:
+    """Of a generalist that works otherwise, one graph can only hold the merge."""
+    if held.recipe.mode != "merged" and len(held.tasks) > 1:
+        say(
+            options,
+            f"note: this is the merge of all bricks, in which tasks lose skill; {held.recipe.mode} "
+            "answers come from medlego predict alone; assemble one brick to export it whole",
+        )
 
 
 def _task(

@@ -45,9 +45,10 @@ def screen(
     """Look for what a sound specialist does not show; needs no patient's image.
 
     Structure and finite numbers; sizes beside the other bricks'; overlap with bricks of other
-    tasks; a profile that fits its own images and claims nobody else's; the effect on ordinary images, which a brick that is nothing but a backdoor hardly has;
-    how far a small patch can push an answer; and what the brick changes for other tasks in a
-    merge, leaving one out, with and without patches.
+    tasks; a profile that fits its own images and claims nobody else's; the effect on ordinary
+    images, which a brick that is nothing but a backdoor hardly has; how far a small patch can push
+    an answer; and what the brick changes for other tasks in a merge, leaving one out, with and
+    without patches.
 
     Args:
         brick: the one in question.
