@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+import torch
 
-from factories import make_base, make_brick
+from factories import make_base, make_brick, with_measured_profile
 from medlego.brick import Brick, Head
 from medlego.edit import add, remove
 from medlego.errors import DatasetError, GeneralistError, SettingsError
@@ -217,3 +218,22 @@ def test_limits_that_are_wrong_are_refused(text, says, tmp_path):
         Limits.load(tmp_path / "g.toml")
     with pytest.raises(SettingsError, match="found nothing there"):
         Limits.load(tmp_path / "none")
+
+
+def test_a_brick_that_draws_another_tasks_images_to_itself_fails_the_gate():
+    own = with_measured_profile(A, BASE, data(A))
+    thief = with_measured_profile(B, BASE, data(B))
+    assert thief.profile is not None
+    moved = thief.profile.distance + torch.tensor([5.0, 0.0])
+    thief = replace(thief, profile=replace(thief.profile, distance=moved))
+    stated = [
+        replace(b, task=b.task.model_copy(update={"modality": m, "body_part": "CHEST"}))
+        for b, m in ((own, "DX"), (thief, "MR"))
+    ]
+    before, after = assemble(stated[:1]), assemble(stated)
+    assert (before.recipe.mode, after.recipe.mode) == ("routed", "routed")
+    found = check(after, before, {"a": data(A)}, base=BASE)
+    (change,) = found.tasks
+    assert not found.passed
+    assert change.before is not None
+    assert (change.before.value, change.after.value) == (1, 0)
