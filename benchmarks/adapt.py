@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 
+from benchmarks.adapt_pictures import plot_epochs, plot_images
 from benchmarks.bricks import get_brick, train_all
 from benchmarks.common import RESULTS, SETS, base, dataset, write_result
 from benchmarks.scoring import BOOTSTRAP_SEED, facts, inputs, summary
@@ -258,9 +259,19 @@ def main() -> None:
         for start in CHOICES
     ]
     train_missing(jobs, given.workers)
+    table = rows(given.seeds, given.few)
+    curves = {
+        new: {
+            start: [read_runs()[Job(seed, 0, new, start).name]["curve"] for seed in given.seeds]
+            for start in CHOICES
+        }
+        for new in SETS
+    }
+    plot_epochs(curves, RESULTS / f"adapt-epochs-{SIZE}px.png")
+    plot_images(table, RESULTS / f"adapt-images-{SIZE}px.png")
     write_result(
         f"adapt-{SIZE}px",
-        rows(given.seeds, given.few),
+        table,
         seeds=given.seeds,
         **facts(SIZE),
         setting={"target": TARGET},

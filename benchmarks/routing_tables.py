@@ -124,8 +124,40 @@ def _routing_speed(document: dict[str, Any]) -> str:
     )
 
 
+def _adapt(document: dict[str, Any]) -> str:
+    rows = document["rows"]
+    parts = []
+    for few in dict.fromkeys(row["few"] for row in rows):
+        held = [row for row in rows if row["few"] == few]
+        lines = [
+            [
+                row["new"],
+                row["start"] + (f" ({', '.join(row['chosen'])})" if "chosen" in row else ""),
+                str(row["images"]),
+                interval(row["balanced_accuracy"]),
+                interval(row["minus_plain"]),
+                ", ".join(f"{score:.3f}" for score in row["per_seed"]),
+                ", ".join(str(epoch or "-") for epoch in row["epochs_to_target"]),
+            ]
+            for row in held
+        ]
+        heads = ["new task", "start", "images", "balanced accuracy", "− plain", "by seed"]
+        heads += ["epochs to target by seed"]
+        title = f"{few} images a class" if few else "All images"
+        parts.append(f"### {title}\n\n{table(heads, lines)}\n")
+    return (
+        "Each set as the new task of a generalist made of the other four. Test splits, at the "
+        "epoch that validation chose, mean over seeds; intervals are bootstraps over test images, "
+        "differences are paired. *Target*: the first epoch whose test score reaches "
+        f"{document['setting']['target']:.0%} of the plain start's final one.\n\n"
+        "![test scores against epochs](results/adapt-epochs-112px.png)\n\n"
+        "![test scores against images](results/adapt-images-112px.png)\n\n" + "\n".join(parts)
+    )
+
+
 WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "routing": _routing,
     "routed": _routed,
     "routing_speed": _routing_speed,
+    "adapt": _adapt,
 }
