@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from medlego.brick import Brick
 from medlego.errors import GeneralistError, MergeError
-from medlego.generalist import Generalist, assemble, default_slope
+from medlego.generalist import Generalist, assembled_like, default_slope
 from medlego.lineage import (
     COEFFICIENTS,
     Action,
@@ -216,18 +216,7 @@ def edited(
     slope = old.slope if old.slope_given else None
     if slope is None and searched:
         slope = default_slope(old.method, bricks)
-    fresh = assemble(
-        bricks,
-        old.method,
-        coefficients=coefficients,
-        sites=old.sites,
-        rank=old.rank,
-        settings=old.settings,
-        svc=old.svc,
-        slope=slope,
-        seed=old.seed,
-        mode=old.mode,
-    )
+    fresh = assembled_like(old, bricks, coefficients, slope=slope)
     told: dict[str, object] = {"slope_given": old.slope_given}
     if searched and fresh.recipe.number is not None:
         told["coefficients"] = SEARCHED

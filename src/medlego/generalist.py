@@ -14,10 +14,10 @@ from medlego.adapters import fold
 from medlego.archive import Archive
 from medlego.base import Base, BaseRef
 from medlego.brick import Brick, all_targets
-from medlego.compatibility import conflicts, head_conflicts
+from medlego.compatibility import conflicts
 from medlego.directory import Contents, read_directory, update_directory, write_directory
 from medlego.errors import GeneralistError, MergeError, raise_all
-from medlego.lineage import Lineage, Stamp, extended, stale_head
+from medlego.lineage import Lineage, Stamp, extended
 from medlego.lowrank import LowRank
 from medlego.merge import (
     AUTO,
@@ -353,20 +353,37 @@ def rebuilt(recipe: Recipe, bricks: Sequence[Brick], heads: Sequence[RefitHead] 
     Raises:
         MergeError: as `assemble`.
     """
-    fresh = assemble(
+    numbers = [item.coefficient for item in recipe.bricks]
+    fresh = assembled_like(recipe, bricks, numbers, slope=recipe.slope)
+    read = {head.task.name: head for head in heads}
+    return replace(begun(fresh, recipe, Stamp()), heads=read)
+
+
+def assembled_like(
+    recipe: Recipe,
+    bricks: Sequence[Brick],
+    coefficients: Coefficients,
+    *,
+    slope: float | None,
+    mode: Mode | None = None,
+) -> Generalist:
+    """Other bricks by a recipe's method and settings, in its mode or another.
+
+    Raises:
+        MergeError: as `assemble`.
+    """
+    return assemble(
         bricks,
         recipe.method,
-        coefficients=[item.coefficient for item in recipe.bricks],
+        coefficients=coefficients,
         sites=recipe.sites,
         rank=recipe.rank,
         settings=recipe.settings,
         svc=recipe.svc,
-        slope=recipe.slope,
+        slope=slope,
         seed=recipe.seed,
-        mode=recipe.mode,
+        mode=mode or recipe.mode,
     )
-    read = {head.task.name: head for head in heads}
-    return replace(begun(fresh, recipe, Stamp()), heads=read)
 
 
 def default_slope(method: str, bricks: Sequence[Brick]) -> float:
@@ -382,45 +399,6 @@ def default_slope(method: str, bricks: Sequence[Brick]) -> float:
 def _grams_by_target(bricks: Sequence[Brick]) -> list[Grams]:
     targets = all_targets(bricks)
     return [{t.name: b.grams[t.module] for t in targets if t.module in b.grams} for b in bricks]
-
-
-def with_heads(
-    generalist: Generalist, heads: Sequence[RefitHead], *, stamp: Stamp = Stamp()
-) -> Generalist:
-    """The generalist with heads refitted to it; the lineage says that they have seen data.
-
-    Raises:
-        GeneralistError: a head of another merged model or of no task of this one, or two for
-            one task; all problems in one message.
-    """
-    chosen = dict(generalist.heads)
-    problems = []
-    if generalist.recipe.mode != "merged":
-        problems.append(
-            f"mode: expected merged, got {generalist.recipe.mode}, which reads no refitted head; "
-            "assemble with mode merged"
-        )
-    for refit in heads:
-        name = refit.task.name
-        problems += head_conflicts(generalist.recipe, generalist.capabilities, refit)
-        if sum(other.task.name == name for other in heads) > 1:
-            problems.append(f"head of {name!r}: expected one, got several; choose one")
-        chosen[name] = refit
-    raise_all(GeneralistError, "heads", problems)
-    bricks = tuple(
-        item.model_copy(update={"head": chosen[item.task].digest}) if item.task in chosen else item
-        for item in generalist.recipe.bricks
-    )
-    recipe = generalist.recipe.model_copy(update={"bricks": bricks})
-    fitted = {stale_head(refit.task.name) for refit in heads}
-    stale = tuple(what for what in generalist.lineage[-1].stale if what not in fitted)
-    return replace(
-        generalist,
-        recipe=recipe,
-        heads=chosen,
-        lineage=extended(generalist.lineage, "head-round", recipe.digest, stamp, stale=stale),
-        archive=generalist.archive.plus(recipe, generalist.bricks, list(chosen.values())),
-    )
 
 
 def specialist(brick: Brick) -> Generalist:

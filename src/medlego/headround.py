@@ -7,12 +7,17 @@ features × labels numbers. No image moves, but the result has seen data, which 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from medlego.base import Base
 from medlego.brick import Brick, Card, tools_used
-from medlego.errors import GeneralistError
+from medlego.compatibility import head_conflicts
+from medlego.errors import GeneralistError, raise_all
 from medlego.evaluation import align
 from medlego.generalist import Generalist, specialist
 from medlego.headfit import Labelled, choose_head
+from medlego.lineage import Stamp, extended, stale_head
 from medlego.loading import Inputs
 from medlego.prediction import Predictor
 from medlego.progress import Progress, silent
@@ -100,4 +105,43 @@ def refit_head(
             scores={**found.scores[0], "loss": found.loss},
             made_with=tools_used(device),
         ),
+    )
+
+
+def with_heads(
+    generalist: Generalist, heads: Sequence[RefitHead], *, stamp: Stamp = Stamp()
+) -> Generalist:
+    """The generalist with heads refitted to it; the lineage says that they have seen data.
+
+    Raises:
+        GeneralistError: a head of another merged model or of no task of this one, or two for
+            one task; all problems in one message.
+    """
+    chosen = dict(generalist.heads)
+    problems = []
+    if generalist.recipe.mode != "merged":
+        problems.append(
+            f"mode: expected merged, got {generalist.recipe.mode}, which reads no refitted head; "
+            "assemble with mode merged"
+        )
+    for refit in heads:
+        name = refit.task.name
+        problems += head_conflicts(generalist.recipe, generalist.capabilities, refit)
+        if sum(other.task.name == name for other in heads) > 1:
+            problems.append(f"head of {name!r}: expected one, got several; choose one")
+        chosen[name] = refit
+    raise_all(GeneralistError, "heads", problems)
+    bricks = tuple(
+        item.model_copy(update={"head": chosen[item.task].digest}) if item.task in chosen else item
+        for item in generalist.recipe.bricks
+    )
+    recipe = generalist.recipe.model_copy(update={"bricks": bricks})
+    fitted = {stale_head(refit.task.name) for refit in heads}
+    stale = tuple(what for what in generalist.lineage[-1].stale if what not in fitted)
+    return replace(
+        generalist,
+        recipe=recipe,
+        heads=chosen,
+        lineage=extended(generalist.lineage, "head-round", recipe.digest, stamp, stale=stale),
+        archive=generalist.archive.plus(recipe, generalist.bricks, list(chosen.values())),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from medlego.adapters import Adapter
 from medlego.brick import Brick, all_targets
-from medlego.generalist import Generalist, assemble
+from medlego.generalist import Generalist, assembled_like
 from medlego.recipe import Mode
 from medlego.routing import groups
 from medlego.sites import Capability
@@ -60,15 +60,7 @@ def _merged(generalist: Generalist, capabilities: Sequence[Capability]) -> Part:
     recipe = generalist.recipe
     members = {brick.digest for capability in capabilities for brick in capability.bricks}
     bricks: list[Brick] = [brick for brick in generalist.bricks if brick.digest in members]
-    merged = assemble(
-        bricks,
-        recipe.method,
-        coefficients=recipe.told([brick.digest for brick in bricks]),
-        sites=recipe.sites,
-        rank=recipe.rank,
-        settings=recipe.settings,
-        svc=recipe.svc,
-        slope=recipe.slope if recipe.slope_given else None,
-        seed=recipe.seed,
-    )
+    told = recipe.told([brick.digest for brick in bricks])
+    slope = recipe.slope if recipe.slope_given else None
+    merged = assembled_like(recipe, bricks, told, slope=slope, mode="merged")
     return Part(tuple(capabilities), Adapter(all_targets(bricks), merged.deltas))

@@ -98,13 +98,6 @@ class Running:
             start = self.router.blocks
         return Batch(tuple(routes), self._answers(stem if start else tokens, start, asked))
 
-    def features(self, pixels: Tensor, task: str) -> Tensor:
-        """Pooled features that a task's head reads, (N, 3, size, size) → (N, features)."""
-        with torch.inference_mode():
-            tokens = embed(self._frozen, self._base.normalise(pixels.to(self._device)))
-            part = torch.full((len(pixels),), self._part[task], device=self._device)
-            return self._walk.features(tokens, part, 0).float().cpu()
-
     def _asked(
         self, count: int, tasks: Sequence[str] | None, strange: Tensor | None
     ) -> dict[str, Tensor]:

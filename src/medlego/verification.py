@@ -10,7 +10,7 @@ from pathlib import Path
 
 from medlego.directory import BRICK_SUFFIX, BRICKS, read_document
 from medlego.errors import MedLegoError
-from medlego.generalist import Generalist, assemble, rebuilt
+from medlego.generalist import Generalist, assembled_like, rebuilt
 from medlego.lineage import withdrawn
 from medlego.lowrank import LowRank
 from medlego.merge.linear import merge_linear
@@ -93,17 +93,8 @@ def _remerged(held: Generalist, digest: str, made: Mapping[str, str]) -> Check:
 def _rule(held: Generalist) -> Check:
     """The coefficients are those that the rule gives for these bricks."""
     recipe = held.recipe
-    fresh = assemble(
-        held.bricks,
-        recipe.method,
-        coefficients=recipe.coefficients,
-        sites=recipe.sites,
-        rank=recipe.rank,
-        settings=recipe.settings,
-        svc=recipe.svc,
-        slope=recipe.slope if recipe.slope_given else None,
-        seed=recipe.seed,
-    ).recipe
+    slope = recipe.slope if recipe.slope_given else None
+    fresh = assembled_like(recipe, held.bricks, recipe.coefficients, slope=slope).recipe
     numbers = [(item.coefficient, recipe.slope) for item in recipe.bricks]
     anew = [(item.coefficient, fresh.slope) for item in fresh.bricks]
     worst = max(

@@ -10,7 +10,8 @@ from factories import make_base, make_brick
 from medlego.brick import Card
 from medlego.edit import add, remove, update
 from medlego.errors import GeneralistError, MergeError
-from medlego.generalist import Generalist, assemble, with_heads
+from medlego.generalist import Generalist, assemble
+from medlego.headround import with_heads
 from medlego.history import redo, restored, undo
 from medlego.lineage import Stamp
 from medlego.refithead import RefitHead

@@ -16,9 +16,9 @@ from medlego.brick import Brick, probabilities
 from medlego.brickfile import brick_bytes, brick_from_bytes
 from medlego.errors import DatasetError, GeneralistError
 from medlego.evaluation import evaluate
-from medlego.generalist import Generalist, assemble, specialist, with_heads
+from medlego.generalist import Generalist, assemble, specialist
 from medlego.headfit import fit_head
-from medlego.headround import export_model, refit_head
+from medlego.headround import export_model, refit_head, with_heads
 from medlego.prediction import predict
 from medlego.refithead import load_head, save_head
 from medlego.task import Kind

@@ -17,8 +17,8 @@ from medlego.compatibility import conflicts
 from medlego.diagnostics import diagnose
 from medlego.errors import GeneralistError, MergeError
 from medlego.evaluation import evaluate
-from medlego.generalist import Generalist, assemble, specialist, with_heads
-from medlego.headround import export_model, refit_head
+from medlego.generalist import Generalist, assemble, specialist
+from medlego.headround import export_model, refit_head, with_heads
 from medlego.prediction import predict
 from medlego.sites import capabilities, site_weights
 from medlego.task import Code, Kind

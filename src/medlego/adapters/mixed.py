@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from medlego.adapters.surgery import check_fit, on_device, shared_copy
+from medlego.adapters.surgery import on_device, wrapped
 from medlego.lowrank import LowRank
 from medlego.stem import pool, through
 from medlego.targets import Target
@@ -39,20 +39,13 @@ class Mixed:
             BaseError: the module lacks a target.
         """
         targets = tuple(dict.fromkeys(t for adapter in adapters for t in adapter.targets))
-        check_fit(module, targets)
         self._row = _Row()
-        self.module = shared_copy(on_device(module, device))
-        for path in dict.fromkeys(target.module for target in targets):
-            parent, _, leaf = path.rpartition(".")
-            linear = self.module.get_submodule(path)
-            assert isinstance(linear, nn.Linear)
-            parts = [
-                _Part.of(target, [adapter.deltas.get(target.name) for adapter in adapters])
-                for target in targets
-                if target.module == path
-            ]
-            mixed = _MixedLinear(linear, parts, self._row).to(device)
-            setattr(self.module.get_submodule(parent), leaf, mixed)
+
+        def wrap(linear: nn.Linear, members: list[Target]) -> nn.Module:
+            parts = [_Part.of(t, [a.deltas.get(t.name) for a in adapters]) for t in members]
+            return _MixedLinear(linear, parts, self._row).to(device)
+
+        self.module = wrapped(on_device(module, device), targets, wrap)
         self.stem = min((target.block for target in targets), default=0)
 
     def features(self, tokens: Tensor, adapter: Tensor, start: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -22,6 +22,27 @@ def shared_copy(module: nn.Module) -> nn.Module:
     """A copy of a module whose parameters and buffers are the very same tensors."""
     tensors = [*module.parameters(), *module.buffers()]
     return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
+
+
+def wrapped(
+    module: nn.Module,
+    targets: Sequence[Target],
+    wrap: Callable[[nn.Linear, list[Target]], nn.Module],
+) -> nn.Module:
+    """A copy of a module whose adapted linear maps are wrapped, each with its targets.
+
+    Raises:
+        BaseError: the module lacks a target.
+    """
+    check_fit(module, targets)
+    adapted = shared_copy(module)
+    for path in dict.fromkeys(target.module for target in targets):
+        parent, _, leaf = path.rpartition(".")
+        linear = adapted.get_submodule(path)
+        assert isinstance(linear, nn.Linear)
+        members = [target for target in targets if target.module == path]
+        setattr(adapted.get_submodule(parent), leaf, wrap(linear, members))
+    return adapted
 
 
 def check_fit(module: nn.Module, targets: Sequence[Target]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from medlego.adapters.surgery import check_fit, shared_copy
+from medlego.adapters.surgery import wrapped
 from medlego.targets import Target
 
 
@@ -25,16 +25,11 @@ def attach(
     Raises:
         BaseError: the module lacks a target.
     """
-    check_fit(module, targets)
-    adapted = shared_copy(module)
-    for path in dict.fromkeys(target.module for target in targets):
-        parent, _, leaf = path.rpartition(".")
-        members = [t for t in targets if t.module == path]
-        linear = adapted.get_submodule(path)
-        assert isinstance(linear, nn.Linear)
-        wrapped = AdaptedLinear(linear, members, [factors[t.name] for t in members])
-        setattr(adapted.get_submodule(parent), leaf, wrapped)
-    return adapted
+
+    def wrap(linear: nn.Linear, members: list[Target]) -> nn.Module:
+        return AdaptedLinear(linear, members, [factors[target.name] for target in members])
+
+    return wrapped(module, targets, wrap)
 
 
 def set_company(

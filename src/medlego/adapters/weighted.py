@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from medlego.adapters.surgery import check_fit, shared_copy
+from medlego.adapters.surgery import wrapped
 from medlego.lowrank import LowRank
 from medlego.targets import Target
 
@@ -29,16 +29,11 @@ def attach_weighted(
     Raises:
         BaseError: the module lacks a target.
     """
-    check_fit(module, targets)
-    weighted = shared_copy(module)
-    for path in dict.fromkeys(target.module for target in targets):
-        parent, _, leaf = path.rpartition(".")
-        members = [target for target in targets if target.module == path]
-        linear = weighted.get_submodule(path)
-        assert isinstance(linear, nn.Linear)
-        wrapped = _WeightedLinear(linear, members, deltas, coefficients)
-        setattr(weighted.get_submodule(parent), leaf, wrapped)
-    return weighted
+
+    def wrap(linear: nn.Linear, members: list[Target]) -> nn.Module:
+        return _WeightedLinear(linear, members, deltas, coefficients)
+
+    return wrapped(module, targets, wrap)
 
 
 class _WeightedLinear(nn.Module):

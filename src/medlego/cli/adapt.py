@@ -8,15 +8,24 @@ from typing import Annotated, Any
 import typer
 
 from medlego.cli.console import Options, emit, progress, say, show_table
-from medlego.cli.shared import (
+from medlego.cli.options import (
     BaseWeights,
+    BodyPart,
+    BrickOutput,
+    DataNote,
     DataSeed,
     Device,
-    default_name,
-    read_hints,
-    read_settings,
-    refuse_existing,
+    Epochs,
+    Force,
+    KindOfTask,
+    Labels,
+    Licence,
+    Modality,
+    TaskName,
+    TrainingSeed,
+    TrainingSettings,
 )
+from medlego.cli.shared import default_name, read_hints, read_settings, refuse_existing
 
 
 def command(
@@ -29,7 +38,7 @@ def command(
             help="The new task: folder per class, CSV manifest, .npz, or medmnist:NAME[:SIZE].",
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Brick file to write.")],
+    output: BrickOutput,
     start: Annotated[
         list[str] | None,
         typer.Option(
@@ -42,29 +51,21 @@ def command(
         int | None,
         typer.Option(help="Cut the brick's deltas to this rank; the loss is reported."),
     ] = None,
-    task_name: Annotated[str | None, typer.Option(help="Name of the task; DATA's stem.")] = None,
-    kind: Annotated[
-        str | None, typer.Option(help="multiclass, binary, multilabel or ordinal.")
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option(help="Labels in order, comma-separated (ordinal: lowest first).")
-    ] = None,
-    modality: Annotated[
-        str | None, typer.Option(help="DICOM code (MR, US, DX, …); decides the augmentation.")
-    ] = None,
-    body_part: Annotated[str | None, typer.Option(help="DICOM body part (CHEST, …).")] = None,
+    task_name: TaskName = None,
+    kind: KindOfTask = None,
+    labels: Labels = None,
+    modality: Modality = None,
+    body_part: BodyPart = None,
     rank: Annotated[int, typer.Option(help="Rank of what is trained.")] = 4,
-    epochs: Annotated[int | None, typer.Option(help="Epochs; chosen by size if left out.")] = None,
-    seed: Annotated[int, typer.Option(help="Of everything drawn in training.")] = 0,
+    epochs: Epochs = None,
+    seed: TrainingSeed = 0,
     data_seed: DataSeed = 0,
-    settings: Annotated[
-        Path | None, typer.Option(help="TOML file with further training settings.")
-    ] = None,
+    settings: TrainingSettings = None,
     base_weights: BaseWeights = None,
     device: Device = "auto",
-    data_note: Annotated[str | None, typer.Option(help="Where the data come from.")] = None,
-    licence: Annotated[str | None, typer.Option(help="Licence of the brick.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing brick.")] = False,
+    data_note: DataNote = None,
+    licence: Licence = None,
+    force: Force = False,
 ) -> None:
     """Learn a new task from a generalist; the start that is best on validation is kept.
 

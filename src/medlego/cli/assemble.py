@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medlego.cli.console import Options, emit, progress, say, show_table
+from medlego.cli.options import BaseWeights, By, DataSeed, Device, RequireSigned, SigningKey
 from medlego.cli.shared import (
-    BaseWeights,
-    By,
-    DataSeed,
-    Device,
-    RequireSigned,
-    SigningKey,
     read_coefficients,
     read_method_settings,
     read_pairs,

@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medlego.cli.console import Options, emit, progress, say, show_table
-from medlego.cli.shared import (
-    BaseWeights,
-    DataSeed,
-    Device,
-    JsonFile,
-    load_datasets,
-    resolve_device,
-)
+from medlego.cli.options import BaseWeights, DataSeed, Device, JsonFile
+from medlego.cli.shared import load_datasets, resolve_device
 
 if TYPE_CHECKING:
     from medlego.gates import GateReport

@@ -9,7 +9,7 @@ import typer
 
 from medlego.cli.console import Options, emit, progress, say, show_table
 from medlego.cli.evaluate import show_report
-from medlego.cli.shared import BaseWeights, Device
+from medlego.cli.options import BaseWeights, Device
 
 if TYPE_CHECKING:
     from medlego.samples import Dataset

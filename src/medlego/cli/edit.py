@@ -13,17 +13,8 @@ from medlego.cli import lineage, screen
 from medlego.cli.check import failure, show_gate
 from medlego.cli.console import Options, emit, progress, say, show_table
 from medlego.cli.lineage import Directory
-from medlego.cli.shared import (
-    BaseWeights,
-    By,
-    RequireSigned,
-    SigningKey,
-    StoreFolder,
-    load_datasets,
-    resolve_device,
-    signatures_of,
-    stamp_of,
-)
+from medlego.cli.options import BaseWeights, By, RequireSigned, SigningKey, StoreFolder
+from medlego.cli.shared import load_datasets, resolve_device, signatures_of, stamp_of
 
 if TYPE_CHECKING:
     from medlego.generalist import Generalist

@@ -8,15 +8,8 @@ from typing import Annotated
 import typer
 
 from medlego.cli.console import Options, emit, progress, say, show_table
-from medlego.cli.shared import (
-    BaseWeights,
-    By,
-    DataSeed,
-    Device,
-    SigningKey,
-    resolve_device,
-    stamp_of,
-)
+from medlego.cli.options import BaseWeights, By, DataSeed, Device, SigningKey
+from medlego.cli.shared import resolve_device, stamp_of
 
 app = typer.Typer(
     help="Let sites refit their heads to a merged model; no image moves, only the heads do.",
@@ -112,7 +105,8 @@ def import_command(
     key: SigningKey = None,
 ) -> None:
     """Make the generalist that reads its merge with the refitted heads."""
-    from medlego.generalist import Generalist, with_heads
+    from medlego.generalist import Generalist
+    from medlego.headround import with_heads
     from medlego.refithead import load_head
 
     options: Options = context.obj

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medlego.cli.console import Options, emit, say
-from medlego.cli.shared import BaseWeights, refuse_existing
+from medlego.cli.options import BaseWeights
+from medlego.cli.shared import refuse_existing
 
 if TYPE_CHECKING:
     from medlego.base import Base

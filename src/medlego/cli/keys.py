@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from medlego.cli.console import Options, emit, say, show_table
-from medlego.cli.shared import Trusted
+from medlego.cli.options import Trusted
 
 app = typer.Typer(
     help="Make Ed25519 keys and entries for trust files.",

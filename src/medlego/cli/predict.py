@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from medlego.cli.console import Options, emit, say, show_table
-from medlego.cli.shared import BaseWeights, Device, JsonFile, resolve_device
+from medlego.cli.options import BaseWeights, Device, JsonFile
+from medlego.cli.shared import resolve_device
 
 
 def command(

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from medlego.cli.console import Options, emit, progress, say, show_table
-from medlego.cli.shared import BaseWeights, DataSeed, Device, refuse_existing, resolve_device
+from medlego.cli.options import BaseWeights, BrickOutput, DataSeed, Device, Force
+from medlego.cli.shared import refuse_existing, resolve_device
 
 
 def command(
@@ -22,7 +23,7 @@ def command(
             "left out."
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Brick file to write.")],
+    output: BrickOutput,
     subsets: Annotated[
         int, typer.Option(help="Random choices of the company to fit to besides all of it.")
     ] = 3,
@@ -30,7 +31,7 @@ def command(
     base_weights: BaseWeights = None,
     data_seed: DataSeed = 0,
     device: Device = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing brick.")] = False,
+    force: Force = False,
 ) -> None:
     """Refit a brick's head to the company it will keep; its deltas stay as they are.
 

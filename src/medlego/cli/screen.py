@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medlego.cli.console import Options, emit, progress, say, show_table
-from medlego.cli.shared import BaseWeights, Device, JsonFile, StoreFolder, resolve_device
+from medlego.cli.options import BaseWeights, Device, JsonFile, StoreFolder
+from medlego.cli.shared import resolve_device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

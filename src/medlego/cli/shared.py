@@ -1,12 +1,10 @@
-"""Options that several verbs take, how their texts are read, and what several verbs show."""
+"""How several verbs read their options' texts, and what several verbs show."""
 
 from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from medlego.cli.console import Options, say, show_table
 
@@ -19,32 +17,6 @@ if TYPE_CHECKING:
     from medlego.progress import Progress
     from medlego.samples import Dataset
     from medlego.signing import BrickSignature
-
-BaseWeights = Annotated[
-    Path | None, typer.Option(help="Local safetensors file with the base's weights.")
-]
-Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
-DataSeed = Annotated[int, typer.Option(help="Of the split, where DATA has none.")]
-StoreFolder = Annotated[
-    Path | None,
-    typer.Option("--store", help="The store; $MEDLEGO_STORE or ~/.local/share/medlego/store."),
-]
-Trusted = Annotated[
-    Path, typer.Option(metavar="FILE", help="Trust file: whose signatures are accepted.")
-]
-RequireSigned = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE", help="Trust file: refuse bricks that nobody in it signed (BRICK.sig.json)."
-    ),
-]
-By = Annotated[str | None, typer.Option(help="Your name, for the record.")]
-SigningKey = Annotated[
-    Path | None, typer.Option("--key", help="Private key that signs the lineage's entry.")
-]
-JsonFile = Annotated[
-    Path | None, typer.Option("--json", help="Write the result to this file as JSON.")
-]
 
 
 def default_name(data: str) -> str | None:

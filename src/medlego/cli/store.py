@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medlego.cli.console import Options, emit, progress, say, show_table
-from medlego.cli.shared import StoreFolder
+from medlego.cli.options import StoreFolder
 
 if TYPE_CHECKING:
     from medlego.store import Store

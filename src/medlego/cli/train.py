@@ -8,15 +8,24 @@ from typing import Annotated, Any
 import typer
 
 from medlego.cli.console import Options, emit, progress, say
-from medlego.cli.shared import (
+from medlego.cli.options import (
     BaseWeights,
+    BodyPart,
+    BrickOutput,
+    DataNote,
     DataSeed,
     Device,
-    default_name,
-    read_hints,
-    read_settings,
-    refuse_existing,
+    Epochs,
+    Force,
+    KindOfTask,
+    Labels,
+    Licence,
+    Modality,
+    TaskName,
+    TrainingSeed,
+    TrainingSettings,
 )
+from medlego.cli.shared import default_name, read_hints, read_settings, refuse_existing
 
 
 def command(
@@ -28,27 +37,21 @@ def command(
             help="Folder per class, CSV manifest, MedMNIST .npz, or medmnist:NAME[:SIZE].",
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Brick file to write.")],
+    output: BrickOutput,
     base: Annotated[str, typer.Option(help="'mini' or a timm vision transformer's name.")] = "mini",
     base_weights: BaseWeights = None,
     image_size: Annotated[
         int | None, typer.Option(help="Input side in pixels, a multiple of the patch.")
     ] = None,
-    task_name: Annotated[str | None, typer.Option(help="Name of the task; DATA's stem.")] = None,
-    kind: Annotated[
-        str | None, typer.Option(help="multiclass, binary, multilabel or ordinal.")
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option(help="Labels in order, comma-separated (ordinal: lowest first).")
-    ] = None,
-    modality: Annotated[
-        str | None, typer.Option(help="DICOM code (MR, US, DX, …); decides the augmentation.")
-    ] = None,
-    body_part: Annotated[str | None, typer.Option(help="DICOM body part (CHEST, …).")] = None,
+    task_name: TaskName = None,
+    kind: KindOfTask = None,
+    labels: Labels = None,
+    modality: Modality = None,
+    body_part: BodyPart = None,
     rank: Annotated[int, typer.Option(help="Rank of each delta.")] = 4,
     targets: Annotated[str, typer.Option(help="Of q, k, v, proj, fc1, fc2.")] = "q,v",
     stem: Annotated[int, typer.Option(help="Leading blocks left unadapted.")] = 0,
-    epochs: Annotated[int | None, typer.Option(help="Epochs; chosen by size if left out.")] = None,
+    epochs: Epochs = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
     merge_aware: Annotated[
         bool,
@@ -91,18 +94,16 @@ def command(
     profile_delta: Annotated[
         float | None, typer.Option(help="The delta beside that epsilon; 1e-5 if left out.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything drawn in training.")] = 0,
+    seed: TrainingSeed = 0,
     data_seed: DataSeed = 0,
     plain_lora: Annotated[
         bool, typer.Option("--plain-lora", help="Train plain LoRA, for comparison.")
     ] = False,
-    settings: Annotated[
-        Path | None, typer.Option(help="TOML file with further training settings.")
-    ] = None,
+    settings: TrainingSettings = None,
     device: Device = "auto",
-    data_note: Annotated[str | None, typer.Option(help="Where the data come from.")] = None,
-    licence: Annotated[str | None, typer.Option(help="Licence of the brick.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing brick.")] = False,
+    data_note: DataNote = None,
+    licence: Licence = None,
+    force: Force = False,
 ) -> None:
     """Train a specialist: one brick on a frozen base.
 
