@@ -77,7 +77,9 @@ def whole(kind: str) -> Probs:
     return probs
 
 
-def contenders(kinds: tuple[str, ...], seeds: tuple[int, ...]) -> list[Contender]:
+def contenders(
+    kinds: tuple[str, ...], seeds: tuple[int, ...], stem_seeds: tuple[int, ...]
+) -> list[Contender]:
     """The table's lines."""
     merged = Merge("svd", "linear", AUTO).probs
     lines = [
@@ -92,12 +94,9 @@ def contenders(kinds: tuple[str, ...], seeds: tuple[int, ...]) -> list[Contender
     for kind in kinds[1:]:
         rank = max(d.rank for d in get_brick("btc_mri", kind, seeds[0], SIZE).deltas.values())
         what = f"a stem of {STEMS[kind]} (rank {rank})"
-        lines.append(
-            Contender(f"specialists with {what}, task told", "-", False, whole(kind), seeds)
-        )
-        lines.append(
-            Contender(f"routed by {what}, task unknown", "-", False, unknown(whole(kind)), seeds)
-        )
+        told, sent = f"specialists with {what}, task told", f"routed by {what}, task unknown"
+        lines.append(Contender(told, "-", False, whole(kind), stem_seeds))
+        lines.append(Contender(sent, "-", False, unknown(whole(kind)), stem_seeds))
     return lines
 
 
@@ -169,12 +168,15 @@ def main() -> None:
     """Parse, train what is missing, evaluate."""
     parser = arguments(__doc__)
     parser.add_argument("--kinds", nargs="+", choices=STEMS, default=list(STEMS))
+    parser.add_argument("--stem-seeds", type=int, nargs="+", help="of the stems; the same")
     given = parser.parse_args()
     kinds, seeds = tuple(given.kinds), tuple(given.seeds)
-    jobs = [(name, kind, seed, SIZE) for kind in kinds for seed in seeds for name in SETS]
+    stem_seeds = tuple(given.stem_seeds or seeds)
+    known = {kind: seeds if kind == "svd" else stem_seeds for kind in kinds}
+    jobs = [(name, kind, seed, SIZE) for kind in kinds for seed in known[kind] for name in SETS]
     train_all(jobs, given.workers)
     torch.set_num_threads(1)
-    lines = contenders(kinds, seeds)
+    lines = contenders(kinds, seeds, stem_seeds)
     for name in SETS:
         reached(name, "val"), reached(name, "test")
     found = list(in_processes(validated, lines, given.workers))
@@ -199,7 +201,7 @@ def main() -> None:
         bricks={
             f"{name} {kind} seed {seed}": get_brick(name, kind, seed, SIZE).digest
             for kind in kinds
-            for seed in seeds
+            for seed in known[kind]
             for name in SETS
         },
     )
