@@ -170,8 +170,9 @@ def _groups(document: dict[str, Any]) -> str:
     ]
     heads = ["mode", *questions, "mean", "− routed", "mean on validation"]
     return (
-        "Two questions about each of two sets, each learnt from another half of the training images. "
-        "Balanced accuracy on the test splits, task told, mean over seeds; differences are paired.\n\n"
+        "Two questions about each of two sets, each learnt from another half of the training "
+        "images. Balanced accuracy on the test splits, task told, mean over seeds; differences are "
+        "paired.\n\n"
         + table(heads, lines)
     )
 
