@@ -95,10 +95,11 @@ def train(job: Job) -> dict[str, Any]:
         print(f"  {job.name}: epoch {len(curve)}, test {curve[-1]:.3f}", flush=True)
 
     began = time.monotonic()
+    first = job.start != "plain"
     brick = train_brick(
         base(SIZE),
         data,
-        TrainSettings.build(seed=job.seed),
+        TrainSettings.build(seed=job.seed, head_first=first),
         foundation=foundation(generalist(job.new, job.seed), job.start),  # type: ignore[arg-type]
         device="cpu",
         watch=watch,
@@ -111,7 +112,8 @@ def train(job: Job) -> dict[str, Any]:
         "best_epoch": best,
         "validation": round(brick.card.scores["balanced_accuracy"], 4),
         "curve": [round(score, 4) for score in curve],
-        "hits": "".join(str(int(hit)) for hit in hits[best - 1]),
+        "first_epoch": 0 if first else 1,
+        "hits": "".join(str(int(hit)) for hit in hits[best - (not first)]),
         "rank": max(delta.rank for delta in brick.deltas.values()),
         "digest": brick.digest,
         "seconds": round(time.monotonic() - began),
@@ -185,9 +187,10 @@ def replicates(run: dict[str, Any]) -> np.ndarray:
     return found
 
 
-def epochs_to(curve: Sequence[float], target: float) -> int | None:
-    """The first epoch whose test score reaches a target."""
-    return next((number for number, score in enumerate(curve, 1) if score >= target), None)
+def epochs_to(run: dict[str, Any], target: float) -> int | None:
+    """The first epoch whose test score reaches a target; 0 is the fitted head alone."""
+    numbered = enumerate(run["curve"], run["first_epoch"])
+    return next((number for number, score in numbered if score >= target), None)
 
 
 def rows(seeds: Sequence[int], few: Sequence[int]) -> list[dict[str, Any]]:
@@ -207,7 +210,7 @@ def _row(tried: Sequence[dict[str, Any]], control: Sequence[dict[str, Any]]) -> 
     own = np.mean([replicates(run) for run in tried], axis=0)
     plain = np.mean([replicates(run) for run in control], axis=0)
     targets = [TARGET * run["curve"][run["best_epoch"] - 1] for run in control]
-    reached = [epochs_to(run["curve"], target) for run, target in zip(tried, targets, strict=True)]
+    reached = [epochs_to(run, target) for run, target in zip(tried, targets, strict=True)]
     return {
         "new": tried[0]["new"],
         "few": tried[0]["few"],
@@ -220,6 +223,11 @@ def _row(tried: Sequence[dict[str, Any]], control: Sequence[dict[str, Any]]) -> 
         "epochs_to_target": reached,
         "rank": tried[0]["rank"],
     }
+
+
+def _curve(run: dict[str, Any]) -> list[float]:
+    """Test scores from epoch 0 on, NaN where there is none."""
+    return [float("nan")] * run["first_epoch"] + run["curve"]
 
 
 def _chosen(
@@ -262,7 +270,7 @@ def main() -> None:
     table = rows(given.seeds, given.few)
     curves = {
         new: {
-            start: [read_runs()[Job(seed, 0, new, start).name]["curve"] for seed in given.seeds]
+            start: [_curve(read_runs()[Job(seed, 0, new, start).name]) for seed in given.seeds]
             for start in CHOICES
         }
         for new in SETS

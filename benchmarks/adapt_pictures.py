@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 COLOURS = {
     "plain": "#777777",
+    "head": "#c084b5",
     "merged": "#1b6ca8",
     "directions": "#e6aa68",
     "coefficients": "#7fb069",
@@ -22,7 +23,7 @@ def plot_epochs(curves: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], p
     """A panel a set: mean test curve of each start, the seeds as thin lines.
 
     Args:
-        curves: per set and start one curve a seed.
+        curves: per set and start one curve a seed, from epoch 0 on.
         path: the PNG to write.
     """
     figure = Figure(figsize=(3.0 * len(curves), 3.2), layout="constrained")
@@ -32,18 +33,16 @@ def plot_epochs(curves: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], p
         for start, seeds in by_start.items():
             longest = max(len(curve) for curve in seeds)
             held = np.array([_continued(curve, longest) for curve in seeds])
-            epochs = np.arange(1, longest + 1)
+            epochs = np.arange(longest)
             for curve in seeds:
-                axes.plot(
-                    range(1, len(curve) + 1), curve, color=COLOURS[start], alpha=0.25, linewidth=0.7
-                )
+                axes.plot(range(len(curve)), curve, color=COLOURS[start], alpha=0.25, linewidth=0.7)
             axes.plot(epochs, held.mean(axis=0), color=COLOURS[start], label=start)
         axes.set_title(name, loc="left", fontsize=10)
         axes.set_xlabel("epochs")
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("balanced accuracy (test)")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
@@ -66,7 +65,7 @@ def plot_images(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
                 for row in rows
                 if row["new"] == name and row["start"] == start
             }
-            places = [i + 0.06 * (offset - 1.5) for i, size in enumerate(sizes) if size in found]
+            places = [i + 0.06 * (offset - 2) for i, size in enumerate(sizes) if size in found]
             values = [found[size] for size in sizes if size in found]
             middle = [value["value"] for value in values]
             bars = [
@@ -89,5 +88,5 @@ def plot_images(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("balanced accuracy (test, 95 %)")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
     figure.savefig(path, dpi=110, metadata={"Software": None})

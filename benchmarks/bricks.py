@@ -23,10 +23,10 @@ from benchmarks.common import BASE_FILE, CACHE, SETS, SHARED, base, dataset, fil
 from benchmarks.joint import train_joint
 from medlego.brick import Brick
 from medlego.brickfile import load_brick, save_brick
-from medlego.headfit import STRENGTHS
 from medlego.refit import SUBSETS, refit_in_company
 from medlego.samples import Dataset
 from medlego.train import TrainSettings, train_brick
+from medlego.train.headfit import STRENGTHS
 
 JOINT_RANK = 20
 VARIANTS: dict[str, dict[str, Any]] = {

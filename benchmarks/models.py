@@ -19,11 +19,11 @@ from medlego.adapters import fold
 from medlego.brick import Brick, Head
 from medlego.brickfile import load_brick, save_brick
 from medlego.generalist import assemble, bare_base, default_slope, specialist
-from medlego.headfit import choose_head
 from medlego.merge import METHODS
 from medlego.merge.coefficients import AUTO
 from medlego.probes import fit_probe
 from medlego.train.grams import measure_grams
+from medlego.train.headfit import choose_head
 
 SIZE = 112
 GRAM_DIRECTIONS = 32

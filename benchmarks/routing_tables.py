@@ -137,7 +137,7 @@ def _adapt(document: dict[str, Any]) -> str:
                 interval(row["balanced_accuracy"]),
                 interval(row["minus_plain"]),
                 ", ".join(f"{score:.3f}" for score in row["per_seed"]),
-                ", ".join(str(epoch or "-") for epoch in row["epochs_to_target"]),
+                ", ".join("-" if e is None else str(e) for e in row["epochs_to_target"]),
             ]
             for row in held
         ]
@@ -172,8 +172,7 @@ def _groups(document: dict[str, Any]) -> str:
     return (
         "Two questions about each of two sets, each learnt from another half of the training "
         "images. Balanced accuracy on the test splits, task told, mean over seeds; differences are "
-        "paired.\n\n"
-        + table(heads, lines)
+        "paired.\n\n" + table(heads, lines)
     )
 
 

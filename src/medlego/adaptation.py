@@ -27,16 +27,19 @@ from medlego.samples import Dataset
 from medlego.train import TrainSettings, train_brick
 from medlego.train.checkpoint import run_identity
 from medlego.train.fit import Earlier
-from medlego.train.foundation import Foundation, Start
+from medlego.train.foundation import STARTS, Foundation, Start
 
-Choice = Literal["plain", "merged", "directions", "coefficients"]
-"""A start: `plain` is the base alone, the control; the others as in `medlego.train.foundation`."""
+Choice = Literal["plain", "head", "merged", "directions", "coefficients"]
+"""A start: `plain` is ordinary training on the base alone, the control; `head` the same with the
+head fitted first; the others, whose head is fitted first too, as in `medlego.train.foundation`."""
 CHOICES: tuple[Choice, ...] = get_args(Choice)
 
 
 @dataclass(frozen=True, eq=False)
 class Attempt:
-    """One start's training: its brick, and the selecting validation score after each epoch."""
+    """One start's training: its brick, and the selecting validation score after each epoch; where
+    the head was fitted first, the first one is that before any epoch.
+    """
 
     start: Choice
     brick: Brick
@@ -113,10 +116,11 @@ def adapt(
             into[:] = scores
 
         below = foundation(generalist, start)
+        own = settings.model_copy(update={"head_first": True}) if start != "plain" else settings
         earlier = Earlier(foundation=below)
         done = None
         if checkpoint is not None:
-            identity = run_identity(base, dataset, settings, earlier, device)
+            identity = run_identity(base, dataset, own, earlier, device)
             done = _Done(Path(f"{checkpoint}.{start}"), identity)
             kept.append(done)
             if (attempt := done.read(start)) is not None:
@@ -125,7 +129,7 @@ def adapt(
         brick = train_brick(
             base,
             dataset,
-            settings,
+            own,
             foundation=below,
             checkpoint=None if done is None else done.path,
             device=device,
@@ -180,12 +184,12 @@ class _Done:
 
 
 def foundation(generalist: Generalist, start: Choice) -> Foundation | None:
-    """What training from a start is given; None for the plain base."""
-    if start == "plain":
+    """What training from a start is given besides the base, if anything."""
+    kinds: list[Start] = [kind for kind in STARTS if kind == start]
+    if not kinds:
         return None
-    kind: Start = start
     return Foundation(
-        start=kind,
+        start=kinds[0],
         bricks=generalist.bricks,
         targets=generalist.targets,
         deltas=generalist.deltas,

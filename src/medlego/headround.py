@@ -16,13 +16,13 @@ from medlego.compatibility import head_conflicts
 from medlego.errors import GeneralistError, raise_all
 from medlego.evaluation import align
 from medlego.generalist import Generalist, specialist
-from medlego.headfit import Labelled, choose_head
 from medlego.lineage import Stamp, extended, stale_head
 from medlego.loading import Inputs
 from medlego.prediction import Predictor
 from medlego.progress import Progress, silent
 from medlego.refithead import RefitHead
 from medlego.samples import Dataset, describe
+from medlego.train.headfit import Labelled, choose_head
 
 MODEL = "merged_model"
 """Setting of an exported brick that holds the digest of the merged model it is."""

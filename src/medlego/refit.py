@@ -20,11 +20,11 @@ from medlego.brick import REFIT_COMPANY, Brick, brick_names
 from medlego.errors import SettingsError
 from medlego.evaluation import align
 from medlego.generalist import assemble, specialist
-from medlego.headfit import choose_head
 from medlego.loading import Inputs
 from medlego.prediction import Predictor
 from medlego.progress import Progress, silent
 from medlego.samples import Dataset
+from medlego.train.headfit import choose_head
 
 SUBSETS, MAX_SUBSETS = 3, 100
 

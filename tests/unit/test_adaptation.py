@@ -59,10 +59,10 @@ def test_every_start_is_tried_and_the_best_on_validation_kept(adapted):
     assert tuple(attempt.start for attempt in adapted.attempts) == ALL
     best = max(adapted.attempts, key=lambda attempt: attempt.score)
     assert (adapted.chosen, adapted.brick.digest) == (best.start, best.brick.digest)
-    assert all(len(attempt.history) == 3 for attempt in adapted.attempts)
+    assert [len(attempt.history) for attempt in adapted.attempts] == [3, 4, 4, 4, 4]
 
 
-@pytest.mark.parametrize("number", range(4), ids=ALL)
+@pytest.mark.parametrize("number", range(5), ids=ALL)
 def test_each_brick_on_the_plain_base_scores_what_its_training_saw(adapted, number):
     attempt = adapted.attempts[number]
     brick = brick_from_bytes(brick_bytes(attempt.brick), "x")
@@ -70,8 +70,12 @@ def test_each_brick_on_the_plain_base_scores_what_its_training_saw(adapted, numb
 
 
 def test_a_brick_says_what_it_was_adapted_from(adapted):
-    plain, *others = adapted.attempts
-    assert "adapted_from" not in plain.brick.settings
+    plain, head, *others = adapted.attempts
+    assert "adapted_from" not in plain.brick.settings | head.brick.settings
+    assert (head.brick.settings["head_first"], "head_first" in plain.brick.settings) == (
+        True,
+        False,
+    )
     for attempt in others:
         assert attempt.brick.settings["adapted_from"] == generalist().recipe.model
         assert attempt.brick.settings["adapted_start"] == attempt.start
@@ -85,7 +89,7 @@ def test_plain_is_ordinary_training(adapted):
 def test_ranks_add_where_the_merge_stays_below(adapted):
     ranks = {a.start: {d.rank for d in a.brick.deltas.values()} for a in adapted.attempts}
     merged = {delta.rank for delta in generalist().deltas.values()}
-    assert ranks["plain"] == ranks["directions"] == {2}
+    assert ranks["plain"] == ranks["head"] == ranks["directions"] == {2}
     assert max(ranks["merged"]) == max(merged) + 2
     assert max(ranks["coefficients"]) == 4
 
@@ -162,7 +166,7 @@ def test_weighted_deltas_are_those_of_the_folded_sum():
 
 
 def test_a_cut_reports_what_it_loses(adapted):
-    merged = adapted.attempts[1].brick
+    merged = adapted.attempts[2].brick
     cut, loss = cut_brick(merged, 2)
     assert {delta.rank for delta in cut.deltas.values()} == {2}
     assert cut.settings["cut_to_rank"] == 2
@@ -177,11 +181,13 @@ def test_a_killed_adaptation_goes_on_and_comes_to_the_same(adapted, tmp_path, mo
     import medlego.adaptation
 
     trained: list[str] = []
+    killed: list[str] = []
     whole = medlego.adaptation.train_brick
 
     def dies(*arguments, foundation=None, **more):
         trained.append("plain" if foundation is None else foundation.start)
-        if len(trained) == 3:
+        if len(trained) == 2 and not killed:
+            killed.append(trained.pop())
             raise KeyboardInterrupt
         return whole(*arguments, foundation=foundation, **more)
 
@@ -190,7 +196,7 @@ def test_a_killed_adaptation_goes_on_and_comes_to_the_same(adapted, tmp_path, mo
     with pytest.raises(KeyboardInterrupt):
         adapt(generalist(), new_task(), SETTINGS, base=BASE, checkpoint=state)
     found = adapt(generalist(), new_task(), SETTINGS, base=BASE, checkpoint=state)
-    assert trained == ["plain", "merged", "directions", "directions", "coefficients"]
+    assert trained == ["plain", "plain", "merged", "directions", "coefficients"]
     assert [a.brick.digest for a in found.attempts] == [a.brick.digest for a in adapted.attempts]
     assert [a.history for a in found.attempts] == [a.history for a in adapted.attempts]
     assert list(tmp_path.iterdir()) == []

@@ -17,11 +17,11 @@ from medlego.brickfile import brick_bytes, brick_from_bytes
 from medlego.errors import DatasetError, GeneralistError
 from medlego.evaluation import evaluate
 from medlego.generalist import Generalist, assemble, specialist
-from medlego.headfit import fit_head
 from medlego.headround import export_model, refit_head, with_heads
 from medlego.prediction import predict
 from medlego.refithead import load_head, save_head
 from medlego.task import Kind
+from medlego.train.headfit import fit_head
 
 BASE = make_base()
 KINDS = tuple(str(kind) for kind in Kind)

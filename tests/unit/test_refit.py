@@ -14,11 +14,11 @@ from medlego.brickfile import brick_bytes, brick_from_bytes
 from medlego.errors import DatasetError, MergeError, SettingsError
 from medlego.evaluation import evaluate
 from medlego.generalist import assemble, specialist
-from medlego.headfit import choose_head
 from medlego.loading import Inputs
 from medlego.prediction import Predictor
 from medlego.refit import _choices, refit_in_company, unmet
 from medlego.task import Kind
+from medlego.train.headfit import choose_head
 
 BASE = make_base()
 KINDS = tuple(str(kind) for kind in Kind)

@@ -42,9 +42,10 @@ def command(
     start: Annotated[
         list[str] | None,
         typer.Option(
-            help="plain (the base alone), merged (a new brick on the frozen merge), directions (a "
-            "new brick from the merge's leading directions) or coefficients (only how the bricks "
-            "are weighed); repeatable. Left out, all are tried."
+            help="plain (the base alone), head (the same, the head fitted before), merged (a new "
+            "brick on the frozen merge), directions (a new brick from the merge's leading "
+            "directions) or coefficients (only how the bricks are weighed), all three with the "
+            "head fitted before; repeatable. Left out, all are tried."
         ),
     ] = None,
     cut: Annotated[

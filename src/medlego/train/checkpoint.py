@@ -38,7 +38,7 @@ class State:
     best_loss: float = float("inf")
     best_scores: dict[str, float] = field(default_factory=dict)
     history: list[float] = field(default_factory=list)
-    """The selecting score after each epoch."""
+    """The selecting score after each epoch, and first before them where the head was fitted."""
 
 
 def write_checkpoint(path: Path, identity: str, state: State, tensors: dict[str, Tensor]) -> None:

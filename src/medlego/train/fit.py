@@ -9,7 +9,9 @@ from typing import Any
 from medlego.base import Base
 from medlego.brick import Brick
 from medlego.errors import BrickError, SettingsError, raise_all
+from medlego.targets import Target
 from medlego.task import Task
+from medlego.train.factors import Factors, LoraFactors, SvdFactors
 from medlego.train.foundation import Foundation
 from medlego.train.settings import TrainSettings
 
@@ -40,6 +42,16 @@ class Earlier:
             self.foundation.check(base, settings)
             if self.start is not None:
                 raise SettingsError("start: expected none with a foundation, got both; choose one")
+
+    def factors(self, targets: tuple[Target, ...], settings: TrainSettings, device: str) -> Factors:
+        """What is trained, where it starts."""
+        if self.foundation is not None:
+            return self.foundation.factors(targets, settings, device)
+        kind = SvdFactors if settings.parametrisation == "svd" else LoraFactors
+        made = kind(targets, settings, device)
+        if self.start is not None:
+            made.load(self.start.deltas)
+        return made
 
     def digests(self) -> dict[str, Any]:
         """What a brick records of them."""

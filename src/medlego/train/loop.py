@@ -23,7 +23,6 @@ from medlego.noise import check_delta
 from medlego.progress import Progress, silent
 from medlego.samples import Dataset, Samples, describe
 from medlego.strictjson import field_problems
-from medlego.targets import Target
 from medlego.task import Kind
 from medlego.train.augment import augmentation_for
 from medlego.train.checkpoint import (
@@ -35,11 +34,11 @@ from medlego.train.checkpoint import (
     write_checkpoint,
 )
 from medlego.train.company import Company, needs_random, own_moments
-from medlego.train.factors import Factors, LoraFactors, SvdFactors
 from medlego.train.fit import Earlier
 from medlego.train.foundation import Foundation
 from medlego.train.grams import check_images, measure_grams
 from medlego.train.head import explicit, implicit, new_head
+from medlego.train.headfit import choose_head
 from medlego.train.losses import Loss, class_weights
 from medlego.train.profiles import make_profile
 from medlego.train.settings import GOING_ON, TrainSettings
@@ -77,8 +76,8 @@ def train_brick(
         device: `cpu`, `cuda`, or `auto` for a GPU where there is one (mixed precision there).
         data_note, licence: free text for the card.
         foundation: deltas of other tasks' bricks to start from, see `medlego.adaptation`.
-        watch: called after each epoch with the selecting score of every epoch so far, and a
-            function that makes the brick as it stands.
+        watch: called after each epoch, and before the first where `head_first` is set, with the
+            selecting scores so far and a function that makes the brick as it stands.
         show: called with what is under way, done and total.
 
     Returns:
@@ -108,6 +107,10 @@ def train_brick(
     state = None if path is None else read_checkpoint(path, identity)
     if state is not None:
         run.restore(*state)
+    elif settings.head_first:
+        run.fit_head()
+        if watch is not None:
+            watch(run.state.history, lambda: run.brick(notes))
     while not run.finished:
         run.epoch()
         if watch is not None:
@@ -141,7 +144,7 @@ class _Run:
         self._base, self._dataset, self._settings = base, dataset, settings
         self._earlier, self._device, self._show = earlier, device, show
         self._targets = base.targets(settings.targets, settings.stem)
-        self._factors = _factors(self._targets, settings, earlier, device)
+        self._factors = earlier.factors(self._targets, settings, device)
         frozen = on_device(base.module, device)
         if earlier.foundation is not None:
             frozen = earlier.foundation.below(frozen)
@@ -196,6 +199,35 @@ class _Run:
         return done.epoch >= self._epochs or (
             done.epoch - done.best_epoch >= self._settings.patience
         )
+
+    @torch.no_grad()
+    def fit_head(self) -> None:
+        """Bring the head to its best on the features as they are; a candidate as epoch 0.
+
+        Source: Kumar et al. 2022, arXiv:2202.10054, who probe before they fine-tune.
+        """
+        parts = [
+            (self._features(split.inputs), samples.labels)
+            for split, samples in (
+                (self._train, self._dataset.train),
+                (self._val, self._dataset.val),
+            )
+        ]
+        task = self._dataset.task
+        fitted = choose_head(task, parts[0], parts[1:])
+        for parameter, value in zip(
+            self._head, implicit(task, fitted.head, self._device), strict=True
+        ):
+            parameter.copy_(value)
+        self._validate()
+
+    def _features(self, inputs: Inputs) -> Tensor:
+        """Pooled features of images as they are, on the CPU, as the model stands."""
+        found: list[Tensor] = []
+        for pixels in inputs.batches(EVALUATION_BATCH):
+            self._show("features for the head", len(found) * EVALUATION_BATCH, len(inputs))
+            found.append(self._pooled(pixels.to(self._device)).cpu())
+        return torch.cat(found)
 
     def epoch(self) -> None:
         """One pass over the training images, then validation."""
@@ -276,10 +308,13 @@ class _Run:
         return scores[by] if math.isfinite(scores[by]) else -scores["loss"]
 
     def _logits(self, pixels: Tensor) -> Tensor:
-        """Logits in float32; the backbone in bfloat16 on a GPU."""
+        """Logits in float32."""
+        return Head(*explicit(self._dataset.task, self._head)).logits(self._pooled(pixels))
+
+    def _pooled(self, pixels: Tensor) -> Tensor:
+        """Features in float32; the backbone in bfloat16 on a GPU."""
         with torch.autocast("cuda", torch.bfloat16, enabled=self._device.startswith("cuda")):
-            pooled = features(self._model, self._base.normalise(pixels))
-        return Head(*explicit(self._dataset.task, self._head)).logits(pooled.float())
+            return features(self._model, self._base.normalise(pixels)).float()
 
     def _rate_at(self, step: int, total: int) -> float:
         """Linear warm-up, then a cosine to zero."""
@@ -360,19 +395,6 @@ class _Run:
         inputs, device = self._train.inputs, self._device
         found = make_profile(self._base, inputs, self._settings, device=device, show=self._show)
         return replace(brick, profile=found)
-
-
-def _factors(
-    targets: tuple[Target, ...], settings: TrainSettings, earlier: Earlier, device: str
-) -> Factors:
-    """What is trained, where it starts."""
-    if earlier.foundation is not None:
-        return earlier.foundation.factors(targets, settings, device)
-    kind = SvdFactors if settings.parametrisation == "svd" else LoraFactors
-    made = kind(targets, settings, device)
-    if earlier.start is not None:
-        made.load(earlier.start.deltas)
-    return made
 
 
 def _notes(data: str | None, licence: str | None) -> Card:

@@ -50,6 +50,8 @@ class TrainSettings(BaseModel):
     """Validation score that chooses the epoch; `auto` is AUROC for multilabel tasks."""
     patience: Annotated[int, Field(ge=1)] = 15
     """Epochs without a better score before training stops."""
+    head_first: bool = False
+    """Fit the head to the features that training sets out from, before the first epoch."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     gram: Annotated[int, Field(ge=0, le=MAX_DIRECTIONS)] = 0
     """Leading directions of each module's inputs that the brick keeps; for `regmean`."""
@@ -77,9 +79,11 @@ class TrainSettings(BaseModel):
         """What decides the training itself, as plain values.
 
         Not `gram` and those of the profile, which are measured after it, and of merge-aware
-        training only what is used.
+        training only what is used; nor `head_first` where it is not asked for.
         """
         unused = set() if self.merge_aware else {"company", "alone"}
+        if not self.head_first:
+            unused.add("head_first")
         return self.model_dump(mode="json", exclude={*AFTERWARDS, *unused})
 
     def epochs_for(self, images: int, *, going_on: bool = False) -> int:
