@@ -21,6 +21,7 @@ from medlego.loading import Inputs
 from medlego.lowrank import weighted_sum
 from medlego.prediction import read_probs
 from medlego.train import TrainSettings, train_brick
+from medlego.train.headfit import choose_head
 
 BASE = make_base(depth=3)
 SETTINGS = TrainSettings(epochs=3, rank=2, batch_size=4)
@@ -200,6 +201,58 @@ def test_a_killed_adaptation_goes_on_and_comes_to_the_same(adapted, tmp_path, mo
     assert [a.brick.digest for a in found.attempts] == [a.brick.digest for a in adapted.attempts]
     assert [a.history for a in found.attempts] == [a.history for a in adapted.attempts]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("start", CHOICES)
+def test_a_start_killed_between_epochs_goes_on_there(adapted, start, tmp_path):
+    settings = SETTINGS.model_copy(update={"head_first": start != "plain"})
+    seen: list[int] = []
+
+    def dies(scores, _make):
+        seen.append(len(scores))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    def train(watch):
+        return train_brick(
+            BASE,
+            new_task(),
+            settings,
+            foundation=foundation(generalist(), start),
+            checkpoint=tmp_path / "state",
+            device="cpu",
+            watch=watch,
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        train(dies)
+    brick = train(lambda scores, _make: seen.append(len(scores)))
+    assert seen[:3] == [1, 2, 3]
+    assert seen[3:] == list(range(3, 4 + (start != "plain")))
+    expected = next(attempt for attempt in adapted.attempts if attempt.start == start)
+    assert brick.digest == expected.brick.digest
+
+
+def test_a_head_fitted_first_is_the_best_there_is_for_the_features_as_they_are():
+    settings = SETTINGS.model_copy(update={"head_first": True, "epochs": 1})
+    made: list[Brick] = []
+    train_brick(
+        BASE,
+        new_task(),
+        settings,
+        device="cpu",
+        watch=lambda _scores, make: made.append(make()),
+    )
+    data = new_task()
+    pooled = [
+        features(BASE.module, BASE.normalise(Inputs(part.images, BASE).take(range(len(part)))))
+        for part in (data.train, data.val)
+    ]
+    expected = choose_head(
+        data.task, (pooled[0], data.train.labels), [(pooled[1], data.val.labels)]
+    )
+    torch.testing.assert_close(made[0].head.weight, expected.head.weight, rtol=1e-3, atol=1e-4)
+    assert all(float(delta.S.abs().max()) == 0 for delta in made[0].deltas.values())
 
 
 def test_what_another_run_left_is_not_taken_for_this_one(tmp_path):
