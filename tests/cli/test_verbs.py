@@ -375,7 +375,11 @@ def test_predict_asks_the_tasks_that_an_image_looks_like(work, tmp_path, capsys)
     Pillow.fromarray(noise).save(images[1])
     assert run("predict", work / "generalist", *images, "--json", tmp_path / "p.json") == 0
     assert f"no answer: {images[1]}: like no task's training images" in capsys.readouterr().out
+    assert run("predict", work / "generalist", images[0], "--task", "chest") == 0
+    told = capsys.readouterr().out
     mine, foreign = json.loads((tmp_path / "p.json").read_text())
+    wrong = mine["route"]["tasks"] == ["brain"]
+    assert (f"note: {images[0]}: looks like brain, not like chest" in told) == wrong
     assert [a["task"] for a in mine["answers"]] == mine["route"]["tasks"]
     assert foreign["answers"] == []
     assert foreign["route"]["none"] > 0.99

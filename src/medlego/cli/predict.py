@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medlego.cli.console import Options, emit, say, show_table
 from medlego.cli.options import BaseWeights, Device, JsonFile
 from medlego.cli.shared import resolve_device
+
+if TYPE_CHECKING:
+    from medlego.prediction import Prediction
 
 
 def command(
@@ -61,9 +64,8 @@ def command(
     ]
     show_table(options, ("image", "task", "label", "probability"), rows)
     for prediction in predictions:
-        if prediction.route is not None and (reason := prediction.route.reason):
-            verb = "note" if prediction.answers else "no answer"
-            say(options, f"{verb}: {prediction.image}: {reason}")
+        if note := _note(prediction, task):
+            say(options, note)
     routed = task is None and not every_task
     unknown = [c.task.name for c in generalist.capabilities if not profiles(c)]
     if routed and len(unknown) == len(generalist.tasks):
@@ -72,3 +74,15 @@ def command(
         names = ", ".join(unknown)
         say(options, f"note: without a profile, asked only by --task: {names}")
     emit(options, [prediction.as_dict() for prediction in predictions], json)
+
+
+def _note(prediction: Prediction, task: str | None) -> str:
+    """What its looks say about an image: no answer and why, or that it is unlike what is asked."""
+    route, image = prediction.route, prediction.image
+    if route is None:
+        return ""
+    if route.reason:
+        return f"{'note' if prediction.answers else 'no answer'}: {image}: {route.reason}"
+    if task in route.probs and task not in route.tasks:
+        return f"note: {image}: looks like {', '.join(route.tasks)}, not like {task}"
+    return ""
