@@ -11,9 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
-
-import torch
+from typing import Any, Literal, get_args
 
 from medlego.base import Base
 from medlego.brick import Brick
@@ -28,6 +26,7 @@ from medlego.train import TrainSettings, train_brick
 from medlego.train.checkpoint import run_identity
 from medlego.train.fit import Earlier
 from medlego.train.foundation import STARTS, Foundation, Start
+from medlego.train.loop import default_device
 
 Choice = Literal["plain", "head", "merged", "directions", "coefficients"]
 """A start: `plain` is ordinary training on the base alone, the control; `head` the same with the
@@ -102,8 +101,7 @@ def adapt(
     base = base or Base.find(generalist.base)
     generalist.check_base(base)
     settings = settings or TrainSettings()
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = default_device(device)
     attempts, kept = [], []
     for start in chosen:
 
@@ -120,8 +118,13 @@ def adapt(
         earlier = Earlier(foundation=below)
         done = None
         if checkpoint is not None:
-            identity = run_identity(base, dataset, own, earlier, device)
-            done = _Done(Path(f"{checkpoint}.{start}"), identity)
+            owner = [
+                run_identity(base, dataset, own, earlier, device),
+                own.model_dump(mode="json"),
+                data_note,
+                licence,
+            ]
+            done = _Done(Path(f"{checkpoint}.{start}"), owner)
             kept.append(done)
             if (attempt := done.read(start)) is not None:
                 attempts.append(attempt)
@@ -150,10 +153,14 @@ def adapt(
 
 @dataclass(frozen=True)
 class _Done:
-    """A finished start on disk: its brick, and beside it whose it is and the history."""
+    """A finished start on disk: its brick, and beside it whose it is and the history.
+
+    `owner` has all that decides the brick: more than a run's identity, which leaves out what is
+    added after training, such as the profile, and the card's notes.
+    """
 
     path: Path
-    identity: str
+    owner: list[Any]
 
     @property
     def _files(self) -> tuple[Path, Path]:
@@ -166,7 +173,7 @@ class _Done:
         if not (file.exists() and note.exists()):
             return None
         found = json.loads(note.read_text())
-        if found["identity"] != self.identity:
+        if found["owner"] != self.owner:
             return None
         return Attempt(start, load_brick(file), tuple(found["history"]))
 
@@ -174,7 +181,7 @@ class _Done:
         """Keep it, the note last."""
         file, note = self._files
         save_brick(attempt.brick, file)
-        told = {"identity": self.identity, "history": attempt.history}
+        told = {"owner": self.owner, "history": attempt.history}
         write_atomically(note, json.dumps(told).encode())
 
     def remove(self) -> None:

@@ -119,7 +119,8 @@ def evaluate(
     readers = {reader.task.name: reader for reader in generalist.readers}
     base = base or Base.find(generalist.base)
     working = Running(generalist, base, device=device)
-    merged = Predictor(generalist, base, device=device)
+    static = generalist.recipe.mode == "merged"
+    merged = None if static else Predictor(generalist, base, device=device)
     frozen = Predictor(bare_base(generalist.bricks[0]), base, device=device)
     drawn: dict[str, dict[str, dict[str, np.ndarray]]] = {model: {} for model in MODELS}
     rows, notes = [], []
@@ -139,8 +140,10 @@ def evaluate(
         answers = answer_task(working, name, inputs)
         routing[name] = answers.routing
         probs = {MODELS[0]: answers.found(own.task, samples.labels)}
-        if working.router.tasks or generalist.recipe.mode != "merged":
+        if merged is not None:
             probs[MODELS[1]] = read_probs(readers[name], merged.all_features(inputs))
+        elif answers.reached is not None:
+            probs[MODELS[1]] = answers.told
         probs |= {
             MODELS[2]: read_probs(own, alone.all_features(inputs)),
             MODELS[3]: read_probs(own, bare),

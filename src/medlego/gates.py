@@ -20,7 +20,7 @@ from medlego.evaluation import align
 from medlego.generalist import Generalist
 from medlego.loading import Inputs
 from medlego.metrics import RESAMPLES, Interval, interval, score_replicates
-from medlego.prediction import TaskAnswers, answer_task
+from medlego.prediction import answer_task
 from medlego.progress import Progress, silent
 from medlego.running import Running
 from medlego.samples import SPLITS, Dataset, Samples, join
@@ -199,16 +199,10 @@ def check(
         samples = join(parts) if split == "all" else dataset.split(split)
         inputs = Inputs(samples.images, base)
         task, labels = after.capability(name).task, before_labels(before, name)
-        read = [_read(model, name, inputs) for model in models]
-        old, new = (None if found is None else found.told for found in read)
+        old, new = (_read(model, task, inputs, samples.labels) for model in models)
         if old is not None and labels != task.labels:
-            old = _columns(old, labels, task.labels)
             notes.append(f"{name}: its labels changed; those that are new count as never answered")
         drawn = _Drawn(task, samples, limits.of(name).score, resamples, seed + number)
-        old, new = (
-            None if found is None or probs is None else _found(found, probs, task, samples.labels)
-            for found, probs in zip(read, (old, new), strict=True)
-        )
         assert new is not None
         tasks.append(_judged(drawn, old, new, limits))
     show("checked", len(datasets), len(datasets))
@@ -326,14 +320,18 @@ def before_labels(before: Generalist, name: str) -> tuple[str, ...]:
     return next((task.labels for task in before.tasks if task.name == name), ())
 
 
-def _read(model: Running, name: str, inputs: Inputs) -> TaskAnswers | None:
-    """A task's answers, None where the generalist lacks it."""
-    return answer_task(model, name, inputs) if name in model.readers else None
+def _read(model: Running, task: Task, inputs: Inputs, truth: np.ndarray) -> np.ndarray | None:
+    """What `predict` answers, with a column for each of the task's labels; None without the task.
 
-
-def _found(answers: TaskAnswers, probs: np.ndarray, task: Task, labels: np.ndarray) -> np.ndarray:
-    """What `predict` answers, with the columns of the task's present labels."""
-    return replace(answers, told=probs).found(task, labels)
+    `truth` are the images' labels, since what is sent elsewhere counts as wrong.
+    """
+    if task.name not in model.readers:
+        return None
+    answers = answer_task(model, task.name, inputs)
+    labels = model.readers[task.name].task.labels
+    if labels != task.labels:
+        answers = replace(answers, told=_columns(answers.told, labels, task.labels))
+    return answers.found(task, truth)
 
 
 def _columns(probs: np.ndarray, labels: tuple[str, ...], wanted: tuple[str, ...]) -> np.ndarray:

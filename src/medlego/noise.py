@@ -23,7 +23,7 @@ from torch import Tensor
 
 from medlego.errors import SettingsError
 from medlego.gram import Gram
-from medlego.profile import BLOCKS, MIN_IMAGES, SMALLEST, Noise, Profile
+from medlego.profile import BLOCKS, SMALLEST, Noise, Profile, check_features
 
 RADIUS = 4.0
 """Clipping radius of features, in public deviations a feature: ‖y‖ ≤ RADIUS · √d."""
@@ -102,15 +102,11 @@ def fit_private_profile(
         generator: for tests; by default one seeded by the system's source of secrets.
 
     Raises:
-        SettingsError: fewer than `MIN_IMAGES` images, or a δ that is no less than one over their
-            number.
+        SettingsError: as `check_features`, or a δ that is no less than one over the number of
+            images.
     """
+    check_features(features)
     count, width = features.shape
-    if count < MIN_IMAGES:
-        raise SettingsError(
-            f"profile: expected at least {MIN_IMAGES} training images, got {count}; "
-            "train with --no-profile, or with more images"
-        )
     check_delta(noise.delta, count)
     if generator is None:
         generator = torch.Generator().manual_seed(secrets.randbits(63))

@@ -96,6 +96,23 @@ def directions_for(images: int, width: int) -> int:
     return max(1, min(MAX_DIRECTIONS, images // IMAGES_PER_DIRECTION, fitting, width - 1))
 
 
+def check_features(features: Tensor) -> None:
+    """Refuse stem features that cannot become a profile.
+
+    Raises:
+        SettingsError: fewer than `MIN_IMAGES` images, or features that are not finite.
+    """
+    if (count := len(features)) < MIN_IMAGES:
+        raise SettingsError(
+            f"profile: expected at least {MIN_IMAGES} training images, got {count}; "
+            "train with --no-profile, or with more images"
+        )
+    if not torch.isfinite(features).all():
+        raise SettingsError(
+            "profile: expected finite features of the base, got NaN or infinity; check the images"
+        )
+
+
 def fit_profile(features: Tensor, *, blocks: int = BLOCKS, seed: int = 0) -> Profile:
     """The profile of stem features.
 
@@ -107,17 +124,8 @@ def fit_profile(features: Tensor, *, blocks: int = BLOCKS, seed: int = 0) -> Pro
     Raises:
         SettingsError: fewer than `MIN_IMAGES` images, or features that are not finite.
     """
-    count = len(features)
-    if count < MIN_IMAGES:
-        raise SettingsError(
-            f"profile: expected at least {MIN_IMAGES} training images, got {count}; "
-            "train with --no-profile, or with more images"
-        )
-    if not torch.isfinite(features).all():
-        raise SettingsError(
-            "profile: expected finite features of the base, got NaN or infinity; check the images"
-        )
-    whole = features.double()
+    check_features(features)
+    count, whole = len(features), features.double()
     generator = torch.Generator().manual_seed(seed)
     fold = torch.randperm(count, generator=generator) % FOLDS
     logs = torch.empty(count, dtype=torch.float64)

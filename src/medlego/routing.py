@@ -161,7 +161,8 @@ def _share_images(first: Capability, second: Capability) -> bool:
     stated = [(c.task.modality, c.task.body_part) for c in (first, second)]
     if None not in (*stated[0], *stated[1]):
         return stated[0] == stated[1]
-    if {stated[0][0], stated[1][0]} >= {None} or stated[0][0] == stated[1][0]:
+    modalities = {modality for modality, _ in stated if modality is not None}
+    if len(modalities) < 2:
         return any(
             expected_strangeness(a, b) <= LIMIT and expected_strangeness(b, a) <= LIMIT
             for a in profiles(first)
@@ -174,14 +175,16 @@ def _share_images(first: Capability, second: Capability) -> bool:
 def expected_strangeness(own: Profile, other: Profile) -> float:
     """How strange another profile's images are to this one, by their mean d².
 
-    E d² = tr(Σ⁻¹ Σ') + (μ' − μ)ᵀ Σ⁻¹ (μ' − μ).
+    E d² = tr(Σ⁻¹ Σ') + (μ' − μ)ᵀ Σ⁻¹ (μ' − μ), on factors: O(d · directions²).
     """
     apart = float(own.squared_distance(other.mean[None]))
     gram, scale = other.correlation, other.scale.double()
     roots = (gram.values.double() - gram.rest).clamp(min=0).sqrt()
     along = own.mean + (gram.vectors.double() * roots).T * scale
-    rest = own.mean + float(gram.rest) ** 0.5 * torch.diag(scale)
-    spread = float(own.squared_distance(torch.cat([along, rest])).sum())
+    mine, even = own.correlation, 1 / own.correlation.rest.double()
+    diagonal = even + mine.vectors.double().square() @ (1 / mine.values.double() - even)
+    rest = float(gram.rest) * float(((scale / own.scale).square() * diagonal).sum())
+    spread = float(own.squared_distance(along).sum()) + rest
     middle, deviation = own.distance.tolist()
     strange: float = (math.log(max(apart + spread, 1e-30)) - middle) / deviation
     return strange

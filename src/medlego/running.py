@@ -86,20 +86,20 @@ class Running:
             GeneralistError: a task that is not there, or no routing and no task given.
         """
         tokens = embed(self._frozen, self._base.normalise(pixels.to(self._device)))
-        stem, strange = tokens, None
+        stem = tokens
         routes: list[Route] = []
         if self.router.tasks and (tasks is None or look):
             stem = through(self._frozen, tokens, 0, self.router.blocks)
             strange = self.router.strangeness(stem_features(self._frozen, stem).cpu())
             routes = self.router.routes(strange)
-        asked = self._asked(len(pixels), tasks, strange)
+        asked = self._asked(len(pixels), tasks, routes)
         start = 0
-        if strange is not None and self._walk.stem >= self.router.blocks:
+        if routes and self._walk.stem >= self.router.blocks:
             start = self.router.blocks
         return Batch(tuple(routes), self._answers(stem if start else tokens, start, asked))
 
     def _asked(
-        self, count: int, tasks: Sequence[str] | None, strange: Tensor | None
+        self, count: int, tasks: Sequence[str] | None, routes: Sequence[Route]
     ) -> dict[str, Tensor]:
         """Per task that is asked anything the rows of its images."""
         if tasks is not None:
@@ -108,15 +108,15 @@ class Running:
                     f"task: expected one of {', '.join(self.readers)}, got {unknown[0]!r}"
                 )
             return {name: torch.arange(count) for name in tasks}
-        if strange is None:
+        if not self.router.tasks:
             raise GeneralistError(
                 "routing: expected bricks with profiles, got none; name the tasks to ask"
             )
-        chosen = self.router.applies(strange)
-        found = {
-            name: chosen[:, column].nonzero()[:, 0] for column, name in enumerate(self.router.tasks)
+        sent = {
+            name: [row for row, route in enumerate(routes) if name in route.tasks]
+            for name in self.router.tasks
         }
-        return {name: rows for name, rows in found.items() if len(rows)}
+        return {name: torch.tensor(rows) for name, rows in sent.items() if rows}
 
     def _answers(
         self, tokens: Tensor, start: int, asked: Mapping[str, Tensor]

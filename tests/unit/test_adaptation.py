@@ -261,11 +261,31 @@ def test_what_another_run_left_is_not_taken_for_this_one(tmp_path):
     first = adapt(generalist(), new_task(), settings, base=BASE, starts=("plain",))
     from medlego.adaptation import _Done
 
-    _Done(Path(f"{state}.plain"), "another").write(first.attempts[0])
+    _Done(Path(f"{state}.plain"), ["another"]).write(first.attempts[0])
     found = adapt(
         generalist(), new_task(), SETTINGS, base=BASE, starts=("plain",), checkpoint=state
     )
     assert found.attempts[0].history != first.attempts[0].history
+
+
+def test_a_start_that_finished_with_a_profile_is_not_taken_for_one_without(tmp_path):
+    import medlego.adaptation
+
+    state = tmp_path / "state"
+    settings = SETTINGS.model_copy(update={"epochs": 1})
+    removed = medlego.adaptation._Done.remove
+
+    def kept(profile: bool) -> Brick:
+        own = settings.model_copy(update={"profile": profile})
+        return adapt(
+            generalist(), new_task(), own, base=BASE, starts=("plain",), checkpoint=state
+        ).brick
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(medlego.adaptation._Done, "remove", lambda _self: None)
+        assert kept(True).profile is not None
+    assert medlego.adaptation._Done.remove is removed
+    assert kept(False).profile is None
 
 
 @pytest.mark.parametrize(

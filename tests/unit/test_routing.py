@@ -11,7 +11,7 @@ import torch
 from factories import make_base, make_brick, make_features, with_profile
 from medlego.brick import Brick
 from medlego.errors import BrickError
-from medlego.routing import FAMILIAR, LIMIT, Router, groups
+from medlego.routing import FAMILIAR, LIMIT, Router, expected_strangeness, groups
 from medlego.sites import capabilities
 
 BASE = make_base()
@@ -154,3 +154,22 @@ def test_profiles_of_stems_of_different_depth_are_refused():
     deeper = replace(other, profile=replace(other.profile, blocks=2))
     with pytest.raises(BrickError, match="'b': expected a profile of a stem of 1 blocks"):
         router(brick("a", 0), deeper)
+
+
+@pytest.mark.parametrize("center", [0.0, 3.0, FAR])
+def test_the_expected_strangeness_is_that_of_the_dense_formula(center):
+    own, other = (with_profile(make_brick(base=BASE), c).profile for c in (0.0, center))
+    assert own is not None
+    assert other is not None
+
+    def covariance(profile):
+        gram, scale = profile.correlation, profile.scale.double()
+        V, rest = gram.vectors.double(), gram.rest.double()
+        correlation = (V * (gram.values.double() - rest)) @ V.T + rest * torch.eye(len(V))
+        return correlation * torch.outer(scale, scale)
+
+    inverse, apart = torch.linalg.inv(covariance(own)), (other.mean - own.mean).double()
+    squared = torch.trace(inverse @ covariance(other)) + apart @ inverse @ apart
+    middle, deviation = own.distance.tolist()
+    expected = (math.log(float(squared)) - middle) / deviation
+    assert expected_strangeness(own, other) == pytest.approx(expected, rel=1e-5, abs=1e-5)

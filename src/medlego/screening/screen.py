@@ -11,7 +11,6 @@ from medlego.brickfile import brick_bytes
 from medlego.diagnostics import cosine
 from medlego.errors import BaseError, BrickError, MergeError
 from medlego.generalist import specialist
-from medlego.profile import Profile
 from medlego.progress import Progress, silent
 from medlego.routing import LIMIT, expected_strangeness, groups
 from medlego.screening.behaviour import Ordinary
@@ -132,7 +131,7 @@ def _claims(brick: Brick, peers: Sequence[Brick], limits: Limits) -> list[Findin
     held = {peer.digest: Capability(peer.task, peer.head, (peer,), (1.0,)) for peer in peers}
     mine = Capability(brick.task, brick.head, (brick,), (1.0,))
     strangers = [
-        peer
+        (peer, peer.profile)
         for peer in peers
         if peer.profile is not None
         and peer.profile.blocks == profile.blocks
@@ -140,15 +139,11 @@ def _claims(brick: Brick, peers: Sequence[Brick], limits: Limits) -> list[Findin
     ]
     if not strangers:
         return [*found, not_judged(CLAIM, "needs a profile of other images, got none")]
-    distances = [expected_strangeness(profile, _profile(peer)) for peer in strangers]
-    nearest, name = min(zip(distances, brick_names(strangers), strict=True))
+    distances = [expected_strangeness(profile, theirs) for _, theirs in strangers]
+    names = brick_names([peer for peer, _ in strangers])
+    nearest, name = min(zip(distances, names, strict=True))
     says = f"finds images of {name} at a strangeness of {nearest:.1f}; {LIMIT:g} is its own limit"
     return [*found, judged(CLAIM, nearest, says, least=LIMIT)]
-
-
-def _profile(brick: Brick) -> Profile:
-    assert brick.profile is not None
-    return brick.profile
 
 
 def _alone(

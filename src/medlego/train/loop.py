@@ -97,8 +97,7 @@ def train_brick(
         check_images(len(dataset.train))
     if settings.profile_epsilon is not None:
         check_delta(settings.profile_delta, len(dataset.train))
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = default_device(device)
     earlier = Earlier(start, tuple(company), foundation)
     earlier.check(base, dataset.task, settings)
     run = _Run(base, dataset, settings, earlier, device, show)
@@ -121,6 +120,13 @@ def train_brick(
     if path is not None:
         path.unlink(missing_ok=True)
     return brick
+
+
+def default_device(device: str) -> str:
+    """`auto` becomes a GPU where there is one."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
 
 
 @dataclass(frozen=True, eq=False)
