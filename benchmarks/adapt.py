@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -35,12 +34,12 @@ from medlego.base import features
 from medlego.brick import Brick
 from medlego.files import write_atomically
 from medlego.generalist import Generalist, assemble, specialist
+from medlego.metrics import RESAMPLES, score_replicates, wrong_answers
 from medlego.samples import Dataset, Samples
 from medlego.train import TrainSettings, train_brick
 
 SIZE = 112
 RUNS = RESULTS / "runs" / f"adapt-{SIZE}px.json"
-RESAMPLES = 2000
 TARGET = 0.95
 """Share of the control's final score that counts as reached."""
 FEW = (5, 10, 50)
@@ -167,24 +166,14 @@ def train_missing(jobs: Sequence[Job], workers: int) -> None:
         list(pool.map(one, missing))
 
 
-@cache
-def _drawn(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Labels, and how often each replicate draws each image: (1 + resamples, N)."""
-    labels = dataset(name).test.labels
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    drawn = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), RESAMPLES)
-    return labels, np.concatenate([np.ones((1, len(labels)), int), drawn])
-
-
 def replicates(run: dict[str, Any]) -> np.ndarray:
     """Test balanced accuracy at the best epoch, and on bootstrap replicates: (1 + resamples,)."""
-    labels, counts = _drawn(run["new"])
-    hits = np.array([int(hit) for hit in run["hits"]])
-    classes = [labels == label for label in np.unique(labels)]
-    with np.errstate(invalid="ignore"):
-        recalls = [(counts[:, c] @ hits[c]) / counts[:, c].sum(axis=1) for c in classes]
-    found: np.ndarray = np.nanmean(recalls, axis=0)
-    return found
+    task, labels = dataset(run["new"]).task, dataset(run["new"]).test.labels
+    hits = np.array([hit == "1" for hit in run["hits"]])
+    sure = np.eye(len(task.labels))[labels]
+    probs = np.where(hits[:, None], sure, wrong_answers(task, labels))
+    found = score_replicates(task, probs, labels, resamples=RESAMPLES, seed=BOOTSTRAP_SEED)
+    return found["balanced_accuracy"]
 
 
 def epochs_to(run: dict[str, Any], target: float) -> int | None:
@@ -193,21 +182,25 @@ def epochs_to(run: dict[str, Any], target: float) -> int | None:
     return next((number for number, score in numbered if score >= target), None)
 
 
-def rows(seeds: Sequence[int], few: Sequence[int]) -> list[dict[str, Any]]:
+def rows(
+    runs: dict[str, dict[str, Any]], seeds: Sequence[int], few: Sequence[int]
+) -> list[dict[str, Any]]:
     """A row per new task, number of images and start; seeds are averaged."""
-    runs, found = read_runs(), []
+    found = []
     for count in (0, *few):
         for new in SETS:
             control = [runs[Job(seed, count, new, "plain").name] for seed in seeds]
-            for start in CHOICES:
-                tried = [runs[Job(seed, count, new, start).name] for seed in seeds]
-                found.append(_row(tried, control))
-            found.append(_chosen(seeds, count, new, control))
+            tried = [
+                [runs[Job(seed, count, new, start).name] for seed in seeds] for start in CHOICES
+            ]
+            found += [_row(held, control) for held in tried]
+            found.append(_chosen(tried, control))
     return found
 
 
 def _row(tried: Sequence[dict[str, Any]], control: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    own = np.mean([replicates(run) for run in tried], axis=0)
+    each = [replicates(run) for run in tried]
+    own = np.mean(each, axis=0)
     plain = np.mean([replicates(run) for run in control], axis=0)
     targets = [TARGET * run["curve"][run["best_epoch"] - 1] for run in control]
     reached = [epochs_to(run, target) for run, target in zip(tried, targets, strict=True)]
@@ -218,7 +211,7 @@ def _row(tried: Sequence[dict[str, Any]], control: Sequence[dict[str, Any]]) -> 
         "images": tried[0]["images"],
         "epochs": tried[0]["epochs"],
         "balanced_accuracy": summary(own),
-        "per_seed": [round(float(replicates(run)[0]), 4) for run in tried],
+        "per_seed": [round(float(found[0]), 4) for found in each],
         "minus_plain": summary(own - plain),
         "epochs_to_target": reached,
         "rank": tried[0]["rank"],
@@ -231,14 +224,10 @@ def _curve(run: dict[str, Any]) -> list[float]:
 
 
 def _chosen(
-    seeds: Sequence[int], few: int, new: str, control: Sequence[dict[str, Any]]
+    tried: Sequence[Sequence[dict[str, Any]]], control: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
     """What `adapt` returns: of each seed the start that is best on validation."""
-    runs = read_runs()
-    best = []
-    for seed in seeds:
-        tried = [runs[Job(seed, few, new, start).name] for start in CHOICES]
-        best.append(max(tried, key=lambda run: run["validation"]))
+    best = [max(held, key=lambda run: run["validation"]) for held in zip(*tried, strict=True)]
     row = _row(best, control)
     return row | {"start": "chosen on validation", "chosen": [run["start"] for run in best]}
 
@@ -267,10 +256,11 @@ def main() -> None:
         for start in CHOICES
     ]
     train_missing(jobs, given.workers)
-    table = rows(given.seeds, given.few)
+    runs = read_runs()
+    table = rows(runs, given.seeds, given.few)
     curves = {
         new: {
-            start: [_curve(read_runs()[Job(seed, 0, new, start).name]) for seed in given.seeds]
+            start: [_curve(runs[Job(seed, 0, new, start).name]) for seed in given.seeds]
             for start in CHOICES
         }
         for new in SETS
