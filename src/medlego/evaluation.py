@@ -142,7 +142,7 @@ def evaluate(
         probs = {MODELS[0]: answers.found(own.task, samples.labels)}
         if merged is not None:
             probs[MODELS[1]] = read_probs(readers[name], merged.all_features(inputs))
-        elif answers.reached is not None:
+        elif working.router.tasks:
             probs[MODELS[1]] = answers.told
         probs |= {
             MODELS[2]: read_probs(own, alone.all_features(inputs)),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from factories import make_base, make_brick, make_dataset
+from factories import make_base, make_brick, make_dataset, with_measured_profile
 from medlego.errors import DatasetError, GeneralistError
 from medlego.evaluation import MODELS, align, evaluate
 from medlego.generalist import assemble
@@ -147,3 +147,13 @@ def test_a_probe_gives_zero_to_a_class_it_never_saw():
     task = make_dataset().task
     x, y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
     assert fit_probe(task, (x, y), (x, y)).probs(x)[:, 2].tolist() == [0.0] * 20
+
+
+def test_where_one_task_of_several_has_a_profile_every_task_has_every_row():
+    base, generalist, data = setting()
+    known, *others = generalist.bricks
+    known = with_measured_profile(known, base, data[known.task.name])
+    report = evaluate(assemble([known, *others]), data, base=base, resamples=5)
+    models = {task: {r.model for r in report.rows if r.task == task} for task in data}
+    assert set(map(len, models.values())) == {len(MODELS)}
+    assert set(report.routing) == {known.task.name}
