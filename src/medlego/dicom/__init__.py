@@ -1,0 +1,7 @@
+"""DICOM files: found, described without their pixels, and read."""
+
+from medlego.dicom.finding import find_dicom
+from medlego.dicom.header import Header, read_header
+from medlego.dicom.recognising import is_dicom
+
+__all__ = ["Header", "find_dicom", "is_dicom", "read_header"]

@@ -1,0 +1,30 @@
+"""pydicom without its warnings and logs, which quote values and with them patients' data."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydicom import config
+
+_ONE_AT_A_TIME = threading.RLock()
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Run pydicom with checks of values off and with nothing said.
+
+    What it switches is global to the process, so threads take turns and everything is put back.
+    Parsing holds the interpreter's lock anyway; decoding pixels stays outside.
+    """
+    logger = logging.getLogger("pydicom")
+    with _ONE_AT_A_TIME, warnings.catch_warnings(), config.disable_value_validation():
+        warnings.simplefilter("ignore")
+        disabled, logger.disabled = logger.disabled, True
+        try:
+            yield
+        finally:
+            logger.disabled = disabled
