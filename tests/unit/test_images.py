@@ -139,14 +139,14 @@ def test_folder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"text", b"GIF89a" + bytes(20), b"\x89PNG\r\n"])
 def test_other_formats_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.png").write_bytes(content)
-    rule = r"x\.png: expected a PNG, JPEG or TIFF image, got something else; convert it first$"
+    rule = r"x\.png: expected a PNG, JPEG, TIFF, DICOM or NIfTI image, got something else; convert "
     with pytest.raises(ImageError, match=rule):
         read_image(tmp_path / "x.png")
 
 
 def test_format_that_pillow_knows_but_medlego_does_not_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "x.png", Pillow.fromarray(GREY), format="BMP")
-    with pytest.raises(ImageError, match="expected a PNG, JPEG or TIFF image"):
+    with pytest.raises(ImageError, match="expected a PNG, JPEG, TIFF, DICOM or NIfTI image"):
         read_image(path)
 
 
