@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import dataclass
 
@@ -65,15 +66,15 @@ def native_frame(found: Parsed, element: PixelElement, layout: Layout, frame: in
     """One uncompressed frame, with the bits before it in its first byte where it has 1-bit pixels.
 
     Raises:
-        ImageError: fewer bytes than the header claims.
+        ImageError: fewer bytes than all frames of the header take.
     """
     bits = layout.frame_bits
     first, last = frame * bits // 8, -(-(frame + 1) * bits // 8)
     first -= first % 2 if _swapped(found, element, layout) else 0
     last += last % 2 if _swapped(found, element, layout) else 0
     there = min(element.length, max(0, found.stream.size - element.start))
-    if element.length == UNDEFINED or last > there:
-        whole = -(-layout.frames * bits // 8)
+    whole = -(-layout.frames * bits // 8)
+    if element.length == UNDEFINED or whole > there:
         got = "compressed ones" if element.length == UNDEFINED else f"{there:,}"
         raise ImageError(
             f"{found.path}: expected {whole:,} bytes of uncompressed pixels, got {got}; "
@@ -107,6 +108,7 @@ def compressed_frame(found: Parsed, element: PixelElement, layout: Layout, frame
     stream = found.stream.fresh(MAX_CODESTREAM_BYTES)
     stream.seek(element.start)
     try:
+        _check_whole(stream)
         content = get_frame(
             stream,
             frame,
@@ -117,9 +119,26 @@ def compressed_frame(found: Parsed, element: PixelElement, layout: Layout, frame
         too_long = "; it is longer than any that is decoded" if stream.spent else ""
         raise ImageError(
             f"{found.path}: expected frame {frame + 1} of {layout.frames} among the compressed "
-            f"pixels, got damaged ones{too_long}; fetch it again"
+            f"pixels, got ones that are cut short or damaged{too_long}; fetch it again"
         ) from None
     return content
+
+
+def _check_whole(stream: Stream) -> None:
+    """Walk over the fragments to their delimiter, which a file that is cut short lacks.
+
+    Raises:
+        ValueError, struct.error, OverBudgetError: there is none, or there are too many fragments.
+    """
+    start = stream.tell()
+    while True:
+        group, element, length = struct.unpack("<HHL", stream.read(8))
+        if (group, element) == (0xFFFE, 0xE0DD):
+            break
+        if (group, element) != (0xFFFE, 0xE000) or stream.tell() + length > stream.size:
+            raise ValueError("no whole fragment")
+        stream.seek(length, os.SEEK_CUR)
+    stream.seek(start)
 
 
 def _extended(elements: Elements) -> tuple[bytes, bytes] | None:

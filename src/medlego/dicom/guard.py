@@ -125,6 +125,10 @@ class _Worker:
             raise ValueError("the answer is cut short")
         return answer, body
 
+    @property
+    def lives(self) -> bool:
+        return self._process.poll() is None
+
     def close(self) -> None:
         self._process.kill()
         self._process.communicate()
@@ -143,8 +147,11 @@ class _Pool:
 
     def take(self) -> _Worker:
         with self._lock:
-            if self._waiting:
-                return self._waiting.pop()
+            while self._waiting:
+                worker = self._waiting.pop()
+                if worker.lives:
+                    return worker
+                worker.close()
         return _Worker()
 
     def give(self, worker: _Worker) -> None:

@@ -6,7 +6,7 @@ import io
 import os
 from typing import BinaryIO
 
-MAX_READS = 1_000_000
+MAX_READS = 300_000
 """Reads that a header may take; an element or item takes two or three."""
 
 MAX_HEADER_BYTES = 64 << 20
