@@ -47,6 +47,9 @@ _EXTENDED_12_BIT = Codec("gdcm", "python-gdcm", uid.JPEGLosslessSV1)
 """GDCM goes by the codestream and reads 12 bits; pydicom would not ask it to under their name."""
 
 
+_END = b"\xff\xd9"
+
+
 def codec_for(path: Path, syntax: uid.UID, layout: Layout) -> Codec:
     """The codec of a compressed transfer syntax.
 
@@ -84,6 +87,11 @@ def check_codestream(path: Path, content: bytes, syntax: uid.UID, layout: Layout
                 f"{path}: expected an RLE frame of {wanted} segments, got another; fetch it again"
             )
         return
+    if syntax in uid.JPEGLSTransferSyntaxes and _END not in content[-10:]:
+        raise ImageError(  # CharLS looks for the missing rest for many seconds
+            f"{path}: expected a codestream that ends as {syntax.name} does, got one cut short; "
+            "fetch it again"
+        )
     jpeg2000 = syntax in uid.JPEG2000TransferSyntaxes
     found = _jpeg2000_size(content) if jpeg2000 else _jpeg_size(content)
     if found is None:

@@ -11,6 +11,7 @@ from pydicom.encaps import get_frame
 from medlego.dicom.elements import Elements
 from medlego.dicom.layout import Layout
 from medlego.dicom.parsing import Parsed
+from medlego.dicom.stream import Stream
 from medlego.errors import ImageError
 
 UNDEFINED = 0xFFFFFFFF
