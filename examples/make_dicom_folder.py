@@ -53,6 +53,7 @@ def write_folder(out: Path, *, patients: int = 20, size: int = 128, seed: int = 
         label = LABELS[patient % len(LABELS)]
         site = patient // len(LABELS) % len(SITES)
         study = _uid(seed, patient)
+        sex, age = "FM"[int(rng.integers(2))], f"{int(rng.integers(20, 90)):03d}Y"
         folder = out / f"site-{site + 1}" / f"patient-{patient + 1:03d}"
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(IMAGES_PER_PATIENT):
@@ -62,8 +63,7 @@ def write_folder(out: Path, *, patients: int = 20, size: int = 128, seed: int = 
             image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
             image.StudyInstanceUID, image.SeriesInstanceUID = study, _uid(seed, patient, "series")
             image.PatientID = f"EXAMPLE-{patient + 1:03d}"
-            image.PatientSex = "FM"[int(rng.integers(2))]
-            image.PatientAge = f"{int(rng.integers(20, 90)):03d}Y"
+            image.PatientSex, image.PatientAge = sex, age
             syntax, plugin = SYNTAXES[(patient + number) % len(SYNTAXES)]
             image.compress(syntax, encoding_plugin=plugin, generate_instance_uid=False)
             image.save_as(folder / f"image-{number + 1}.dcm", enforce_file_format=True)

@@ -10,6 +10,7 @@ import numpy as np
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    UID,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
@@ -26,15 +27,17 @@ COMPRESSIONS = {
 """Syntaxes that the installed encoders write, and the plugin that writes each."""
 
 
-def dataset(array: np.ndarray, *, frames: int = 1, **elements: Any) -> FileDataset:
+def dataset(
+    array: np.ndarray, *, frames: int = 1, syntax: UID = ExplicitVRLittleEndian, **elements: Any
+) -> FileDataset:
     """A data set around an array, (rows, columns), (rows, columns, 3), or frames of these.
 
-    `elements` are set last; one that is None is removed.
+    `syntax` is uncompressed; the array is in its byte order. `elements` are set last; one that is None is removed.
     """
     meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.TransferSyntaxUID = syntax
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    found = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+    found = FileDataset("", {}, bytes(128), meta, syntax.is_implicit_VR, syntax.is_little_endian)
     found.SOPClassUID = SecondaryCaptureImageStorage
     found.SOPInstanceUID = meta.MediaStorageSOPInstanceUID = generate_uid(
         entropy_srcs=[array.tobytes().hex(), str(sorted(elements.items(), key=str))]

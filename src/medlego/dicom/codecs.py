@@ -31,12 +31,19 @@ class Codec:
     syntax: str
 
 
+_JPEG2000 = (
+    uid.JPEG2000Lossless,
+    uid.JPEG2000,
+    uid.HTJ2KLossless,
+    uid.HTJ2KLosslessRPCL,
+    uid.HTJ2K,
+)
 _PLUGINS = {
     ("pylibjpeg", "pylibjpeg-rle"): (uid.RLELossless,),
     ("pillow", "pillow"): (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit),
     ("gdcm", "python-gdcm"): (uid.JPEGLossless, uid.JPEGLosslessSV1),
     ("pyjpegls", "pyjpegls"): uid.JPEGLSTransferSyntaxes,
-    ("pylibjpeg", "pylibjpeg-openjpeg"): uid.JPEG2000TransferSyntaxes,
+    ("pylibjpeg", "pylibjpeg-openjpeg"): _JPEG2000,
 }
 CODECS: dict[str, Codec] = {
     syntax: Codec(*names, syntax) for names, syntaxes in _PLUGINS.items() for syntax in syntaxes
@@ -92,8 +99,7 @@ def check_codestream(path: Path, content: bytes, syntax: uid.UID, layout: Layout
             f"{path}: expected a codestream that ends as {syntax.name} does, got one cut short; "
             "fetch it again"
         )
-    jpeg2000 = syntax in uid.JPEG2000TransferSyntaxes
-    found = _jpeg2000_size(content) if jpeg2000 else _jpeg_size(content)
+    found = _jpeg2000_size(content) if syntax in _JPEG2000 else _jpeg_size(content)
     if found is None:
         raise ImageError(
             f"{path}: expected a codestream as {syntax.name} says, got something else; "
