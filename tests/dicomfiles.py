@@ -32,7 +32,8 @@ def dataset(
 ) -> FileDataset:
     """A data set around an array, (rows, columns), (rows, columns, 3), or frames of these.
 
-    `syntax` is uncompressed; the array is in its byte order. `elements` are set last; one that is None is removed.
+    `syntax` is uncompressed; the array is in its byte order. `elements` are set last; one that is
+    None is removed.
     """
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = syntax

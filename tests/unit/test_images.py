@@ -121,6 +121,14 @@ def test_first_page_of_a_tiff_is_read(tmp_path: Path) -> None:
     same(read_image(path), as_pixels(GREY))
 
 
+def test_other_page_of_a_tiff_is_read_when_asked_for(tmp_path: Path) -> None:
+    pages = [Pillow.fromarray(GREY), Pillow.fromarray(255 - GREY)]
+    path = saved(tmp_path / "x.tif", pages[0], save_all=True, append_images=pages[1:])
+    same(read_image(path, 1), as_pixels(255 - GREY))
+    with pytest.raises(ImageError, match="expected a frame from 0 to 1, got 2"):
+        read_image(path, 2)
+
+
 def test_suffix_does_not_decide(tmp_path: Path) -> None:
     path = saved(tmp_path / "x.jpg", Pillow.fromarray(GREY), format="PNG")
     same(read_image(path), as_pixels(GREY))
