@@ -1,64 +1,100 @@
-"""Data sets by path: a folder per class, a CSV manifest, a MedMNIST npz, or a MedMNIST name."""
+"""Data sets by path: folder per class, table of labels, MedMNIST npz, or a MedMNIST name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from medlego.errors import DatasetError
+from medlego.labelmap import LabelMap, map_labels
 from medlego.medmnist import fetch
 from medlego.progress import Progress, silent
-from medlego.readers import read_folder, read_manifest, read_npz
+from medlego.readers import TABLE_SUFFIXES, read_folder, read_manifest, read_npz
 from medlego.samples import SPLITS, Dataset, TaskHints
 from medlego.task import Kind
+
+AT = "@"
+"""Between a table of labels and the folder where its images lie: `labels.csv@scans`."""
+
+_SHAPES = "a folder, a .csv or .parquet manifest or a .npz"
 
 
 def load_dataset(
     source: str | Path,
     hints: TaskHints | None = None,
     *,
+    labels: str | Path | None = None,
+    label_map: LabelMap | None = None,
     seed: int = 0,
+    keep_torn: bool = False,
     show: Progress = silent,
 ) -> Dataset:
     """Read labelled images.
 
     Args:
         source: a folder with one sub-folder per class (below `train`, `val`, `test` where
-            present), a CSV manifest, a MedMNIST-style `.npz`, or `medmnist:NAME[:SIZE]`.
+            present), a CSV or Parquet table of labels (`read_manifest` says which columns), a
+            MedMNIST-style `.npz`, or `medmnist:NAME[:SIZE]`. `TABLE@FOLDER` is a table whose
+            images lie in another folder than its own.
         hints: what the files do not say; the task's name is the source's stem by default.
+        labels: a table of labels, and `source` the folder where its images lie.
+        label_map: renames labels; `hints.labels` are then those after the renaming.
         seed: of the split, where the source has none (70/10/20, stratified by label; all
             images of a patient stay in one split).
+        keep_torn: accept a table whose split parts a patient's images, for a leak check.
         show: called with bytes done and bytes in all while a file is fetched.
 
     Raises:
         DatasetError: nothing there, unreadable labels, or an empty split.
+        ImageError: a DICOM file's header cannot be read.
     """
     hints = hints or TaskHints()
-    text = str(source)
+    text = str(source) if labels is None else f"{labels}{AT}{source}"
+    raw = hints
+    if label_map is not None:
+        many = hints.kind is Kind.MULTILABEL
+        raw = replace(hints, labels=None, codes=None, kind=hints.kind if many else None)
+    dataset = _read(text, raw, seed, keep_torn, show)
+    if label_map is not None:
+        dataset = map_labels(dataset, label_map, hints)
+    return _checked(text, dataset)
+
+
+def task_stem(source: str) -> str:
+    """What a source without a task's name is called after: its file or folder."""
+    return Path(_table_and_folder(source)[0]).stem
+
+
+def _read(text: str, hints: TaskHints, seed: int, keep_torn: bool, show: Progress) -> Dataset:
     if text.startswith("medmnist:"):
         name = text.removeprefix("medmnist:")
-        path, hints = fetch(name, hints, progress=lambda done, total: show(text, done, total))
-        return _checked(text, read_npz(path, hints))
+        file, hints = fetch(name, hints, progress=lambda done, total: show(text, done, total))
+        return read_npz(file, hints)
+    source, folder = _table_and_folder(text)
     path = Path(source)
-    if path.is_dir():
-        return _checked(text, read_folder(path, hints, seed))
+    if path.is_dir() and folder is None:
+        return read_folder(path, hints, seed)
     if not path.exists():
-        raise DatasetError(
-            f"{path}: expected a folder, a .csv manifest or a .npz, found nothing there; "
-            "check the path"
-        )
-    reader: dict[str, Callable[[], Dataset]] = {
-        ".csv": lambda: read_manifest(path, hints, seed),
-        ".npz": lambda: read_npz(path, hints),
-    }
-    if path.suffix.lower() not in reader:
-        raise DatasetError(
-            f"{path}: expected a folder, a .csv manifest or a .npz, got {path.suffix or 'a file'}"
-        )
-    return _checked(text, reader[path.suffix.lower()]())
+        raise DatasetError(f"{path}: expected {_SHAPES}, found nothing there; check the path")
+    suffix = path.suffix.lower()
+    if suffix in TABLE_SUFFIXES:
+        where = None if folder is None else Path(folder)
+        return read_manifest(path, hints, seed, folder=where, keep_torn=keep_torn)
+    if suffix == ".npz" and folder is None:
+        return read_npz(path, hints)
+    raise DatasetError(f"{path}: expected {_SHAPES}, got {path.suffix or 'a file'}")
+
+
+def _table_and_folder(text: str) -> tuple[str, str | None]:
+    """The two halves of `TABLE@FOLDER`; a path that exists as it stands is one."""
+    if not Path(text).exists():
+        for suffix in TABLE_SUFFIXES:
+            table, at, folder = text.partition(f"{suffix}{AT}")
+            if at:
+                return f"{table}{suffix}", folder
+    return text, None
 
 
 def _checked(source: str, dataset: Dataset) -> Dataset:

@@ -217,7 +217,7 @@ def align(dataset: Dataset, task: Task) -> tuple[Dataset, tuple[str, ...]]:
     if unknown := [name for name in names if name not in task.labels]:
         raise DatasetError(
             f"data for {task.name!r}: expected labels out of {', '.join(task.labels)}, got also "
-            f"{', '.join(unknown)}; rename them in the data"
+            f"{', '.join(unknown)}; rename them in the data, or with --labels-map"
         )
     to = np.array([task.labels.index(name) for name in names])
     parts = {name: _relabel(dataset.split(name), task, to) for name in SPLITS}

@@ -15,7 +15,7 @@ import numpy as np
 
 from medlego.errors import DatasetError
 from medlego.images import SUFFIXES, Image, from_array, read_image
-from medlego.task import Kind, Task
+from medlego.task import Code, Kind, Task
 
 SPLITS = ("train", "val", "test")
 
@@ -151,13 +151,17 @@ class Dataset:
 
 @dataclass(frozen=True)
 class TaskHints:
-    """What the files do not say about the task; each overrides what reading would guess."""
+    """What the files do not say about the task; each overrides what reading would guess.
+
+    `codes` go with `labels`, one per label; a table of labels may refer to them.
+    """
 
     name: str | None = None
     kind: Kind | None = None
     labels: tuple[str, ...] | None = None
     modality: str | None = None
     body_part: str | None = None
+    codes: tuple[Code | None, ...] | None = None
 
 
 def image_files(folder: Path) -> list[Path]:

@@ -219,13 +219,13 @@ def test_order_of_label_columns_can_be_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "rows", "rule"),
     [
-        ("path,class", PETS, r"expected columns 'path' and 'label' \(or 'label_…'\), got class, p"),
-        ("file,label", PETS, r"expected columns 'path' and 'label' \(or 'label_…'\), got file, l"),
+        ("path,class", PETS, r"'path' and 'label' .* in place of 'path', got class, path$"),
+        ("file,label", PETS, r"'path' and 'label' .* in place of 'path', got file, label$"),
         ("path;label", PETS, r"row 2: expected 1 cells"),
         ("path,label", [], r"expected a header and at least one row, got none$"),
         ("", [], r"expected a header and at least one row, got none$"),
         ("path,label", ["x.png,"], r"expected at least one labelled row, got none$"),
-        ("path,label", [*PETS, "x.png,cat,more"], r"row 22: expected 2 cells$"),
+        ("path,label", [*PETS, "x.png,cat,more"], r"row 22: expected 2 cells, got 3$"),
         ("path,label", [*PETS, "y.png,cat"], r"row 22: no file 'y\.png'$"),
         ("path,label", [*PETS, ",cat"], r"row 22: no file "),
         ("path,label", [*PETS, f"{'y' * 5000},cat"], r"row 22: no file 'y{100}'$"),
@@ -458,7 +458,9 @@ def test_truncated_npz_is_refused(tmp_path: Path) -> None:
 
 
 def test_missing_source_is_refused(tmp_path: Path) -> None:
-    rule = r"x: expected a folder, a \.csv manifest or a \.npz, found nothing there; check the path"
+    rule = (
+        r"x: expected a folder, a \.csv or \.parquet manifest or a \.npz, found nothing there; ch"
+    )
     with pytest.raises(DatasetError, match=rule):
         load_dataset(tmp_path / "x")
 
@@ -466,7 +468,7 @@ def test_missing_source_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "got"), [("x.txt", r"\.txt"), ("x", "a file")])
 def test_other_files_are_refused(tmp_path: Path, name: str, got: str) -> None:
     (tmp_path / name).write_bytes(b"")
-    rule = rf"{name}: expected a folder, a \.csv manifest or a \.npz, got {got}$"
+    rule = rf"{name}: expected a folder, a \.csv or \.parquet manifest or a \.npz, got {got}$"
     with pytest.raises(DatasetError, match=rule):
         load_dataset(tmp_path / name)
 

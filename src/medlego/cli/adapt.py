@@ -19,13 +19,15 @@ from medlego.cli.options import (
     Force,
     KindOfTask,
     Labels,
+    LabelsMap,
     Licence,
     Modality,
     TaskName,
     TrainingSeed,
     TrainingSettings,
 )
-from medlego.cli.shared import default_name, read_hints, read_settings, refuse_existing
+from medlego.cli.reading import DATA_HELP, default_name, read_data
+from medlego.cli.shared import read_hints, read_settings, refuse_existing
 
 
 def command(
@@ -33,10 +35,7 @@ def command(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A generalist.")],
     data: Annotated[
         str,
-        typer.Argument(
-            metavar="DATA",
-            help="The new task: folder per class, CSV manifest, .npz, or medmnist:NAME[:SIZE].",
-        ),
+        typer.Argument(metavar="DATA", help=f"The new task. {DATA_HELP}"),
     ],
     output: BrickOutput,
     start: Annotated[
@@ -55,6 +54,7 @@ def command(
     task_name: TaskName = None,
     kind: KindOfTask = None,
     labels: Labels = None,
+    labels_map: LabelsMap = None,
     modality: Modality = None,
     body_part: BodyPart = None,
     rank: Annotated[int, typer.Option(help="Rank of what is trained.")] = 4,
@@ -76,7 +76,6 @@ def command(
     from medlego.adaptation import CHOICES, adapt
     from medlego.base import Base
     from medlego.brickfile import save_brick
-    from medlego.datasets import load_dataset
     from medlego.generalist import Generalist
     from medlego.train import TrainSettings
 
@@ -88,8 +87,7 @@ def command(
     chosen = TrainSettings.build(**given)
     generalist = Generalist.load(directory)
     with progress(options) as show:
-        show("reading data", 0, 0)
-        dataset = load_dataset(data, hints, seed=data_seed, show=show)
+        dataset = read_data(data, hints, seed=data_seed, labels_map=labels_map, show=show)
         found = adapt(
             generalist,
             dataset,

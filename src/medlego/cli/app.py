@@ -10,6 +10,7 @@ from medlego.cli import (
     adapt,
     assemble,
     check,
+    data,
     demo,
     edit,
     evaluate,
@@ -66,6 +67,7 @@ app.command("assemble")(assemble.command)
 app.command("inspect")(inspect.command)
 app.command("evaluate")(evaluate.command)
 app.command("check")(check.command)
+app.add_typer(data.app, name="data")
 app.command("screen")(screen.command)
 app.command("predict")(predict.command)
 app.add_typer(headround.app, name="head-round")

@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medlego.cli.console import Options, emit, progress, say, show_table
-from medlego.cli.options import BaseWeights, By, DataSeed, Device, RequireSigned, SigningKey
+from medlego.cli.options import (
+    BaseWeights,
+    By,
+    DataSeed,
+    Device,
+    LabelsMap,
+    RequireSigned,
+    SigningKey,
+)
+from medlego.cli.reading import read_task_data
 from medlego.cli.shared import (
     read_coefficients,
     read_method_settings,
-    read_pairs,
     resolve_device,
     show_mode,
     show_sites,
@@ -24,6 +32,7 @@ from medlego.cli.shared import (
 if TYPE_CHECKING:
     from medlego.brick import Brick
     from medlego.search import Search
+    from medlego.task import Task
 
 
 def command(
@@ -86,6 +95,7 @@ def command(
     key: SigningKey = None,
     base_weights: BaseWeights = None,
     data_seed: DataSeed = 0,
+    labels_map: LabelsMap = None,
     device: Device = "auto",
 ) -> None:
     """Merge bricks into one generalist, without data (unless searching) and without training."""
@@ -117,7 +127,9 @@ def command(
     }
     scores: dict[float, dict[str, float]] = {}
     if coefficients == SEARCHED:
-        found = _search(options, held, method, data or [], base_weights, data_seed, device, more)
+        found = _search(
+            options, held, method, data or [], base_weights, data_seed, labels_map, device, more
+        )
         generalist, scores = found.generalist, {v: dict(s) for v, s in found.scores.items()}
         _show_search(options, found)
     else:
@@ -165,26 +177,20 @@ def _search(
     data: list[str],
     base_weights: Path | None,
     data_seed: int,
+    labels_map: Path | None,
     device: str,
     more: dict[str, Any],
 ) -> Search:
     from medlego.base import Base
-    from medlego.datasets import load_dataset
-    from medlego.errors import DatasetError
-    from medlego.samples import TaskHints
+    from medlego.labels import match_labels
     from medlego.search import search_coefficients
 
-    kinds = {brick.task.name: brick.task.kind for brick in bricks}
-    pairs = read_pairs(data)
-    if unknown := [name for name in pairs if name not in kinds]:
-        raise DatasetError(
-            f"--data: expected tasks out of {', '.join(kinds)}, got {', '.join(unknown)}"
-        )
+    stated: dict[str, list[Task]] = {}
+    for brick in bricks:
+        stated.setdefault(brick.task.name, []).append(brick.task)
+    tasks = [match_labels(of, [name] * len(of)).task for name, of in stated.items()]
     with progress(options) as show:
-        datasets = {
-            name: load_dataset(source, TaskHints(kind=kinds[name]), seed=data_seed, show=show)
-            for name, source in pairs.items()
-        }
+        datasets = read_task_data(tasks, data, seed=data_seed, labels_map=labels_map, show=show)
         base = Base.find(bricks[0].base, weights=base_weights)
         device = resolve_device(device)
         return search_coefficients(

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medlego.cli.console import Options, emit, progress, say, show_table
-from medlego.cli.options import BaseWeights, DataSeed, Device, JsonFile
-from medlego.cli.shared import load_datasets, resolve_device
+from medlego.cli.options import BaseWeights, DataSeed, Device, JsonFile, LabelsMap
+from medlego.cli.reading import read_task_data
+from medlego.cli.shared import resolve_device
 
 if TYPE_CHECKING:
     from medlego.gates import GateReport
@@ -29,6 +30,7 @@ def command(
     resamples: Annotated[int, typer.Option(help="Bootstrap replicates.")] = 2000,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     data_seed: DataSeed = 0,
+    labels_map: LabelsMap = None,
     device: Device = "auto",
 ) -> None:
     """Hold what changes between two generalists against limits; exit code 1 where one is broken."""
@@ -44,7 +46,7 @@ def command(
         report = check(
             after,
             before,
-            load_datasets(after, data, data_seed, show),
+            read_task_data(after.tasks, data, seed=data_seed, labels_map=labels_map, show=show),
             limits,
             base=Base.find(after.base, weights=base_weights),
             split=split,

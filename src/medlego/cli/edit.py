@@ -13,8 +13,16 @@ from medlego.cli import lineage, screen
 from medlego.cli.check import failure, show_gate
 from medlego.cli.console import Options, emit, progress, say, show_table
 from medlego.cli.lineage import Directory
-from medlego.cli.options import BaseWeights, By, RequireSigned, SigningKey, StoreFolder
-from medlego.cli.shared import load_datasets, resolve_device, signatures_of, stamp_of
+from medlego.cli.options import (
+    BaseWeights,
+    By,
+    LabelsMap,
+    RequireSigned,
+    SigningKey,
+    StoreFolder,
+)
+from medlego.cli.reading import read_task_data
+from medlego.cli.shared import resolve_device, signatures_of, stamp_of
 
 if TYPE_CHECKING:
     from medlego.generalist import Generalist
@@ -63,6 +71,7 @@ def add_command(
     key: SigningKey = None,
     gate: GateFile = None,
     data: GateData = None,
+    labels_map: LabelsMap = None,
     screening: Screened = False,
     base_weights: BaseWeights = None,
 ) -> None:
@@ -76,7 +85,7 @@ def add_command(
     _edit(
         context.obj,
         directory,
-        Gate(gate, data or [], base_weights, screening),
+        Gate(gate, data or [], labels_map, base_weights, screening),
         stamp,
         lambda before: add(
             before,
@@ -107,6 +116,7 @@ def remove_command(
     key: SigningKey = None,
     gate: GateFile = None,
     data: GateData = None,
+    labels_map: LabelsMap = None,
     base_weights: BaseWeights = None,
     store: StoreFolder = None,
 ) -> None:
@@ -127,7 +137,7 @@ def remove_command(
     _edit(
         options,
         directory,
-        Gate(gate, data or [], base_weights),
+        Gate(gate, data or [], labels_map, base_weights),
         stamp,
         lambda before: change(before, task, site=site, stamp=stamp),
         clear_store if purge else None,
@@ -149,6 +159,7 @@ def update_command(
     key: SigningKey = None,
     gate: GateFile = None,
     data: GateData = None,
+    labels_map: LabelsMap = None,
     screening: Screened = False,
     base_weights: BaseWeights = None,
 ) -> None:
@@ -162,7 +173,7 @@ def update_command(
     _edit(
         context.obj,
         directory,
-        Gate(gate, data or [], base_weights, screening),
+        Gate(gate, data or [], labels_map, base_weights, screening),
         stamp,
         lambda before: update(
             before,
@@ -184,12 +195,13 @@ def undo_command(
     key: SigningKey = None,
     gate: GateFile = None,
     data: GateData = None,
+    labels_map: LabelsMap = None,
     base_weights: BaseWeights = None,
 ) -> None:
     """Go back to the state before the last edit, or after the entry --to."""
     from medlego.history import undo
 
-    stamp, checks = stamp_of(by, key), Gate(gate, data or [], base_weights)
+    stamp, checks = stamp_of(by, key), Gate(gate, data or [], labels_map, base_weights)
     _edit(context.obj, directory, checks, stamp, lambda before: undo(before, to, stamp=stamp))
 
 
@@ -202,12 +214,13 @@ def redo_command(
     key: SigningKey = None,
     gate: GateFile = None,
     data: GateData = None,
+    labels_map: LabelsMap = None,
     base_weights: BaseWeights = None,
 ) -> None:
     """Go forward to the edit that was last undone here, or to the entry --to."""
     from medlego.history import redo
 
-    stamp, checks = stamp_of(by, key), Gate(gate, data or [], base_weights)
+    stamp, checks = stamp_of(by, key), Gate(gate, data or [], labels_map, base_weights)
     _edit(context.obj, directory, checks, stamp, lambda before: redo(before, to, stamp=stamp))
 
 
@@ -217,6 +230,7 @@ class Gate:
 
     limits: Path | None
     data: list[str]
+    labels_map: Path | None
     base_weights: Path | None
     screens: bool = False
 
@@ -244,7 +258,9 @@ class Gate:
 
         read = Limits.load(limits)
         with progress(options) as show:
-            datasets = load_datasets(after, self.data, 0, show)
+            datasets = read_task_data(
+                after.tasks, self.data, seed=0, labels_map=self.labels_map, show=show
+            )
             base = Base.find(after.base, weights=self.base_weights)
             report = check(after, before, datasets, read, base=base, show=show)
         show_gate(options, report)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medlego.cli.console import Options, emit, progress, say, show_table
-from medlego.cli.options import BaseWeights, DataSeed, Device, JsonFile
-from medlego.cli.shared import load_datasets, resolve_device
+from medlego.cli.options import BaseWeights, DataSeed, Device, JsonFile, LabelsMap
+from medlego.cli.reading import read_task_data
+from medlego.cli.shared import resolve_device
 
 if TYPE_CHECKING:
     from medlego.evaluation import Report
@@ -27,6 +28,7 @@ def command(
     resamples: Annotated[int, typer.Option(help="Bootstrap replicates.")] = 2000,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     data_seed: DataSeed = 0,
+    labels_map: LabelsMap = None,
     device: Device = "auto",
 ) -> None:
     """Score a generalist beside its specialists and linear probes, with 95 % intervals."""
@@ -39,7 +41,9 @@ def command(
     with progress(options) as show:
         report = evaluate(
             generalist,
-            load_datasets(generalist, data, data_seed, show),
+            read_task_data(
+                generalist.tasks, data, seed=data_seed, labels_map=labels_map, show=show
+            ),
             base=Base.find(generalist.base, weights=base_weights),
             split=split,
             resamples=resamples,

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from medlego.cli.console import Options, emit, progress, say, show_table
-from medlego.cli.options import BaseWeights, By, DataSeed, Device, SigningKey
+from medlego.cli.options import BaseWeights, By, DataSeed, Device, LabelsMap, SigningKey
+from medlego.cli.reading import DATA_HELP, read_data_of
 from medlego.cli.shared import resolve_device, stamp_of
 
 app = typer.Typer(
@@ -59,24 +60,25 @@ def export_command(
 def fit_command(
     context: typer.Context,
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="What export wrote.")],
-    data: Annotated[str, typer.Argument(metavar="DATA", help="The site's labelled images.")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help=f"The site's labelled images. {DATA_HELP}")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Head file to write.")],
     base_weights: BaseWeights = None,
     data_seed: DataSeed = 0,
+    labels_map: LabelsMap = None,
     device: Device = "auto",
 ) -> None:
     """Fit the task's head to the merged features of the site's own images."""
     from medlego.base import Base
     from medlego.brickfile import load_brick
-    from medlego.datasets import load_dataset
     from medlego.headround import refit_head
     from medlego.refithead import save_head
-    from medlego.samples import TaskHints
 
     options: Options = context.obj
     brick = load_brick(model)
     with progress(options) as show:
-        dataset = load_dataset(data, TaskHints(kind=brick.task.kind), seed=data_seed, show=show)
+        dataset = read_data_of(brick.task, data, seed=data_seed, labels_map=labels_map, show=show)
         refit = refit_head(
             brick,
             dataset,

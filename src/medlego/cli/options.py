@@ -11,6 +11,14 @@ BaseWeights = Annotated[
     Path | None, typer.Option(help="Local safetensors file with the base's weights.")
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
+LabelsMap = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Table with columns from, to and perhaps task: the data's labels (names, or codes as "
+        "SCHEME:VALUE) as the task's; what the task does not know is left out.",
+    ),
+]
 DataSeed = Annotated[int, typer.Option(help="Of the split, where DATA has none.")]
 StoreFolder = Annotated[
     Path | None,

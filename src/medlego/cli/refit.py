@@ -8,14 +8,17 @@ from typing import Annotated
 import typer
 
 from medlego.cli.console import Options, emit, progress, say, show_table
-from medlego.cli.options import BaseWeights, BrickOutput, DataSeed, Device, Force
+from medlego.cli.options import BaseWeights, BrickOutput, DataSeed, Device, Force, LabelsMap
+from medlego.cli.reading import DATA_HELP, read_data_of
 from medlego.cli.shared import refuse_existing, resolve_device
 
 
 def command(
     context: typer.Context,
     brick: Annotated[Path, typer.Argument(metavar="BRICK", help="Whose head is refitted.")],
-    data: Annotated[str, typer.Argument(metavar="DATA", help="The site's labelled images.")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help=f"The site's labelled images. {DATA_HELP}")
+    ],
     company: Annotated[
         list[Path],
         typer.Option(
@@ -30,6 +33,7 @@ def command(
     seed: Annotated[int, typer.Option(help="Of those choices.")] = 0,
     base_weights: BaseWeights = None,
     data_seed: DataSeed = 0,
+    labels_map: LabelsMap = None,
     device: Device = "auto",
     force: Force = False,
 ) -> None:
@@ -39,16 +43,14 @@ def command(
     """
     from medlego.base import Base
     from medlego.brickfile import load_brick, load_bricks, save_brick
-    from medlego.datasets import load_dataset
     from medlego.refit import refit_in_company
-    from medlego.samples import TaskHints
 
     options: Options = context.obj
     refuse_existing(output, force)
     before = load_brick(brick)
     others = load_bricks(company)
     with progress(options) as show:
-        dataset = load_dataset(data, TaskHints(kind=before.task.kind), seed=data_seed, show=show)
+        dataset = read_data_of(before.task, data, seed=data_seed, labels_map=labels_map, show=show)
         after = refit_in_company(
             before,
             dataset,

@@ -14,16 +14,7 @@ if TYPE_CHECKING:
     from medlego.brick import Brick
     from medlego.generalist import Generalist
     from medlego.lineage import Stamp
-    from medlego.progress import Progress
-    from medlego.samples import Dataset
     from medlego.signing import BrickSignature
-
-
-def default_name(data: str) -> str | None:
-    """A task's name from DATA: the path's stem; a MedMNIST name is left to its reader."""
-    from medlego.task import as_task_name
-
-    return None if data.startswith("medmnist:") else as_task_name(Path(data).stem)
 
 
 def refuse_existing(output: Path, force: bool) -> None:
@@ -97,36 +88,6 @@ def read_method_settings(texts: list[str]) -> dict[str, float]:
             raise MergeError(f"--set: expected NAME=NUMBER, got {text!r}") from None
         found[name] = int(number) if number.is_integer() else number
     return found
-
-
-def read_pairs(texts: list[str]) -> dict[str, str]:
-    """`TASK=DATA` texts as a mapping."""
-    from medlego.errors import DatasetError
-
-    pairs: dict[str, str] = {}
-    for text in texts:
-        name, equals, data = text.partition("=")
-        if not (equals and name and data):
-            raise DatasetError(f"--data: expected TASK=DATA, got {text!r}")
-        if name in pairs:
-            raise DatasetError(f"--data: expected each task once, got {name!r} twice")
-        pairs[name] = data
-    return pairs
-
-
-def load_datasets(
-    generalist: Generalist, data: list[str], seed: int, show: Progress
-) -> dict[str, Dataset]:
-    """The data sets of `TASK=DATA` texts, each read as its task's kind."""
-    from medlego.datasets import load_dataset
-    from medlego.samples import TaskHints
-
-    pairs = read_pairs(data)
-    kinds = {name: generalist.capability(name).task.kind for name in pairs}
-    return {
-        name: load_dataset(source, TaskHints(kind=kinds[name]), seed=seed, show=show)
-        for name, source in pairs.items()
-    }
 
 
 def resolve_device(device: str) -> str:

@@ -19,23 +19,22 @@ from medlego.cli.options import (
     Force,
     KindOfTask,
     Labels,
+    LabelsMap,
     Licence,
     Modality,
     TaskName,
     TrainingSeed,
     TrainingSettings,
 )
-from medlego.cli.shared import default_name, read_hints, read_settings, refuse_existing
+from medlego.cli.reading import DATA_HELP, default_name, read_data
+from medlego.cli.shared import read_hints, read_settings, refuse_existing
 
 
 def command(
     context: typer.Context,
     data: Annotated[
         str,
-        typer.Argument(
-            metavar="DATA",
-            help="Folder per class, CSV manifest, MedMNIST .npz, or medmnist:NAME[:SIZE].",
-        ),
+        typer.Argument(metavar="DATA", help=DATA_HELP),
     ],
     output: BrickOutput,
     base: Annotated[str, typer.Option(help="'mini' or a timm vision transformer's name.")] = "mini",
@@ -46,6 +45,7 @@ def command(
     task_name: TaskName = None,
     kind: KindOfTask = None,
     labels: Labels = None,
+    labels_map: LabelsMap = None,
     modality: Modality = None,
     body_part: BodyPart = None,
     rank: Annotated[int, typer.Option(help="Rank of each delta.")] = 4,
@@ -111,7 +111,6 @@ def command(
     """
     from medlego.base import Base
     from medlego.brickfile import load_brick, load_bricks, save_brick
-    from medlego.datasets import load_dataset
     from medlego.profile import MIN_IMAGES
     from medlego.samples import describe
     from medlego.train import TrainSettings, train_brick
@@ -138,8 +137,7 @@ def command(
     strangers = load_bricks(company or [])
     hints = read_hints(task_name or default_name(data), kind, labels, modality, body_part)
     with progress(options) as show:
-        show("reading data", 0, 0)
-        dataset = load_dataset(data, hints, seed=data_seed, show=show)
+        dataset = read_data(data, hints, seed=data_seed, labels_map=labels_map, show=show)
         show("loading base", 0, 0)
         frozen = Base.load(base, weights=base_weights, image_size=image_size)
         frozen.keep()

@@ -1,0 +1,84 @@
+"""Near-duplicates among many images: candidates by descriptor, confirmed on thumbnails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medlego.leaks.alignment import likeness, texture
+from medlego.leaks.looks import describe, similarity
+from medlego.progress import Progress, silent
+
+LIKE = 0.85
+"""Likeness from which two images are near-duplicates (decision 024 says how it was chosen)."""
+CANDIDATES = 3
+"""Images of each part that are compared with an image, those with the nearest descriptors."""
+SIMILAR = 0.8
+"""Similarity of descriptors below which images are not compared."""
+
+_ROWS = 512
+_PAIRS = 128
+
+
+def find_twins(
+    thumbnails: Tensor,
+    parts: np.ndarray,
+    *,
+    like: float = LIKE,
+    show: Progress = silent,
+) -> Iterator[tuple[int, int, float]]:
+    """Pairs of images that look like copies of one another.
+
+    Args:
+        thumbnails: (n, SIDE, SIDE) uint8.
+        parts: (n,) integers: which part (data set and split) an image belongs to. An image is
+            compared with its nearest in every part, its own included.
+        like: likeness from which a pair is reported.
+        show: called with how many pairs are compared.
+
+    Yields:
+        Two indices, the lower first, and the likeness of the two.
+    """
+    pairs = candidates(batched_descriptors(thumbnails), parts)
+    textures = [texture(block) for block in torch.split(thumbnails, _ROWS)]
+    values, valid = (torch.cat([block[i] for block in textures]).half() for i in (0, 1))
+    for start in range(0, len(pairs), _PAIRS):
+        show("comparing", start, len(pairs))
+        block = torch.from_numpy(pairs[start : start + _PAIRS])
+        first, second = (
+            type(textures[0])(values[side].float(), valid[side].float()) for side in block.T
+        )
+        for (one, other), found in zip(block.tolist(), likeness(first, second), strict=True):
+            if found >= like:
+                yield one, other, float(found)
+    show("compared", len(pairs), len(pairs))
+
+
+def batched_descriptors(thumbnails: Tensor) -> Tensor:
+    """`describe`, a block at a time."""
+    return torch.cat([describe(block) for block in torch.split(thumbnails, _ROWS)])
+
+
+def candidates(descriptors: Tensor, parts: np.ndarray) -> np.ndarray:
+    """Pairs worth comparing, (m, 2) int64, the lower index first, in order.
+
+    Args:
+        descriptors: (n, zooms, width).
+        parts: (n,) integers.
+    """
+    found = []
+    for part in np.unique(parts):
+        members = torch.from_numpy(np.flatnonzero(parts == part))
+        theirs = descriptors[members]
+        for start in range(0, len(descriptors), _ROWS):
+            rows = torch.arange(start, min(start + _ROWS, len(descriptors)))
+            alike = similarity(descriptors[rows], theirs)
+            alike[rows[:, None] == members] = -1.0
+            best = alike.topk(min(CANDIDATES, len(members)), dim=1)
+            near = best.values >= SIMILAR
+            pairs = torch.stack([rows[:, None].expand_as(near)[near], members[best.indices[near]]])
+            found.append(pairs.sort(dim=0).values.T.numpy())
+    return np.unique(np.concatenate(found), axis=0)

@@ -1,0 +1,47 @@
+"""A folder per class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from medlego.errors import DatasetError
+from medlego.readers.building import guess_kind, make_task, split_samples
+from medlego.readers.headers import with_headers
+from medlego.readers.table import TABLE_SUFFIXES
+from medlego.samples import SPLITS, Dataset, FileImages, Samples, TaskHints, image_files
+
+
+def read_folder(folder: Path, hints: TaskHints, seed: int) -> Dataset:
+    """Read `folder/CLASS/…` or `folder/{train,val,test}/CLASS/…`.
+
+    DICOM images bring patients and groups by their headers.
+    """
+    has_splits = (folder / "train").is_dir()
+    if has_splits and not all((folder / name).is_dir() for name in SPLITS):
+        raise DatasetError(f"{folder}: expected sub-folders train, val and test, or none of them")
+    tops = {name: folder / name for name in SPLITS} if has_splits else {"": folder}
+    folders = {d.name for top in tops.values() for d in top.iterdir() if d.is_dir()}
+    found = sorted(name for name in folders if not name.startswith("."))
+    labels = hints.labels or tuple(found)
+    if unknown := sorted(set(found) - set(labels)):
+        raise DatasetError(f"{folder}: expected classes {', '.join(labels)}, got also {unknown}")
+    if len(found) < 2:
+        tables = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in TABLE_SUFFIXES)
+        step = f"; if labels stand in {tables[0]}, pass {folder / tables[0]}" if tables else ""
+        raise DatasetError(f"{folder}: expected a sub-folder per class, found {len(found)}{step}")
+    parts: dict[str, Samples] = {}
+    notes: dict[str, None] = {}
+    for name, top in tops.items():
+        pairs = [(p, i) for i, label in enumerate(labels) for p in image_files(top / label)]
+        if not pairs:
+            raise DatasetError(f"{top}: expected PNG, JPEG or TIFF images, found none")
+        files, values = zip(*pairs, strict=True)
+        samples = Samples(FileImages(files), np.array(values, dtype=np.int64))
+        parts[name], hints, said = with_headers(samples, files, hints)
+        notes |= dict.fromkeys(said)
+    task = make_task(folder, folder.name, labels, hints, guess_kind(labels))
+    if has_splits:
+        return Dataset.of(task, parts, tuple(notes))
+    return Dataset.of(task, split_samples(parts[""], None, seed), tuple(notes))
