@@ -19,7 +19,7 @@ from medlego.errors import DatasetError, SettingsError
 from medlego.evaluation import align
 from medlego.generalist import Generalist
 from medlego.loading import Inputs
-from medlego.metrics import RESAMPLES, Interval, interval, score_replicates
+from medlego.metrics import RESAMPLES, Interval, group_rows, interval, score_replicates
 from medlego.prediction import answer_task
 from medlego.progress import Progress, silent
 from medlego.running import Running
@@ -243,11 +243,8 @@ class _Drawn:
 
     def subgroups(self, least: int) -> Iterator[tuple[str, np.ndarray]]:
         """Parts of the images, by stated groups and by label, that are large enough."""
-        parts = {
-            f"{name} {value}": np.flatnonzero(values == value)
-            for name, values in self.samples.groups.items()
-            for value in np.unique(values[values != ""])
-        }
+        stated = group_rows(self.samples.groups)
+        parts = {f"{name} {value}": rows for name, value, rows in stated}
         if self.task.kind is not Kind.MULTILABEL and self.score != "auroc":
             parts |= {
                 f"label {label}": np.flatnonzero(self.samples.labels == number)
