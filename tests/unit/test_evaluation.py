@@ -11,10 +11,11 @@ from PIL import Image as Pillow
 
 from factories import make_base, make_brick, make_dataset, with_measured_profile
 from medlego.errors import DatasetError, GeneralistError
-from medlego.evaluation import MODELS, align, evaluate
+from medlego.evaluation import align, evaluate
 from medlego.generalist import assemble
 from medlego.probes import fit_probe
 from medlego.report import plot_report
+from medlego.scorecard import MODELS
 from medlego.task import Kind
 
 SEED = 20

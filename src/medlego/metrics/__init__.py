@@ -8,7 +8,7 @@ from medlego.metrics.bootstrap import (
     interval,
     mean_over_tasks,
 )
-from medlego.metrics.comparison import Comparison, PairedTest, compare
+from medlego.metrics.comparison import Comparison, PairedTest, compare, paired_tests
 from medlego.metrics.curves import Curves, confusion, curves
 from medlego.metrics.delong import delong_interval
 from medlego.metrics.reliability import Bin, Diagram, ece_floor, reliability
@@ -52,6 +52,7 @@ __all__ = [
     "interval",
     "label_replicates",
     "mean_over_tasks",
+    "paired_tests",
     "point_scores",
     "reliability",
     "score_names",

@@ -90,14 +90,19 @@ def compare(
         )
         for probs, limits in zip((first, second), thresholds, strict=True)
     ]
-    samples = [
+    one, other = (
         Sample(task, probs, labels, patients, limits)
         for probs, limits in zip((first, second), thresholds, strict=True)
-    ]
+    )
     differences = {name: interval(drawn[0][name] - drawn[1][name], level) for name in drawn[0]}
-    pairs = list(zip(samples[0].columns, samples[1].columns, strict=True))
-    tests = [_delong(a, b, patients) for a, b in pairs] + _mcnemar(samples, pairs)
-    return Comparison(len(labels), differences, tuple(tests))
+    return Comparison(len(labels), differences, paired_tests(one, other))
+
+
+def paired_tests(first: Sample, second: Sample) -> tuple[PairedTest, ...]:
+    """DeLong's test of every label and McNemar's, of two models' answers to the same images."""
+    pairs = list(zip(first.columns, second.columns, strict=True))
+    areas_differ = [_delong(a, b, first.patients) for a, b in pairs]
+    return (*areas_differ, *_mcnemar((first, second), pairs))
 
 
 def _delong(a: Column, b: Column, patients: np.ndarray | None) -> PairedTest:
