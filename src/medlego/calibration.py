@@ -93,7 +93,7 @@ class Calibration(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     images: Annotated[int, Field(ge=1)]
-    maps: Annotated[tuple[LogitMap, ...], Field(min_length=1)]
+    maps: tuple[LogitMap, ...]
     loss_before: Annotated[_Number, Field(ge=0)]
     loss_after: Annotated[_Number, Field(ge=0)]
     operating: OperatingPoint | None

@@ -78,11 +78,12 @@ def draws(count: int, patients: np.ndarray | None, resamples: int, seed: int) ->
         resamples: number of draws.
         seed: equal seeds draw equal images, so that models can be paired.
     """
+    if not count:
+        return np.zeros((1 + resamples, 0))
     ids = patient_numbers(count, patients)
-    groups = int(ids.max()) + 1 if count else 0
+    groups = int(ids.max()) + 1
     generator = np.random.default_rng(seed)
-    shares = np.full(groups, 1 / groups) if groups else np.zeros(0)
-    drawn = generator.multinomial(groups, shares, size=resamples)
+    drawn = generator.multinomial(groups, np.full(groups, 1 / groups), size=resamples)
     whole = np.ones((1, groups), dtype=drawn.dtype)
     return np.concatenate([whole, drawn])[:, ids].astype(np.float64)
 
