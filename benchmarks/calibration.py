@@ -74,7 +74,7 @@ MODELS: dict[str, tuple[Logits, Logits | None, bool]] = {
     "merged, stale: the specialists' calibrations": (of_merge, of_alone, False),
     "merged, calibrated anew (head-round fit --keep-head)": (of_merge, of_merge, False),
 }
-"""Logits, whose calibration they go through, and whether only the images that are answered count."""
+"""Logits, whose calibration they go through, and whether only images that are answered count."""
 
 
 def replicates(model: str, seed: int, number: int, name: str) -> dict[str, np.ndarray]:
