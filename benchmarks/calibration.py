@@ -134,10 +134,7 @@ def main() -> None:
         }
         before = drawn if by is None else before
         rows.append(make_row(model, drawn, None if by is None else before, given.seeds))
-        told = {
-            k: v["value"] for k, v in rows[-1].items() if k.startswith("mean_") and "f" not in k
-        }
-        print(model, told, flush=True)
+        print(model, {name: rows[-1][f"mean_{name}"]["value"] for name in NAMES}, flush=True)
     write_result(
         f"calibration-{SIZE}px",
         rows,

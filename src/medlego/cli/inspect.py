@@ -151,11 +151,12 @@ def _show_generalist(options: Options, path: Path, generalist: Generalist) -> No
             f"refitted {item.head[:12]}"
             if item.head
             else ("its own" if sites[item.task] == 1 else "its sites' mean"),
-            states[item.task],
         )
         for item, brick in zip(generalist.recipe.bricks, generalist.bricks, strict=True)
     ]
-    show_table(options, ("task", "labels", "coefficient", "brick", "head", "calibration"), rows)
+    show_table(options, ("task", "labels", "coefficient", "brick", "head"), rows)
+    told = ", ".join(f"{name} {state}" for name, state in states.items())
+    say(options, f"calibration of its answers: {told}")
     show_sites(options, generalist)
 
 
