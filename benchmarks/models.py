@@ -139,13 +139,18 @@ def alone(kind: str) -> Probs:
     """Each set with its own brick."""
 
     def probs(seed: int, name: str, split: str) -> np.ndarray:
-        brick, deltas = bricks(kind, seed)[name], SAME_DELTAS.get(kind, kind)
-        source = bricks(deltas, seed)[name]
-        build = partial(specialist(source).fold, base(SIZE))
-        pooled = cached_features(f"{deltas}-alone", source.digest, build, name, split, SIZE)
-        return read(brick.task, brick.head, pooled)
+        brick = bricks(kind, seed)[name]
+        return read(brick.task, brick.head, alone_features(kind, seed, name, split))
 
     return probs
+
+
+def alone_features(kind: str, seed: int, name: str, split: str) -> torch.Tensor:
+    """Pooled features of a split by its own brick."""
+    deltas = SAME_DELTAS.get(kind, kind)
+    source = bricks(deltas, seed)[name]
+    build = partial(specialist(source).fold, base(SIZE))
+    return cached_features(f"{deltas}-alone", source.digest, build, name, split, SIZE)
 
 
 def bare(kind: str) -> Probs:

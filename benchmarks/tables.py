@@ -228,7 +228,35 @@ def _rate(row: dict[str, Any], name: str) -> str:
     return f"{row[name]:.2f}" if row["poisoned"] else "-"
 
 
+def _calibration(document: dict[str, Any]) -> str:
+    names = ("ece", "rms_calibration_error", "brier", "log_loss")
+    rows = []
+    for row in document["rows"]:
+        shown = [interval(row[f"mean_{name}"]) for name in names]
+        shown.insert(1, f"{row['mean_ece_floor']:.3f}")
+        change = row.get("minus_uncalibrated", {}).get("rms_calibration_error")
+        rows.append([row["model"], *shown, interval(change)])
+    heads = ["test, mean of sets and seeds", "ECE", "chance's share of it", "RMS error, debiased"]
+    heads += ["Brier score", "log loss", "RMS error, change"]
+    per_set = [
+        [row["model"], *(_mean(found["rms_calibration_error"]) for found in row["sets"].values())]
+        for row in document["rows"]
+    ]
+    sets = list(document["rows"][0]["sets"])
+    return (
+        table(heads, rows)
+        + "\nThe plain ECE is biased upwards, and its interval, which draws chance twice, more so: "
+        "it may lie above its value.\n\nRMS error by set, mean of seeds:\n\n"
+        + table(["model", *sets], per_set)
+    )
+
+
+def _mean(values: list[float]) -> str:
+    return f"{sum(values) / len(values):.3f}"
+
+
 _WRITERS = {
+    "calibration": _calibration,
     "screening": _screening,
     "mini_base": _mini_base,
     "merge_speed": _merge_speed,

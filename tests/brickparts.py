@@ -14,6 +14,7 @@ import numpy as np
 import factories
 from factories import make_brick
 from medlego.brickfile import brick_bytes
+from medlego.calibration import OperatingPoint
 from medlego.strictjson import spell
 
 
@@ -30,6 +31,12 @@ def with_grams() -> bytes:
 @cache
 def with_profile() -> bytes:
     return brick_bytes(factories.with_profile(make_brick()))
+
+
+@cache
+def with_calibration() -> bytes:
+    point = OperatingPoint(aim="sensitivity", value=0.9, thresholds=(0.25,))
+    return brick_bytes(factories.with_calibration(make_brick(kind="binary"), point))
 
 
 @dataclass

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from medlego.base import Base, BaseRef, fingerprint
 from medlego.brick import Brick, Card, Head
+from medlego.calibration import Calibration, LogitMap, OperatingPoint
 from medlego.gram import Gram
 from medlego.images import Image
 from medlego.loading import Inputs
@@ -192,6 +193,22 @@ def make_features(width: int, center: float = 0.0, *, images: int = 64, seed: in
     mixing = np.random.default_rng(99).normal(size=(width, width)) * np.linspace(0.01, 3, width)
     drawn = center + generator.normal(size=(images, width)) @ mixing
     return torch.from_numpy(drawn.astype(np.float32))
+
+
+def with_calibration(brick: Brick, operating: OperatingPoint | None = None) -> Brick:
+    """The same brick with a made-up calibration: steep, and shifted where labels stand alone."""
+    warm = LogitMap(method="temperature", slope=0.5, x=(0.0,), y=(0.0,))
+    shift = LogitMap(method="platt", slope=2.0, x=(0.0,), y=(1.0,))
+    none = LogitMap(method="none", slope=1.0, x=(0.0,), y=(0.0,))
+    maps = {Kind.MULTILABEL: (shift, none, shift), Kind.BINARY: (shift,)}
+    found = Calibration(
+        images=50,
+        maps=maps.get(brick.task.kind, (warm,)),
+        loss_before=1.0,
+        loss_after=0.5,
+        operating=operating,
+    )
+    return replace(brick, calibration=found)
 
 
 def with_profile(brick: Brick, center: float = 0.0, seed: int = 0, images: int = 64) -> Brick:

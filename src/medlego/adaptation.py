@@ -206,7 +206,10 @@ def foundation(generalist: Generalist, start: Choice) -> Foundation | None:
 
 
 def cut_brick(brick: Brick, rank: int | None) -> tuple[Brick, float]:
-    """A brick with deltas of at most a rank, and the share of their Frobenius norm that is lost."""
+    """A brick with deltas of at most a rank, and the share of their Frobenius norm that is lost.
+
+    What is cut gives other logits, so its calibration is left out.
+    """
     if rank is None:
         return brick, 0.0
     cut: dict[str, LowRank] = {}
@@ -216,7 +219,9 @@ def cut_brick(brick: Brick, rank: int | None) -> tuple[Brick, float]:
         lost += gone**2
     whole = sum(delta.norm() ** 2 for delta in brick.deltas.values())
     settings: Mapping[str, object] = {**brick.settings, "cut_to_rank": rank}
-    return replace(brick, deltas=cut, settings=settings), math.sqrt(lost / whole) if whole else 0.0
+    kept = None if lost else brick.calibration
+    found = replace(brick, deltas=cut, settings=settings, calibration=kept)
+    return found, math.sqrt(lost / whole) if whole else 0.0
 
 
 def _comparable(score: float) -> float:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from medlego.base import BaseRef
+from medlego.calibration import Calibration
 from medlego.errors import BrickError
 from medlego.gram import Gram
 from medlego.lowrank import LowRank
@@ -66,7 +67,7 @@ class Brick:
 
     `deltas` has one entry per target name, in the targets' order. `settings` are the training
     settings, kept for the record. `grams`, which a brick need not have, has one entry per adapted
-    module's path; nor need it have a `profile`.
+    module's path; nor need it have a `profile` or a `calibration`, which is of the brick alone.
     """
 
     base: BaseRef
@@ -78,6 +79,7 @@ class Brick:
     card: Card
     grams: Mapping[str, Gram] = field(default_factory=dict)
     profile: Profile | None = None
+    calibration: Calibration | None = None
 
     @property
     def delta_parameters(self) -> int:
@@ -182,6 +184,8 @@ def document_bytes(brick: Brick, *, digest: str | None = None) -> bytes:
         }
     if brick.profile is not None:
         document["profile"] = profile_document(brick.profile)
+    if brick.calibration is not None:
+        document["calibration"] = brick.calibration.model_dump(mode="json")
     if digest is not None:
         document["digest"] = digest
     try:

@@ -29,6 +29,7 @@ from medlego.brick import (
     document_bytes,
     head_problems,
 )
+from medlego.calibration import Calibration, calibration_problems
 from medlego.errors import BrickError, raise_all
 from medlego.files import read_expected, write_atomically
 from medlego.gram import MAX_DIRECTIONS, MIN_IMAGES, Gram, gram_problems
@@ -74,7 +75,7 @@ MAX_PROBLEMS = 20
 """Problems of one file that an error names; it counts the rest."""
 
 _KEY = "medlego"
-_OPTIONAL = {"digest", "grams", "profile"}
+_OPTIONAL = {"calibration", "digest", "grams", "profile"}
 _PATH = r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$"
 _Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
 Scalar = str | int | float | bool | None
@@ -106,9 +107,10 @@ class _ProfileEntry(BaseModel):
     noise: Noise | None
 
 
-def _given(entry: _ProfileEntry | None) -> _ProfileEntry:
+def given(entry: Any) -> Any:
+    """What may be left out, but not null."""
     if entry is None:
-        raise ValueError("expected a profile, got null; leave the key out")
+        raise ValueError("expected an object, got null; leave the key out")
     return entry
 
 
@@ -125,8 +127,9 @@ class _Document(BaseModel):
     card: Card
     grams: Annotated[dict[str, _GramEntry], Field(min_length=1)] = Field(default_factory=dict)
     """By module; left out, and not empty, where a brick has none."""
-    profile: Annotated[_ProfileEntry | None, AfterValidator(_given)] = None
-    """Left out, and not null, where a brick has none."""
+    profile: Annotated[_ProfileEntry | None, AfterValidator(given)] = None
+    """Left out, and not null, where a brick has none; so is the calibration."""
+    calibration: Annotated[Calibration | None, AfterValidator(given)] = None
 
     def spelled(self, *without: str) -> bytes:
         """The document in its one spelling, without some of the fields that may be left out."""
@@ -249,6 +252,7 @@ def brick_from_bytes(content: bytes, name: str) -> Brick:
         document.card,
         {module: _gram(module, entry, tensors) for module, entry in document.grams.items()},
         None if document.profile is None else _profile(document.profile, tensors),
+        document.calibration,
     )
 
 
@@ -313,6 +317,9 @@ def _refuse(name: str, problems: list[str]) -> None:
 def _check(document: _Document, tensors: dict[str, Tensor]) -> list[str]:
     shapes = _expected_shapes(document)
     problems = _check_targets(document) + _check_grams(document) + _check_profile(document)
+    if document.calibration is not None:
+        found = calibration_problems(document.calibration, document.task)
+        problems += [f"calibration.{p}" for p in found]
     found, sound = tensor_problems(tensors, shapes)
     problems += found
     for entry in document.targets:

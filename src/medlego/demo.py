@@ -15,7 +15,7 @@ from medlego.brick import Brick
 from medlego.brickfile import load_brick, save_brick
 from medlego.directory import DOCUMENT
 from medlego.errors import DatasetError
-from medlego.evaluation import Report, evaluate
+from medlego.evaluation import evaluate
 from medlego.generalist import Generalist, assemble
 from medlego.images import Image
 from medlego.prediction import Prediction, predict
@@ -23,6 +23,7 @@ from medlego.profile import MIN_IMAGES
 from medlego.progress import Progress, silent
 from medlego.report import plot_report
 from medlego.samples import Dataset
+from medlego.scorecard import Report
 from medlego.synthetic import SYNTHETIC_TASKS, synthetic_dataset
 from medlego.train import TrainSettings, train_brick
 

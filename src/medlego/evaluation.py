@@ -3,83 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
 
 from medlego.base import Base
+from medlego.calibration import OperatingPoint
+from medlego.details import Draws, detail
 from medlego.errors import DatasetError
 from medlego.generalist import Generalist, bare_base
 from medlego.loading import Inputs
-from medlego.metrics import RESAMPLES, SCORES, Interval, interval, score_replicates
+from medlego.metrics import RESAMPLES, SCORES, interval
 from medlego.prediction import Predictor, answer_task, read_probs
 from medlego.probes import fit_probe
 from medlego.progress import Progress, silent
 from medlego.running import Running
 from medlego.samples import SPLITS, Dataset, Samples, join
+from medlego.scorecard import MODELS, Answers, Report, Row, TaskDetail
 from medlego.sites import Capability
 from medlego.task import Kind, Task
-
-MODELS = (
-    "generalist",
-    "merged, task told",
-    "specialist",
-    "base with specialist's head",
-    "linear probe",
-)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One model's scores on one task."""
-
-    model: str
-    task: str
-    images: int
-    scores: Mapping[str, Interval]
-
-
-@dataclass(frozen=True)
-class Report:
-    """Rows per model and task, and their means over the tasks.
-
-    The generalist's row is what `predict` answers when it is not told the task: an image that it
-    sends elsewhere, or does not answer, counts as wrong. `normalised` is the mean over tasks of
-    balanced accuracy over the specialist's; a task of several sites has their mean for one.
-    """
-
-    split: str
-    resamples: int
-    seed: int
-    rows: tuple[Row, ...]
-    means: Mapping[str, Mapping[str, Interval]]
-    normalised: Mapping[str, Interval]
-    notes: tuple[str, ...]
-    routing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """Per task that images can be sent to by their looks, where its own images went."""
-
-    def as_dict(self) -> dict[str, object]:
-        """For JSON: intervals as value, low, high."""
-        return {
-            "split": self.split,
-            "resamples": self.resamples,
-            "seed": self.seed,
-            "level": 0.95,
-            "rows": [
-                {
-                    "model": row.model,
-                    "task": row.task,
-                    "images": row.images,
-                    **{name: value.as_dict() for name, value in row.scores.items()},
-                }
-                for row in self.rows
-            ],
-            "means": {m: {n: v.as_dict() for n, v in s.items()} for m, s in self.means.items()},
-            "normalised_balanced_accuracy": {m: v.as_dict() for m, v in self.normalised.items()},
-            "routing": {name: dict(counts) for name, counts in self.routing.items()},
-            "notes": list(self.notes),
-        }
 
 
 def evaluate(
@@ -116,66 +59,100 @@ def evaluate(
     if split not in (*SPLITS, "all"):
         raise DatasetError(f"split: expected {', '.join(SPLITS)} or all, got {split!r}")
     asked = {name: generalist.capability(name) for name in datasets}
-    readers = {reader.task.name: reader for reader in generalist.readers}
-    base = base or Base.find(generalist.base)
-    working = Running(generalist, base, device=device)
-    static = generalist.recipe.mode == "merged"
-    merged = None if static else Predictor(generalist, base, device=device)
-    frozen = Predictor(bare_base(generalist.bricks[0]), base, device=device)
+    models = _Models(generalist, base or Base.find(generalist.base), device)
     drawn: dict[str, dict[str, dict[str, np.ndarray]]] = {model: {} for model in MODELS}
-    rows, notes = [], []
+    rows: list[Row] = []
+    notes: list[str] = []
+    tasks: dict[str, TaskDetail] = {}
     routing: dict[str, Mapping[str, int]] = {}
     for number, (name, own) in enumerate(asked.items()):
         show(f"evaluate {name}", number, len(asked))
         dataset, dropped = align(datasets[name], own.task)
-        notes += [f"{name}: {note}" for note in (*dataset.notes, *dropped, *_site_notes(own))]
-        samples = (
-            join([dataset.train, dataset.val, dataset.test])
-            if split == "all"
-            else dataset.split(split)
-        )
-        inputs = Inputs(samples.images, base)
-        alone = Predictor(generalist.alone(name), base, device=device)
-        bare = frozen.all_features(inputs)
-        answers = answer_task(working, name, inputs)
-        routing[name] = answers.routing
-        probs = {MODELS[0]: answers.found(own.task, samples.labels)}
-        if merged is not None:
-            probs[MODELS[1]] = read_probs(readers[name], merged.all_features(inputs))
-        elif working.router.tasks:
-            probs[MODELS[1]] = answers.told
-        probs |= {
-            MODELS[2]: read_probs(own, alone.all_features(inputs)),
-            MODELS[3]: read_probs(own, bare),
-        }
-        if split in ("val", "test"):
-            probs[MODELS[4]] = _probe(own.task, dataset, base, frozen, bare)
-        for model, values in probs.items():
-            drawn[model][name] = score_replicates(
-                own.task,
-                values,
-                samples.labels,
-                patients=samples.patients,
-                resamples=resamples,
-                seed=seed + number,
-            )
-            found = {score: interval(drawn[model][name][score]) for score in SCORES}
-            rows.append(Row(model, name, len(samples), found))
+        parts = [dataset.train, dataset.val, dataset.test]
+        samples = join(parts) if split == "all" else dataset.split(split)
+        answers, routing[name] = models.answer(own, dataset, samples, split)
+        draws = Draws(resamples, seed + number)
+        found = {m: draws.scores(own.task, samples, held) for m, held in answers.items()}
+        for model, replicates in found.items():
+            drawn[model][name] = replicates
+            told = {score: interval(values) for score, values in replicates.items()}
+            rows.append(Row(model, name, len(samples), told, answers[model].state))
+        said = (*dataset.notes, *dropped, *_site_notes(own), *_notes(answers[MODELS[0]], split))
+        notes += [f"{name}: {note}" for note in said]
+        tasks[name] = detail(own.task, samples, answers, found, draws, models.operating(name), said)
     show("evaluated", len(asked), len(asked))
-    whole = {model: tasks for model, tasks in drawn.items() if tasks}
+    whole = {model: found for model, found in drawn.items() if found}
     return Report(
         split=split,
         resamples=resamples,
         seed=seed,
         rows=tuple(rows),
-        means={m: {s: interval(_mean(tasks, s)) for s in SCORES} for m, tasks in whole.items()},
+        means={m: {s: interval(_mean(held, s)) for s in SCORES} for m, held in whole.items()},
         normalised={
-            m: interval(normalised_balanced_accuracy(tasks, drawn["specialist"]))
-            for m, tasks in whole.items()
+            m: interval(normalised_balanced_accuracy(held, drawn["specialist"]))
+            for m, held in whole.items()
         },
         notes=tuple(notes),
         routing={name: counts for name, counts in routing.items() if counts},
+        tasks=tasks,
     )
+
+
+class _Models:
+    """A generalist and its controls, ready to answer."""
+
+    def __init__(self, generalist: Generalist, base: Base, device: str) -> None:
+        self._generalist, self._base, self._device = generalist, base, device
+        self._readers = {reader.task.name: reader for reader in generalist.readers}
+        self._working = Running(generalist, base, device=device)
+        static = generalist.recipe.mode == "merged"
+        self._merged = None if static else Predictor(generalist, base, device=device)
+        self._frozen = Predictor(bare_base(generalist.bricks[0]), base, device=device)
+
+    def operating(self, name: str) -> OperatingPoint | None:
+        """What the thresholds of a task's answers were chosen for."""
+        held = self._working.readers[name].calibration
+        return None if held is None else held.operating
+
+    def answer(
+        self, own: Capability, dataset: Dataset, samples: Samples, split: str
+    ) -> tuple[dict[str, Answers], Mapping[str, int]]:
+        """Every model's answers to a task's images, and where the generalist sent them."""
+        name, inputs = own.task.name, Inputs(samples.images, self._base)
+        alone = Predictor(self._generalist.alone(name), self._base, device=self._device)
+        bare = self._frozen.all_features(inputs)
+        told = answer_task(self._working, name, inputs)
+        worker, reader = self._working.readers[name], self._readers[name]
+        answers = {
+            MODELS[0]: Answers(told.told, told.reached, worker.thresholds, worker.state),
+        }
+        if self._merged is not None:
+            answers[MODELS[1]] = _answers(reader, self._merged.all_features(inputs))
+        elif self._working.router.tasks:
+            answers[MODELS[1]] = Answers(told.told, None, worker.thresholds, worker.state)
+        answers[MODELS[2]] = _answers(own, alone.all_features(inputs))
+        answers[MODELS[3]] = _answers(own.uncalibrated(), bare)
+        if split in ("val", "test"):
+            answers[MODELS[4]] = Answers(_probe(own.task, dataset, self._base, self._frozen, bare))
+        return answers, told.routing
+
+
+def _answers(reader: Capability, pooled: Tensor) -> Answers:
+    return Answers(read_probs(reader, pooled), None, reader.thresholds, reader.state)
+
+
+def _notes(answers: Answers, split: str) -> tuple[str, ...]:
+    """What to know of the generalist's probabilities."""
+    if answers.state == "stale":
+        return (
+            "probabilities are not calibrated: the brick's calibration is of the brick alone, not "
+            "of this merge; medlego head-round fits one",
+        )
+    if answers.state == "calibrated" and split in ("val", "all"):
+        return (
+            "the calibration was fitted on val images, so that it looks better here than it is",
+        )
+    return ()
 
 
 Replicates = Mapping[str, Mapping[str, np.ndarray]]

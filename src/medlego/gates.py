@@ -19,7 +19,7 @@ from medlego.errors import DatasetError, SettingsError
 from medlego.evaluation import align
 from medlego.generalist import Generalist
 from medlego.loading import Inputs
-from medlego.metrics import RESAMPLES, Interval, interval, score_replicates
+from medlego.metrics import RESAMPLES, Interval, group_rows, interval, score_replicates
 from medlego.prediction import answer_task
 from medlego.progress import Progress, silent
 from medlego.running import Running
@@ -219,6 +219,14 @@ def check(
 
 
 @dataclass(frozen=True, eq=False)
+class _Read:
+    """A model's answers (N, labels), and the thresholds that decide them, if any."""
+
+    probs: np.ndarray
+    thresholds: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
 class _Drawn:
     """One task's images and how replicates of a score are drawn from them."""
 
@@ -228,26 +236,24 @@ class _Drawn:
     resamples: int
     seed: int
 
-    def replicates(self, probs: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    def replicates(self, read: _Read, rows: np.ndarray | None = None) -> np.ndarray:
         """(1 + resamples,) of the score, on all images or on some."""
         part = self.samples if rows is None else self.samples.take(rows)
         found = score_replicates(
             self.task,
-            probs if rows is None else probs[rows],
+            read.probs if rows is None else read.probs[rows],
             part.labels,
             patients=part.patients,
             resamples=self.resamples,
             seed=self.seed,
+            thresholds=read.thresholds,
         )
         return found[self.score]
 
     def subgroups(self, least: int) -> Iterator[tuple[str, np.ndarray]]:
         """Parts of the images, by stated groups and by label, that are large enough."""
-        parts = {
-            f"{name} {value}": np.flatnonzero(values == value)
-            for name, values in self.samples.groups.items()
-            for value in np.unique(values[values != ""])
-        }
+        stated = group_rows(self.samples.groups)
+        parts = {f"{name} {value}": rows for name, value, rows in stated}
         if self.task.kind is not Kind.MULTILABEL and self.score != "auroc":
             parts |= {
                 f"label {label}": np.flatnonzero(self.samples.labels == number)
@@ -256,7 +262,7 @@ class _Drawn:
         yield from ((name, rows) for name, rows in parts.items() if len(rows) >= least)
 
 
-def _judged(drawn: _Drawn, old: np.ndarray | None, new: np.ndarray, limits: Limits) -> TaskChange:
+def _judged(drawn: _Drawn, old: _Read | None, new: _Read, limits: Limits) -> TaskChange:
     own, level = limits.of(drawn.task.name), limits.level
     after = drawn.replicates(new)
     found = interval(after, level)
@@ -297,7 +303,7 @@ def _verdict(change: Interval, limit: float, level: float) -> tuple[Verdict, str
     return "unclear", f"too few images to tell a loss of {limit:g} {sure}"
 
 
-def _worst(drawn: _Drawn, old: np.ndarray, new: np.ndarray, limits: Limits) -> Subgroup | None:
+def _worst(drawn: _Drawn, old: _Read, new: _Read, limits: Limits) -> Subgroup | None:
     """The subgroup that lost most."""
     found = [
         Subgroup(
@@ -320,7 +326,7 @@ def before_labels(before: Generalist, name: str) -> tuple[str, ...]:
     return next((task.labels for task in before.tasks if task.name == name), ())
 
 
-def _read(model: Running, task: Task, inputs: Inputs, truth: np.ndarray) -> np.ndarray | None:
+def _read(model: Running, task: Task, inputs: Inputs, truth: np.ndarray) -> _Read | None:
     """What `predict` answers, with a column for each of the task's labels; None without the task.
 
     `truth` are the images' labels, since what is sent elsewhere counts as wrong.
@@ -330,8 +336,12 @@ def _read(model: Running, task: Task, inputs: Inputs, truth: np.ndarray) -> np.n
     answers = answer_task(model, task.name, inputs)
     labels = model.readers[task.name].task.labels
     if labels != task.labels:
-        answers = replace(answers, told=_columns(answers.told, labels, task.labels))
-    return answers.found(task, truth)
+        limits = answers.thresholds
+        if limits is not None and task.kind is Kind.MULTILABEL:
+            limits = _columns(limits[None], labels, task.labels)[0]
+        told = _columns(answers.told, labels, task.labels)
+        answers = replace(answers, told=told, thresholds=limits)
+    return _Read(answers.found(task, truth), answers.thresholds)
 
 
 def _columns(probs: np.ndarray, labels: tuple[str, ...], wanted: tuple[str, ...]) -> np.ndarray:

@@ -75,13 +75,21 @@ class Generalist:
 
     @property
     def readers(self) -> tuple[Capability, ...]:
-        """The capabilities, each with the head that reads this merge."""
-        return tuple(
-            replace(held, head=self.heads[held.task.name].head)
-            if held.task.name in self.heads
-            else held
-            for held in self.capabilities
-        )
+        """The capabilities, each with the head that reads this merge, calibrated where it is."""
+        return tuple(self._reader(held) for held in self.capabilities)
+
+    def _reader(self, held: Capability) -> Capability:
+        if (refit := self.heads.get(held.task.name)) is not None:
+            return replace(held, head=refit.head, calibration=refit.calibration, stale=False)
+        return held if self._is_one_brick else held.uncalibrated()
+
+    @property
+    def _is_one_brick(self) -> bool:
+        """Whether the merged deltas are those of its only brick, whole."""
+        recipe = self.recipe
+        plain = recipe.method == "linear" and not recipe.svc and not recipe.slope
+        (first, *others) = recipe.bricks
+        return plain and not others and first.coefficient == 1.0 and not self.relative_loss
 
     @property
     def base(self) -> BaseRef:
@@ -408,4 +416,4 @@ def specialist(brick: Brick) -> Generalist:
 
 def bare_base(brick: Brick) -> Generalist:
     """A brick's head on the untouched base: what the deltas are worth is the distance to it."""
-    return replace(specialist(brick), targets=(), deltas={})
+    return replace(specialist(replace(brick, calibration=None)), targets=(), deltas={})

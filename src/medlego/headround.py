@@ -7,21 +7,25 @@ features × labels numbers. No image moves, but the result has seen data, which 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from medlego.base import Base
-from medlego.brick import Brick, Card, tools_used
+from medlego.brick import Brick, Card, Head, probabilities, tools_used
+from medlego.calibration import Aim
 from medlego.compatibility import head_conflicts
 from medlego.errors import GeneralistError, raise_all
 from medlego.evaluation import align
 from medlego.generalist import Generalist, specialist
 from medlego.lineage import Stamp, extended, stale_head
 from medlego.loading import Inputs
+from medlego.metrics import point_scores
 from medlego.prediction import Predictor
 from medlego.progress import Progress, silent
 from medlego.refithead import RefitHead
 from medlego.samples import Dataset, describe
+from medlego.train.calibrating import fit_calibration
 from medlego.train.headfit import Labelled, choose_head
 
 MODEL = "merged_model"
@@ -58,19 +62,23 @@ def refit_head(
     dataset: Dataset,
     *,
     base: Base | None = None,
+    keep_head: bool = False,
+    aim: Aim | None = None,
     device: str = "cpu",
     show: Progress = silent,
 ) -> RefitHead:
-    """Fit a task's head to the merged features of a site's own images.
+    """Fit a task's head, and its calibration, to the merged features of a site's own images.
 
     Logistic regression on standardised features, classes weighted to balance; fitted on `train`
     for each of several strengths, the best on `val` is kept; `test` stays unread. Ordinal
-    tasks keep one direction with thresholds.
+    tasks keep one direction with thresholds. The calibration is fitted on `val`.
 
     Args:
         model: what `export_model` made.
         dataset: the site's labelled images; labels are matched to the task's by name.
         base: the brick's base; found by fingerprint when left out.
+        keep_head: fit the calibration alone; the head stays as it is, and `train` unread.
+        aim: choose thresholds for it, see `fit_calibration`.
         device: `cpu` or `cuda`, for the features.
         show: called with what is under way.
 
@@ -88,24 +96,44 @@ def refit_head(
     dataset, _ = align(dataset, model.task)
     base = base or Base.find(model.base)
     predictor = Predictor(specialist(model), base, device=device)
+    used = ("val",) if keep_head else ("train", "val")
     split: dict[str, Labelled] = {}
-    for name in ("train", "val"):
+    for name in used:
         samples = dataset.split(name)
         pooled = predictor.all_features(Inputs(samples.images, base), show, f"features of {name}")
         split[name] = pooled, samples.labels
-    found = choose_head(model.task, split["train"], [split["val"]])
+    val = split["val"]
+    head, settings, scores = _head(model, val) if keep_head else _refitted(model, split)
     labels = model.task.labels
     return RefitHead(
         model=merged,
         task=model.task,
-        head=found.head,
-        settings={"strength": found.strength},
+        head=head,
+        settings=settings,
         card=Card(
-            images={name: describe(dataset.split(name), labels) for name in ("train", "val")},
-            scores={**found.scores[0], "loss": found.loss},
+            images={name: describe(dataset.split(name), labels) for name in used},
+            scores=scores,
             made_with=tools_used(device),
         ),
+        calibration=fit_calibration(
+            model.task, head.logits(val[0]), val[1], patients=dataset.val.patients, aim=aim
+        ),
     )
+
+
+Fitted = tuple[Head, dict[str, Any], dict[str, float]]
+"""A head, what a file says of its fit, and its scores on val."""
+
+
+def _refitted(model: Brick, split: Mapping[str, Labelled]) -> Fitted:
+    found = choose_head(model.task, split["train"], [split["val"]])
+    return found.head, {"strength": found.strength}, {**found.scores[0], "loss": found.loss}
+
+
+def _head(model: Brick, val: Labelled) -> Fitted:
+    probs = probabilities(model.task, model.head.logits(val[0].double())).numpy()
+    scores = {name: round(s, 6) for name, s in point_scores(model.task, probs, val[1]).items()}
+    return model.head, {"kept_head": True}, scores
 
 
 def with_heads(

@@ -26,6 +26,12 @@ class Part:
         return tuple(reader.task.name for reader in self.readers)
 
 
+def working_readers(generalist: Generalist) -> dict[str, Capability]:
+    """By task the head that answers in the recipe's mode, calibrated where it is."""
+    held = parts(generalist, generalist.recipe.mode)
+    return {reader.task.name: reader for part in held for reader in part.readers}
+
+
 def parts(generalist: Generalist, mode: Mode) -> tuple[Part, ...]:
     """The parts of a generalist, together every task once.
 
@@ -63,4 +69,5 @@ def _merged(generalist: Generalist, capabilities: Sequence[Capability]) -> Part:
     told = recipe.told([brick.digest for brick in bricks])
     slope = recipe.slope if recipe.slope_given else None
     merged = assembled_like(recipe, bricks, told, slope=slope, mode="merged")
-    return Part(tuple(capabilities), Adapter(all_targets(bricks), merged.deltas))
+    readers = tuple(capability.uncalibrated() for capability in capabilities)
+    return Part(readers, Adapter(all_targets(bricks), merged.deltas))

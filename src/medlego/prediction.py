@@ -12,11 +12,11 @@ from torch import Tensor
 
 from medlego.adapters import on_device
 from medlego.base import Base, features
-from medlego.brick import probabilities
+from medlego.calibration import State
 from medlego.generalist import Generalist
 from medlego.images import Image, read_image
 from medlego.loading import Inputs
-from medlego.metrics import wrong_answers
+from medlego.metrics import decide, wrong_answers
 from medlego.progress import Progress, silent
 from medlego.recipe import as_mode
 from medlego.routing import Route
@@ -25,23 +25,29 @@ from medlego.sites import Capability
 from medlego.task import Kind, Task
 
 BATCH = 64
-MULTILABEL_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One task's answer to one image: a probability per label."""
+    """One task's answer to one image: a probability per label.
+
+    `state` says whether probabilities are calibrated. `thresholds` are those of the second label of
+    a binary task, or of each label of a multilabel one; empty where one half is.
+    """
 
     task: Task
     probs: tuple[float, ...]
+    state: State = "none"
+    thresholds: tuple[float, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The likeliest label, or every label above one half where a task allows several."""
+        """The likeliest label, or those above their threshold in a binary or multilabel task."""
+        limits = np.array(self.thresholds) if self.thresholds else None
+        (found,) = decide(self.task, np.array([self.probs]), limits)
         if self.task.kind is Kind.MULTILABEL:
-            pairs = zip(self.task.labels, self.probs, strict=True)
-            return tuple(label for label, p in pairs if p > MULTILABEL_THRESHOLD)
-        return (self.task.labels[int(np.argmax(self.probs))],)
+            return tuple(n for n, held in zip(self.task.labels, found, strict=True) if held)
+        return (self.task.labels[int(found)],)
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -50,6 +56,12 @@ class Answer:
             "kind": str(self.task.kind),
             "labels": list(self.labels),
             "probabilities": dict(zip(self.task.labels, self.probs, strict=True)),
+            "calibration": self.state,
+            "thresholds": dict(
+                zip(self.task.labels[-len(self.thresholds) :], self.thresholds, strict=True)
+            )
+            if self.thresholds
+            else None,
         }
 
 
@@ -102,7 +114,7 @@ class Predictor:
 
 def head_probs(readers: Sequence[Capability], pooled: Tensor) -> dict[str, Tensor]:
     """Each task's head read on pooled features: (N, features) → per task (N, labels)."""
-    return {r.task.name: probabilities(r.task, r.head.logits(pooled)) for r in readers}
+    return {r.task.name: r.probabilities(r.head.logits(pooled)) for r in readers}
 
 
 def read_probs(reader: Capability, pooled: Tensor) -> np.ndarray:
@@ -116,18 +128,20 @@ class TaskAnswers:
     """One task's answers to images that are known to be its own.
 
     `told` (N, labels), float64, are the task's answers to every image. `reached` (N,) says which
-    images are sent to it by their looks alone; None where nothing can send them.
+    images are sent to it by their looks alone; None where nothing can send them. `thresholds` are
+    those of the task's reader, if it has any.
     """
 
     told: np.ndarray
     reached: np.ndarray | None
     routing: Mapping[str, int]
+    thresholds: np.ndarray | None = None
 
     def found(self, task: Task, labels: np.ndarray) -> np.ndarray:
         """What `predict` answers, (N, labels): wrong where it sends an image elsewhere."""
         if self.reached is None:
             return self.told
-        wrong = wrong_answers(task, labels)
+        wrong = wrong_answers(task, labels, self.thresholds)
         found: np.ndarray = np.where(self.reached[:, None], self.told, wrong)
         return found
 
@@ -147,9 +161,9 @@ def answer_task(
         batch = running.run(pixels, (name,), look=True)
         told.append(batch.answers[0].probs)
         routes += batch.routes
-    probs = torch.cat(told).double().numpy()
+    probs, limits = torch.cat(told).double().numpy(), running.readers[name].thresholds
     if not routes or name not in running.router.tasks:
-        return TaskAnswers(probs, None, {})
+        return TaskAnswers(probs, None, {}, limits)
     reached = np.array([name in route.tasks for route in routes])
     silent_ones = sum(not route.tasks for route in routes)
     counts = {
@@ -158,7 +172,7 @@ def answer_task(
         "another task": len(routes) - int(reached.sum()) - silent_ones,
         "no answer": silent_ones,
     }
-    return TaskAnswers(probs, reached, counts)
+    return TaskAnswers(probs, reached, counts, limits)
 
 
 def predict(
@@ -218,9 +232,10 @@ def _by_image(batch: Batch, count: int) -> list[tuple[Answer, ...]]:
     """Answers per image, the likeliest task first, else in the order in which they were asked."""
     found: list[list[Answer]] = [[] for _ in range(count)]
     for answered in batch.answers:
-        task = answered.reader.task
+        reader = answered.reader
+        limits = () if reader.thresholds is None else tuple(reader.thresholds.tolist())
         for row, probs in zip(answered.rows.tolist(), answered.probs.tolist(), strict=True):
-            found[row].append(Answer(task, tuple(probs)))
+            found[row].append(Answer(reader.task, tuple(probs), reader.state, limits))
     for answers, route in zip(found, batch.routes, strict=False):
         answers.sort(key=lambda answer: -route.probs.get(answer.task.name, 0.0))
     return [tuple(answers) for answers in found]

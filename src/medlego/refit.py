@@ -24,6 +24,7 @@ from medlego.loading import Inputs
 from medlego.prediction import Predictor
 from medlego.progress import Progress, silent
 from medlego.samples import Dataset
+from medlego.train.calibrating import fit_calibration
 from medlego.train.headfit import choose_head
 
 SUBSETS, MAX_SUBSETS = 3, 100
@@ -58,7 +59,8 @@ def refit_in_company(
         show: called with what is under way, done and total.
 
     Returns:
-        The brick with the new head; its settings say among whom, its card how it does on val.
+        The brick with the new head; its settings say among whom, its card how it does on val. Where
+        it had a calibration, it has one of the new head, alone.
 
     Raises:
         SettingsError: no company, or a number of subsets out of range.
@@ -99,9 +101,20 @@ def refit_in_company(
         "refit_strength": found.strength,
         "refit_images": len(dataset.train),
     }
+    calibration = None
+    if (earlier := brick.calibration) is not None:
+        calibration = fit_calibration(
+            brick.task,
+            found.head.logits(val[0]),
+            dataset.val.labels,
+            patients=dataset.val.patients,
+            aim=earlier.operating,
+            seed=seed,
+        )
     return replace(
         brick,
         head=found.head,
+        calibration=calibration,
         settings={**brick.settings, **settings},
         card=brick.card.model_copy(update={"scores": scores}),
     )

@@ -9,15 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from safetensors.torch import save
 from torch import Tensor
 
 from medlego.base import Digest
 from medlego.brick import Card, Head, content_digest, head_problems
-from medlego.brickfile import Scalar
+from medlego.brickfile import Scalar, given
+from medlego.calibration import Calibration, calibration_problems
 from medlego.errors import GeneralistError, raise_all
 from medlego.files import read_expected, write_atomically
 from medlego.strictjson import check_format, field_problems, parse_object, spell, text_problems
@@ -40,6 +41,7 @@ class RefitHead:
 
     `model` is the digest of the recipe whose features it reads (`Recipe.model`); on any other
     model it means nothing. `settings` say how it was fitted, `card` on how many images.
+    `calibration` is of this head on this model.
     """
 
     model: str
@@ -47,6 +49,7 @@ class RefitHead:
     head: Head
     settings: Mapping[str, Any]
     card: Card
+    calibration: Calibration | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -64,6 +67,7 @@ class _Document(BaseModel):
     features: int
     settings: dict[str, Scalar | list[Scalar]]
     card: Card
+    calibration: Annotated[Calibration | None, AfterValidator(given)] = None
 
 
 def save_head(refit: RefitHead, path: str | Path) -> None:
@@ -105,9 +109,19 @@ def load_head(path: str | Path) -> RefitHead:
     shapes = {"head.weight": (rows, document.features), "head.bias": (outputs,)}
     found, sound = tensor_problems(tensors, shapes)
     problems += found + head_problems({key: tensors[key] for key in sound}, document.task)
+    if document.calibration is not None:
+        found = calibration_problems(document.calibration, document.task)
+        problems += [f"calibration.{p}" for p in found]
     raise_all(GeneralistError, str(path), problems)
     head = Head(tensors["head.weight"], tensors["head.bias"])
-    refit = RefitHead(document.model, document.task, head, document.settings, document.card)
+    refit = RefitHead(
+        document.model,
+        document.task,
+        head,
+        document.settings,
+        document.card,
+        document.calibration,
+    )
     if text != spell(_document(refit) | {"digest": refit.digest}):
         raise GeneralistError(
             f"{path}: digest: expected {refit.digest} and the one spelling of docs/FORMAT.md, got "
@@ -117,7 +131,7 @@ def load_head(path: str | Path) -> RefitHead:
 
 
 def _document(refit: RefitHead) -> dict[str, Any]:
-    return {
+    document = {
         "format": 1,
         "model": refit.model,
         "task": refit.task.model_dump(mode="json"),
@@ -125,6 +139,9 @@ def _document(refit: RefitHead) -> dict[str, Any]:
         "settings": dict(refit.settings),
         "card": refit.card.model_dump(mode="json"),
     }
+    if refit.calibration is not None:
+        document["calibration"] = refit.calibration.model_dump(mode="json")
+    return document
 
 
 def _tensors(refit: RefitHead) -> dict[str, Tensor]:

@@ -10,9 +10,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from medlego.diagnostics import Diagnosis, Pair
-from medlego.evaluation import MODELS, Report
 from medlego.files import write_atomically
 from medlego.metrics import Interval
+from medlego.scorecard import MODELS, Report
 
 COLOURS = {
     MODELS[0]: "#1b6ca8",

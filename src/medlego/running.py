@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from medlego.adapters import Mixed, fold, on_device
 from medlego.base import Base
-from medlego.brick import probabilities
 from medlego.errors import GeneralistError
 from medlego.generalist import Generalist
 from medlego.parts import Part, parts
@@ -138,7 +137,7 @@ class Running:
         for name, wanted_rows in asked.items():
             here = (part == self._part[name]) & torch.isin(rows, wanted_rows)
             reader = self.readers[name]
-            probs = probabilities(reader.task, reader.head.logits(pooled[here]))
+            probs = reader.probabilities(reader.head.logits(pooled[here]))
             found.append(Answered(reader, rows[here], probs))
         return tuple(found)
 

@@ -107,5 +107,6 @@ def _score(
     generalist: Generalist, base: Base, device: str, name: str, inputs: Inputs, labels: np.ndarray
 ) -> float:
     pooled = Predictor(generalist, base, device=device).all_features(inputs)
-    (reader,) = (held for held in generalist.readers if held.task.name == name)
+    (held,) = (held for held in generalist.readers if held.task.name == name)
+    reader = held.uncalibrated()
     return point_scores(reader.task, read_probs(reader, pooled), labels)["balanced_accuracy"]

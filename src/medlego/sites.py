@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from medlego.brick import Brick, Head, brick_names
+from medlego.brick import Brick, Head, brick_names, probabilities
+from medlego.calibration import Calibration, State, has_thresholds
 from medlego.errors import MergeError, raise_all
 from medlego.labels import match_labels
 from medlego.merge import Coefficients, Merged, TaskVector, check_coefficients, find_rule
@@ -37,6 +39,33 @@ class Capability:
     bricks: tuple[Brick, ...]
     weights: tuple[float, ...]
     notes: tuple[str, ...] = ()
+    calibration: Calibration | None = None
+    """Of the head on the deltas that it is read with; a calibration of other logits is left out."""
+    stale: bool = False
+    """Whether one was left out."""
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """The head's logits (N, outputs) to one probability per label, calibrated where it can."""
+        found = logits if self.calibration is None else self.calibration(logits)
+        return probabilities(self.task, found)
+
+    @property
+    def thresholds(self) -> np.ndarray | None:
+        """What probabilities must exceed, see `metrics.decide`; None without a calibration."""
+        if self.calibration is None or not has_thresholds(self.task):
+            return None
+        return np.array(self.calibration.thresholds)
+
+    @property
+    def state(self) -> State:
+        """What its probabilities are worth."""
+        if self.calibration is not None:
+            return "calibrated"
+        return "stale" if self.stale else "none"
+
+    def uncalibrated(self) -> Capability:
+        """The same for deltas that its calibration was not fitted to."""
+        return replace(self, calibration=None, stale=self.state != "none")
 
 
 def by_task(bricks: Sequence[Brick]) -> dict[str, tuple[int, ...]]:
@@ -170,7 +199,8 @@ def task_vectors(
 
 def _capability(bricks: Sequence[Brick], weights: tuple[float, ...], sites: str) -> Capability:
     if len(bricks) == 1:
-        return Capability(bricks[0].task, bricks[0].head, tuple(bricks), weights)
+        own = bricks[0]
+        return Capability(own.task, own.head, (own,), weights, calibration=own.calibration)
     names = brick_names(bricks)
     matched = match_labels([brick.task for brick in bricks], names)
     task, notes = matched.task, []
@@ -188,7 +218,8 @@ def _capability(bricks: Sequence[Brick], weights: tuple[float, ...], sites: str)
             f"{task.name}: no site knows labels on both sides of {parts}; "
             "how its answers compare across that is a guess"
         )
-    return Capability(task, head, tuple(bricks), weights, tuple(notes))
+    stale = any(brick.calibration is not None for brick in bricks)
+    return Capability(task, head, tuple(bricks), weights, tuple(notes), stale=stale)
 
 
 Group = tuple[list[int], list[int]]

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from brickparts import Parts, frame, valid, with_grams, with_profile
+from brickparts import Parts, frame, valid, with_calibration, with_grams, with_profile
 from medlego.brickfile import (
     MAX_FILE_BYTES,
     MAX_PROBLEMS,
@@ -546,6 +546,41 @@ for value in ({"epsilon": 1.0, "delta": 1.0}, {"epsilon": 1e9, "delta": 0.1}):
 for value in (None, [], 4, "x", {}):
     field("profile", value, r"\bprofile\b", f"profile {value!r} beside its tensors", with_profile)
 field("profile", None, r"\bprofile: ", "profile null in a brick without")
+
+# calibration ------------------------------------------------------------------------------------
+
+
+def calibration_field(path: str, value: Any) -> None:
+    whole, dot, _ = path.rpartition(".")
+    says = rf"\bcalibration\.{whole if dot else path}\b"
+    field(f"calibration.{path}", value, says, content=with_calibration)
+
+
+for value in (0, -1, 1.0, "50", None):
+    calibration_field("images", value)
+for value in (-0.5, "1", None):
+    calibration_field("loss_before", value)
+for value in ("isotonic", "temperature", "none", "beta", None, 1):
+    calibration_field("maps.0.method", value)
+for value in (0.0, -2.0, "2", None):
+    calibration_field("maps.0.slope", value)
+for value in ([], [1.0, 2.0], ["0"], [None], 0.0):
+    calibration_field("maps.0.x", value)
+for value in (1.0, 0.0, None, "0.9"):
+    calibration_field("operating.value", value)
+for value in ([], [0.5, 0.5], [1.0], [0.0], ["0.5"], None):
+    calibration_field("operating.thresholds" if value != [] else "operating", value)
+for value in (None, [], {}, 4, "x"):
+    field("calibration", value, r"\bcalibration\b", f"calibration {value!r}", with_calibration)
+    field("calibration", value, r"\bcalibration\b", f"calibration {value!r} in a brick without")
+field("calibration.more", 1, r"\bcalibration\.more\b", content=with_calibration)
+field(
+    "task.kind",
+    "multiclass",
+    r"calibration\.maps\.0: expected none, temperature for a multiclass task, got platt",
+    "a calibration of another kind of task",
+    with_calibration,
+)
 gram_document(
     "a Gram of a module of two widths",
     lambda d: d["targets"][0].update(in_features=25),

@@ -41,6 +41,13 @@ def changed(
     return save(held, metadata={key: spell(found).decode()})
 
 
+CALIBRATION = {
+    "images": 50,
+    "loss_after": 0.5,
+    "loss_before": 1.0,
+    "maps": [{"method": "platt", "slope": 2.0, "x": [0.0], "y": [1.0]}],
+    "operating": None,
+}
 CASES: dict[str, tuple[Callable[[], bytes], str]] = {
     "empty": (lambda: b"", "expected at least 8 bytes, got 0"),
     "cut short": (lambda: valid()[:-1], "expected a whole safetensors file"),
@@ -84,6 +91,14 @@ CASES: dict[str, tuple[Callable[[], bytes], str]] = {
     "a tensor too many": (
         lambda: changed(tensors=lambda t: t.update({"delta.x.U": torch.zeros(1)})),
         r"delta\.x\.U: expected no such tensor",
+    ),
+    "a calibration that is null": (
+        lambda: changed(lambda d: d.update(calibration=None)),
+        "calibration: .*leave the key out",
+    ),
+    "a calibration of another kind of task": (
+        lambda: changed(lambda d: d.update(calibration=CALIBRATION)),
+        r"calibration\.maps\.0: expected none, temperature for a multiclass task, got platt",
     ),
     "rising thresholds": (
         lambda: changed(

@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    brier_score_loss,
+    cohen_kappa_score,
+    f1_score,
+    log_loss,
+    recall_score,
+    roc_auc_score,
+    roc_curve,
+)
 
-from medlego.metrics import SCORES, _draws, point_scores, score_replicates
+from medlego.metrics import (
+    LABEL_SCORES,
+    draws,
+    label_replicates,
+    point_scores,
+    score_names,
+    score_replicates,
+)
 from medlego.task import Kind, Task
 
-RTOL = 1e-12
+RTOL = ATOL = 1e-12
 COUNT = 60
-RESAMPLES = 25
+RESAMPLES = 12
 SIZES = {Kind.BINARY: 2, Kind.MULTICLASS: 4, Kind.ORDINAL: 3, Kind.MULTILABEL: 3}
+PLAIN = ("ece", "rms_calibration_error")
+"""Scores that scikit-learn lacks; see test_calibration_errors.py."""
+NAN = float("nan")
 
 
 def make_task(kind: Kind) -> Task:
@@ -41,41 +66,88 @@ def sample(kind: Kind, seed: int, *, ties: bool = False) -> tuple[np.ndarray, np
     return probs, labels
 
 
+def one_label(positive: np.ndarray, score: np.ndarray, given: np.ndarray) -> dict[str, float]:
+    """Every score of one label against the rest; NaN where scikit-learn warns or refuses."""
+    both = len(np.unique(positive)) == 2
+    found = dict.fromkeys(LABEL_SCORES, NAN)
+    if not len(positive):
+        return found
+    found["f1"] = f1_score(positive, given, zero_division=np.nan)
+    found["sensitivity"] = recall_score(positive, given, zero_division=np.nan)
+    found["specificity"] = recall_score(~positive, ~given, zero_division=np.nan)
+    found["brier"] = float(np.mean((score - positive) ** 2))
+    if both:
+        found["auroc"] = roc_auc_score(positive, score)
+        found["average_precision"] = average_precision_score(positive, score)
+        alarms, hits, _ = roc_curve(positive, score, drop_intermediate=False)
+        found["sensitivity_at_90_specificity"] = hits[1 - alarms >= 0.9 - 1e-12].max()
+        found["specificity_at_90_sensitivity"] = (1 - alarms[hits >= 0.9 - 1e-12]).max()
+        found["brier"] = brier_score_loss(positive, score)
+    return found
+
+
+def by_label(kind: Kind, probs: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, float]]:
+    found = {}
+    for j, name in enumerate("abcd"[: SIZES[kind]]):
+        if kind is Kind.MULTILABEL:
+            rows = ~np.isnan(labels[:, j])
+            parts = labels[rows, j] > 0.5, probs[rows, j], probs[rows, j] > 0.5
+        else:
+            parts = labels == j, probs[:, j], probs.argmax(axis=1) == j
+        if kind is not Kind.BINARY or j == 1:
+            found[name] = one_label(*parts)
+    return found
+
+
 def sklearn_scores(kind: Kind, probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """The three scores, label by label where scikit-learn would refuse a missing class."""
+    """Every score, label by label where scikit-learn would refuse a missing class."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="y_pred contains classes not in y_true")
-        if kind is Kind.MULTILABEL:
-            return _sklearn_multilabel(probs, labels)
-        predicted = probs.argmax(axis=1)
-        columns = [1] if probs.shape[1] == 2 else range(probs.shape[1])
-        areas = [_area(labels == j, probs[:, j]) for j in columns]
-        return {
-            "accuracy": accuracy_score(labels, predicted),
-            "balanced_accuracy": balanced_accuracy_score(labels, predicted),
-            "auroc": _mean(areas),
-        }
+        warnings.filterwarnings("ignore", message="The y_prob values do not sum to one")
+        singles = by_label(kind, probs, labels)
+        found = {name: _mean([one[name] for one in singles.values()]) for name in LABEL_SCORES}
+        whole = _multilabel if kind is Kind.MULTILABEL else _one_of_several
+        found |= whole(kind, probs, labels)
+    return {name: found[name] for name in score_names(make_task(kind)) if name not in PLAIN}
 
 
-def _sklearn_multilabel(probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def _one_of_several(kind: Kind, probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    predicted, size = probs.argmax(axis=1), probs.shape[1]
+    found = {
+        "accuracy": accuracy_score(labels, predicted),
+        "balanced_accuracy": balanced_accuracy_score(labels, predicted),
+        "log_loss": log_loss(labels, np.clip(probs, 0, 1), labels=range(size)),
+    }
+    truth = np.eye(size)[labels]
+    if size > 2:
+        found["brier"] = float(np.mean(((probs - truth) ** 2).sum(axis=1)))
+        if np.allclose(probs.sum(axis=1), 1, rtol=0, atol=1e-9):
+            expected = brier_score_loss(labels, probs, labels=range(size))
+            assert found["brier"] == pytest.approx(expected, rel=RTOL)
+    if kind is Kind.ORDINAL:
+        alike = len(np.unique(np.concatenate([labels, predicted]))) < 2
+        args = {"labels": range(size), "weights": "quadratic"}
+        found["quadratic_kappa"] = NAN if alike else cohen_kappa_score(labels, predicted, **args)
+    return found
+
+
+def _multilabel(_kind: Kind, probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     known = ~np.isnan(labels)
     truth, predicted = labels > 0.5, probs > 0.5
-    balanced, areas = [], []
+    balanced, losses = [], []
     for j in range(labels.shape[1]):
         rows = known[:, j]
-        areas.append(_area(truth[rows, j], probs[rows, j]))
         both = len(np.unique(truth[rows, j])) == 2
-        score = balanced_accuracy_score(truth[rows, j], predicted[rows, j]) if both else np.nan
+        score = balanced_accuracy_score(truth[rows, j], predicted[rows, j]) if both else NAN
         balanced.append(score)
+        some = rows.any()
+        two = np.stack([1 - probs[rows, j], probs[rows, j]], axis=1)
+        losses.append(log_loss(truth[rows, j], two, labels=[False, True]) if some else NAN)
     return {
-        "accuracy": accuracy_score(truth[known], predicted[known]),
+        "accuracy": accuracy_score(truth[known], predicted[known]) if known.any() else NAN,
         "balanced_accuracy": _mean(balanced),
-        "auroc": _mean(areas),
+        "log_loss": _mean(losses),
     }
-
-
-def _area(positive: np.ndarray, score: np.ndarray) -> float:
-    return roc_auc_score(positive, score) if len(np.unique(positive)) == 2 else np.nan
 
 
 def _mean(values: list[float]) -> float:
@@ -83,13 +155,36 @@ def _mean(values: list[float]) -> float:
     return float(np.mean(defined)) if defined else np.nan
 
 
+def scored(kind: Kind, probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    names = [name for name in score_names(make_task(kind)) if name not in PLAIN]
+    return point_scores(make_task(kind), probs, labels, names)
+
+
+def rows_sum_to_one(kind: Kind, ties: bool) -> bool:
+    """scikit-learn rescales rows for the log loss; rounded ones do not sum to one."""
+    return kind is Kind.MULTILABEL or not ties
+
+
 @pytest.mark.parametrize("ties", [False, True], ids=["distinct", "ties"])
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("kind", SIZES)
 def test_point_scores_are_sklearns(kind: Kind, seed: int, ties: bool) -> None:
     probs, labels = sample(kind, seed, ties=ties)
-    expected = sklearn_scores(kind, probs, labels)
-    assert point_scores(make_task(kind), probs, labels) == pytest.approx(expected, rel=RTOL)
+    expected, actual = sklearn_scores(kind, probs, labels), scored(kind, probs, labels)
+    if not rows_sum_to_one(kind, ties):
+        del expected["log_loss"], actual["log_loss"]
+    assert actual == pytest.approx(expected, rel=RTOL, abs=ATOL, nan_ok=True)
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_scores_of_each_label_are_sklearns(kind: Kind) -> None:
+    probs, labels = sample(kind, seed=2, ties=True)
+    actual = label_replicates(make_task(kind), probs, labels, resamples=0)
+    expected = by_label(kind, probs, labels)
+    assert actual.keys() == expected.keys()
+    for label, found in actual.items():
+        points = {name: float(values[0]) for name, values in found.items()}
+        assert points == pytest.approx(expected[label], rel=RTOL, abs=ATOL, nan_ok=True)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -100,9 +195,46 @@ def test_macro_auroc_is_sklearns_one_vs_rest(seed: int) -> None:
     assert actual == pytest.approx(expected, rel=RTOL)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_macro_f1_is_sklearns(seed: int) -> None:
+    probs, labels = sample(Kind.MULTICLASS, seed)
+    expected = f1_score(labels, probs.argmax(axis=1), average="macro")
+    actual = point_scores(make_task(Kind.MULTICLASS), probs, labels, ["f1"])["f1"]
+    assert actual == pytest.approx(expected, rel=RTOL)
+
+
 def test_auroc_of_constant_scores_is_a_half() -> None:
     probs, labels = np.full((10, 2), 0.5), np.arange(10) % 2
     assert point_scores(make_task(Kind.BINARY), probs, labels)["auroc"] == 0.5
+
+
+def one_sided(kind: Kind) -> np.ndarray:
+    if kind is Kind.MULTILABEL:
+        return np.ones((COUNT, SIZES[kind]))
+    return np.zeros(COUNT, dtype=np.int64)
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_one_class_alone_leaves_what_needs_two_undefined(kind: Kind) -> None:
+    found = scored(kind, sample(kind, 0)[0], one_sided(kind))
+    needs_both = ("auroc", "average_precision", "sensitivity_at_90_specificity")
+    assert [name for name in needs_both if not math.isnan(found[name])] == []
+    assert math.isfinite(found["brier"])
+
+
+def test_unknown_columns_leave_everything_undefined() -> None:
+    task = make_task(Kind.MULTILABEL)
+    probs, names = sample(Kind.MULTILABEL, 0)[0], score_names(task)
+    found = score_replicates(task, probs, np.full(probs.shape, NAN), names=names, resamples=5)
+    assert all(np.isnan(values).all() for values in found.values())
+
+
+def test_one_unknown_column_leaves_the_others_as_they_are() -> None:
+    probs, labels = sample(Kind.MULTILABEL, 3)
+    labels[:, 2] = NAN
+    expected = sklearn_scores(Kind.MULTILABEL, probs, labels)
+    found = scored(Kind.MULTILABEL, probs, labels)
+    assert found == pytest.approx(expected, rel=RTOL, abs=ATOL, nan_ok=True)
 
 
 @pytest.mark.parametrize("grouped", [False, True], ids=["images", "patients"])
@@ -111,12 +243,46 @@ def test_auroc_of_constant_scores_is_a_half() -> None:
 def test_replicate_is_sklearn_on_the_repeated_sample(kind: Kind, ties: bool, grouped: bool) -> None:
     probs, labels = sample(kind, seed=7, ties=ties)
     patients = np.array([f"p{i % 17}" for i in range(COUNT)]) if grouped else None
+    names = [name for name in score_names(make_task(kind)) if name not in PLAIN]
+    if not rows_sum_to_one(kind, ties):
+        names.remove("log_loss")
     actual = score_replicates(
-        make_task(kind), probs, labels, patients=patients, resamples=RESAMPLES, seed=3
+        make_task(kind), probs, labels, patients=patients, resamples=RESAMPLES, seed=3, names=names
     )
-    counts = _draws(COUNT, patients, RESAMPLES, 3).astype(int)
+    counts = draws(COUNT, patients, RESAMPLES, 3).astype(int)
     repeated = [np.repeat(np.arange(COUNT), row) for row in counts]
     expected = [sklearn_scores(kind, probs[rows], labels[rows]) for rows in repeated]
-    for name in SCORES:
+    for name in names:
         wanted = [row[name] for row in expected]
-        np.testing.assert_allclose(actual[name], wanted, rtol=RTOL, atol=0, err_msg=name)
+        np.testing.assert_allclose(actual[name], wanted, rtol=RTOL, atol=ATOL, err_msg=name)
+
+
+cells = st.tuples(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.sampled_from([0.0, 1.0, NAN]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(cells, min_size=1, max_size=12))
+def test_any_column_is_sklearns_or_undefined(column: list[tuple[float, float]]) -> None:
+    probs, labels = (np.array(part, dtype=float)[:, None] for part in zip(*column, strict=True))
+    task = Task(name="oracle", kind=Kind.MULTILABEL, labels=("a",))
+    known = ~np.isnan(labels[:, 0])
+    expected = one_label(labels[known, 0] > 0, probs[known, 0], probs[known, 0] > 0.5)
+    found = {n: v[0] for n, v in label_replicates(task, probs, labels, resamples=0)["a"].items()}
+    assert found == pytest.approx(expected, rel=RTOL, abs=ATOL, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p, y: (1 - p, y),
+        lambda p, y: (p, np.roll(y, 1)),
+    ],
+    ids=["turned", "shifted"],
+)
+def test_the_oracle_tells_another_model_apart(
+    change: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
+) -> None:
+    probs, labels = sample(Kind.BINARY, 0)
+    expected = sklearn_scores(Kind.BINARY, *change(probs, labels))
+    found = scored(Kind.BINARY, probs, labels)
+    assert all(found[name] != pytest.approx(expected[name], rel=1e-6) for name in found)

@@ -46,9 +46,8 @@ def balanced_accuracy(brick: Brick) -> float:
     pixels = Inputs(data.val.images, BASE).take(range(len(data.val)))
     pooled = features(module, BASE.normalise(pixels))
     (reader,) = specialist(brick).readers
-    return point_scores(brick.task, read_probs(reader, pooled), data.val.labels)[
-        "balanced_accuracy"
-    ]
+    probs = read_probs(reader.uncalibrated(), pooled)
+    return point_scores(brick.task, probs, data.val.labels)["balanced_accuracy"]
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from dataclasses import replace
 
@@ -9,12 +11,23 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from factories import make_base, make_brick, make_dataset, with_measured_profile
+from factories import (
+    make_base,
+    make_brick,
+    make_dataset,
+    make_task,
+    with_calibration,
+    with_measured_profile,
+)
+from medlego.calibration import OperatingPoint
+from medlego.details import Draws
 from medlego.errors import DatasetError, GeneralistError
-from medlego.evaluation import MODELS, align, evaluate
-from medlego.generalist import assemble
+from medlego.evaluation import align, evaluate
+from medlego.generalist import assemble, specialist
+from medlego.metrics import PROBABILISTIC, point_scores, score_names
 from medlego.probes import fit_probe
 from medlego.report import plot_report
+from medlego.scorecard import MODELS, Answers
 from medlego.task import Kind
 
 SEED = 20
@@ -157,3 +170,123 @@ def test_where_one_task_of_several_has_a_profile_every_task_has_every_row():
     models = {task: {r.model for r in report.rows if r.task == task} for task in data}
     assert set(map(len, models.values())) == {len(MODELS)}
     assert set(report.routing) == {known.task.name}
+
+
+def grouped(data):
+    """The same with a sex per image."""
+    sexes = np.array(["f", "m"] * 12)
+    return replace(data, test=replace(data.test, groups={"sex": sexes}))
+
+
+def test_every_score_of_a_kind_stands_in_its_rows():
+    for row in run(kinds=tuple(map(str, Kind))).rows:
+        assert set(row.scores) == set(score_names(make_task(kind=row.task)))
+
+
+def test_details_hold_what_pages_draw():
+    report = run()
+    found = report.tasks["multiclass"]
+    assert set(found.answers) == set(report.means)
+    assert found.sample("specialist").probs.shape == (24, 3)
+    assert set(found.labels) == set(found.areas) == {"label-0", "label-1", "label-2"}
+    assert len(found.samples) == 24
+
+
+def test_a_labels_score_is_the_mean_over_labels():
+    found = run()
+    (row,) = (r for r in found.rows if (r.task, r.model) == ("multiclass", "generalist"))
+    parts = [scores["auroc"].value for scores in found.tasks["multiclass"].labels.values()]
+    assert row.scores["auroc"].value == pytest.approx(np.mean(parts), rel=1e-12)
+
+
+def test_the_difference_to_the_specialist_is_that_of_the_rows():
+    report = run()
+    score = {(r.task, r.model): r.scores["auroc"].value for r in report.rows}
+    found = report.tasks["binary"].comparison.differences["auroc"]
+    expected = score["binary", "generalist"] - score["binary", "specialist"]
+    assert found.value == pytest.approx(expected, rel=1e-12)
+
+
+def test_subgroups_are_scored_where_they_are_stated():
+    base, generalist, data = setting()
+    data["binary"] = grouped(data["binary"])
+    report = evaluate(generalist, data, base=base, resamples=5)
+    assert [(g.group, g.value, g.images) for g in report.tasks["binary"].groups] == [
+        ("sex", "f", 12),
+        ("sex", "m", 12),
+    ]
+    assert report.tasks["multiclass"].groups == ()
+
+
+def test_csv_has_a_line_per_score_of_models_labels_and_groups():
+    base, generalist, data = setting()
+    data["binary"] = grouped(data["binary"])
+    report = evaluate(generalist, data, base=base, resamples=5)
+    lines = list(csv.DictReader(io.StringIO(report.as_csv())))
+    auroc = [line for line in lines if line["score"] == "auroc" and line["task"] == "binary"]
+    assert {(line["model"], line["part"]) for line in auroc} == {
+        *((model, "") for model in report.means),
+        ("generalist", "label=label-1"),
+        ("generalist", "sex=f"),
+        ("generalist", "sex=m"),
+    }
+    (row,) = (r for r in report.rows if (r.task, r.model) == ("binary", "generalist"))
+    assert float(auroc[0]["value"]) == row.scores["auroc"].value
+
+
+def test_json_says_nothing_of_single_images():
+    found = run().as_dict()
+    assert max(map(len, lists(found))) <= max(15, len(found["rows"]))
+
+
+def lists(value):
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from lists(inner)
+    elif isinstance(value, list):
+        yield value
+        for inner in value:
+            yield from lists(inner)
+
+
+def test_a_merge_of_calibrated_bricks_says_that_it_is_not():
+    base, generalist, data = setting()
+    bricks = [with_calibration(brick) for brick in generalist.bricks]
+    report = evaluate(assemble(bricks, coefficients=0.6), data, base=base, resamples=5)
+    states = {r.model: r.state for r in report.rows if r.task == "binary"}
+    assert (states["generalist"], states["specialist"]) == ("stale", "calibrated")
+    assert states["base with specialist's head"] == "stale"
+    assert any("not calibrated" in note for note in report.notes)
+
+
+def test_a_specialist_is_scored_at_its_operating_point():
+    base, generalist, data = setting(("binary",))
+    point = OperatingPoint(aim="sensitivity", value=0.9, thresholds=(1e-9,))
+    brick = with_calibration(generalist.bricks[0], point)
+    report = evaluate(specialist(brick), data, base=base, resamples=5)
+    (row,) = (r for r in report.rows if r.model == "generalist")
+    assert row.scores["sensitivity"].value == 1.0
+    assert row.scores["specificity"].value == 0.0
+    told = report.as_dict()["tasks"]["binary"]
+    assert told["operating_point"] == {"aim": "sensitivity", "value": 0.9}
+    assert told["thresholds"] == {"label-1": 1e-9}
+
+
+def test_probabilities_are_judged_on_the_images_that_are_answered():
+    data, generator = make_dataset(images=24), np.random.default_rng(0)
+    probs, answered = generator.dirichlet(np.ones(3), 24), np.arange(24) % 3 > 0
+    held, labels = Answers(probs, answered), data.test.labels
+    found = Draws(5, 0).scores(data.task, data.test, held)
+    rows = np.flatnonzero(answered)
+    expected = point_scores(data.task, probs[rows], labels[rows], ["brier", "accuracy"])
+    assert found["brier"][0] == pytest.approx(expected["brier"], rel=1e-12)
+    right = expected["accuracy"] * len(rows)
+    assert found["accuracy"][0] == pytest.approx(right / 24, rel=1e-12)
+
+
+def test_where_nothing_is_answered_probabilities_are_undefined():
+    data = make_dataset(images=24)
+    held = Answers(np.full((24, 3), 1 / 3), np.zeros(24, dtype=bool))
+    found = Draws(5, 0).scores(data.task, data.test, held)
+    assert found["accuracy"].tolist() == [0.0] * 6
+    assert all(np.isnan(found[name]).all() for name in PROBABILISTIC)

@@ -8,12 +8,14 @@ import pytest
 from medlego.metrics import (
     SCORES,
     Interval,
-    _draws,
+    decide,
+    draws,
     interval,
     mean_over_tasks,
     point_scores,
     score_replicates,
     scores,
+    wrong_answers,
 )
 from medlego.task import Kind, Task
 
@@ -30,23 +32,23 @@ def random_binary(count: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarra
 
 
 def test_first_draw_is_the_sample_itself() -> None:
-    assert (_draws(9, None, 5, seed=0)[0] == 1).all()
+    assert (draws(9, None, 5, seed=0)[0] == 1).all()
 
 
 def test_each_draw_has_as_many_images_as_the_sample() -> None:
-    assert (_draws(9, None, 50, seed=0).sum(axis=1) == 9).all()
+    assert (draws(9, None, 50, seed=0).sum(axis=1) == 9).all()
 
 
 def test_patients_are_drawn_whole() -> None:
     patients = np.array(["x", "y", "x", "z", "z", "z"])
-    draws = _draws(6, patients, 50, seed=0)
-    assert all((draws[:, patients == p][:, 0] == draws[:, patients == p].T).all() for p in "xyz")
+    found = draws(6, patients, 50, seed=0)
+    assert all((found[:, patients == p][:, 0] == found[:, patients == p].T).all() for p in "xyz")
 
 
 def test_each_draw_has_as_many_patients_as_the_sample() -> None:
     patients = np.array(["x", "y", "x", "z", "z", "z"])
     first_images = [0, 1, 3]
-    assert (_draws(6, patients, 50, seed=0)[:, first_images].sum(axis=1) == 3).all()
+    assert (draws(6, patients, 50, seed=0)[:, first_images].sum(axis=1) == 3).all()
 
 
 def test_equal_seeds_draw_equal_images_for_two_models() -> None:
@@ -97,7 +99,8 @@ def test_replicates_without_one_class_are_nan_and_left_out_of_the_interval() -> 
     probs, labels = np.array([[0.8, 0.2], [0.3, 0.7]]), np.array([0, 1])
     replicates = score_replicates(BINARY, probs, labels, resamples=50)["auroc"]
     assert np.isnan(replicates).any()
-    assert interval(replicates) == Interval(1.0, 1.0, 1.0)
+    gone = int(np.isnan(replicates).sum())
+    assert interval(replicates) == Interval(1.0, 1.0, 1.0, undefined=gone)
 
 
 def test_unknown_cells_do_not_count() -> None:
@@ -147,3 +150,45 @@ def test_scoring_does_not_change_its_arguments() -> None:
     scores(BINARY, probs, labels, resamples=5)
     assert (probs == before[0]).all()
     assert (labels == before[1]).all()
+
+
+def test_an_undefined_value_reads_as_such() -> None:
+    assert str(Interval(NAN, NAN, NAN)) == "undefined"
+    assert Interval(NAN, NAN, NAN).as_dict() == {"value": None, "low": None, "high": None}
+
+
+def test_an_interval_says_how_many_draws_are_undefined() -> None:
+    found = interval(np.array([0.5, 0.4, NAN, 0.6, NAN]))
+    assert found.undefined == found.as_dict()["undefined"] == 2
+    assert str(found).endswith("(2 draws undefined)")
+
+
+def test_an_undefined_value_has_no_interval_whatever_draws_say() -> None:
+    assert np.isnan(interval(np.array([NAN, 0.4, 0.6])).low)
+
+
+def test_a_threshold_decides_what_a_binary_task_answers() -> None:
+    probs = np.array([[0.7, 0.3], [0.4, 0.6]])
+    assert decide(BINARY, probs).tolist() == [0, 1]
+    assert decide(BINARY, probs, np.array([0.2])).tolist() == [1, 1]
+
+
+def test_thresholds_decide_label_by_label() -> None:
+    found = decide(FINDINGS, np.array([[0.3, 0.3]]), np.array([0.2, 0.4]))
+    assert found.tolist() == [[True, False]]
+
+
+@pytest.mark.parametrize("limits", [None, [0.1, 0.9]], ids=["half", "thresholds"])
+def test_no_answer_is_wrong_for_every_finding(limits: list[float] | None) -> None:
+    thresholds = None if limits is None else np.array(limits)
+    labels = np.array([[0, 1], [1, 0]])
+    wrong = decide(FINDINGS, wrong_answers(FINDINGS, labels, thresholds), thresholds)
+    assert (wrong != labels).all()
+
+
+@pytest.mark.parametrize("limits", [None, [0.1]], ids=["half", "threshold"])
+def test_no_answer_is_wrong_for_a_binary_task(limits: list[float] | None) -> None:
+    thresholds = None if limits is None else np.array(limits)
+    labels = np.array([0, 1])
+    wrong = decide(BINARY, wrong_answers(BINARY, labels, thresholds), thresholds)
+    assert (wrong != labels).all()

@@ -182,3 +182,46 @@ def test_settings_report_every_wrong_key_at_once():
 @pytest.mark.parametrize(("images", "epochs"), [(32, 50), (2000, 8), (700, 23)])
 def test_epochs_follow_the_number_of_images(images, epochs):
     assert TrainSettings().epochs_for(images) == epochs
+
+
+def calibration_of(images, **change):
+    settings = TrainSettings(**{**QUICK.model_dump(), **change})
+    data = make_dataset(kind="binary", images=images)
+    return train_brick(make_base(), data, settings, device="cpu").calibration
+
+
+def test_a_brick_is_calibrated_on_validation_images_where_there_are_enough():
+    assert calibration_of(12) is None
+    found = calibration_of(30)
+    assert found.images == 30
+    assert found.loss_after <= found.loss_before
+    assert found.operating is None
+
+
+def test_calibration_can_be_left_out_and_decides_nothing_else():
+    bricks = [
+        train_brick(
+            make_base(),
+            make_dataset(kind="binary", images=30),
+            QUICK.model_copy(update={"calibrate": flag}),
+            device="cpu",
+        )
+        for flag in (True, False)
+    ]
+    assert bricks[1].calibration is None
+    assert replace(bricks[0], calibration=None).digest == bricks[1].digest
+
+
+def test_thresholds_are_chosen_for_a_stated_sensitivity():
+    found = calibration_of(30, sensitivity=0.9)
+    assert (found.operating.aim, found.operating.value) == ("sensitivity", 0.9)
+    assert len(found.operating.thresholds) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"sensitivity": 0.9, "specificity": 0.9}, {"sensitivity": 0.9, "calibrate": False}],
+)
+def test_two_aims_or_one_without_calibration_are_refused(wrong):
+    with pytest.raises(SettingsError, match="one of them, with calibrate"):
+        TrainSettings.build(**wrong)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +14,8 @@ from medlego.cli.reading import read_task_data
 from medlego.cli.shared import resolve_device
 
 if TYPE_CHECKING:
-    from medlego.evaluation import Report
     from medlego.metrics import Interval
+    from medlego.scorecard import Report
 
 
 def command(
@@ -23,6 +24,9 @@ def command(
     data: Annotated[list[str], typer.Option(metavar="TASK=DATA", help="Labelled images.")],
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
     json: JsonFile = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write every score as a line of CSV, by label and subgroup.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Write bars with intervals as PNG.")] = None,
     base_weights: BaseWeights = None,
     resamples: Annotated[int, typer.Option(help="Bootstrap replicates.")] = 2000,
@@ -57,6 +61,11 @@ def command(
 
         plot_report(report, plot, title=f"generalist {generalist.recipe.digest[:12]}")
         say(options, f"wrote {plot}")
+    if csv is not None:
+        from medlego.files import write_atomically
+
+        write_atomically(csv, report.as_csv().encode())
+        say(options, f"wrote {csv}")
     emit(options, report.as_dict(), json)
 
 
@@ -81,8 +90,58 @@ def show_report(options: Options, report: Report) -> None:
         routed = [(name, *map(str, counts.values())) for name, counts in report.routing.items()]
         title = "task not told: where its images were sent"
         show_table(options, ("images of", *columns), routed, title)
+    _show_probabilities(options, report)
+    _show_thresholds(options, report)
+    _show_groups(options, report)
     for note in dict.fromkeys(note.partition(": ")[2] for note in report.notes):
         say(options, f"note: {note}")
+
+
+def _show_probabilities(options: Options, report: Report) -> None:
+    """How far the generalist's and the specialists' probabilities can be taken at their word."""
+    rows = [
+        (
+            row.task,
+            SHORT.get(row.model, row.model),
+            *(_compact(row.scores[name]) for name in ("brier", "rms_calibration_error")),
+            row.state,
+        )
+        for row in report.rows
+        if row.model in ("generalist", "specialist")
+    ]
+    heads = ("task", "model", "Brier score", "calibration error", "calibration")
+    show_table(options, heads, rows, "probabilities; calibration error: root mean square, debiased")
+
+
+def _show_thresholds(options: Options, report: Report) -> None:
+    """Sensitivity and specificity at the generalist's operating points."""
+    rows = []
+    for name, detail in report.tasks.items():
+        limits = detail.answers["generalist"].thresholds
+        if limits is None:
+            continue
+        for (label, found), limit in zip(detail.labels.items(), limits.tolist(), strict=True):
+            told = (_compact(found[score]) for score in ("sensitivity", "specificity"))
+            rows.append((name, label, f"{limit:.3f}", *told))
+    if rows:
+        heads = ("task", "label", "above", "sensitivity", "specificity")
+        show_table(options, heads, rows, "answers by the generalist's thresholds")
+
+
+def _show_groups(options: Options, report: Report) -> None:
+    rows = [
+        (
+            name,
+            f"{row.group} {row.value}",
+            f"{row.images}{' (few)' * row.small}",
+            *(_compact(row.scores[score]) for score in ("balanced_accuracy", "auroc")),
+        )
+        for name, detail in report.tasks.items()
+        for row in detail.groups
+    ]
+    if rows:
+        heads = ("task", "subgroup", "images", "balanced acc.", "AUROC")
+        show_table(options, heads, rows, "the generalist by subgroup")
 
 
 SHORT = {"base with specialist's head": "base + its head"}
@@ -90,6 +149,8 @@ SHORT = {"base with specialist's head": "base + its head"}
 
 def _compact(found: Interval) -> str:
     """`.850 [.817–.883]`: three such columns fit a terminal."""
+    if not math.isfinite(found.value):
+        return "undefined"
     value, low, high = (
         "1.00" if round(x, 3) >= 1 else f"{x:.3f}".removeprefix("0")
         for x in (found.value, found.low, found.high)

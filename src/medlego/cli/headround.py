@@ -8,9 +8,18 @@ from typing import Annotated
 import typer
 
 from medlego.cli.console import Options, emit, progress, say, show_table
-from medlego.cli.options import BaseWeights, By, DataSeed, Device, LabelsMap, SigningKey
+from medlego.cli.options import (
+    BaseWeights,
+    By,
+    DataSeed,
+    Device,
+    LabelsMap,
+    Sensitivity,
+    SigningKey,
+    Specificity,
+)
 from medlego.cli.reading import DATA_HELP, read_data_of
-from medlego.cli.shared import resolve_device, stamp_of
+from medlego.cli.shared import resolve_device, stamp_of, told_calibration
 
 app = typer.Typer(
     help="Let sites refit their heads to a merged model; no image moves, only the heads do.",
@@ -64,18 +73,26 @@ def fit_command(
         str, typer.Argument(metavar="DATA", help=f"The site's labelled images. {DATA_HELP}")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Head file to write.")],
+    keep_head: Annotated[
+        bool,
+        typer.Option("--keep-head", help="Fit the calibration alone; the head stays as it is."),
+    ] = False,
+    sensitivity: Sensitivity = None,
+    specificity: Specificity = None,
     base_weights: BaseWeights = None,
     data_seed: DataSeed = 0,
     labels_map: LabelsMap = None,
     device: Device = "auto",
 ) -> None:
-    """Fit the task's head to the merged features of the site's own images."""
+    """Fit the task's head and its calibration to merged features of the site's own images."""
     from medlego.base import Base
     from medlego.brickfile import load_brick
     from medlego.headround import refit_head
     from medlego.refithead import save_head
+    from medlego.train import TrainSettings
 
     options: Options = context.obj
+    aim = {"sensitivity": sensitivity, "specificity": specificity}
     brick = load_brick(model)
     with progress(options) as show:
         dataset = read_data_of(brick.task, data, seed=data_seed, labels_map=labels_map, show=show)
@@ -83,12 +100,15 @@ def fit_command(
             brick,
             dataset,
             base=Base.find(brick.base, weights=base_weights),
+            keep_head=keep_head,
+            aim=TrainSettings.build(**aim).aim,
             device=resolve_device(device),
             show=show,
         )
         save_head(refit, output)
     rows = [(name.replace("_", " "), f"{value:.3f}") for name, value in refit.card.scores.items()]
     show_table(options, (f"{refit.task.name} on val", ""), rows)
+    say(options, f"calibration: {told_calibration(refit.calibration, refit.task)}")
     numbers = refit.head.weight.numel() + refit.head.bias.numel()
     say(options, f"wrote {output} ({numbers:,} numbers, {refit.digest[:12]})")
     emit(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medlego.cli.console import Options, emit, say, show_table
-from medlego.cli.shared import show_mode, show_sites, task_facts
+from medlego.cli.shared import show_mode, show_sites, task_facts, told_calibration
 from medlego.errors import MergeError
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def _show_brick(options: Options, path: Path, brick: Brick) -> None:
         ("validation", ", ".join(f"{k} {v:.3f}" for k, v in brick.card.scores.items()) or "?"),
         ("grams", _grams(brick)),
         ("profile", _profile(brick)),
+        ("calibration", told_calibration(brick.calibration, brick.task)),
         ("data", brick.card.data or "?"),
         ("licence", brick.card.licence or "?"),
         ("digest", brick.digest),
@@ -129,6 +130,8 @@ def _compare(options: Options, bricks: list[Brick], plot: Path | None) -> dict[s
 
 
 def _show_generalist(options: Options, path: Path, generalist: Generalist) -> None:
+    from medlego.parts import working_readers
+
     say(options, f"{path}: generalist {generalist.recipe.digest[:12]}")
     say(
         options,
@@ -138,6 +141,7 @@ def _show_generalist(options: Options, path: Path, generalist: Generalist) -> No
     )
     show_mode(options, generalist)
     sites = Counter(item.task for item in generalist.recipe.bricks)
+    states = {name: reader.state for name, reader in working_readers(generalist).items()}
     rows = [
         (
             item.task,
@@ -151,6 +155,8 @@ def _show_generalist(options: Options, path: Path, generalist: Generalist) -> No
         for item, brick in zip(generalist.recipe.bricks, generalist.bricks, strict=True)
     ]
     show_table(options, ("task", "labels", "coefficient", "brick", "head"), rows)
+    told = ", ".join(f"{name} {state}" for name, state in states.items())
+    say(options, f"calibration of its answers: {told}")
     show_sites(options, generalist)
 
 
@@ -168,17 +174,25 @@ def _brick_facts(brick: Brick) -> dict[str, Any]:
         "settings": dict(brick.settings),
         "grams": {module: gram.directions for module, gram in brick.grams.items()},
         "profile": None if brick.profile is None else profile_document(brick.profile),
+        "calibration": None
+        if brick.calibration is None
+        else brick.calibration.model_dump(mode="json"),
         "card": brick.card.model_dump(mode="json"),
     }
 
 
 def _generalist_facts(generalist: Generalist) -> dict[str, Any]:
+    from medlego.parts import working_readers
+
+    states = {name: reader.state for name, reader in working_readers(generalist).items()}
     return {
         "type": "generalist",
         "digest": generalist.recipe.digest,
         "recipe": generalist.recipe.model_dump(mode="json"),
         "relative_loss": generalist.relative_loss,
         "lineage": [step.model_dump(mode="json") for step in generalist.lineage],
-        "tasks": task_facts(generalist),
+        "tasks": [
+            {**facts, "calibration": states[facts["name"]]} for facts in task_facts(generalist)
+        ],
         "bricks": [_brick_facts(brick) for brick in generalist.bricks],
     }

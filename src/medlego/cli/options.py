@@ -52,6 +52,14 @@ Modality = Annotated[
 ]
 BodyPart = Annotated[str | None, typer.Option(help="DICOM body part (CHEST, …).")]
 TrainingSeed = Annotated[int, typer.Option(help="Of everything drawn in training.")]
+Sensitivity = Annotated[
+    float | None,
+    typer.Option(
+        help="Choose thresholds on val at which each label of a binary or multilabel task is found "
+        "with this sensitivity, for example 0.95."
+    ),
+]
+Specificity = Annotated[float | None, typer.Option(help="The same with specificity.")]
 Epochs = Annotated[int | None, typer.Option(help="Epochs; chosen by size if left out.")]
 TrainingSettings = Annotated[
     Path | None, typer.Option(help="TOML file with further training settings.")

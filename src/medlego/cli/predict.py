@@ -63,6 +63,13 @@ def command(
         for prob, label in sorted(zip(answer.probs, answer.task.labels, strict=True), reverse=True)
     ]
     show_table(options, ("image", "task", "label", "probability"), rows)
+    stale = {a.task.name for p in predictions for a in p.answers if a.state == "stale"}
+    if stale:
+        say(
+            options,
+            f"note: not calibrated, since a merge answers: {', '.join(sorted(stale))}; "
+            "medlego head-round fits a calibration to it",
+        )
     for prediction in predictions:
         if note := _note(prediction, task):
             say(options, note)

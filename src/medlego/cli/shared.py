@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from medlego.brick import Brick
+    from medlego.calibration import Calibration
     from medlego.generalist import Generalist
     from medlego.lineage import Stamp
     from medlego.signing import BrickSignature
+    from medlego.task import Task
 
 
 def refuse_existing(output: Path, force: bool) -> None:
@@ -194,3 +196,20 @@ def task_facts(generalist: Generalist) -> list[dict[str, Any]]:
         }
         for held in generalist.capabilities
     ]
+
+
+def told_calibration(calibration: Calibration | None, task: Task) -> str:
+    """One line: which map of how many images, what it gains, and thresholds that were chosen."""
+    if calibration is None:
+        return "none"
+    methods = ", ".join(dict.fromkeys(own.method for own in calibration.maps))
+    gain = f"log loss {calibration.loss_before:.3f} to {calibration.loss_after:.3f}"
+    told = f"{methods}, of {calibration.images} images, {gain}"
+    if (point := calibration.operating) is not None:
+        labels = task.labels[-len(point.thresholds) :]
+        limits = ", ".join(
+            f"{label} above {'?' if limit is None else f'{limit:.3f}'}"
+            for label, limit in zip(labels, point.thresholds, strict=True)
+        )
+        told += f"; {limits} for a {point.aim} of {point.value:g}"
+    return told

@@ -22,12 +22,14 @@ from medlego.cli.options import (
     LabelsMap,
     Licence,
     Modality,
+    Sensitivity,
+    Specificity,
     TaskName,
     TrainingSeed,
     TrainingSettings,
 )
 from medlego.cli.reading import DATA_HELP, default_name, read_data
-from medlego.cli.shared import read_hints, read_settings, refuse_existing
+from medlego.cli.shared import read_hints, read_settings, refuse_existing, told_calibration
 
 
 def command(
@@ -94,6 +96,16 @@ def command(
     profile_delta: Annotated[
         float | None, typer.Option(help="The delta beside that epsilon; 1e-5 if left out.")
     ] = None,
+    no_calibration: Annotated[
+        bool,
+        typer.Option(
+            "--no-calibration",
+            help="Leave probabilities as the head gives them. Without it they are calibrated on "
+            "val, where it has enough images.",
+        ),
+    ] = False,
+    sensitivity: Sensitivity = None,
+    specificity: Specificity = None,
     seed: TrainingSeed = 0,
     data_seed: DataSeed = 0,
     plain_lora: Annotated[
@@ -130,6 +142,9 @@ def command(
         "profile": False if no_profile else None,
         "profile_epsilon": profile_epsilon,
         "profile_delta": profile_delta,
+        "calibrate": False if no_calibration else None,
+        "sensitivity": sensitivity,
+        "specificity": specificity,
     }
     given = read_settings(settings) | {k: v for k, v in flags.items() if v is not None}
     chosen = TrainSettings.build(**given)
@@ -173,6 +188,7 @@ def command(
         f"best epoch {brick.settings['best_epoch']} of {brick.settings['epochs']}; validation "
         + ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in best.items()),
     )
+    say(options, f"calibration: {told_calibration(brick.calibration, brick.task)}")
     say(options, f"wrote {output} ({output.stat().st_size / 1e6:.2f} MB, {brick.digest[:12]})")
     emit(
         options,
@@ -182,5 +198,8 @@ def command(
             "task": brick.task.model_dump(mode="json"),
             "validation": brick.card.scores,
             "settings": dict(brick.settings),
+            "calibration": None
+            if brick.calibration is None
+            else brick.calibration.model_dump(mode="json"),
         },
     )

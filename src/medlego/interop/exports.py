@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from medlego.base import Base, features
-from medlego.brick import Head, probabilities
+from medlego.brick import Head
 from medlego.errors import InteropError
 from medlego.files import write_atomically
 from medlego.generalist import Generalist
@@ -128,7 +128,7 @@ class _Answering(nn.Module):
             for i in range(len(self.readers))
         ]
         return tuple(
-            probabilities(reader.task, head.logits(found))
+            reader.probabilities(head.logits(found))
             for reader, head in zip(self.readers, heads, strict=True)
         )
 

@@ -25,6 +25,7 @@ from medlego.samples import Dataset, Samples, describe
 from medlego.strictjson import field_problems
 from medlego.task import Kind
 from medlego.train.augment import augmentation_for
+from medlego.train.calibrating import fit_calibration
 from medlego.train.checkpoint import (
     State,
     optimiser_tensors,
@@ -116,7 +117,7 @@ def train_brick(
             watch(run.state.history, lambda: run.brick(notes))
         if path is not None:
             write_checkpoint(path, identity, run.state, run.tensors())
-    brick = run.with_profile(run.with_grams(run.best_brick(notes)))
+    brick = run.with_profile(run.with_grams(run.with_calibration(run.best_brick(notes))))
     if path is not None:
         path.unlink(missing_ok=True)
     return brick
@@ -298,13 +299,14 @@ class _Run:
 
     def _scores(self) -> dict[str, float]:
         """Validation scores and the loss without smoothing, as the model stands."""
-        logits = torch.cat(
-            [self._logits(b.to(self._device)) for b in self._val.inputs.batches(EVALUATION_BATCH)]
-        )
-        task = self._dataset.task
+        logits, task = self._val_logits(), self._dataset.task
         loss = float(self._plain_loss(logits, self._val.labels.to(self._device)))
         probs = probabilities(task, logits).cpu().double().numpy()
         return {**point_scores(task, probs, self._dataset.val.labels), "loss": loss}
+
+    def _val_logits(self) -> Tensor:
+        batches = self._val.inputs.batches(EVALUATION_BATCH)
+        return torch.cat([self._logits(pixels.to(self._device)) for pixels in batches])
 
     def _selecting(self, scores: dict[str, float]) -> float:
         by = self._settings.select_by
@@ -387,6 +389,22 @@ class _Run:
             settings=settings,
             card=card,
         )
+
+    @torch.no_grad()
+    def with_calibration(self, brick: Brick) -> Brick:
+        """The best epoch's brick with its calibration, unless settings or few images forbid it."""
+        if not self._settings.calibrate:
+            return brick
+        set_company(self._model, 1.0, {})
+        found = fit_calibration(
+            self._dataset.task,
+            self._val_logits(),
+            self._dataset.val.labels,
+            patients=self._dataset.val.patients,
+            aim=self._settings.aim,
+            seed=self._settings.seed,
+        )
+        return replace(brick, calibration=found)
 
     def with_grams(self, brick: Brick) -> Brick:
         """The brick with the Gram matrices that the settings ask for."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from medlego.calibration import Aim
 from medlego.errors import SettingsError, raise_all
 from medlego.gram import MAX_DIRECTIONS
 from medlego.profile import MAX_EPSILON
@@ -60,6 +61,28 @@ class TrainSettings(BaseModel):
     profile_epsilon: Annotated[float, Field(gt=0, le=MAX_EPSILON)] | None = None
     """Release the profile with Gaussian noise: (epsilon, delta), see `medlego.noise`."""
     profile_delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    calibrate: bool = True
+    """Fit a calibration on val, where there are enough images."""
+    sensitivity: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Of each label of a binary or multilabel task, that thresholds are chosen for on val."""
+    specificity: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """The same with specificity; at most one of the two."""
+
+    @model_validator(mode="after")
+    def _one_aim(self) -> TrainSettings:
+        given = [v for v in (self.sensitivity, self.specificity) if v is not None]
+        if len(given) > 1 or (given and not self.calibrate):
+            raise ValueError("expected sensitivity or specificity, one of them, with calibrate")
+        return self
+
+    @property
+    def aim(self) -> Aim | None:
+        """What operating points are chosen for."""
+        if self.sensitivity is not None:
+            return Aim(aim="sensitivity", value=self.sensitivity)
+        if self.specificity is not None:
+            return Aim(aim="specificity", value=self.specificity)
+        return None
 
     @classmethod
     def build(cls, **values: Any) -> TrainSettings:
@@ -78,7 +101,7 @@ class TrainSettings(BaseModel):
     def of_training(self) -> dict[str, Any]:
         """What decides the training itself, as plain values.
 
-        Not `gram` and those of the profile, which are measured after it, and of merge-aware
+        Not those of Grams, profile and calibration, which are measured after it, and of merge-aware
         training only what is used; nor `head_first` where it is not asked for.
         """
         unused = set() if self.merge_aware else {"company", "alone"}
@@ -98,7 +121,15 @@ class TrainSettings(BaseModel):
         return max(1, round(GOING_ON * epochs)) if going_on else epochs
 
 
-AFTERWARDS = ("gram", "profile", "profile_epsilon", "profile_delta")
+AFTERWARDS = (
+    "gram",
+    "profile",
+    "profile_epsilon",
+    "profile_delta",
+    "calibrate",
+    "sensitivity",
+    "specificity",
+)
 AUTO_STEPS = 500
 MIN_AUTO_EPOCHS = 8
 MAX_AUTO_EPOCHS = 50

@@ -1,0 +1,93 @@
+"""Scores of parts of the images: by sex, age band, site, scanner, or whatever is stated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from medlego.metrics.bootstrap import LEVEL, RESAMPLES, Interval, interval
+from medlego.metrics.sample import Sample
+from medlego.metrics.scores import SCORES, score_replicates
+
+MIN_IMAGES = 20
+"""Groups with fewer images are shown as too small to judge."""
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """One group's scores; `patients` is None where no ids are known.
+
+    `small` marks fewer than the images asked for: its intervals are wide and, as percentiles of few
+    images, still too narrow.
+    """
+
+    group: str
+    value: str
+    images: int
+    patients: int | None
+    small: bool
+    scores: Mapping[str, Interval]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        facts = {k: v for k, v in vars(self).items() if k != "scores"}
+        return {**facts, **{name: found.as_dict() for name, found in self.scores.items()}}
+
+
+def group_rows(groups: Mapping[str, np.ndarray]) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Every stated value of every group with the indices of its images; unknown is left out.
+
+    Args:
+        groups: by name (N,) of text, empty where unknown, as in `Samples.groups`.
+    """
+    for name, values in groups.items():
+        for value in np.unique(values[values != ""]):
+            yield name, str(value), np.flatnonzero(values == value)
+
+
+def subgroups(
+    sample: Sample,
+    groups: Mapping[str, np.ndarray],
+    *,
+    names: Sequence[str] = SCORES,
+    min_images: int = MIN_IMAGES,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> tuple[GroupRow, ...]:
+    """A row per value of each group.
+
+    Args:
+        sample: a model's answers to N images.
+        groups: see `group_rows`.
+        names: scores to tell.
+        min_images: groups with fewer are marked `small`.
+        resamples, seed, level: of the intervals; patients are drawn whole where ids are known.
+    """
+    rows = []
+    for group, value, at in group_rows(groups):
+        patients = None if sample.patients is None else sample.patients[at]
+        drawn = score_replicates(
+            sample.task,
+            sample.probs[at],
+            sample.labels[at],
+            patients=patients,
+            resamples=resamples,
+            seed=seed,
+            names=names,
+            thresholds=sample.thresholds,
+        )
+        rows.append(
+            GroupRow(
+                group,
+                value,
+                len(at),
+                None if patients is None else len(np.unique(patients)),
+                len(at) < min_images,
+                {name: interval(found, level) for name, found in drawn.items()},
+            )
+        )
+    return tuple(rows)
