@@ -18,6 +18,7 @@ VERBS = (
     "check",
     "screen",
     "predict",
+    "card",
     "head-round",
     "head-round export",
     "head-round fit",

@@ -9,6 +9,7 @@ import typer
 from medlego.cli import (
     adapt,
     assemble,
+    card,
     check,
     demo,
     edit,
@@ -68,6 +69,7 @@ app.command("evaluate")(evaluate.command)
 app.command("check")(check.command)
 app.command("screen")(screen.command)
 app.command("predict")(predict.command)
+app.command("card")(card.command)
 app.add_typer(headround.app, name="head-round")
 app.add_typer(edit.app, name="edit")
 app.add_typer(store.app, name="store")

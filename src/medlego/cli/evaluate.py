@@ -53,7 +53,11 @@ def command(
 
         plot_report(report, plot, title=f"generalist {generalist.recipe.digest[:12]}")
         say(options, f"wrote {plot}")
-    emit(options, report.as_dict(), json)
+    of = {
+        "generalist": generalist.recipe.digest,
+        "bricks": {c.task.name: [b.digest for b in c.bricks] for c in generalist.capabilities},
+    }
+    emit(options, of | report.as_dict(), json)
 
 
 def show_report(options: Options, report: Report) -> None:
