@@ -21,6 +21,7 @@ VERBS = (
     "data remember",
     "screen",
     "predict",
+    "card",
     "head-round",
     "head-round export",
     "head-round fit",

@@ -47,6 +47,12 @@ class Image:
     applied: tuple[str, ...] = ()
     spacing_mm: tuple[float, float] | None = None
 
+    @property
+    def aspect(self) -> float:
+        """A pixel's height over its width; 1 where that is unknown or almost so."""
+        tall, wide = self.spacing_mm or (1.0, 1.0)
+        return tall / wide if abs(tall / wide - 1.0) > _UNEQUAL else 1.0
+
 
 def read_image(path: str | Path, frame: int | None = None) -> Image:
     """Read one image file, known by its content.
@@ -146,6 +152,27 @@ def from_array(array: np.ndarray) -> Image:
     return Image(_channels_first(array.astype(np.float32) / np.float32(255.0)))
 
 
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of a square network input, in its pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def letterbox(height: int, width: int, size: int, aspect: float = 1.0) -> Box:
+    """Where `fit` puts an image of height × width pixels in an input of size × size.
+
+    `aspect` is a pixel's height over its width.
+    """
+    tall = height * aspect
+    longest = max(tall, width)
+    rows, columns = max(1, round(tall * size / longest)), max(1, round(width * size / longest))
+    return Box((size - rows) // 2, (size - columns) // 2, rows, columns)
+
+
 def fit(image: Image, size: int) -> Tensor:
     """Scale an image to a square network input without cutting anything off.
 
@@ -158,17 +185,18 @@ def fit(image: Image, size: int) -> Tensor:
     """
     pixels = image.pixels
     _, height, width = pixels.shape
-    tall, wide = image.spacing_mm or (1.0, 1.0)
-    tall = tall / wide if abs(tall / wide - 1.0) > _UNEQUAL else 1.0
-    longest = max(height * tall, width)
-    inner = (max(1, round(height * tall * size / longest)), max(1, round(width * size / longest)))
-    if inner != (height, width):
+    box = letterbox(height, width, size, image.aspect)
+    if (box.height, box.width) != (height, width):
         pixels = F.interpolate(
-            pixels[None], inner, mode="bicubic", antialias=True, align_corners=False
+            pixels[None],
+            (box.height, box.width),
+            mode="bicubic",
+            antialias=True,
+            align_corners=False,
         )[0].clamp_(0.0, 1.0)
-    top, left = (size - inner[0]) // 2, (size - inner[1]) // 2
-    if inner != (size, size):
-        pixels = F.pad(pixels, (left, size - inner[1] - left, top, size - inner[0] - top))
+    if (box.height, box.width) != (size, size):
+        right, bottom = size - box.width - box.left, size - box.height - box.top
+        pixels = F.pad(pixels, (box.left, right, box.top, bottom))
     return pixels.expand(3, size, size)
 
 

@@ -9,6 +9,7 @@ import typer
 from medlego.cli import (
     adapt,
     assemble,
+    card,
     check,
     data,
     demo,
@@ -70,6 +71,7 @@ app.command("check")(check.command)
 app.add_typer(data.app, name="data")
 app.command("screen")(screen.command)
 app.command("predict")(predict.command)
+app.command("card")(card.command)
 app.add_typer(headround.app, name="head-round")
 app.add_typer(edit.app, name="edit")
 app.add_typer(store.app, name="store")

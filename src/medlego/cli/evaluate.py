@@ -66,7 +66,11 @@ def command(
 
         write_atomically(csv, report.as_csv().encode())
         say(options, f"wrote {csv}")
-    emit(options, report.as_dict(), json)
+    of = {
+        "generalist": generalist.recipe.digest,
+        "bricks": {c.task.name: [b.digest for b in c.bricks] for c in generalist.capabilities},
+    }
+    emit(options, of | report.as_dict(), json)
 
 
 def show_report(options: Options, report: Report) -> None:

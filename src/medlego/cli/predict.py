@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medlego.cli.console import Options, emit, say, show_table
+from medlego.cli.console import Options, emit, progress, say, show_table
 from medlego.cli.options import BaseWeights, Device, JsonFile
 from medlego.cli.shared import resolve_device
 
@@ -29,6 +29,14 @@ def command(
         str | None,
         typer.Option(help="merged, grouped or routed; what the generalist was assembled for."),
     ] = None,
+    saliency: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write what each answer rests on, as overlays (PNG)."),
+    ] = None,
+    saliency_method: Annotated[
+        str,
+        typer.Option(help="gradient (for and against a label) or rollout (attention, any label)."),
+    ] = "gradient",
     json: JsonFile = None,
     base_weights: BaseWeights = None,
     device: Device = "auto",
@@ -46,15 +54,22 @@ def command(
     options: Options = context.obj
     if task is not None and every_task:
         raise GeneralistError("--every-task: expected it without --task, got both; choose one")
+    if saliency is not None:
+        from medlego.saliency.explain import check_method
+        from medlego.saliency.pictures import empty_folder
+
+        check_method(saliency_method)
+        empty_folder(saliency)
     generalist = Generalist.load(directory)
+    base, where = Base.find(generalist.base, weights=base_weights), resolve_device(device)
     predictions = predict(
         generalist,
         images,
-        base=Base.find(generalist.base, weights=base_weights),
+        base=base,
         task=task,
         every_task=every_task,
         mode=mode,
-        device=resolve_device(device),
+        device=where,
     )
     rows = [
         (prediction.image, answer.task.name, label, f"{prob:.3f}")
@@ -80,6 +95,21 @@ def command(
     elif routed and unknown:
         names = ", ".join(unknown)
         say(options, f"note: without a profile, asked only by --task: {names}")
+    if saliency is not None:
+        from medlego.saliency.pictures import draw_answers
+
+        with progress(options) as show:
+            pictures = draw_answers(
+                generalist,
+                predictions,
+                saliency,
+                method=saliency_method,
+                base=base,
+                mode=mode,
+                device=where,
+                show=show,
+            )
+        say(options, f"wrote {len(pictures)} overlays to {saliency}")
     emit(options, [prediction.as_dict() for prediction in predictions], json)
 
 

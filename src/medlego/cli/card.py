@@ -1,0 +1,54 @@
+"""medlego card"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medlego.cli.console import Options, say
+from medlego.cli.shared import refuse_existing
+
+
+def command(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(metavar="BRICK | DIR", help="A brick or a generalist.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Markdown file; printed if left out.")
+    ] = None,
+    facts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="TOML: what people state, from use to contact."),
+    ] = None,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What medlego evaluate --json wrote of this model."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+) -> None:
+    """Write a model card: Markdown with Hugging Face front matter and CHAI's fields.
+
+    What nobody stated says so. The card is about the files; it checks no signature.
+    """
+    from medlego.brickfile import load_brick
+    from medlego.files import write_atomically
+    from medlego.generalist import Generalist
+    from medlego.modelcard import Evaluated, Facts, brick_card, generalist_card
+    from medlego.signing import signature_beside
+
+    options: Options = context.obj
+    if output is not None:
+        refuse_existing(output, force)
+    stated = Facts() if facts is None else Facts.load(facts)
+    measured = None if evaluation is None else Evaluated.load(evaluation)
+    if path.is_dir():
+        text = generalist_card(Generalist.load(path), facts=stated, evaluated=measured)
+    else:
+        signature = signature_beside(path)
+        text = brick_card(load_brick(path), facts=stated, evaluated=measured, signature=signature)
+    if output is None:
+        print(text, end="")
+        return
+    write_atomically(output, text.encode())
+    say(options, f"wrote {output}")
