@@ -92,6 +92,23 @@ def from_array(array: np.ndarray) -> Image:
     return Image(pixels[None] if array.ndim == 2 else pixels.permute(2, 0, 1).contiguous())
 
 
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of a square network input, in its pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def letterbox(height: int, width: int, size: int) -> Box:
+    """Where `fit` puts an image of height × width pixels in an input of size × size."""
+    longest = max(height, width)
+    rows, columns = max(1, round(height * size / longest)), max(1, round(width * size / longest))
+    return Box((size - rows) // 2, (size - columns) // 2, rows, columns)
+
+
 def fit(image: Image, size: int) -> Tensor:
     """Scale an image to a square network input without cutting anything off.
 
@@ -102,16 +119,18 @@ def fit(image: Image, size: int) -> Tensor:
         (3, size, size) float32 in [0, 1].
     """
     pixels = image.pixels
-    _, height, width = pixels.shape
-    longest = max(height, width)
-    inner = (max(1, round(height * size / longest)), max(1, round(width * size / longest)))
-    if inner != (height, width):
+    box = letterbox(pixels.shape[1], pixels.shape[2], size)
+    if (box.height, box.width) != pixels.shape[1:]:
         pixels = F.interpolate(
-            pixels[None], inner, mode="bicubic", antialias=True, align_corners=False
+            pixels[None],
+            (box.height, box.width),
+            mode="bicubic",
+            antialias=True,
+            align_corners=False,
         )[0].clamp_(0.0, 1.0)
-    top, left = (size - inner[0]) // 2, (size - inner[1]) // 2
-    if inner != (size, size):
-        pixels = F.pad(pixels, (left, size - inner[1] - left, top, size - inner[0] - top))
+    if (box.height, box.width) != (size, size):
+        right, bottom = size - box.width - box.left, size - box.height - box.top
+        pixels = F.pad(pixels, (box.left, right, box.top, bottom))
     return pixels.expand(3, size, size)
 
 

@@ -46,7 +46,7 @@ def setting():
 
 
 def page(tmp_path, **more):
-    base, generalist, report = setting()
+    _, generalist, report = setting()
     path = tmp_path / "page.html"
     write_page(report, path, generalist=generalist, **more)
     return path.read_text()
