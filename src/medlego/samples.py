@@ -6,6 +6,7 @@ they never become "negative".
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -207,6 +208,17 @@ def split_by_patient(
         side[group] = int(np.argmax(lack))
         wanted[side[group]] -= totals[group]
     return {name: np.flatnonzero(side[ids] == number) for number, name in enumerate(SPLITS)}
+
+
+def fingerprint(samples: Samples) -> str:
+    """SHA-256 over the pixels as read and the labels, in their order."""
+    digest = hashlib.sha256()
+    for index in range(len(samples)):
+        pixels = samples.images[index].pixels
+        digest.update(f"{tuple(pixels.shape)}\0".encode())
+        digest.update(pixels.contiguous().numpy().tobytes())
+    digest.update(np.ascontiguousarray(samples.labels).tobytes())
+    return digest.hexdigest()
 
 
 def describe(samples: Samples, labels: Sequence[str]) -> dict[str, int]:

@@ -28,6 +28,12 @@ def command(
         Path | None, typer.Option(help="Write every score as a line of CSV, by label and subgroup.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Write bars with intervals as PNG.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all of it as one HTML page.")
+    ] = None,
+    no_examples: Annotated[
+        bool, typer.Option("--no-examples", help="Leave images of errors out of the page.")
+    ] = False,
     base_weights: BaseWeights = None,
     resamples: Annotated[int, typer.Option(help="Bootstrap replicates.")] = 2000,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
@@ -42,35 +48,48 @@ def command(
 
     options: Options = context.obj
     generalist = Generalist.load(directory)
+    base, place = Base.find(generalist.base, weights=base_weights), resolve_device(device)
     with progress(options) as show:
-        report = evaluate(
+        found = evaluate(
             generalist,
             read_task_data(
                 generalist.tasks, data, seed=data_seed, labels_map=labels_map, show=show
             ),
-            base=Base.find(generalist.base, weights=base_weights),
+            base=base,
             split=split,
             resamples=resamples,
             seed=seed,
-            device=resolve_device(device),
+            device=place,
             show=show,
         )
-    show_report(options, report)
+        if report is not None:
+            from medlego.lineage import moment
+            from medlego.report import find_examples, write_page
+
+            shown = (
+                {}
+                if no_examples
+                else find_examples(found, generalist, base=base, device=place, show=show)
+            )
+            write_page(found, report, generalist=generalist, examples=shown, written=moment())
+    show_report(options, found)
+    if report is not None:
+        say(options, f"wrote {report}{'' if no_examples else ', with images of errors in it'}")
     if plot is not None:
         from medlego.report import plot_report
 
-        plot_report(report, plot, title=f"generalist {generalist.recipe.digest[:12]}")
+        plot_report(found, plot, title=f"generalist {generalist.recipe.digest[:12]}")
         say(options, f"wrote {plot}")
     if csv is not None:
         from medlego.files import write_atomically
 
-        write_atomically(csv, report.as_csv().encode())
+        write_atomically(csv, found.as_csv().encode())
         say(options, f"wrote {csv}")
     of = {
         "generalist": generalist.recipe.digest,
         "bricks": {c.task.name: [b.digest for b in c.bricks] for c in generalist.capabilities},
     }
-    emit(options, of | report.as_dict(), json)
+    emit(options, of | found.as_dict(), json)
 
 
 def show_report(options: Options, report: Report) -> None:

@@ -17,9 +17,8 @@ class Saliency:
 
     `patches` is (rows, columns) float32 over the square input of `input_size` pixels a side:
     log odds for (above zero) and against the label by `gradient`, shares of attention by
-    `rollout`. `image_size` is (height, width) of the image in pixels, `aspect` a pixel's height over its
-    width, `prob` the label's
-    probability.
+    `rollout`. `image_size` is (height, width) of the image in pixels, `aspect` a pixel's height
+    over its width, `prob` the label's probability.
     """
 
     task: Task

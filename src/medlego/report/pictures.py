@@ -7,11 +7,13 @@ import math
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from medlego.diagnostics import Diagnosis, Pair
 from medlego.files import write_atomically
 from medlego.metrics import Interval
+from medlego.report.charts import as_svg, styled
 from medlego.scorecard import MODELS, Report
 
 COLOURS = {
@@ -32,11 +34,28 @@ def plot_report(report: Report, path: str | Path, *, title: str = "", note: str 
         title: a line above the picture.
         note: a line below it, for example where the images came from.
     """
+    figure = _bars(report)
+    FigureCanvasAgg(figure)
+    (axes,) = figure.axes
+    axes.set_title(title, loc="left", fontsize=11)
+    if note:
+        axes.text(0, -0.13, note, transform=axes.transAxes, fontsize=8, color="#555555")
+    _save(figure, path)
+
+
+@styled
+def report_bars(report: Report) -> str:
+    """The same bars as SVG text."""
+    figure = _bars(report)
+    FigureCanvasSVG(figure)
+    return as_svg(figure)
+
+
+def _bars(report: Report) -> Figure:
     tasks = list(dict.fromkeys(row.task for row in report.rows))
     models = [model for model in MODELS if model in report.means]
     groups = [*tasks, "mean"]
     figure = Figure(figsize=(max(7.0, 1.0 + 1.7 * len(groups)), 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     width = 0.8 / len(models)
     for number, model in enumerate(models):
@@ -54,11 +73,8 @@ def plot_report(report: Report, path: str | Path, *, title: str = "", note: str 
     axes.set_ylim(0, 1)
     axes.set_ylabel(f"balanced accuracy ({report.split}, 95 % interval)")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(title, loc="left", fontsize=11)
     figure.legend(loc="outside lower center", ncols=len(models), frameon=False, fontsize=9)
-    if note:
-        axes.text(0, -0.13, note, transform=axes.transAxes, fontsize=8, color="#555555")
-    _save(figure, path)
+    return figure
 
 
 def plot_diagnosis(diagnosis: Diagnosis, path: str | Path, *, most: int = 24) -> None:

@@ -1,0 +1,189 @@
+"""Charts of one task's answers as SVG text: curves, reliability, confusion, groups.
+
+Text stays text, colours differ in lightness too, and equal numbers give equal bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, ParamSpec
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from medlego.metrics import Curves, Diagram, GroupRow, Interval
+
+COLOURS = ("#1b6ca8", "#d1793b", "#4f8f4a", "#8a5aa5", "#a8323a", "#5b5b5b", "#b59a2b", "#2f8f9d")
+"""Of curves, in turn; with more than these, `STYLES` tell them apart."""
+STYLES = ("-", "--", ":")
+INK = "#222222"
+FAINT = "#bbbbbb"
+
+_LOOK: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "medlego",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.parse_math": False,
+    "axes.edgecolor": "#888888",
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
+}
+
+
+P = ParamSpec("P")
+
+
+def styled(draw: Callable[P, str]) -> Callable[P, str]:
+    """Draw with these settings, whatever matplotlib's are elsewhere."""
+
+    @wraps(draw)
+    def drawn(*given: P.args, **named: P.kwargs) -> str:
+        with matplotlib.rc_context(_LOOK):
+            return draw(*given, **named)
+
+    return drawn
+
+
+@styled
+def roc(curves: Sequence[Curves]) -> str:
+    """Sensitivity over the share of false alarms, a curve a label."""
+    figure, axes = _square()
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8)
+    for number, curve in enumerate(curves):
+        axes.plot(
+            1 - curve.specificity,
+            curve.sensitivity,
+            **_line(number),
+            label=curve.label,
+        )
+    axes.set_xlabel("1 − specificity")
+    axes.set_ylabel("sensitivity")
+    return _finished(figure, len(curves))
+
+
+@styled
+def precision_recall(curves: Sequence[Curves], shares: Sequence[float]) -> str:
+    """Precision over sensitivity, a curve a label; a faint line is the label's share of images.
+
+    Args:
+        curves: one a label.
+        shares: of each label among the images, what a model that knows nothing attains.
+    """
+    figure, axes = _square()
+    for number, (curve, share) in enumerate(zip(curves, shares, strict=True)):
+        look = _line(number)
+        axes.axhline(share, color=look["color"], linewidth=0.6, alpha=0.5)
+        axes.step(curve.sensitivity, curve.precision, where="pre", **look, label=curve.label)
+    axes.set_xlabel("sensitivity (recall)")
+    axes.set_ylabel("precision")
+    return _finished(figure, len(curves))
+
+
+@styled
+def reliability(diagrams: Sequence[Diagram]) -> str:
+    """How often it was true against the probability stated; areas of dots are numbers of images."""
+    figure, axes = _square()
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8)
+    for number, diagram in enumerate(diagrams):
+        bins = [b for b in diagram.bins if b.images]
+        look = _line(number)
+        at, true = [b.confidence for b in bins], [b.accuracy for b in bins]
+        whiskers = [
+            [max(0.0, b.accuracy - b.accuracy_low) for b in bins],
+            [max(0.0, b.accuracy_high - b.accuracy) for b in bins],
+        ]
+        axes.errorbar(at, true, whiskers, fmt="none", ecolor=look["color"], elinewidth=0.8)
+        axes.plot(at, true, **look, label=diagram.label)
+        most = max((b.images for b in bins), default=1)
+        areas = [6 + 60 * b.images / most for b in bins]
+        axes.scatter(at, true, s=areas, color=look["color"], zorder=3)
+    axes.set_xlabel("probability stated")
+    axes.set_ylabel("share that was true (95 %)")
+    return _finished(figure, len(diagrams))
+
+
+@styled
+def confusion(counts: np.ndarray, labels: Sequence[str]) -> str:
+    """Counts of images, rows the truth; the shade is the share of the row."""
+    size = len(labels)
+    figure, axes = _square(1.6 + 0.42 * size, 1.3 + 0.42 * size)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.where(totals > 0, totals, 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.15)
+    for row in range(size):
+        for column in range(size):
+            ink = "white" if shares[row, column] > 0.6 else INK
+            axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=ink)
+    axes.set_xlim(-0.5, size - 0.5)
+    axes.set_ylim(size - 0.5, -0.5)
+    axes.set_xticks(range(size), labels, rotation=35, ha="right")
+    axes.set_yticks(range(size), labels)
+    axes.set_xlabel("answer")
+    axes.set_ylabel("truth")
+    axes.tick_params(length=0)
+    return as_svg(figure)
+
+
+@styled
+def groups(rows: Sequence[GroupRow], score: str, whole: Interval) -> str:
+    """A score of each group with its interval, beside that of all images; small groups are open."""
+    figure = Figure(figsize=(5.2, 0.9 + 0.27 * len(rows)), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.add_subplot()
+    axes.axvline(whole.value, color=FAINT, linewidth=1)
+    names = [f"{row.group}: {row.value} ({row.images})" for row in rows]
+    for place, row in enumerate(rows):
+        found = row.scores[score]
+        if not math.isfinite(found.value):
+            axes.text(0.02, place, "undefined", va="center", color="#777777")
+            continue
+        if math.isfinite(found.low):
+            axes.plot([found.low, found.high], [place, place], color=COLOURS[0], linewidth=1.4)
+        face = "white" if row.small else COLOURS[0]
+        axes.plot(found.value, place, "o", color=COLOURS[0], markerfacecolor=face, markersize=5)
+    axes.set_yticks(range(len(rows)), names)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel(score.replace("_", " "))
+    axes.spines[["top", "right"]].set_visible(False)
+    return as_svg(figure)
+
+
+def _square(width: float = 3.4, height: float = 3.3) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.add_subplot()
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(-0.01, 1.01)
+    axes.set_aspect("equal")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _line(number: int) -> dict[str, Any]:
+    style = STYLES[number // len(COLOURS) % len(STYLES)]
+    return {"color": COLOURS[number % len(COLOURS)], "linestyle": style, "linewidth": 1.4}
+
+
+def _finished(figure: Figure, entries: int) -> str:
+    """With a legend below; one curve needs none."""
+    if entries > 1:
+        figure.set_figheight(figure.get_figheight() + 0.2 * math.ceil(entries / 2))
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    return as_svg(figure)
+
+
+def as_svg(figure: Figure) -> str:
+    """The figure as SVG text without clock time."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    return stream.getvalue()
