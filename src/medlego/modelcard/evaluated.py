@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from medlego.base import Digest
 from medlego.brick import Brick
 from medlego.errors import SettingsError, raise_all
-from medlego.evaluation import MODELS
+from medlego.scorecard import MODELS
 from medlego.files import read_expected
 from medlego.generalist import Generalist
 from medlego.strictjson import field_problems, parse_object
