@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,13 @@ from pydicom.uid import (
 )
 
 from dicomfiles import COMPRESSIONS, as_bytes, compress, dataset, grey_lut, item, palette, write
+from factories import make_base, make_brick
 from medlego.dicom import codecs, read_frame
 from medlego.dicom.tables import Table
 from medlego.errors import ImageError
-from medlego.images import Image, fit, read_image
+from medlego.generalist import assemble
+from medlego.images import Image, fit, from_array, read_image
+from medlego.prediction import predict
 
 RAMP = np.arange(0, 4096, 64, dtype=np.uint16).reshape(8, 8)
 BYTES = np.arange(0, 192, 3, dtype=np.uint8).reshape(8, 8)
@@ -439,6 +443,26 @@ def test_nearly_equal_spacing_changes_nothing() -> None:
     pixels = torch.rand(1, 20, 30, generator=torch.Generator().manual_seed(0))
     plain = fit(Image(pixels), 16)
     torch.testing.assert_close(fit(Image(pixels, (), (1.0, 1.001)), 16), plain, rtol=0, atol=0)
+
+
+def test_frames_are_decoded_by_several_threads_at_once(tmp_path: Path) -> None:
+    arrays = [np.tile(BYTES, (9, 9)) + np.uint8(n) for n in range(12)]
+    paths = [
+        write(tmp_path / str(n), compress(dataset(array), JPEGLSLossless))
+        for n, array in enumerate(arrays)
+    ]
+    with ThreadPoolExecutor(3) as pool:
+        for image, array in zip(pool.map(read_image, paths), arrays, strict=True):
+            same(image, array / 255)
+
+
+def test_generalist_answers_a_dicom_file_as_its_pixels(tmp_path: Path) -> None:
+    base = make_base()
+    generalist = assemble([make_brick("chest", base=base)])
+    path = write(tmp_path / "IM0001", compress(dataset(np.tile(BYTES, (5, 5))), RLELossless))
+    by_file, by_image = predict(generalist, [path, from_array(np.tile(BYTES, (5, 5)))], base=base)
+    assert by_file.answers[0].probs == pytest.approx(by_image.answers[0].probs, abs=1e-6)
+    assert by_file.applied == ("decoded: RLE Lossless", "scaled: 0 to 255, all that is stored")
 
 
 def test_table_takes_its_ends_outside() -> None:
