@@ -26,6 +26,7 @@ check: lint types test  ## What CI runs.
 
 docs: $(VENV)/.dev  ## Write the generated pages anew.
 	$(BIN)/python -m tools.make_cli_reference
+	$(BIN)/python -m tools.make_dicom_table
 	$(BIN)/python -m benchmarks.tables
 
 clean:  ## Remove the environment and everything generated.

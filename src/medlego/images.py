@@ -1,7 +1,8 @@
 """Image files to float32 pixels, with a record of what was applied to them.
 
-Reads PNG (8 and 16 bit), JPEG and TIFF. Values are scaled by the type's range, never by the
-image's own minimum and maximum, so that equal pixels stay equal across images.
+Reads PNG (8 and 16 bit), JPEG, TIFF, DICOM and NIfTI, whatever a file's name. Values are scaled
+by the type's range or the file's own window, never by the image's minimum and maximum, so that
+equal pixels stay equal across images (NIfTI, which often says neither, by its whole volume).
 """
 
 from __future__ import annotations
@@ -16,12 +17,19 @@ from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from medlego.dicom import is_dicom, read_frame
 from medlego.errors import ImageError
+from medlego.nifti import is_nifti, read_slice
 
 MAX_PIXELS = 80_000_000
 """Largest width × height that is decoded; larger files are refused before decoding."""
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom", ".nii"})
+"""Names that promise an image; DICOM files need none of them, see `is_image`."""
+
+_HEAD_BYTES = 4096
+_UNEQUAL = 0.01
+"""Spacings that differ by less than this share are taken as equal."""
 
 _FORMATS = ("PNG", "JPEG", "TIFF")
 
@@ -31,25 +39,60 @@ class Image:
     """Pixels as read, with the steps that led to them.
 
     `pixels` is (channels, height, width) float32 in [0, 1], with 1 (grey) or 3 (RGB) channels.
+    `applied` never holds patient data. `spacing_mm` is the distance of rows and of columns, None
+    where it is unknown.
     """
 
     pixels: Tensor
     applied: tuple[str, ...] = ()
+    spacing_mm: tuple[float, float] | None = None
 
 
-def read_image(path: str | Path) -> Image:
-    """Read one image file.
+def read_image(path: str | Path, frame: int | None = None) -> Image:
+    """Read one image file, known by its content.
 
     Args:
-        path: a PNG, JPEG or TIFF file; of a multi-page TIFF the first page.
+        path: a PNG, JPEG, TIFF, DICOM or NIfTI file.
+        frame: which of several, from 0: a DICOM file's frames, a TIFF's pages, a NIfTI volume's
+            slices. Left out, the middle frame or slice, and a TIFF's first page.
 
     Returns:
         The image, (1 or 3, height, width) float32 in [0, 1].
 
     Raises:
-        ImageError: missing, not an image, truncated, or larger than `MAX_PIXELS`.
+        ImageError: missing, not an image, damaged, larger than `MAX_PIXELS`, without that frame,
+            or compressed in a way for which no codec is installed.
     """
     path = Path(path)
+    if is_dicom(path):
+        shown = read_frame(path, frame, max_pixels=MAX_PIXELS)
+        return Image(_channels_first(shown.array), shown.applied, shown.spacing_mm)
+    if _starts_as_nifti(path):
+        cut = read_slice(path, frame, max_pixels=MAX_PIXELS)
+        return Image(_channels_first(cut.array), cut.applied, cut.spacing_mm)
+    return _read_picture(path, frame or 0)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file promises to be an image by its name, or is DICOM whatever its name."""
+    name = path.name.lower()
+    return path.suffix.lower() in SUFFIXES or name.endswith(".nii.gz") or is_dicom(path)
+
+
+def _starts_as_nifti(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return is_nifti(stream.read(_HEAD_BYTES))
+    except OSError:
+        return False
+
+
+def _channels_first(array: np.ndarray) -> Tensor:
+    pixels = torch.from_numpy(array)
+    return pixels[None] if array.ndim == 2 else pixels.permute(2, 0, 1).contiguous()
+
+
+def _read_picture(path: Path, page: int) -> Image:
     try:
         with Pillow.open(path, formats=_FORMATS) as picture:
             width, height = picture.size
@@ -58,6 +101,7 @@ def read_image(path: str | Path) -> Image:
                     f"{path}: expected at most {MAX_PIXELS:,} pixels, got {width} × {height}; "
                     "shrink it first"
                 )
+            _turn_to(picture, page, path)
             return _decode(picture)
     except FileNotFoundError:
         raise ImageError(f"{path}: expected an image file, found nothing there") from None
@@ -65,7 +109,8 @@ def read_image(path: str | Path) -> Image:
         raise ImageError(f"{path}: expected an image file, got a folder") from None
     except UnidentifiedImageError:
         raise ImageError(
-            f"{path}: expected a PNG, JPEG or TIFF image, got something else; convert it first"
+            f"{path}: expected a PNG, JPEG, TIFF, DICOM or NIfTI image, got something else; "
+            "convert it first"
         ) from None
     except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning):
         raise ImageError(
@@ -78,6 +123,16 @@ def read_image(path: str | Path) -> Image:
         ) from error
 
 
+def _turn_to(picture: Pillow.Image, page: int, path: Path) -> None:
+    pages = getattr(picture, "n_frames", 1)
+    if not 0 <= page < pages:
+        raise ImageError(
+            f"{path}: expected a frame from 0 to {pages - 1}, got {page}; choose one of these"
+        )
+    if page:
+        picture.seek(page)
+
+
 def from_array(array: np.ndarray) -> Image:
     """Wrap one uint8 array, (height, width) or (height, width, 3), as an image.
 
@@ -88,23 +143,25 @@ def from_array(array: np.ndarray) -> Image:
         raise ImageError(
             f"array: expected uint8 (h, w) or (h, w, 3), got {array.dtype} {array.shape}"
         )
-    pixels = torch.from_numpy(array.astype(np.float32) / np.float32(255.0))
-    return Image(pixels[None] if array.ndim == 2 else pixels.permute(2, 0, 1).contiguous())
+    return Image(_channels_first(array.astype(np.float32) / np.float32(255.0)))
 
 
 def fit(image: Image, size: int) -> Tensor:
     """Scale an image to a square network input without cutting anything off.
 
     The longer side becomes `size` (bicubic, antialiased), the shorter side is centred on
-    black; grey is repeated to three channels.
+    black; grey is repeated to three channels. Sides are compared in millimetres where rows and
+    columns are unequally spaced, so that anatomy keeps its proportions.
 
     Returns:
         (3, size, size) float32 in [0, 1].
     """
     pixels = image.pixels
     _, height, width = pixels.shape
-    longest = max(height, width)
-    inner = (max(1, round(height * size / longest)), max(1, round(width * size / longest)))
+    tall, wide = image.spacing_mm or (1.0, 1.0)
+    tall = tall / wide if abs(tall / wide - 1.0) > _UNEQUAL else 1.0
+    longest = max(height * tall, width)
+    inner = (max(1, round(height * tall * size / longest)), max(1, round(width * size / longest)))
     if inner != (height, width):
         pixels = F.interpolate(
             pixels[None], inner, mode="bicubic", antialias=True, align_corners=False

@@ -121,6 +121,14 @@ def test_first_page_of_a_tiff_is_read(tmp_path: Path) -> None:
     same(read_image(path), as_pixels(GREY))
 
 
+def test_other_page_of_a_tiff_is_read_when_asked_for(tmp_path: Path) -> None:
+    pages = [Pillow.fromarray(GREY), Pillow.fromarray(255 - GREY)]
+    path = saved(tmp_path / "x.tif", pages[0], save_all=True, append_images=pages[1:])
+    same(read_image(path, 1), as_pixels(255 - GREY))
+    with pytest.raises(ImageError, match="expected a frame from 0 to 1, got 2"):
+        read_image(path, 2)
+
+
 def test_suffix_does_not_decide(tmp_path: Path) -> None:
     path = saved(tmp_path / "x.jpg", Pillow.fromarray(GREY), format="PNG")
     same(read_image(path), as_pixels(GREY))
@@ -139,14 +147,14 @@ def test_folder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"text", b"GIF89a" + bytes(20), b"\x89PNG\r\n"])
 def test_other_formats_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.png").write_bytes(content)
-    rule = r"x\.png: expected a PNG, JPEG or TIFF image, got something else; convert it first$"
+    rule = r"x\.png: expected a PNG, JPEG, TIFF, DICOM or NIfTI image, got something else; convert "
     with pytest.raises(ImageError, match=rule):
         read_image(tmp_path / "x.png")
 
 
 def test_format_that_pillow_knows_but_medlego_does_not_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "x.png", Pillow.fromarray(GREY), format="BMP")
-    with pytest.raises(ImageError, match="expected a PNG, JPEG or TIFF image"):
+    with pytest.raises(ImageError, match="expected a PNG, JPEG, TIFF, DICOM or NIfTI image"):
         read_image(path)
 
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 def command(
     context: typer.Context,
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A generalist.")],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="PNG, JPEG or TIFF.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE…", help="PNG, JPEG, TIFF, DICOM or NIfTI.")
+    ],
     task: Annotated[
         str | None, typer.Option(help="Ask this task, whatever the image looks like.")
     ] = None,

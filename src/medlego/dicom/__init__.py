@@ -2,6 +2,7 @@
 
 from medlego.dicom.finding import find_dicom
 from medlego.dicom.header import Header, read_header
+from medlego.dicom.reading import Frame, read_frame
 from medlego.dicom.recognising import is_dicom
 
-__all__ = ["Header", "find_dicom", "is_dicom", "read_header"]
+__all__ = ["Frame", "Header", "find_dicom", "is_dicom", "read_frame", "read_header"]

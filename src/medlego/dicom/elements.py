@@ -9,6 +9,7 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_sequence
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 
 from medlego.dicom.quiet import quietly
@@ -19,16 +20,22 @@ MAX_VALUE_BYTES = 1 << 18
 
 
 class ElementError(ValueError):
-    """An element is there and its value is not what the standard says; names the element."""
+    """An element's value is not what it must be: `<keyword>: expected …, got …; <next step>`."""
+
+    def __init__(self, problem: str, advice: str = "correct the header") -> None:
+        super().__init__(f"{problem}; {advice}")
 
 
 class Elements:
-    """A data set's elements by keyword. What is not there, or is empty, is None."""
+    """A data set's elements by keyword. What is not there, or is empty, is None.
+
+    `little` is the byte order of what `raw` gives.
+    """
 
     def __init__(self, dataset: Dataset, implicit: bool, little: bool) -> None:
         self._dataset = dataset
         self._implicit = implicit
-        self._little = little
+        self.little = little
 
     def value(self, keyword: str) -> Any:
         """One element's value as pydicom converts it.
@@ -105,11 +112,11 @@ class Elements:
             raw = self._raw(keyword)
             if raw is None or not raw.value:
                 return []
+            implicit, little = self._implicit, self.little
             if isinstance(raw, DataElement):
-                found = raw.value
+                found: Any = raw.value
             else:
-                implicit = self._implicit or raw.VR == "UN"
-                little = self._little or raw.VR == "UN"
+                implicit, little = implicit or raw.VR == "UN", little or raw.VR == "UN"
                 stream = Stream(BytesIO(raw.value))
                 try:
                     found = read_sequence(stream, implicit, little, len(raw.value), "latin-1")
@@ -117,9 +124,9 @@ class Elements:
                     raise ElementError(
                         f"{keyword}: expected a sequence of ordinary size, got something else"
                     ) from error
-            if not all(isinstance(item, Dataset) for item in found):
+            if not isinstance(found, Sequence):
                 raise ElementError(f"{keyword}: expected a sequence, got something else")
-            return [Elements(item, *item.original_encoding) for item in found]
+            return [Elements(item, implicit, little) for item in found]
 
     def item(self, keyword: str, index: int = 0) -> Elements | None:
         """One of a sequence's items, None where it has fewer."""

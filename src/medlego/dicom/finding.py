@@ -50,7 +50,7 @@ def _references(directory: Path, folder: Path) -> set[Path] | None:
             records = found.elements.items("DirectoryRecordSequence")
             names = [record.value("ReferencedFileID") for record in records]
         except ElementError as error:
-            raise ImageError(f"{directory}: {error}; burn it again") from None
+            raise ImageError(f"{directory}: {error}") from None
     top = folder.resolve()
     references = set()
     for name in names:

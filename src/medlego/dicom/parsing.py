@@ -21,7 +21,7 @@ from medlego.dicom.recognising import HEAD_BYTES, has_prefix, program_in_preambl
 from medlego.dicom.stream import Stream
 from medlego.errors import ImageError
 
-MAX_INFLATED_BYTES = 1 << 30
+MAX_INFLATED_BYTES = 1 << 29
 """Largest data set that a deflated file may become."""
 
 _PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})

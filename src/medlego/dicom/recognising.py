@@ -50,9 +50,11 @@ def starts_bare(head: bytes) -> bool:
         return False
     for order in "<>":
         group, element, length = struct.unpack(f"{order}HHL", head[:8])
-        known = element == _GROUP_LENGTH or dictionary_has_tag(group << 16 | element)
-        if group in _FIRST_GROUPS and known:
-            return head[4:6] in _VRS or (order == "<" and 0 < length <= _LONGEST_FIRST)
+        if group in _FIRST_GROUPS and element == _GROUP_LENGTH:
+            return head[4:6] == b"UL" or length == 4
+        if group in _FIRST_GROUPS and dictionary_has_tag(group << 16 | element):
+            plausible = 0 < length <= _LONGEST_FIRST and length % 2 == 0
+            return head[4:6] in _VRS or (order == "<" and plausible)
     return False
 
 

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import BinaryIO
 
-MAX_READS = 1_000_000
+MAX_READS = 300_000
 """Reads that a header may take; an element or item takes two or three."""
 
 MAX_HEADER_BYTES = 64 << 20
 """Bytes that a header may bring into memory, pixel data aside."""
 
 
-class OverBudget(Exception):
+class OverBudgetError(Exception):
     """A header took more reads or more bytes than any honest one."""
 
 
-class Stream:
+class Stream(io.RawIOBase, BinaryIO):
     """A binary stream that gives what is there and no more, until its budget is spent.
 
     It has what pydicom's parser needs of a file. `spent` stays true after the first refusal,
     since that parser replaces the exception by its own.
     """
 
-    def __init__(self, source: BinaryIO) -> None:
+    def __init__(self, source: BinaryIO, *, max_bytes: int = MAX_HEADER_BYTES) -> None:
         self._source = source
+        self._max_bytes = max_bytes
         self._reads = 0
         self._bytes = 0
         here = source.tell()
@@ -36,15 +38,15 @@ class Stream:
         """At most `count` bytes from here, fewer at the end.
 
         Raises:
-            OverBudget: one read or one byte too many.
+            OverBudgetError: one read or one byte too many.
         """
         left = max(0, self.size - self._source.tell())
         count = left if count < 0 else min(count, left)
         self._reads += 1
         self._bytes += count
-        if self._reads > MAX_READS or self._bytes > MAX_HEADER_BYTES:
+        if self._reads > MAX_READS or self._bytes > self._max_bytes:
             self.spent = True
-            raise OverBudget
+            raise OverBudgetError
         return self._source.read(count)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -54,6 +56,10 @@ class Stream:
     def tell(self) -> int:
         """Where the next read starts."""
         return self._source.tell()
+
+    def fresh(self, max_bytes: int) -> Stream:
+        """The same file with another budget."""
+        return Stream(self._source, max_bytes=max_bytes)
 
     def slice(self, offset: int, count: int) -> bytes:
         """`count` bytes at `offset`, fewer at the end, outside the budget: the caller knows why."""

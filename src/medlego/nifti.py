@@ -1,0 +1,147 @@
+"""One slice of a NIfTI volume, turned to how cross-sections are read."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+
+from medlego.errors import ImageError
+
+MAX_VOXELS = 1 << 28
+"""Largest volume that is read: 1,024 slices of 512 × 512."""
+
+HEAD_BYTES = 352
+PERCENTILES = (0.5, 99.5)
+"""Of a whole volume without a display range: what becomes black and white."""
+
+_MAGIC_1 = b"n+1\0"
+_MAGIC_2 = b"n+2\0\r\n\x1a\n"
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """`array` is (rows, columns), float32 in [0, 1]."""
+
+    array: np.ndarray
+    applied: tuple[str, ...]
+    spacing_mm: tuple[float, float] | None
+
+
+def is_nifti(head: bytes) -> bool:
+    """Whether a file's first bytes, at least `HEAD_BYTES`, are a NIfTI header, gzipped or not."""
+    if head.startswith(b"\x1f\x8b"):
+        try:
+            head = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(head, HEAD_BYTES)
+        except zlib.error:
+            return False
+    return head[344:348] == _MAGIC_1 or head[4:12] == _MAGIC_2
+
+
+def read_slice(path: Path, index: int | None, *, max_pixels: int) -> Slice:
+    """Read one slice of a volume.
+
+    Volumes that say where the patient lies are turned so that the last axis runs from feet to
+    head and the slice is axial, columns to the patient's left and rows to the back, as DICOM
+    stores it. Greys are scaled by the header's display range, 8 bits by their range, and
+    anything else by percentiles of the whole volume, since NIfTI says no more.
+
+    Args:
+        path: a `.nii` or `.nii.gz` file.
+        index: of the slice along the last axis, from 0; None is the middle one.
+        max_pixels: largest slice that is read.
+
+    Raises:
+        ImageError: damaged, too large, in colour, or no such slice.
+    """
+    try:
+        return _read(path, index, max_pixels)
+    except ImageError:
+        raise
+    except Exception as error:  # nibabel lets header, gzip and numpy errors of many kinds through
+        raise ImageError(
+            f"{path}: expected a whole NIfTI volume, got one that cannot be read "
+            f"({type(error).__name__}); fetch it again"
+        ) from None
+
+
+def _read(path: Path, index: int | None, max_pixels: int) -> Slice:
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if zipped else path.open("rb") as stream:
+        second = stream.read(12)[4:12] == _MAGIC_2
+        stream.seek(0)
+        kind: Any = nibabel.Nifti2Image if second else nibabel.Nifti1Image
+        image = kind.from_stream(stream)
+        _check(path, image, max_pixels)
+        volume, steps = _volume(image)
+        count = volume.shape[2]
+        chosen = count // 2 if index is None else index
+        if not 0 <= chosen < count:
+            raise ImageError(
+                f"{path}: expected a slice from 0 to {count - 1}, got {chosen}; choose one of these"
+            )
+        low, high, said = _range(image, volume)
+    shown = np.nan_to_num((volume[:, :, chosen] - low) / (high - low)).clip(0.0, 1.0)
+    applied = [f"slice: {chosen + 1} of {count}" + (", the middle one" if index is None else "")]
+    applied.append(said)
+    if _placed(image):
+        shown = shown[::-1, ::-1]
+        applied.append("orientation: axial, turned, columns to L, rows to P")
+    array = np.ascontiguousarray(shown.T, dtype=np.float32)
+    spacing = (steps[1], steps[0]) if min(steps) > 0 else None
+    return Slice(array, tuple(applied), spacing)
+
+
+def _check(path: Path, image: Any, max_pixels: int) -> None:
+    shape, kind = image.shape, image.get_data_dtype()
+    if kind.fields is not None or kind.kind not in "iuf":
+        raise ImageError(
+            f"{path}: expected greys, got colours or complex numbers; convert it first"
+        )
+    voxels = math.prod(int(side) for side in shape[:3])
+    if len(shape) < 2 or not 1 <= voxels <= MAX_VOXELS or shape[0] * shape[1] > max_pixels:
+        raise ImageError(
+            f"{path}: expected 1 to {MAX_VOXELS:,} voxels in slices of at most {max_pixels:,}, "
+            f"got {voxels:,}; cut the volume"
+        )
+
+
+def _volume(image: Any) -> tuple[np.ndarray, tuple[float, float]]:
+    """The first volume, (x, y, z) along the patient's axes where they are known, and x, y in mm."""
+    later = (0,) * max(0, len(image.shape) - 3)
+    data = np.asarray(image.dataobj[(..., *later)], dtype=np.float32)
+    data = data.reshape(*data.shape, 1) if data.ndim == 2 else data
+    steps = [float(step) for step in image.header.get_zooms()[:3]]
+    if _placed(image):
+        tools: Any = nibabel.orientations
+        axes = tools.io_orientation(image.affine)
+        data = tools.apply_orientation(data, axes)
+        steps = [steps[int(np.argmax(axes[:, 0] == axis))] for axis in range(3)]
+    return data, (steps[0], steps[1])
+
+
+def _placed(image: Any) -> bool:
+    """Whether the header says where the patient lies."""
+    header = image.header
+    return bool(int(header["sform_code"]) or int(header["qform_code"])) and len(image.shape) > 2
+
+
+def _range(image: Any, volume: np.ndarray) -> tuple[float, float, str]:
+    low, high = float(image.header["cal_min"]), float(image.header["cal_max"])
+    if np.isfinite(low) and np.isfinite(high) and high > low:
+        return low, high, f"window: {low:g} to {high:g}, the header's display range"
+    slope = image.dataobj.slope if hasattr(image.dataobj, "slope") else 1.0
+    if image.get_data_dtype() == np.uint8 and slope == 1.0:
+        return 0.0, 255.0, "scaled: 8 bit by 1/255"
+    finite = volume[np.isfinite(volume)]
+    low, high = np.percentile(finite, PERCENTILES) if finite.size else (0.0, 1.0)
+    high = high if high > low else low + 1.0
+    said = f"scaled: {low:g} to {high:g}, percentiles {PERCENTILES[0]} and {PERCENTILES[1]}"
+    return float(low), float(high), f"{said} of the volume"

@@ -1,0 +1,119 @@
+"""Small DICOM files for tests: any array, any elements, any compression that can be written."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
+
+COMPRESSIONS = {
+    RLELossless: "pylibjpeg",
+    JPEGLSLossless: "pyjpegls",
+    JPEG2000Lossless: "pylibjpeg",
+}
+"""Syntaxes that the installed encoders write, and the plugin that writes each."""
+
+
+def dataset(
+    array: np.ndarray, *, frames: int = 1, syntax: UID = ExplicitVRLittleEndian, **elements: Any
+) -> FileDataset:
+    """A data set around an array, (rows, columns), (rows, columns, 3), or frames of these.
+
+    `syntax` is uncompressed; the array is in its byte order. `elements` are set last; one that is
+    None is removed.
+    """
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = syntax
+    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    found = FileDataset("", {}, bytes(128), meta, syntax.is_implicit_VR, syntax.is_little_endian)
+    found.SOPClassUID = SecondaryCaptureImageStorage
+    found.SOPInstanceUID = meta.MediaStorageSOPInstanceUID = generate_uid(
+        entropy_srcs=[array.tobytes().hex(), str(sorted(elements.items(), key=str))]
+    )
+    shape = array.shape[1:] if frames > 1 else array.shape
+    colour = len(shape) == 3
+    found.Rows, found.Columns = shape[:2]
+    found.SamplesPerPixel = 3 if colour else 1
+    if colour:
+        found.PlanarConfiguration = 0
+    if frames > 1:
+        found.NumberOfFrames = frames
+    found.PhotometricInterpretation = "RGB" if colour else "MONOCHROME2"
+    found.BitsAllocated = found.BitsStored = array.dtype.itemsize * 8
+    found.HighBit = found.BitsStored - 1
+    found.PixelRepresentation = int(array.dtype.kind == "i")
+    content = array.tobytes()
+    found.add_new("PixelData", "OW", content + bytes(len(content) % 2))
+    for keyword, value in elements.items():
+        if value is None:
+            del found[keyword]
+        else:
+            setattr(found, keyword, value)
+    if "BitsStored" in elements and "HighBit" not in elements:
+        found.HighBit = found.BitsStored - 1
+    return found
+
+
+def item(**elements: Any) -> Dataset:
+    """A sequence's item."""
+    found = Dataset()
+    for keyword, value in elements.items():
+        setattr(found, keyword, value)
+    return found
+
+
+def grey_lut(first: int, entries: np.ndarray, bits: int, *, signed: bool = False) -> Dataset:
+    """An item of a modality or VOI LUT sequence; fewer than 65,536 entries."""
+    found = Dataset()
+    found.add_new("LUTDescriptor", "SS" if signed else "US", [len(entries), first, bits])
+    found.add_new("LUTData", "OW", entries.astype("<u2").tobytes())
+    return found
+
+
+def palette(first: int, colours: np.ndarray, bits: int) -> dict[str, Any]:
+    """Palette elements from entries (n, 3)."""
+    found: dict[str, Any] = {}
+    for name, entries in zip(("Red", "Green", "Blue"), colours.T, strict=True):
+        found[f"{name}PaletteColorLookupTableDescriptor"] = [len(entries), first, bits]
+        found[f"{name}PaletteColorLookupTableData"] = entries.astype("<u2").tobytes()
+    return found
+
+
+def compress(found: FileDataset, syntax: str) -> FileDataset:
+    """The same data set, compressed losslessly."""
+    found.compress(syntax, encoding_plugin=COMPRESSIONS[syntax], generate_instance_uid=False)
+    return found
+
+
+def encapsulated(found: FileDataset, syntax: str, *codestreams: bytes) -> FileDataset:
+    """The same data set with codestreams of one's own as its frames."""
+    found.file_meta.TransferSyntaxUID = syntax
+    found.add_new("PixelData", "OB", encapsulate(list(codestreams)))
+    found["PixelData"].is_undefined_length = True
+    return found
+
+
+def as_bytes(found: FileDataset) -> bytes:
+    """The file's content."""
+    stream = BytesIO()
+    found.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def write(path: Path, found: FileDataset) -> Path:
+    """Write the file, and say where."""
+    path.write_bytes(as_bytes(found))
+    return path

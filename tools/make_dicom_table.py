@@ -1,0 +1,96 @@
+"""Write docs/dicom.md: what becomes of every DICOM file that pydicom's packages carry.
+
+    python -m tools.make_dicom_table
+
+Only files on disk are looked at; pydicom would download more, and is never asked to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import data_store
+import pydicom.data
+
+from medlego.dicom import is_dicom
+from medlego.dicom.layout import LAYOUT_KEYWORDS
+from medlego.dicom.parsing import parsed
+from medlego.errors import ImageError
+from medlego.images import read_image
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "dicom.md"
+FOLDERS = {
+    **{
+        f"pydicom/{name}": Path(pydicom.data.__file__).parent / name
+        for name in ("test_files", "charset_files", "palettes")
+    },
+    "pydicom-data": Path(data_store.__file__).parent / "data",
+}
+_CODE = {".py", ".pyc"}
+_START = "## Every test file"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file's fate; `reason` is empty where it is read."""
+
+    file: str
+    syntax: str
+    photometric: str
+    outcome: str
+    reason: str
+
+    def line(self) -> str:
+        """The row as Markdown."""
+        cells = (f"`{self.file}`", self.syntax, self.photometric, self.outcome, self.reason)
+        return f"| {' | '.join(cells)} |"
+
+
+def files() -> dict[str, Path]:
+    """Every file of both packages' data by the name that the table gives it."""
+    found = {}
+    for name, folder in FOLDERS.items():
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.suffix not in _CODE:
+                found[f"{name}/{path.relative_to(folder)}"] = path
+    return found
+
+
+def row(name: str, path: Path) -> Row:
+    """Read one file and say what became of it."""
+    try:
+        read_image(path)
+        reason = ""
+    except ImageError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+    return described(name, path, reason)
+
+
+def described(name: str, path: Path, reason: str) -> Row:
+    """The row of a file that was refused for `reason`, or read where that is empty."""
+    syntax = photometric = "–"
+    if is_dicom(path):
+        with parsed(path, LAYOUT_KEYWORDS) as found:
+            syntax = found.syntax.name
+            photometric = found.elements.text("PhotometricInterpretation") or "–"
+    return Row(name, syntax, photometric, "refused" if reason else "read", reason)
+
+
+def table(rows: list[Row]) -> str:
+    """The page's generated part."""
+    count = sum(row.outcome == "read" for row in rows)
+    head = (
+        f"{_START}\n\n"
+        f"{len(rows)} files lie in the packages pydicom {pydicom.__version__} and pydicom-data: "
+        f"{count} are read and agree with pydicom's own pipeline "
+        "(`tests/oracle/test_dicom_files.py`); the others are refused for the reason given.\n\n"
+        "| file | transfer syntax | photometric interpretation | outcome | reason |\n"
+        "| --- | --- | --- | --- | --- |\n"
+    )
+    return head + "".join(f"{row.line()}\n" for row in rows)
+
+
+if __name__ == "__main__":
+    written = PAGE.read_text().partition(_START)[0]
+    PAGE.write_text(written + table([row(name, path) for name, path in files().items()]))
