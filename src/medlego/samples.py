@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from medlego.errors import DatasetError
-from medlego.images import SUFFIXES, Image, from_array, read_image
+from medlego.images import Image, from_array, is_image, read_image
 from medlego.task import Code, Kind, Task
 
 SPLITS = ("train", "val", "test")
@@ -170,9 +170,9 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and is_image(path)
     )
 
 

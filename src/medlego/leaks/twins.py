@@ -12,7 +12,7 @@ from medlego.leaks.alignment import likeness, texture
 from medlego.leaks.looks import describe, similarity
 from medlego.progress import Progress, silent
 
-LIKE = 0.85
+LIKE = 0.93
 """Likeness from which two images are near-duplicates (decision 024 says how it was chosen)."""
 CANDIDATES = 3
 """Images of each part that are compared with an image, those with the nearest descriptors."""

@@ -36,7 +36,7 @@ def read_folder(folder: Path, hints: TaskHints, seed: int) -> Dataset:
     for name, top in tops.items():
         pairs = [(p, i) for i, label in enumerate(labels) for p in image_files(top / label)]
         if not pairs:
-            raise DatasetError(f"{top}: expected PNG, JPEG or TIFF images, found none")
+            raise DatasetError(f"{top}: expected images, found none")
         files, values = zip(*pairs, strict=True)
         samples = Samples(FileImages(files), np.array(values, dtype=np.int64))
         parts[name], hints, said = with_headers(samples, files, hints)
