@@ -85,11 +85,10 @@ class Generalist:
 
     @property
     def _is_one_brick(self) -> bool:
-        """Whether the merged deltas are those of its only brick, whole."""
+        """Whether the merged deltas are those of its only brick, whole; no slope bends one task."""
         recipe = self.recipe
-        plain = recipe.method == "linear" and not recipe.svc and not recipe.slope
-        (first, *others) = recipe.bricks
-        return plain and not others and first.coefficient == 1.0 and not self.relative_loss
+        plain = recipe.method == "linear" and not recipe.svc and not self.relative_loss
+        return plain and len(recipe.bricks) == 1 and recipe.bricks[0].coefficient == 1.0
 
     @property
     def base(self) -> BaseRef:

@@ -281,6 +281,7 @@ def states(generalist: Generalist) -> list[str]:
 def test_it_holds_for_a_brick_alone_and_is_stale_in_a_merge() -> None:
     bricks = [calibrated("a", 1), calibrated("b", 2)]
     assert states(specialist(bricks[0])) == ["calibrated"]
+    assert states(assemble(bricks[:1], mode="merged")) == ["calibrated"]
     assert states(assemble(bricks, mode="merged")) == ["stale", "stale"]
     assert states(assemble(bricks[:1], coefficients=0.5, mode="merged")) == ["stale"]
 
