@@ -190,6 +190,21 @@ def _growing(document: dict[str, Any]) -> str:
     )
 
 
+def _saliency(document: dict[str, Any]) -> str:
+    scores = [key for key in document["rows"][0] if key not in ("set", "method")]
+    rows = [
+        [row["set"], row["method"], *(interval(row.get(score)) for score in scores)]
+        for row in document["rows"]
+    ]
+    return (
+        f"{document['images_per_set']} test images a set, their specialists at 112 px. Deletion "
+        "and insertion: the likeliest label's probability without the patches that a map ranks "
+        "first (less is better), and with them alone (more is better). Correlations: with the map "
+        "of a model whose weights are random up to there; near zero is right, and a map that "
+        "reads no head keeps 1 there.\n\n" + table(["set", "method", *scores], rows)
+    )
+
+
 def _screening(document: dict[str, Any]) -> str:
     rows = document["rows"]
     clean = [row for row in rows if not row["poisoned"]]
@@ -257,6 +272,7 @@ def _mean(values: list[float]) -> str:
 
 _WRITERS = {
     "calibration": _calibration,
+    "saliency": _saliency,
     "screening": _screening,
     "mini_base": _mini_base,
     "merge_speed": _merge_speed,
