@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from medlego.base import Digest
 from medlego.brick import Brick
 from medlego.errors import SettingsError, raise_all
-from medlego.scorecard import MODELS
 from medlego.files import read_expected
 from medlego.generalist import Generalist
+from medlego.scorecard import MODELS
 from medlego.strictjson import field_problems, parse_object
 from medlego.task import Text
 
