@@ -12,6 +12,7 @@ import pytest
 from PIL import Image as Pillow
 
 from benchmarks import tables
+from examples.make_dicom_folder import write_folder
 from medlego.brickfile import load_brick, save_brick
 from medlego.cli.app import app
 from medlego.cli.outcome import run_app
@@ -21,8 +22,14 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
+
+
+def commands_of(page: str) -> list[str]:
+    """What its console blocks ask of medlego."""
+    lines = [line for block in blocks("console", page) for line in block.splitlines()]
+    return [line.removeprefix("$ medlego ") for line in lines if line.startswith("$ medlego ")]
 
 
 def test_the_command_reference_is_the_commands_own_help():
@@ -47,7 +54,10 @@ def test_every_make_target_of_the_readme_exists():
     assert {"demo", "test"} <= asked <= targets
 
 
-@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md")))
+PAGES = [path for at in ("*.md", "docs/**/*.md", "examples/*.md") for path in ROOT.glob(at)]
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
 def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if "://" not in target:
@@ -69,8 +79,7 @@ def test_the_readmes_commands_and_python_run(tmp_path, monkeypatch, capsys):
     (tmp_path / "chest.csv").write_text("\n".join(rows) + "\n")
     (tmp_path / "scan.png").write_bytes(path.read_bytes())
     shutil.copytree(tmp_path / "brain", tmp_path / "skin")
-    lines = [line for block in blocks("console") for line in block.splitlines()]
-    commands = [line.removeprefix("$ medlego ") for line in lines if line.startswith("$ medlego ")]
+    commands = commands_of(README)
     assert len(commands) == 14
     for command in commands:
         words = shlex.split(command)
@@ -83,3 +92,18 @@ def test_the_readmes_commands_and_python_run(tmp_path, monkeypatch, capsys):
     (code,) = blocks("python")
     exec(compile(code, "README.md", "exec"), {})
     assert "brain" in capsys.readouterr().out
+
+
+def test_the_way_from_dicom_files_to_a_report_is_as_the_example_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_folder(tmp_path / "chest", size=64)
+    commands = commands_of((ROOT / "examples" / "README.md").read_text())
+    assert len(commands) == 6
+    for command in commands:
+        words = shlex.split(command)
+        quick = ["--epochs", "1"] if words[0] == "train" else []
+        assert run_app(app, [*words, *quick]) == 0, capsys.readouterr().err
+    page = (tmp_path / "report.html").read_text()
+    assert "Example Clinic South" in page
+    assert "patient-001" not in page
+    assert list((tmp_path / "seen").iterdir())
