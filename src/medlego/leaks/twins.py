@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medlego.leaks.alignment import likeness, texture
+from medlego.leaks.alignment import Texture, likeness, texture
 from medlego.leaks.looks import describe, similarity
 from medlego.progress import Progress, silent
 
@@ -43,14 +43,11 @@ def find_twins(
         Two indices, the lower first, and the likeness of the two.
     """
     pairs = candidates(batched_descriptors(thumbnails), parts)
-    textures = [texture(block) for block in torch.split(thumbnails, _ROWS)]
-    values, valid = (torch.cat([block[i] for block in textures]).half() for i in (0, 1))
+    textures = _Kept(thumbnails)
     for start in range(0, len(pairs), _PAIRS):
         show("comparing", start, len(pairs))
         block = torch.from_numpy(pairs[start : start + _PAIRS])
-        first, second = (
-            type(textures[0])(values[side].float(), valid[side].float()) for side in block.T
-        )
+        first, second = (textures.take(side) for side in block.T)
         for (one, other), found in zip(block.tolist(), likeness(first, second), strict=True):
             if found >= like:
                 yield one, other, float(found)
@@ -82,3 +79,15 @@ def candidates(descriptors: Tensor, parts: np.ndarray) -> np.ndarray:
             pairs = torch.stack([rows[:, None].expand_as(near)[near], members[best.indices[near]]])
             found.append(pairs.sort(dim=0).values.T.numpy())
     return np.unique(np.concatenate(found), axis=0)
+
+
+class _Kept:
+    """The textures of many thumbnails in 12 kB each."""
+
+    def __init__(self, thumbnails: Tensor) -> None:
+        made = (texture(block) for block in torch.split(thumbnails, _ROWS))
+        kept = [(block.values.half(), block.valid.bool()) for block in made]
+        self._values, self._valid = (torch.cat(part) for part in zip(*kept, strict=True))
+
+    def take(self, indices: Tensor) -> Texture:
+        return Texture(self._values[indices].float(), self._valid[indices].float())
