@@ -161,6 +161,19 @@ def test_scores_reach_the_model_index_with_their_split(tmp_path):
     assert "| brain | 40 | f1 | undefined [undefined, undefined] |" in card
 
 
+def test_subgroups_and_calibration_are_told_where_they_are_known(tmp_path):
+    own = assemble([brick()])
+    score = {"value": 0.5, "low": 0.25, "high": 0.75}
+    part = {"group": "sex", "value": "F", "images": 7, "small": True}
+    part |= {"balanced_accuracy": score, "auroc": score}
+    tasks = {"brain": {"calibration": "stale", "subgroups": [part]}}
+    card = generalist_card(own, evaluated=save(tmp_path, evaluated(own, tasks=tasks)))
+    line = "| brain | sex: F | 7 (too few to judge) | 0.500 [0.250, 0.750] | 0.500 [0.250, 0.750] |"
+    assert line in card
+    assert "brain: not calibrated, since" in fields(card)["Probabilities"]
+    assert "By subgroup" not in generalist_card(own, evaluated=save(tmp_path, evaluated(own)))
+
+
 def test_a_bricks_scores_are_those_of_its_specialist(tmp_path):
     own, other = brick("brain"), brick("chest")
     card = brick_card(own, evaluated=save(tmp_path, evaluated(assemble([own, other]))))

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from medlego.base import Digest
 from medlego.brick import Brick
+from medlego.calibration import State
 from medlego.errors import SettingsError, raise_all
 from medlego.files import read_expected
 from medlego.generalist import Generalist
@@ -51,6 +52,28 @@ class ScoredTask(BaseModel):
         return {**row, "scores": intervals}
 
 
+class Subgroup(BaseModel):
+    """The generalist on a part of a task's images; `small` marks too few to judge."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    group: Text
+    value: Text
+    images: int
+    small: bool
+    balanced_accuracy: Score
+    auroc: Score
+
+
+class Detail(BaseModel):
+    """What else is known of the generalist on one task."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    calibration: State = "none"
+    subgroups: tuple[Subgroup, ...] = ()
+
+
 class Evaluated(BaseModel):
     """What was evaluated, by digest, and how it scored."""
 
@@ -62,6 +85,8 @@ class Evaluated(BaseModel):
     split: Text
     level: float
     rows: tuple[ScoredTask, ...]
+    tasks: dict[Text, Detail] = Field(default_factory=dict)
+    """The generalist's, by task."""
 
     @classmethod
     def load(cls, path: str | Path) -> Evaluated:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medlego.base import BaseRef
 from medlego.brick import Brick
 from medlego.generalist import Generalist
 from medlego.lineage import Entry
-from medlego.modelcard.evaluated import Score, ScoredTask
+from medlego.modelcard.evaluated import Detail, Score, ScoredTask
 from medlego.modelcard.markdown import Fields, Table, listed, plain
 from medlego.signing import BrickSignature
 from medlego.sites import Capability
@@ -115,6 +115,34 @@ def scores(rows: Sequence[ScoredTask]) -> Table:
             for name, score in row.scores.items()
         ),
     )
+
+
+def subgroups(details: Mapping[str, Detail]) -> Table | None:
+    """Scores by subgroup, one line each; None where no group is known."""
+    rows = tuple(
+        (
+            plain(task),
+            plain(f"{found.group}: {found.value}"),
+            f"{found.images:,}{' (too few to judge)' if found.small else ''}",
+            interval(found.balanced_accuracy),
+            interval(found.auroc),
+        )
+        for task, detail in details.items()
+        for found in detail.subgroups
+    )
+    heads = ("task", "subgroup", "images", "balanced accuracy", "AUROC")
+    return Table(heads, rows) if rows else None
+
+
+def calibration(details: Mapping[str, Detail]) -> str | None:
+    """Of each task, whether its probabilities can be taken at their word."""
+    words = {
+        "calibrated": "calibrated on validation images",
+        "stale": "not calibrated, since the brick's calibration is not of this merge",
+        "none": "not calibrated",
+    }
+    parts = [f"{plain(task)}: {words[found.calibration]}" for task, found in details.items()]
+    return "; ".join(parts) or None
 
 
 def interval(score: Score) -> str:

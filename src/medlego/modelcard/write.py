@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from medlego.base import BaseRef
 from medlego.brick import Brick
 from medlego.generalist import Generalist
 from medlego.modelcard import told
-from medlego.modelcard.evaluated import Evaluated, ScoredTask
+from medlego.modelcard.evaluated import Detail, Evaluated, ScoredTask
 from medlego.modelcard.facts import NOT_STATED, Facts
 from medlego.modelcard.front import front_matter
 from medlego.modelcard.markdown import Fields, Section, listed, plain, rendered
@@ -30,6 +30,7 @@ class _Model:
     bricks: tuple[Brick, ...]
     security: str
     rows: tuple[ScoredTask, ...]
+    details: Mapping[str, Detail]
     more: tuple[Section, ...]
 
 
@@ -64,6 +65,7 @@ def brick_card(
         bricks=(brick,),
         security="The digest below covers every number and word of the brick.",
         rows=rows,
+        details={},
         more=(Section("Training", told.training_fields(brick)), weights),
     )
     return _written(model, facts, evaluated)
@@ -119,6 +121,7 @@ def generalist_card(
         bricks=generalist.bricks,
         security="Digests and signatures are under Recipe and Lineage; this card checks none.",
         rows=rows,
+        details={} if evaluated is None else evaluated.tasks,
         more=(recipe, *each, history),
     )
     return _written(model, facts, evaluated)
@@ -201,6 +204,7 @@ def _trust(model: _Model, facts: Facts) -> Section:
 def _metrics(model: _Model, facts: Facts, evaluated: Evaluated | None) -> Section:
     metrics = facts.metrics
     fields: Fields = (
+        ("Probabilities", told.calibration(model.details)),
         ("Usefulness, usability and efficacy", metrics.usefulness),
         ("Fairness and equity, by subgroups", metrics.fairness),
         ("Safety and reliability", metrics.safety),
@@ -211,7 +215,10 @@ def _metrics(model: _Model, facts: Facts, evaluated: Evaluated | None) -> Sectio
         f"On the {plain(evaluated.split)} split, with {evaluated.level:.0%} intervals; evaluated "
         f"as part of generalist `{evaluated.generalist[:12]}`:"
     )
-    return Section("Key metrics", fields, ((caption, told.scores(model.rows)),))
+    tables = [(caption, told.scores(model.rows))]
+    if (groups := told.subgroups(model.details)) is not None:
+        tables.append(("By subgroup:", groups))
+    return Section("Key metrics", fields, tuple(tables))
 
 
 def _resources(facts: Facts) -> Section:
