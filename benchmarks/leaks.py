@@ -130,9 +130,9 @@ LIMITS = {"check": LIKE, "remembered": REMEMBERED_LIKE}
 
 
 def limit_of(detector: str, scores: dict[str, dict[str, np.ndarray]], rate: float) -> float:
-    """The limit at which a hash raises no more false alarms than `rate` of the images."""
+    """The widest limit at which a hash raises false alarms with at most `rate` of the images."""
     everyone = np.concatenate([found[detector] for found in scores.values()])
-    return max(-float(t) for t in range(BITS + 1) if t == 0 or np.mean(everyone >= -t) <= rate)
+    return min(-float(t) for t in range(BITS + 1) if t == 0 or np.mean(everyone >= -t) <= rate)
 
 
 def calibrate(seed: int) -> None:
