@@ -83,8 +83,8 @@ def table(rows: list[Row]) -> str:
     head = (
         f"{_START}\n\n"
         f"{len(rows)} files lie in the packages pydicom {pydicom.__version__} and pydicom-data: "
-        f"{count} are read and agree with pydicom's own pipeline "
-        "(`tests/oracle/test_dicom_files.py`); the others are refused for the reason given.\n\n"
+        f"{count} are read\nand agree with pydicom's own pipeline "
+        "(`tests/oracle/test_dicom_files.py`); the others are refused for\nthe reason given.\n\n"
         "| file | transfer syntax | photometric interpretation | outcome | reason |\n"
         "| --- | --- | --- | --- | --- |\n"
     )

@@ -116,7 +116,7 @@ def _read_picture(path: Path, page: int) -> Image:
         raise ImageError(
             f"{path}: expected at most {MAX_PIXELS:,} pixels, got more; shrink it first"
         ) from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except (OSError, SyntaxError, TypeError, ValueError, EOFError) as error:
         raise ImageError(
             f"{path}: expected a whole image, got one that cannot be decoded ({error}); "
             "fetch it again"
@@ -124,13 +124,14 @@ def _read_picture(path: Path, page: int) -> Image:
 
 
 def _turn_to(picture: Pillow.Image, page: int, path: Path) -> None:
+    if page == 0:  # other pages of a damaged file stay unread
+        return
     pages = getattr(picture, "n_frames", 1)
     if not 0 <= page < pages:
         raise ImageError(
             f"{path}: expected a frame from 0 to {pages - 1}, got {page}; choose one of these"
         )
-    if page:
-        picture.seek(page)
+    picture.seek(page)
 
 
 def from_array(array: np.ndarray) -> Image:
