@@ -406,7 +406,7 @@ def test_quiet_prints_nothing(work, capsys):
         (("inspect", "{}/nothing"), "found nothing there"),
         (("predict", "{}/nothing", "x.png"), "no generalist.json"),
         (("predict", "{}/generalist", "{}/nothing.png"), "found nothing there"),
-        (("predict", "{}/generalist", "{}/chest.brick.safetensors"), "PNG, JPEG, TIFF, DICOM or NIfTI"),
+        (("predict", "{}/generalist", "{}/chest.brick.safetensors"), "DICOM or NIfTI image"),
         (("predict", "{}/generalist", "x.png", "--task", "liver"), "expected one of chest, brain"),
         (("train", "{}/nothing", "-o", "{}/x"), "found nothing there"),
         (("train", "{}/chest", "-o", "{}/no/x"), "expected a folder"),

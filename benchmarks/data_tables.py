@@ -1,0 +1,73 @@
+"""What the results' page says of data sets: their leaks, and how fast they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.markdown import table
+
+_DETECTORS = {
+    "check": "data check",
+    "remembered": "remembered",
+    "phash": "pHash",
+    "dhash": "dHash",
+}
+
+
+def _leaks(document: dict[str, Any]) -> str:
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for row in document["rows"]:
+        parts.setdefault(row["part"], []).append(row)
+    planted = [
+        [row["kind"], str(row["twins"]), *(f"{row['recall'][name]:.3f}" for name in _DETECTORS)]
+        for row in parts["planted"]
+    ]
+    different = [
+        [row["set"], str(row["images"]), *(str(row["false_alarms"][name]) for name in _DETECTORS)]
+        for row in parts["different"]
+    ]
+    found = [
+        [
+            row["set"],
+            f"{row['images']:,}",
+            str(sum(row["leaks"].values())),
+            str(row["contradicting_labels"]),
+            ", ".join(f"{name} {max(counts)}" for name, counts in row["pairs"].items()) or "-",
+        ]
+        for row in parts["as they are"]
+    ]
+    (search,) = parts["search"]
+    limits = ", ".join(
+        f"{_DETECTORS[name]} {value:g}" for name, value in document["limits"].items()
+    )
+    return (
+        f"Share of planted twins that are found, test splits; limits: {limits}.\n\n"
+        + table(["twin", "planted", *_DETECTORS.values()], planted)
+        + "\nFalse alarms: different images for which a twin is found.\n\n"
+        + table(["set", "images", *_DETECTORS.values()], different)
+        + "\nThe real sets as they are.\n\n"
+        + table(["set", "images", "leaks", "contradicting labels", "images alike, by split"], found)
+        + f"\nCandidates among {search['images']:,} images: {search['seconds']:.1f} s on "
+        f"{search['threads']} thread.\n"
+    )
+
+
+def _dicom_reading(document: dict[str, Any]) -> str:
+    rows = [
+        [row["what"], f"{row['images_per_second']:.0f}", f"{row['ratio']:.1f}"]
+        for row in document["rows"]
+    ]
+    peer = document["rows"][0]
+    rate = peer["images"] / peer["peer_seconds"]
+    return (
+        f"1,000 files of 512 × 512 pixels, read and prepared at 224 px. The peer, {peer['peer']}, "
+        f"takes {rate:.1f} images a second on {document['hardware']['cores']} cores.\n\n"
+        + table(["files, and who reads them", "images a second", "× training"], rows)
+    )
+
+
+WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "dicom_reading": _dicom_reading,
+    "leaks": _leaks,
+}
