@@ -4,7 +4,8 @@
 
 Each of the five sets is the new task in turn, the generalist assembled from plain bricks of the
 other four. Every start trains on all images, and on few a class (then validation has as few). The
-best epoch is the validation's; the test split is read after every epoch for the curves alone.
+best epoch is the validation's. With all images the test split is read after every epoch, for the
+curves alone.
 
 Runs are kept in `results/runs/adapt-112px.json`, and only missing ones are trained.
 """
@@ -25,7 +26,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 
-from benchmarks.adapt_pictures import plot_epochs, plot_images
+from benchmarks.adapt_pictures import continued, plot_epochs, plot_images
 from benchmarks.bricks import get_brick, train_all
 from benchmarks.common import RESULTS, SETS, base, dataset, write_result
 from benchmarks.scoring import BOOTSTRAP_SEED, facts, inputs, summary
@@ -83,14 +84,12 @@ def _some(samples: Samples, few: int, rng: np.random.Generator) -> Samples:
 
 
 def train(job: Job) -> dict[str, Any]:
-    """Train one run: validation and test after each epoch."""
+    """Train one run; with all images, a test score after each epoch."""
     data = limited(dataset(job.new), job.few, job.seed)
     curve: list[float] = []
-    hits: list[np.ndarray] = []
 
     def watch(_scores: Sequence[float], make: Callable[[], Brick]) -> None:
-        hits.append(right(make(), job.new))
-        curve.append(balanced(hits[-1], data.test.labels))
+        curve.append(balanced(right(make(), job.new), data.test.labels))
         print(f"  {job.name}: epoch {len(curve)}, test {curve[-1]:.3f}", flush=True)
 
     began = time.monotonic()
@@ -101,18 +100,17 @@ def train(job: Job) -> dict[str, Any]:
         TrainSettings.build(seed=job.seed, head_first=first),
         foundation=foundation(generalist(job.new, job.seed), job.start),  # type: ignore[arg-type]
         device="cpu",
-        watch=watch,
+        watch=None if job.few else watch,
     )
-    best = int(brick.settings["best_epoch"])
     return {
         **asdict(job),
         "images": len(data.train),
         "epochs": brick.settings["epochs"],
-        "best_epoch": best,
+        "best_epoch": brick.settings["best_epoch"],
         "validation": round(brick.card.scores["balanced_accuracy"], 4),
         "curve": [round(score, 4) for score in curve],
         "first_epoch": 0 if first else 1,
-        "hits": "".join(str(int(hit)) for hit in hits[best - (not first)]),
+        "hits": "".join(str(int(hit)) for hit in right(brick, job.new)),
         "rank": max(delta.rank for delta in brick.deltas.values()),
         "digest": brick.digest,
         "seconds": round(time.monotonic() - began),
@@ -176,10 +174,9 @@ def replicates(run: dict[str, Any]) -> np.ndarray:
     return found["balanced_accuracy"]
 
 
-def epochs_to(run: dict[str, Any], target: float) -> int | None:
+def epochs_to(target: float, curve: Sequence[float]) -> int | None:
     """The first epoch whose test score reaches a target; 0 is the fitted head alone."""
-    numbered = enumerate(run["curve"], run["first_epoch"])
-    return next((number for number, score in numbered if score >= target), None)
+    return next((number for number, score in enumerate(curve) if score >= target), None)
 
 
 def rows(
@@ -202,23 +199,30 @@ def _row(tried: Sequence[dict[str, Any]], control: Sequence[dict[str, Any]]) -> 
     each = [replicates(run) for run in tried]
     own = np.mean(each, axis=0)
     plain = np.mean([replicates(run) for run in control], axis=0)
-    targets = [TARGET * run["curve"][run["best_epoch"] - 1] for run in control]
-    reached = [epochs_to(run, target) for run, target in zip(tried, targets, strict=True)]
-    return {
+    found = {
         "new": tried[0]["new"],
         "few": tried[0]["few"],
         "start": tried[0]["start"],
         "images": tried[0]["images"],
         "epochs": tried[0]["epochs"],
         "balanced_accuracy": summary(own),
-        "per_seed": [round(float(found[0]), 4) for found in each],
+        "per_seed": [round(float(values[0]), 4) for values in each],
         "minus_plain": summary(own - plain),
-        "epochs_to_target": reached,
         "rank": tried[0]["rank"],
+    }
+    if tried[0]["few"]:
+        return found
+    targets = [TARGET * curve_of(run)[run["best_epoch"]] for run in control]
+    curves = [curve_of(run) for run in tried]
+    longest = max(len(curve) for curve in curves)
+    mean = np.mean([continued(curve, longest) for curve in curves], axis=0)
+    return found | {
+        "epochs_to_target": [epochs_to(t, c) for t, c in zip(targets, curves, strict=True)],
+        "epochs_to_target_of_mean": epochs_to(float(np.mean(targets)), mean.tolist()),
     }
 
 
-def _curve(run: dict[str, Any]) -> list[float]:
+def curve_of(run: dict[str, Any]) -> list[float]:
     """Test scores from epoch 0 on, NaN where there is none."""
     return [float("nan")] * run["first_epoch"] + run["curve"]
 
@@ -260,7 +264,7 @@ def main() -> None:
     table = rows(runs, given.seeds, given.few)
     curves = {
         new: {
-            start: [_curve(runs[Job(seed, 0, new, start).name]) for seed in given.seeds]
+            start: [curve_of(runs[Job(seed, 0, new, start).name]) for seed in given.seeds]
             for start in CHOICES
         }
         for new in SETS

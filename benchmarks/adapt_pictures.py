@@ -32,7 +32,7 @@ def plot_epochs(curves: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], p
     for axes, (name, by_start) in zip(panels, curves.items(), strict=True):
         for start, seeds in by_start.items():
             longest = max(len(curve) for curve in seeds)
-            held = np.array([_continued(curve, longest) for curve in seeds])
+            held = np.array([continued(curve, longest) for curve in seeds])
             epochs = np.arange(longest)
             for curve in seeds:
                 axes.plot(range(len(curve)), curve, color=COLOURS[start], alpha=0.25, linewidth=0.7)
@@ -46,7 +46,7 @@ def plot_epochs(curves: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], p
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
-def _continued(curve: Sequence[float], length: int) -> list[float]:
+def continued(curve: Sequence[float], length: int) -> list[float]:
     """A curve that ended early goes on at its last value."""
     return [*curve, *[curve[-1]] * (length - len(curve))]
 

@@ -137,12 +137,12 @@ def _adapt(document: dict[str, Any]) -> str:
                 interval(row["balanced_accuracy"]),
                 interval(row["minus_plain"]),
                 ", ".join(f"{score:.3f}" for score in row["per_seed"]),
-                ", ".join("-" if e is None else str(e) for e in row["epochs_to_target"]),
+                *_epochs(row),
             ]
             for row in held
         ]
         heads = ["new task", "start", "images", "balanced accuracy", "− plain", "by seed"]
-        heads += ["epochs to target by seed"]
+        heads += [] if few else ["epochs to target by seed", "of the mean curve"]
         title = f"{few} images a class" if few else "All images"
         parts.append(f"### {title}\n\n{table(heads, lines)}\n")
     return (
@@ -153,6 +153,15 @@ def _adapt(document: dict[str, Any]) -> str:
         "![test scores against epochs](results/adapt-epochs-112px.png)\n\n"
         "![test scores against images](results/adapt-images-112px.png)\n\n" + "\n".join(parts)
     )
+
+
+def _epochs(row: dict[str, Any]) -> list[str]:
+    """The cells of epochs to the target; none where no curve was taken."""
+    if row["few"]:
+        return []
+    found = [*row["epochs_to_target"], row["epochs_to_target_of_mean"]]
+    *seeds, mean = ["-" if number is None else str(number) for number in found]
+    return [", ".join(seeds), mean]
 
 
 def _groups(document: dict[str, Any]) -> str:
