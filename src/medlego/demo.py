@@ -21,7 +21,7 @@ from medlego.images import Image
 from medlego.prediction import Prediction, predict
 from medlego.profile import MIN_IMAGES
 from medlego.progress import Progress, silent
-from medlego.report import plot_report
+from medlego.report import find_examples, plot_report, write_page
 from medlego.samples import Dataset
 from medlego.scorecard import Report
 from medlego.synthetic import SYNTHETIC_TASKS, synthetic_dataset
@@ -60,7 +60,7 @@ def run_demo(
     device: str = "auto",
     show: Progress = silent,
 ) -> DemoResult:
-    """Train a brick per data set, assemble, evaluate, save a picture, predict one test image.
+    """Train a brick per data set, assemble, evaluate, save picture and page, predict one image.
 
     Args:
         base: the frozen backbone.
@@ -100,6 +100,11 @@ def run_demo(
         directory / "report.png",
         title=f"{len(bricks)} specialists of {base.ref.name} become one generalist",
         note=note,
+    )
+    shown = find_examples(report, generalist, base=base, show=show)
+    title = f"{len(bricks)} specialists of {base.ref.name} as one generalist"
+    write_page(
+        report, directory / "report.html", generalist=generalist, examples=shown, title=title
     )
     first = next(iter(datasets.values()))
     paths = [

@@ -65,7 +65,8 @@ def command(
     show_table(options, ("task", "label", "probability"), rows, f"{prediction.image}, works {mode}")
     first = result.generalist.tasks[0].name
     say(options, f"that image belongs to {first}; its label is: {result.truth}")
-    say(options, f"picture: {output / 'report.png'}   generalist: {output / 'generalist'}")
+    say(options, f"page: {output / 'report.html'}   picture: {output / 'report.png'}")
+    say(options, f"generalist: {output / 'generalist'}")
     say(options, f"try: medlego predict {output / 'generalist'} {prediction.image}")
     emit(options, result.report.as_dict(), output / "report.json")
 
