@@ -208,6 +208,18 @@ def test_an_unknown_label_is_left_out_and_a_rare_one_stays_as_it_is() -> None:
     assert found.maps == (fit_platt(z[:, 0], positive), half, NOTHING)
 
 
+@pytest.mark.parametrize("kind", [Kind.BINARY, Kind.MULTICLASS])
+def test_one_patient_cannot_say_what_helps(kind: Kind) -> None:
+    z, positive = drawn()
+    logits = z if kind is Kind.BINARY else torch.cat([5 * z, -5 * z, 0 * z], dim=1)
+    found = fit_calibration(
+        make_task(kind=kind), logits, positive.astype(np.int64), patients=np.array(["p"] * len(z))
+    )
+    assert found is not None
+    assert found.maps == (NOTHING,)
+    assert found.loss_after == found.loss_before
+
+
 def test_patients_share_a_fold() -> None:
     from medlego.train.calibrating import _folds
 
