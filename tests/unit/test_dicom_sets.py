@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image as Pillow
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
@@ -176,6 +177,25 @@ def test_paths_to_dicom_files_bring_patients_too(scans: Path) -> None:
     table = scans.parent / "x.csv"
     table.write_text("\n".join(["path,label", *rows]) + "\n")
     assert set(np.asarray(load_dataset(table).train.patients)) <= {f"P{p}" for p in range(10)}
+
+
+def classes(scans: Path, root: Path) -> Path:
+    """The scans in a folder per class, five patients each."""
+    for path in sorted(path for path in scans.rglob("*") if path.is_file()):
+        patient, study, image = path.relative_to(scans).parts
+        name = root / "ab"[int(patient) % 2] / f"{patient}-{study}-{image}"
+        name.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(name)
+    return root
+
+
+def test_one_picture_among_dicom_files_does_not_part_their_patients(scans: Path) -> None:
+    root = classes(scans, scans.parent / "chest")
+    Pillow.fromarray(np.zeros((8, 8), np.uint8)).save(root / "a" / "extra.png")
+    dataset = load_dataset(root)
+    sides = [set(np.asarray(dataset.split(split).patients).tolist()) for split in SPLITS]
+    assert sum(map(len, sides)) == len(set.union(*sides)) == 11
+    assert "1 images are no DICOM; each stands for a patient of its own" in dataset.notes
 
 
 def test_no_folder_is_refused(tmp_path: Path) -> None:
