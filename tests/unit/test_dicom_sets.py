@@ -198,6 +198,16 @@ def test_one_picture_among_dicom_files_does_not_part_their_patients(scans: Path)
     assert "1 images are no DICOM; each stands for a patient of its own" in dataset.notes
 
 
+def test_folders_of_splits_that_part_a_patient_are_refused(scans: Path) -> None:
+    for split, study in zip(SPLITS, (0, 1, 1), strict=True):
+        for patient in range(4):
+            name = scans / "set" / split / "ab"[patient % 2] / f"{patient}"
+            write(name, patient + 4 * (split == "test"), study, 0)
+    with pytest.raises(DatasetError, match=r"below one of train, val, test, got 4 below several"):
+        load_dataset(scans / "set")
+    assert len(load_dataset(scans / "set", keep_torn=True).val) == 4
+
+
 def test_no_folder_is_refused(tmp_path: Path) -> None:
     table = by_study(tmp_path / "chest.csv")
     with pytest.raises(DatasetError, match=r"nowhere: expected a folder of DICOM files, found no"):
