@@ -31,6 +31,9 @@ _HEAD_BYTES = 4096
 _UNEQUAL = 0.01
 """Spacings that differ by less than this share are taken as equal."""
 
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+"""TIFF 6.0's tag of what values mean, and the value of inverted greys."""
+
 _FORMATS = ("PNG", "JPEG", "TIFF")
 
 
@@ -129,6 +132,12 @@ def _read_picture(path: Path, page: int) -> Image:
         ) from error
 
 
+def _starts_white(picture: Pillow.Image) -> bool:
+    """Whether a TIFF's zero is white, which Pillow undoes for up to 8 bits alone."""
+    tags = getattr(picture, "tag_v2", {})
+    return tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
 def _turn_to(picture: Pillow.Image, page: int, path: Path) -> None:
     if page == 0:  # other pages of a damaged file stay unread
         return
@@ -212,6 +221,9 @@ def _decode(picture: Pillow.Image) -> Image:
             raise ValueError(f"pixels of mode {picture.mode} outside 0 to 65535")
         applied.append("scaled: 16 bit by 1/65535")
         pixels = torch.from_numpy(values.astype(np.float32) / np.float32(65535.0))
+        if _starts_white(picture):
+            applied.append("greys: inverted, WhiteIsZero")
+            pixels = 1.0 - pixels
         return Image(pixels[None].contiguous(), tuple(applied))
     if picture.mode in ("L", "1"):
         grey = from_array(np.asarray(picture.convert("L")))

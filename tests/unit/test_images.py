@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +51,17 @@ def test_16_bits_become_0_to_1(tmp_path: Path, suffix: str) -> None:
     image = read_image(saved(tmp_path / f"x.{suffix}", Pillow.fromarray(DEEP)))
     same(image, as_pixels(DEEP, 65535.0))
     assert image.applied == ("scaled: 16 bit by 1/65535",)
+
+
+@pytest.mark.parametrize("array", [GREY, DEEP])
+def test_tiff_whose_zero_is_white_is_inverted(tmp_path: Path, array: np.ndarray) -> None:
+    path = saved(tmp_path / "x.tif", Pillow.fromarray(array))
+    entry = struct.pack("<HHLH", 262, 3, 1, 1)
+    content = path.read_bytes()
+    assert content.count(entry) == 1
+    path.write_bytes(content.replace(entry, struct.pack("<HHLH", 262, 3, 1, 0)))
+    top = np.iinfo(array.dtype).max
+    same(read_image(path), 1 - as_pixels(array, top))
 
 
 def test_32_bit_integers_within_16_bits_become_0_to_1(tmp_path: Path) -> None:
