@@ -145,6 +145,18 @@ def test_a_row_with_too_few_cells_is_named(tmp_path: Path) -> None:
         load_dataset(path)
 
 
+def test_empty_lines_do_not_shift_the_rows_that_are_named(tmp_path: Path) -> None:
+    path = csv(tmp_path / "x.csv", "path,label\nx.png,a\n\n\ngone.png,b\n")
+    with pytest.raises(DatasetError, match=r"x\.csv: row 5: no file 'gone\.png'"):
+        load_dataset(path)
+
+
+def test_a_folder_for_a_table_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").mkdir()
+    with pytest.raises(DatasetError, match=r"x\.csv: expected a file to read, got Is a directory"):
+        load_dataset(f"{tmp_path / 'x.csv'}@{tmp_path}")
+
+
 def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
     path = csv(tmp_path / "x.csv", "path,label,label\nx.png,a,b\n")
     with pytest.raises(DatasetError, match=r"column 'label': expected it once$"):

@@ -83,20 +83,23 @@ def _read_csv(path: Path) -> Table:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream)
             header = next(reader, [])
-            rows = list(islice(filter(None, reader), MAX_ROWS + 1))
+            numbered = ((number, row) for number, row in enumerate(reader, 2) if row)
+            kept = list(islice(numbered, MAX_ROWS + 1))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: expected UTF-8 CSV with a header ({error})") from error
+    except OSError as error:
+        raise DatasetError(f"{path}: expected a file to read, got {error.strerror}") from None
     twice = sorted({name for name in header if header.count(name) > 1})
     problems = [f"column {name[:60]!r}: expected it once" for name in twice]
     problems += [
         f"row {number}: expected {len(header)} cells, got {len(row)}"
-        for number, row in enumerate(rows, 2)
+        for number, row in kept
         if len(row) != len(header)
     ]
     raise_all(DatasetError, str(path), problems[:20])
-    cells = zip(*rows, strict=True) if rows else [()] * len(header)
+    cells = zip(*(row for _, row in kept), strict=True) if kept else [()] * len(header)
     columns = {name: tuple(map(_cell, column)) for name, column in zip(header, cells, strict=True)}
-    return Table(path, columns, tuple(range(2, len(rows) + 2)))
+    return Table(path, columns, tuple(number for number, _ in kept))
 
 
 def _read_parquet(path: Path, wanted: Callable[[str], bool]) -> Table:
