@@ -157,6 +157,14 @@ def test_a_folder_for_a_table_is_refused(tmp_path: Path) -> None:
         load_dataset(f"{tmp_path / 'x.csv'}@{tmp_path}")
 
 
+@pytest.mark.parametrize("column", ["group_note", "patient_id"])
+def test_a_long_text_is_no_group_and_no_patient(tmp_path: Path, column: str) -> None:
+    rows = "".join(f"x.png,{'ab'[i % 2]},{'y' * (201 if i == 7 else 3)}\n" for i in range(40))
+    path = csv(tmp_path / "x.csv", f"path,label,{column}\n{rows}")
+    with pytest.raises(DatasetError, match=rf"{column}: expected at most 200 .* got more in row 9"):
+        load_dataset(path)
+
+
 def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
     path = csv(tmp_path / "x.csv", "path,label,label\nx.png,a,b\n")
     with pytest.raises(DatasetError, match=r"column 'label': expected it once$"):

@@ -17,6 +17,9 @@ TABLE_SUFFIXES = (".csv", ".parquet")
 MAX_ROWS = 5_000_000
 """Longer tables are refused."""
 
+MAX_WORD = 200
+"""Characters of a patient, split, UID or group."""
+
 _UNKNOWN = "nan"
 """How tables written from floating-point columns spell a cell without a value."""
 
@@ -45,7 +48,7 @@ class Table:
         """A column with a value in every row, (N,) of text; None where there is no such column.
 
         Raises:
-            DatasetError: a row without a value.
+            DatasetError: a row without a value, or with one of more than `MAX_WORD` characters.
         """
         if name not in self.columns:
             return None
@@ -53,6 +56,20 @@ class Table:
         if empty := [i for i, cell in zip(self.numbers, cells, strict=True) if not cell]:
             raise DatasetError(
                 f"{self.path}: {name}: expected a value in every row, none in row {empty[0]}"
+            )
+        return self.words(name)
+
+    def words(self, name: str) -> np.ndarray:
+        """A column of short texts, (N,), which takes as much memory as if all were the longest.
+
+        Raises:
+            DatasetError: a cell of more than `MAX_WORD` characters.
+        """
+        cells = self.columns[name]
+        if long := [i for i, c in zip(self.numbers, cells, strict=True) if len(c) > MAX_WORD]:
+            raise DatasetError(
+                f"{self.path}: {name[:60]}: expected at most {MAX_WORD} characters, got more in "
+                f"row {long[0]}; shorten it"
             )
         return np.array(cells)
 
