@@ -12,7 +12,7 @@ from medlego.labelmap import LabelMap, map_labels
 from medlego.medmnist import fetch
 from medlego.progress import Progress, silent
 from medlego.readers import TABLE_SUFFIXES, read_folder, read_manifest, read_npz
-from medlego.samples import SPLITS, Dataset, TaskHints
+from medlego.samples import SPLITS, Dataset, TaskHints, join
 from medlego.task import Kind
 
 AT = "@"
@@ -101,6 +101,12 @@ def _checked(source: str, dataset: Dataset) -> Dataset:
     for name in SPLITS:
         samples = dataset.split(name)
         if len(samples) == 0:
+            whole = join([dataset.split(split) for split in SPLITS])
+            if whole.patients is not None and (count := len(np.unique(whole.patients))) < 3:
+                raise DatasetError(
+                    f"{source}: expected three patients or more for three splits, got {count}; "
+                    "where ids were taken out alike, state others in a column patient_id"
+                )
             raise DatasetError(
                 f"{source}: expected images in split {name!r}, got none; add some or drop the "
                 "split column to have one made"

@@ -208,6 +208,16 @@ def test_folders_of_splits_that_part_a_patient_are_refused(scans: Path) -> None:
     assert len(load_dataset(scans / "set", keep_torn=True).val) == 4
 
 
+def test_one_patient_for_all_images_is_said(scans: Path) -> None:
+    for path in [path for path in scans.rglob("*") if path.is_file()]:
+        write(path, 0, *map(int, (path.parts[-2], path.name[2:])), PatientID="ANON")
+    rows = [f"scans/{p}/{s}/IM{i},{'ab'[p % 2]}" for p in range(10) for s in (0, 1) for i in (0, 1)]
+    table = scans.parent / "x.csv"
+    table.write_text("\n".join(["path,label", *rows]) + "\n")
+    with pytest.raises(DatasetError, match=r"three patients or more for three splits, got 1; whe"):
+        load_dataset(table)
+
+
 def test_no_folder_is_refused(tmp_path: Path) -> None:
     table = by_study(tmp_path / "chest.csv")
     with pytest.raises(DatasetError, match=r"nowhere: expected a folder of DICOM files, found no"):
