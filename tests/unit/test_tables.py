@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 
 from medlego.datasets import load_dataset
 from medlego.errors import DatasetError
-from medlego.readers import read_table
+from medlego.readers import read_table, table
 from medlego.samples import SPLITS, FileImages
 from medlego.task import Kind
 
@@ -136,6 +136,16 @@ def test_too_long_a_parquet_is_refused_before_it_is_read(
     monkeypatch.setattr("medlego.readers.table.MAX_ROWS", 3)
     path = parquet(tmp_path / "x.parquet", path=["x.png"] * 4, label=["a", "b"] * 2)
     with pytest.raises(DatasetError, match=r"expected at most 3 rows, got more; split it"):
+        load_dataset(path)
+
+
+def test_a_parquet_whose_few_bytes_become_many_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = parquet(tmp_path / "x.parquet", path=["x.png"] * 500, label=["y" * 10_000] * 500)
+    assert path.stat().st_size < 10_000
+    monkeypatch.setattr(table, "MAX_TEXT_BYTES", 1_000_000)
+    with pytest.raises(DatasetError, match=r"expected at most 1,000,000 bytes of text, got 5,002,"):
         load_dataset(path)
 
 

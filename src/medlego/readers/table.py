@@ -20,6 +20,9 @@ MAX_ROWS = 5_000_000
 MAX_WORD = 200
 """Characters of a patient, split, UID or group."""
 
+MAX_TEXT_BYTES = 1 << 30
+"""Of a Parquet file's columns together."""
+
 _UNKNOWN = "nan"
 """How tables written from floating-point columns spell a cell without a value."""
 
@@ -138,6 +141,12 @@ def _read_parquet(path: Path, wanted: Callable[[str], bool]) -> Table:
         if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object)
     ]
     raise_all(DatasetError, str(path), problems)
+    # a text that many rows share is stored once, and in memory once until it is taken apart
+    size = sum(int(c.str.len_bytes().sum()) for c in frame if c.dtype == pl.String)
+    if size > MAX_TEXT_BYTES:
+        raise DatasetError(
+            f"{path}: expected at most {MAX_TEXT_BYTES:,} bytes of text, got {size:,}; shorten it"
+        )
     columns = {column.name: _texts(column) for column in frame}
     return Table(path, columns, tuple(range(2, len(frame) + 2)))
 
