@@ -12,7 +12,7 @@ from medlego.labelmap import LabelMap, map_labels
 from medlego.medmnist import fetch
 from medlego.progress import Progress, silent
 from medlego.readers import TABLE_SUFFIXES, read_folder, read_manifest, read_npz
-from medlego.samples import SPLITS, Dataset, TaskHints
+from medlego.samples import SPLITS, Dataset, TaskHints, join
 from medlego.task import Kind
 
 AT = "@"
@@ -43,7 +43,7 @@ def load_dataset(
         label_map: renames labels; `hints.labels` are then those after the renaming.
         seed: of the split, where the source has none (70/10/20, stratified by label; all
             images of a patient stay in one split).
-        keep_torn: accept a table whose split parts a patient's images, for a leak check.
+        keep_torn: accept a given split that parts a patient's images, for a leak check.
         show: called with bytes done and bytes in all while a file is fetched.
 
     Raises:
@@ -75,7 +75,7 @@ def _read(text: str, hints: TaskHints, seed: int, keep_torn: bool, show: Progres
     source, folder = _table_and_folder(text)
     path = Path(source)
     if path.is_dir() and folder is None:
-        return read_folder(path, hints, seed)
+        return read_folder(path, hints, seed, keep_torn=keep_torn)
     if not path.exists():
         raise DatasetError(f"{path}: expected {_SHAPES}, found nothing there; check the path")
     suffix = path.suffix.lower()
@@ -101,6 +101,12 @@ def _checked(source: str, dataset: Dataset) -> Dataset:
     for name in SPLITS:
         samples = dataset.split(name)
         if len(samples) == 0:
+            whole = join([dataset.split(split) for split in SPLITS])
+            if whole.patients is not None and (count := len(np.unique(whole.patients))) < 3:
+                raise DatasetError(
+                    f"{source}: expected three patients or more for three splits, got {count}; "
+                    "where ids were taken out alike, state others in a column patient_id"
+                )
             raise DatasetError(
                 f"{source}: expected images in split {name!r}, got none; add some or drop the "
                 "split column to have one made"

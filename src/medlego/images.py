@@ -31,6 +31,9 @@ _HEAD_BYTES = 4096
 _UNEQUAL = 0.01
 """Spacings that differ by less than this share are taken as equal."""
 
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+"""TIFF 6.0's tag of what values mean, and the value of inverted greys."""
+
 _FORMATS = ("PNG", "JPEG", "TIFF")
 
 
@@ -101,13 +104,9 @@ def _channels_first(array: np.ndarray) -> Tensor:
 def _read_picture(path: Path, page: int) -> Image:
     try:
         with Pillow.open(path, formats=_FORMATS) as picture:
-            width, height = picture.size
-            if width * height > MAX_PIXELS:
-                raise ImageError(
-                    f"{path}: expected at most {MAX_PIXELS:,} pixels, got {width} × {height}; "
-                    "shrink it first"
-                )
+            _check_size(picture, path)
             _turn_to(picture, page, path)
+            _check_size(picture, path)
             return _decode(picture)
     except FileNotFoundError:
         raise ImageError(f"{path}: expected an image file, found nothing there") from None
@@ -127,6 +126,21 @@ def _read_picture(path: Path, page: int) -> Image:
             f"{path}: expected a whole image, got one that cannot be decoded ({error}); "
             "fetch it again"
         ) from error
+
+
+def _starts_white(picture: Pillow.Image) -> bool:
+    """Whether a TIFF's zero is white, which Pillow undoes for up to 8 bits alone."""
+    tags = getattr(picture, "tag_v2", {})
+    return tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
+def _check_size(picture: Pillow.Image, path: Path) -> None:
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{path}: expected at most {MAX_PIXELS:,} pixels, got {width} × {height}; "
+            "shrink it first"
+        )
 
 
 def _turn_to(picture: Pillow.Image, page: int, path: Path) -> None:
@@ -203,6 +217,7 @@ def fit(image: Image, size: int) -> Tensor:
 
 def _decode(picture: Pillow.Image) -> Image:
     applied = []
+    starts_white = _starts_white(picture)  # turning drops the tag
     if picture.getexif().get(0x0112, 1) != 1:
         picture = ImageOps.exif_transpose(picture)
         applied.append("orientation: turned as EXIF says")
@@ -212,6 +227,9 @@ def _decode(picture: Pillow.Image) -> Image:
             raise ValueError(f"pixels of mode {picture.mode} outside 0 to 65535")
         applied.append("scaled: 16 bit by 1/65535")
         pixels = torch.from_numpy(values.astype(np.float32) / np.float32(65535.0))
+        if starts_white:
+            applied.append("greys: inverted, WhiteIsZero")
+            pixels = 1.0 - pixels
         return Image(pixels[None].contiguous(), tuple(applied))
     if picture.mode in ("L", "1"):
         grey = from_array(np.asarray(picture.convert("L")))

@@ -17,6 +17,9 @@ from medlego.errors import ImageError
 MAX_VOXELS = 1 << 28
 """Largest volume that is read: 1,024 slices of 512 × 512."""
 
+MAX_OFFSET = 1 << 26
+"""Farthest start of the voxels; what lies before it, extensions, is read or inflated."""
+
 HEAD_BYTES = 352
 PERCENTILES = (0.5, 99.5)
 """Of a whole volume without a display range: what becomes black and white."""
@@ -78,6 +81,13 @@ def _read(path: Path, index: int | None, max_pixels: int) -> Slice:
         second = stream.read(12)[4:12] == _MAGIC_2
         stream.seek(0)
         kind: Any = nibabel.Nifti2Image if second else nibabel.Nifti1Image
+        header = kind.header_class(stream.read(kind.header_class.sizeof_hdr))
+        stream.seek(0)
+        if not header["vox_offset"] <= MAX_OFFSET:
+            raise ImageError(
+                f"{path}: expected voxels within the first {MAX_OFFSET:,} bytes, got a header "
+                "that puts them further; fetch it again"
+            )
         image = kind.from_stream(stream)
         _check(path, image, max_pixels)
         volume, steps = _volume(image)

@@ -111,3 +111,21 @@ def test_a_card_takes_facts_and_names_a_wrong_one(work, tmp_path, capsys):
     facts.write_text("kontakt = 'x'\n")
     assert run("card", work / "generalist", "--facts", facts) == 2
     assert "kontakt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--report", "--csv", "--plot", "--json"])
+@pytest.mark.parametrize("name", ["gone/x", "folder"])
+def test_evaluate_refuses_a_place_that_cannot_be_written_before_any_work(
+    flag, name, work, tmp_path, capsys
+):
+    (tmp_path / "folder").mkdir()
+    words = ("--data", f"a={tmp_path / 'nothing'}", flag, tmp_path / name)
+    assert run("evaluate", work / "generalist", *words) == 2
+    assert ": expected a f" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_evaluate_asks_for_a_draw_or_more(count, work, capsys):
+    data = f"a={work / 'data'}"
+    assert run("evaluate", work / "generalist", "--data", data, "--resamples", count) == 2
+    assert "--resamples" in capsys.readouterr().err

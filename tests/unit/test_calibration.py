@@ -108,6 +108,19 @@ def test_the_isotonic_fit_joins_the_steps_of_isotonic_regression() -> None:
     assert len(own.x) > 5
 
 
+def test_isotonic_steps_that_rounding_makes_equal_are_one_knot() -> None:
+    close = torch.tensor([1.0, 1.0000001, 1.0000002, 2.0]).repeat_interleave(500).double()
+    shares = np.repeat([0.1, 0.5, 0.6, 0.9], 500)
+    found = fit_isotonic(close, np.random.default_rng(0).random(2000) < shares)
+    assert found.x == (1.0, 2.0)
+
+
+@pytest.mark.parametrize("seed", [0, 11])
+def test_isotonic_regression_fits_many_ordinary_images(seed: int) -> None:
+    z, positive = drawn(20_000, slope=0.7, offset=0.0, seed=seed)
+    assert fit_isotonic(z[:, 0], positive).method == "isotonic"
+
+
 def test_the_temperature_is_the_one_of_least_loss() -> None:
     task, generator = make_task(), np.random.default_rng(0)
     z = 4 * generator.normal(size=(300, 3))
@@ -193,6 +206,18 @@ def test_an_unknown_label_is_left_out_and_a_rare_one_stays_as_it_is() -> None:
     assert found is not None
     half = fit_platt(z[:200, 0], positive[:200])
     assert found.maps == (fit_platt(z[:, 0], positive), half, NOTHING)
+
+
+@pytest.mark.parametrize("kind", [Kind.BINARY, Kind.MULTICLASS])
+def test_one_patient_cannot_say_what_helps(kind: Kind) -> None:
+    z, positive = drawn()
+    logits = z if kind is Kind.BINARY else torch.cat([5 * z, -5 * z, 0 * z], dim=1)
+    found = fit_calibration(
+        make_task(kind=kind), logits, positive.astype(np.int64), patients=np.array(["p"] * len(z))
+    )
+    assert found is not None
+    assert found.maps == (NOTHING,)
+    assert found.loss_after == found.loss_before
 
 
 def test_patients_share_a_fold() -> None:

@@ -11,6 +11,7 @@ from PIL import Image as Pillow
 
 from medlego.datasets import load_dataset
 from medlego.errors import DatasetError
+from medlego.readers import npz as reader
 from medlego.samples import SPLITS, FileImages, TaskHints, image_files
 from medlego.task import MAX_LABELS, Kind
 
@@ -445,6 +446,23 @@ def test_pickled_objects_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", train_images=np.array([{}], dtype=object))
     with pytest.raises(DatasetError, match=BROKEN):
         load_dataset(tmp_path / "x.npz")
+
+
+def test_npz_that_expands_beyond_reason_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "SMALL_BYTES", 1 << 20)
+    path = npz(tmp_path / "x.npz", train_images=np.zeros((3, 1000, 1000), np.uint8))
+    assert len(load_dataset(path).train) == 3
+    with np.load(path) as arrays:
+        np.savez_compressed(path, **arrays)
+    with pytest.raises(DatasetError, match=r"x\.npz: expected arrays at most 100 times as large"):
+        load_dataset(path)
+
+
+def test_arrays_of_an_npz_that_nobody_asks_for_stay_unread(tmp_path: Path) -> None:
+    path = npz(tmp_path / "x.npz", other=np.array([{}], dtype=object))
+    assert len(load_dataset(path).train) == 3
 
 
 def test_truncated_npz_is_refused(tmp_path: Path) -> None:

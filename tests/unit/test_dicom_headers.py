@@ -84,6 +84,8 @@ def test_header_of_a_compressed_file_names_its_syntax(tmp_path: Path) -> None:
         ({"PatientBirthDate": "19600501", "StudyDate": "20200501"}, 60.0),
         ({"PatientBirthDate": "20300501", "StudyDate": "20200501"}, None),
         ({"PatientBirthDate": "19600501"}, None),
+        ({"PatientAge": "999Y"}, None),
+        ({"PatientBirthDate": "18000101", "StudyDate": "20200101"}, None),
     ],
 )
 def test_age_is_in_years(tmp_path: Path, elements: dict[str, Any], years: float | None) -> None:

@@ -248,6 +248,23 @@ def test_window_is_ignored_on_colours(tmp_path: Path) -> None:
     same(read(tmp_path, COLOURS, WindowCenter=3, WindowWidth=2), COLOURS / 255)
 
 
+def test_signed_colours_lie_within_0_and_1(tmp_path: Path) -> None:
+    colours = np.array([[[-5, 0, 127]]], np.int8)
+    same(read_image(write(tmp_path / "x", dataset(colours))), np.array([[[0, 0, 1]]]))
+
+
+@pytest.mark.parametrize(("bits", "got"), [(1, "1"), (32, "floating point")])
+def test_colours_of_single_bits_or_floating_point_are_refused(
+    tmp_path: Path, bits: int, got: str
+) -> None:
+    found = dataset(np.zeros((8, 8, 3), np.uint8), BitsAllocated=bits, BitsStored=bits)
+    if bits == 32:
+        del found.PixelData
+        found.FloatPixelData = bytes(8 * 8 * 3 * 4)
+    with pytest.raises(ImageError, match=f"BitsAllocated: expected 8 to 32 for colours, got {got}"):
+        read_image(write(tmp_path / "x", found))
+
+
 def test_planes_become_pixels(tmp_path: Path) -> None:
     planes = np.ascontiguousarray(COLOURS.transpose(2, 0, 1))
     image = read(tmp_path, COLOURS, PlanarConfiguration=1, PixelData=planes.tobytes())

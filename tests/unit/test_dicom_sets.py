@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image as Pillow
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
@@ -176,6 +177,45 @@ def test_paths_to_dicom_files_bring_patients_too(scans: Path) -> None:
     table = scans.parent / "x.csv"
     table.write_text("\n".join(["path,label", *rows]) + "\n")
     assert set(np.asarray(load_dataset(table).train.patients)) <= {f"P{p}" for p in range(10)}
+
+
+def classes(scans: Path, root: Path) -> Path:
+    """The scans in a folder per class, five patients each."""
+    for path in sorted(path for path in scans.rglob("*") if path.is_file()):
+        patient, study, image = path.relative_to(scans).parts
+        name = root / "ab"[int(patient) % 2] / f"{patient}-{study}-{image}"
+        name.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(name)
+    return root
+
+
+def test_one_picture_among_dicom_files_does_not_part_their_patients(scans: Path) -> None:
+    root = classes(scans, scans.parent / "chest")
+    Pillow.fromarray(np.zeros((8, 8), np.uint8)).save(root / "a" / "extra.png")
+    dataset = load_dataset(root)
+    sides = [set(np.asarray(dataset.split(split).patients).tolist()) for split in SPLITS]
+    assert sum(map(len, sides)) == len(set.union(*sides)) == 11
+    assert "1 images are no DICOM; each stands for a patient of its own" in dataset.notes
+
+
+def test_folders_of_splits_that_part_a_patient_are_refused(scans: Path) -> None:
+    for split, study in zip(SPLITS, (0, 1, 1), strict=True):
+        for patient in range(4):
+            name = scans / "set" / split / "ab"[patient % 2] / f"{patient}"
+            write(name, patient + 4 * (split == "test"), study, 0)
+    with pytest.raises(DatasetError, match=r"below one of train, val, test, got 4 below several"):
+        load_dataset(scans / "set")
+    assert len(load_dataset(scans / "set", keep_torn=True).val) == 4
+
+
+def test_one_patient_for_all_images_is_said(scans: Path) -> None:
+    for path in [path for path in scans.rglob("*") if path.is_file()]:
+        write(path, 0, *map(int, (path.parts[-2], path.name[2:])), PatientID="ANON")
+    rows = [f"scans/{p}/{s}/IM{i},{'ab'[p % 2]}" for p in range(10) for s in (0, 1) for i in (0, 1)]
+    table = scans.parent / "x.csv"
+    table.write_text("\n".join(["path,label", *rows]) + "\n")
+    with pytest.raises(DatasetError, match=r"three patients or more for three splits, got 1; whe"):
+        load_dataset(table)
 
 
 def test_no_folder_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
+from medlego import images
 from medlego.errors import ImageError
 from medlego.images import Image, fit, from_array, read_image
 
@@ -50,6 +52,17 @@ def test_16_bits_become_0_to_1(tmp_path: Path, suffix: str) -> None:
     image = read_image(saved(tmp_path / f"x.{suffix}", Pillow.fromarray(DEEP)))
     same(image, as_pixels(DEEP, 65535.0))
     assert image.applied == ("scaled: 16 bit by 1/65535",)
+
+
+@pytest.mark.parametrize("array", [GREY, DEEP])
+def test_tiff_whose_zero_is_white_is_inverted(tmp_path: Path, array: np.ndarray) -> None:
+    path = saved(tmp_path / "x.tif", Pillow.fromarray(array))
+    entry = struct.pack("<HHLH", 262, 3, 1, 1)
+    content = path.read_bytes()
+    assert content.count(entry) == 1
+    path.write_bytes(content.replace(entry, struct.pack("<HHLH", 262, 3, 1, 0)))
+    top = np.iinfo(array.dtype).max
+    same(read_image(path), 1 - as_pixels(array, top))
 
 
 def test_32_bit_integers_within_16_bits_become_0_to_1(tmp_path: Path) -> None:
@@ -127,6 +140,17 @@ def test_other_page_of_a_tiff_is_read_when_asked_for(tmp_path: Path) -> None:
     same(read_image(path, 1), as_pixels(255 - GREY))
     with pytest.raises(ImageError, match="expected a frame from 0 to 1, got 2"):
         read_image(path, 2)
+
+
+def test_other_page_of_too_many_pixels_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "MAX_PIXELS", 100)
+    pages = [Pillow.new("1", (side, side)) for side in (10, 11)]
+    path = saved(tmp_path / "x.tif", pages[0], save_all=True, append_images=pages[1:])
+    assert read_image(path).pixels.shape == (1, 10, 10)
+    with pytest.raises(ImageError, match=r"x.tif: expected at most 100 pixels, got 11 × 11"):
+        read_image(path, frame=1)
 
 
 def test_suffix_does_not_decide(tmp_path: Path) -> None:

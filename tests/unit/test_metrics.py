@@ -8,6 +8,7 @@ import pytest
 from medlego.metrics import (
     SCORES,
     Interval,
+    bootstrap,
     decide,
     draws,
     interval,
@@ -37,6 +38,14 @@ def test_first_draw_is_the_sample_itself() -> None:
 
 def test_each_draw_has_as_many_images_as_the_sample() -> None:
     assert (draws(9, None, 50, seed=0).sum(axis=1) == 9).all()
+
+
+def test_draws_are_the_same_however_small_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = draws(9, None, 50, seed=0)
+    monkeypatch.setattr(bootstrap, "BLOCK", 30)
+    parts = list(bootstrap.draw_blocks(9, None, 50, seed=0))
+    assert max(map(len, parts)) == 3
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
 def test_patients_are_drawn_whole() -> None:

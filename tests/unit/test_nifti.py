@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,17 @@ def test_even_volume_is_black(tmp_path: Path) -> None:
 def test_first_of_several_volumes_is_read(tmp_path: Path) -> None:
     array = np.stack([VOLUME, 255 - VOLUME], axis=3)
     same(read(tmp_path, array, None, 2), VOLUME[:, :, 2].T / 255)
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_voxels_that_lie_far_away_are_refused(tmp_path: Path, kind: Any) -> None:
+    header = kind(np.zeros((4, 4, 4), np.uint8), np.eye(4)).header
+    header["vox_offset"] = 1 << 27
+    header["magic"] = b"n+1" if kind is nibabel.Nifti1Image else b"n+2"
+    with gzip.open(tmp_path / "x.nii.gz", "wb", 1) as stream:
+        stream.write(header.binaryblock + bytes(1 << 20))
+    with pytest.raises(ImageError, match=r"expected voxels within the first 67,108,864 bytes"):
+        read_image(tmp_path / "x.nii.gz")
 
 
 def test_plane_is_one_slice(tmp_path: Path) -> None:

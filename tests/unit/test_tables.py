@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 
 from medlego.datasets import load_dataset
 from medlego.errors import DatasetError
-from medlego.readers import read_table
+from medlego.readers import read_table, table
 from medlego.samples import SPLITS, FileImages
 from medlego.task import Kind
 
@@ -139,9 +139,39 @@ def test_too_long_a_parquet_is_refused_before_it_is_read(
         load_dataset(path)
 
 
+def test_a_parquet_whose_few_bytes_become_many_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = parquet(tmp_path / "x.parquet", path=["x.png"] * 500, label=["y" * 10_000] * 500)
+    assert path.stat().st_size < 10_000
+    monkeypatch.setattr(table, "MAX_TEXT_BYTES", 1_000_000)
+    with pytest.raises(DatasetError, match=r"expected at most 1,000,000 bytes of text, got 5,002,"):
+        load_dataset(path)
+
+
 def test_a_row_with_too_few_cells_is_named(tmp_path: Path) -> None:
     path = csv(tmp_path / "x.csv", "path,label,patient_id\nx.png,a,p\nx.png,b\n")
     with pytest.raises(DatasetError, match=r"row 3: expected 3 cells, got 2$"):
+        load_dataset(path)
+
+
+def test_empty_lines_do_not_shift_the_rows_that_are_named(tmp_path: Path) -> None:
+    path = csv(tmp_path / "x.csv", "path,label\nx.png,a\n\n\ngone.png,b\n")
+    with pytest.raises(DatasetError, match=r"x\.csv: row 5: no file 'gone\.png'"):
+        load_dataset(path)
+
+
+def test_a_folder_for_a_table_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").mkdir()
+    with pytest.raises(DatasetError, match=r"x\.csv: expected a file to read, got Is a directory"):
+        load_dataset(f"{tmp_path / 'x.csv'}@{tmp_path}")
+
+
+@pytest.mark.parametrize("column", ["group_note", "patient_id"])
+def test_a_long_text_is_no_group_and_no_patient(tmp_path: Path, column: str) -> None:
+    rows = "".join(f"x.png,{'ab'[i % 2]},{'y' * (201 if i == 7 else 3)}\n" for i in range(40))
+    path = csv(tmp_path / "x.csv", f"path,label,{column}\n{rows}")
+    with pytest.raises(DatasetError, match=rf"{column}: expected at most 200 .* got more in row 9"):
         load_dataset(path)
 
 

@@ -27,7 +27,7 @@ def command(
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
     json: JsonFile = None,
     base_weights: BaseWeights = None,
-    resamples: Annotated[int, typer.Option(help="Bootstrap replicates.")] = 2000,
+    resamples: Annotated[int, typer.Option(min=1, help="Bootstrap replicates.")] = 2000,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     data_seed: DataSeed = 0,
     labels_map: LabelsMap = None,

@@ -11,7 +11,7 @@ import typer
 from medlego.cli.console import Options, emit, progress, say, show_table
 from medlego.cli.options import BaseWeights, DataSeed, Device, JsonFile, LabelsMap
 from medlego.cli.reading import read_task_data
-from medlego.cli.shared import resolve_device
+from medlego.cli.shared import refuse_nowhere, resolve_device
 
 if TYPE_CHECKING:
     from medlego.metrics import Interval
@@ -35,7 +35,7 @@ def command(
         bool, typer.Option("--no-examples", help="Leave images of errors out of the page.")
     ] = False,
     base_weights: BaseWeights = None,
-    resamples: Annotated[int, typer.Option(help="Bootstrap replicates.")] = 2000,
+    resamples: Annotated[int, typer.Option(min=1, help="Bootstrap replicates.")] = 2000,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     data_seed: DataSeed = 0,
     labels_map: LabelsMap = None,
@@ -47,6 +47,9 @@ def command(
     from medlego.generalist import Generalist
 
     options: Options = context.obj
+    for output in (json, csv, plot, report):
+        if output is not None:
+            refuse_nowhere(output)
     generalist = Generalist.load(directory)
     base, place = Base.find(generalist.base, weights=base_weights), resolve_device(device)
     with progress(options) as show:

@@ -27,6 +27,21 @@ def refuse_existing(output: Path, force: bool) -> None:
         raise SettingsError(
             f"{output}: expected a new file, found one; choose another or pass --force"
         )
+    _refuse_homeless(output)
+
+
+def refuse_nowhere(output: Path) -> None:
+    """Before any work: a file can be written there, in place of another or new."""
+    from medlego.errors import SettingsError
+
+    if output.is_dir():
+        raise SettingsError(f"{output}: expected a file to write, found a folder; name a file")
+    _refuse_homeless(output)
+
+
+def _refuse_homeless(output: Path) -> None:
+    from medlego.errors import SettingsError
+
     if not output.parent.is_dir():
         raise SettingsError(f"{output.parent}: expected a folder, found none; make it first")
 

@@ -31,6 +31,7 @@ _KEYWORDS = (
     "Columns",
     "NumberOfFrames",
 )
+OLDEST_YEARS = 125.0
 _AGE_UNITS = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
 
 
@@ -134,11 +135,16 @@ def _age(reader: _Reader) -> float | None:
     """Years by PatientAge, such as 009M, or from birth to study where both dates are known."""
     stated = re.fullmatch(r"(\d{1,3})([DWMY])", reader.text("PatientAge") or "")
     if stated:
-        return int(stated[1]) / _AGE_UNITS[stated[2]]
+        return _possible(int(stated[1]) / _AGE_UNITS[stated[2]])
     born, seen = (_day(reader.text(keyword)) for keyword in ("PatientBirthDate", "StudyDate"))
     if born is None or seen is None or seen < born:
         return None
-    return (seen - born).days / 365.25
+    return _possible((seen - born).days / 365.25)
+
+
+def _possible(years: float) -> float | None:
+    """Nobody's age is none: 999Y and births in 1800 stand for what is not known."""
+    return years if years <= OLDEST_YEARS else None
 
 
 def _day(text: str | None) -> date | None:

@@ -108,6 +108,9 @@ def read_layout(path: Path, elements: Elements, *, real: bool, max_pixels: int) 
     get("HighBit", stored - 1, (stored - 1).__eq__, f"BitsStored − 1, which is {stored - 1}")
     signed = get("PixelRepresentation", 0, lambda value: value in (0, 1), "0 or 1")
     photometric = _photometric(elements, samples, problems)
+    if samples == 3 and (real or allocated == 1):
+        got = "floating point" if real else "1"
+        problems.append(f"BitsAllocated: expected 8 to 32 for colours, got {got}; convert it first")
     if rows * columns > max_pixels:
         problems.append(
             f"Rows × Columns: expected at most {max_pixels:,} pixels, got {rows} × {columns}; "

@@ -122,7 +122,8 @@ def _shown(
         return shown, ("colour: palette to RGB",)
     if layout.photometric not in GREY:
         top = np.float32(layout.highest)
-        return stored.astype(np.float32) / top, (f"scaled: {layout.stored} bit by 1/{top:g}",)
+        shown = (stored.astype(np.float32) / top).clip(0.0, 1.0)
+        return shown, (f"scaled: {layout.stored} bit by 1/{top:g}",)
     greys = read_greys(elements, layout, index)
     if has_supplement(elements):
         shown = show_supplemented(stored, greys, elements, layout)

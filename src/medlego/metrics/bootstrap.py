@@ -78,14 +78,24 @@ def draws(count: int, patients: np.ndarray | None, resamples: int, seed: int) ->
         resamples: number of draws.
         seed: equal seeds draw equal images, so that models can be paired.
     """
+    return np.concatenate(list(draw_blocks(count, patients, resamples, seed)))
+
+
+def draw_blocks(
+    count: int, patients: np.ndarray | None, resamples: int, seed: int
+) -> Iterator[np.ndarray]:
+    """The rows of `draws` in parts that are small enough to work on, made one by one."""
+    yield np.ones((1, count))
     if not count:
-        return np.zeros((1 + resamples, 0))
+        yield np.zeros((resamples, 0))
+        return
     ids = patient_numbers(count, patients)
     groups = int(ids.max()) + 1
     generator = np.random.default_rng(seed)
-    drawn = generator.multinomial(groups, np.full(groups, 1 / groups), size=resamples)
-    whole = np.ones((1, groups), dtype=drawn.dtype)
-    return np.concatenate([whole, drawn])[:, ids].astype(np.float64)
+    shares, rows = np.full(groups, 1 / groups), max(1, BLOCK // count)
+    for start in range(0, resamples, rows):
+        drawn = generator.multinomial(groups, shares, size=min(rows, resamples - start))
+        yield drawn[:, ids].astype(np.float64)
 
 
 def patient_numbers(count: int, patients: np.ndarray | None) -> np.ndarray:
@@ -94,13 +104,6 @@ def patient_numbers(count: int, patients: np.ndarray | None) -> np.ndarray:
         return np.arange(count)
     found: np.ndarray = np.unique(patients, return_inverse=True)[1]
     return found
-
-
-def blocks(weights: np.ndarray) -> Iterator[np.ndarray]:
-    """The rows of weights in parts that are small enough to work on."""
-    rows = max(1, BLOCK // max(1, weights.shape[1]))
-    for start in range(0, len(weights), rows):
-        yield weights[start : start + rows]
 
 
 def nan_mean(values: np.ndarray) -> np.ndarray:

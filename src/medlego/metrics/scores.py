@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from medlego.metrics.bootstrap import RESAMPLES, Interval, blocks, draws, interval, nan_mean
+from medlego.metrics.bootstrap import RESAMPLES, Interval, draw_blocks, interval, nan_mean
 from medlego.metrics.ranking import Ranking
 from medlego.metrics.reliability import ece, rms_calibration_error
 from medlego.metrics.sample import HALF, Column, Sample
@@ -80,8 +80,8 @@ def score_replicates(
         for which they are defined; of two labels that exclude each other, the second's.
     """
     sample = Sample(task, probs, labels, patients, thresholds)
-    weights = draws(len(probs), patients, resamples, seed)
-    parts = [_scores(sample, block, names) for block in blocks(weights)]
+    weights = draw_blocks(len(probs), patients, resamples, seed)
+    parts = [_scores(sample, block, names) for block in weights]
     return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
@@ -98,17 +98,14 @@ def label_replicates(
 ) -> dict[str, dict[str, np.ndarray]]:
     """Per label and score as `score_replicates`; names are out of `LABEL_SCORES`."""
     sample = Sample(task, probs, labels, patients, thresholds)
-    weights = draws(len(probs), patients, resamples, seed)
+    weights = draw_blocks(len(probs), patients, resamples, seed)
+    parts = [[column_scores(column, w, names) for column in sample.columns] for w in weights]
     return {
         column.label: {
             name: np.concatenate(found)
-            for name, found in zip(
-                names,
-                zip(*(column_scores(column, w, names) for w in blocks(weights)), strict=True),
-                strict=True,
-            )
+            for name, found in zip(names, zip(*by_block, strict=True), strict=True)
         }
-        for column in sample.columns
+        for column, by_block in zip(sample.columns, zip(*parts, strict=True), strict=True)
     }
 
 

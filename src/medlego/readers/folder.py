@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,14 @@ from medlego.readers.table import TABLE_SUFFIXES
 from medlego.samples import SPLITS, Dataset, FileImages, Samples, TaskHints, image_files
 
 
-def read_folder(folder: Path, hints: TaskHints, seed: int) -> Dataset:
+def read_folder(folder: Path, hints: TaskHints, seed: int, *, keep_torn: bool = False) -> Dataset:
     """Read `folder/CLASS/…` or `folder/{train,val,test}/CLASS/…`.
 
     DICOM images bring patients and groups by their headers.
+
+    Raises:
+        DatasetError: no classes or no images; splits that part a patient's images, unless
+            `keep_torn` accepts them for a leak check.
     """
     has_splits = (folder / "train").is_dir()
     if has_splits and not all((folder / name).is_dir() for name in SPLITS):
@@ -43,5 +49,17 @@ def read_folder(folder: Path, hints: TaskHints, seed: int) -> Dataset:
         notes |= dict.fromkeys(said)
     task = make_task(folder, folder.name, labels, hints, guess_kind(labels))
     if has_splits:
+        if not keep_torn:
+            _check_patients(folder, parts)
         return Dataset.of(task, parts, tuple(notes))
     return Dataset.of(task, split_samples(parts[""], None, seed), tuple(notes))
+
+
+def _check_patients(folder: Path, parts: Mapping[str, Samples]) -> None:
+    sides = [set(part.patients.tolist()) for part in parts.values() if part.patients is not None]
+    seen = Counter(patient for side in sides for patient in side)
+    if torn := sum(count > 1 for count in seen.values()):
+        raise DatasetError(
+            f"{folder}: expected each patient below one of {', '.join(SPLITS)}, got {torn} below "
+            "several; medlego data check lists their files, keep a patient's together"
+        )

@@ -15,6 +15,9 @@ from medlego.samples import Samples, TaskHints
 AGE_BANDS = ((18, "0-17"), (40, "18-39"), (60, "40-59"), (80, "60-79"), (float("inf"), "80+"))
 """Years below which an age falls into a band, and the band's name."""
 
+_MODALITY, _PART = r"[A-Z]{2,8}", r"[A-Z][A-Z_ ]{0,31}"
+"""The forms of these that tasks ask for."""
+
 
 def with_headers(
     samples: Samples,
@@ -22,12 +25,14 @@ def with_headers(
     hints: TaskHints,
     headers: Mapping[Path, Header] | None = None,
 ) -> tuple[Samples, TaskHints, tuple[str, ...]]:
-    """Add what the files' DICOM headers say and nobody said before; nothing if one is no DICOM.
+    """Add what the files' DICOM headers say and nobody said before; nothing if none is DICOM.
+
+    An image of another format among DICOM files has no groups and stands for a patient of its own.
 
     Args:
         samples: the files' images.
         files: one per sample.
-        hints: modality and body part are filled where all headers agree.
+        hints: modality and body part are filled where all images have headers that agree.
         headers: those already read, by path.
 
     Returns:
@@ -37,33 +42,40 @@ def with_headers(
         ImageError: a DICOM file whose header cannot be read.
     """
     if headers is None:
-        if not all(map(is_dicom, dict.fromkeys(files))):
-            return samples, hints, ()
-        headers = {path: read_header(path) for path in dict.fromkeys(files)}
-    found = [headers[path] for path in files]
+        headers = {path: read_header(path) for path in dict.fromkeys(files) if is_dicom(path)}
+    if not headers:
+        return samples, hints, ()
+    held = [headers.get(path) for path in files]
+    found = [header for header in held if header is not None]
     groups = {
-        name: np.array([of(header) or "" for header in found]) for name, of in _GROUPS.items()
+        name: np.array(["" if header is None else of(header) or "" for header in held])
+        for name, of in _GROUPS.items()
     }
     groups = {name: values for name, values in groups.items() if values.any()}
     filled = replace(
         hints,
-        modality=hints.modality or _agreed((h.modality for h in found), r"[A-Z]{2,8}"),
-        body_part=hints.body_part or _agreed((h.body_part for h in found), r"[A-Z][A-Z_ ]{0,31}"),
+        modality=hints.modality or _agreed([h.modality if h else None for h in held], _MODALITY),
+        body_part=hints.body_part or _agreed([h.body_part if h else None for h in held], _PART),
     )
     patients = samples.patients
-    notes: tuple[str, ...] = ()
+    notes: list[str] = []
     if patients is None:
-        patients = np.array([_patient(header) for header in found])
+        patients = np.array([_patient(path, of) for path, of in zip(files, held, strict=True)])
         if nameless := sum(not header.patient_id for header in found):
-            notes = (f"{nameless} images state no patient; for splits, their study stands for one",)
-    return replace(samples, patients=patients, groups=groups | dict(samples.groups)), filled, notes
+            stand_in = "for splits, their study stands for one"
+            notes.append(f"{nameless} images state no patient; {stand_in}")
+        if others := len(held) - len(found):
+            notes.append(f"{others} images are no DICOM; each stands for a patient of its own")
+    samples = replace(samples, patients=patients, groups=groups | dict(samples.groups))
+    return samples, filled, tuple(notes)
 
 
-def _patient(header: Header) -> str:
+def _patient(path: Path, header: Header | None) -> str:
     """The patient's id, or what comes closest: images that share it stay in one split."""
-    if header.patient_id:
+    if header is not None and header.patient_id:
         return header.patient_id
-    return f"study {header.study_uid}" if header.study_uid else f"file {header.path}"
+    known = header is not None and header.study_uid
+    return f"study {known}" if known else f"file {path}"
 
 
 def _age_band(header: Header) -> str | None:

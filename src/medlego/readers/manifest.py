@@ -84,8 +84,8 @@ def read_manifest(
         rows, files, headers, said = find_rows(table, key, KEYS[key], folder)
         table, notes = table.take(rows), notes + said
     groups = {
-        name.removeprefix(GROUP_PREFIX): np.array(cells)
-        for name, cells in table.columns.items()
+        name.removeprefix(GROUP_PREFIX): table.words(name)
+        for name in table.columns
         if name == "site" or name.startswith(GROUP_PREFIX)
     }
     read_labels = _single_labels if "label" in table.columns else _many_labels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,14 @@ from medlego.readers.building import guess_kind, make_task
 from medlego.samples import SPLITS, ArrayImages, Dataset, Samples, TaskHints
 from medlego.task import MAX_LABELS, Kind, Task
 
+_WANTED = tuple(f"{split}_{part}" for split in SPLITS for part in ("images", "labels"))
+_KEYS = frozenset({*_WANTED, "class_names"})
+
+MAX_EXPANSION = 100
+"""How many times as large as its file an array may be; images compress a few times at best."""
+SMALL_BYTES = 1 << 28
+"""Arrays that are small in sum may expand as they like."""
+
 _BROKEN = (
     *(OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, MemoryError),
     *(zipfile.BadZipFile, zlib.error),
@@ -21,10 +30,13 @@ _BROKEN = (
 
 
 def read_npz(path: Path, hints: TaskHints) -> Dataset:
-    """Read `train|val|test_images` and `_labels`, with optional `class_names`."""
+    """Read `train|val|test_images` and `_labels`, with optional `class_names`.
+
+    Raises:
+        DatasetError: damaged, pickled, without these arrays, or one that expands beyond reason.
+    """
     arrays = _arrays(path)
-    wanted = [f"{split}_{part}" for split in SPLITS for part in ("images", "labels")]
-    raise_all(DatasetError, str(path), [f"{key}: missing" for key in wanted if key not in arrays])
+    raise_all(DatasetError, str(path), [f"{key}: missing" for key in _WANTED if key not in arrays])
     problems = []
     for split in SPLITS:
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
@@ -89,10 +101,21 @@ def _npz_labels(path: Path, split: str, raw: np.ndarray, task: Task) -> np.ndarr
     return values if task.kind is Kind.MULTILABEL else values.astype(np.int64)
 
 
+def _refuse_bomb(path: Path, parts: Sequence[zipfile.ZipInfo]) -> None:
+    used = [part for part in parts if part.filename.removesuffix(".npy") in _KEYS]
+    size, packed = (sum(getattr(p, k) for p in used) for k in ("file_size", "compress_size"))
+    if size > max(SMALL_BYTES, MAX_EXPANSION * packed):
+        raise DatasetError(
+            f"{path}: expected arrays at most {MAX_EXPANSION} times as large as their file, got "
+            f"{size:,} bytes out of {packed:,}; do not trust it, or save it without compression"
+        )
+
+
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
+            _refuse_bomb(path, archive.zip.infolist())
+            return {key: archive[key] for key in archive.files if key in _KEYS}
     except _BROKEN as error:
         raise DatasetError(
             f"{path}: expected a whole .npz without pickled objects, got another "

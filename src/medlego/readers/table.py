@@ -17,6 +17,12 @@ TABLE_SUFFIXES = (".csv", ".parquet")
 MAX_ROWS = 5_000_000
 """Longer tables are refused."""
 
+MAX_WORD = 200
+"""Characters of a patient, split, UID or group."""
+
+MAX_TEXT_BYTES = 1 << 30
+"""Of a Parquet file's columns together."""
+
 _UNKNOWN = "nan"
 """How tables written from floating-point columns spell a cell without a value."""
 
@@ -45,7 +51,7 @@ class Table:
         """A column with a value in every row, (N,) of text; None where there is no such column.
 
         Raises:
-            DatasetError: a row without a value.
+            DatasetError: a row without a value, or with one of more than `MAX_WORD` characters.
         """
         if name not in self.columns:
             return None
@@ -53,6 +59,20 @@ class Table:
         if empty := [i for i, cell in zip(self.numbers, cells, strict=True) if not cell]:
             raise DatasetError(
                 f"{self.path}: {name}: expected a value in every row, none in row {empty[0]}"
+            )
+        return self.words(name)
+
+    def words(self, name: str) -> np.ndarray:
+        """A column of short texts, (N,), which takes as much memory as if all were the longest.
+
+        Raises:
+            DatasetError: a cell of more than `MAX_WORD` characters.
+        """
+        cells = self.columns[name]
+        if long := [i for i, c in zip(self.numbers, cells, strict=True) if len(c) > MAX_WORD]:
+            raise DatasetError(
+                f"{self.path}: {name[:60]}: expected at most {MAX_WORD} characters, got more in "
+                f"row {long[0]}; shorten it"
             )
         return np.array(cells)
 
@@ -83,20 +103,23 @@ def _read_csv(path: Path) -> Table:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream)
             header = next(reader, [])
-            rows = list(islice(filter(None, reader), MAX_ROWS + 1))
+            numbered = ((number, row) for number, row in enumerate(reader, 2) if row)
+            kept = list(islice(numbered, MAX_ROWS + 1))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: expected UTF-8 CSV with a header ({error})") from error
+    except OSError as error:
+        raise DatasetError(f"{path}: expected a file to read, got {error.strerror}") from None
     twice = sorted({name for name in header if header.count(name) > 1})
     problems = [f"column {name[:60]!r}: expected it once" for name in twice]
     problems += [
         f"row {number}: expected {len(header)} cells, got {len(row)}"
-        for number, row in enumerate(rows, 2)
+        for number, row in kept
         if len(row) != len(header)
     ]
     raise_all(DatasetError, str(path), problems[:20])
-    cells = zip(*rows, strict=True) if rows else [()] * len(header)
+    cells = zip(*(row for _, row in kept), strict=True) if kept else [()] * len(header)
     columns = {name: tuple(map(_cell, column)) for name, column in zip(header, cells, strict=True)}
-    return Table(path, columns, tuple(range(2, len(rows) + 2)))
+    return Table(path, columns, tuple(number for number, _ in kept))
 
 
 def _read_parquet(path: Path, wanted: Callable[[str], bool]) -> Table:
@@ -118,6 +141,12 @@ def _read_parquet(path: Path, wanted: Callable[[str], bool]) -> Table:
         if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object)
     ]
     raise_all(DatasetError, str(path), problems)
+    # a text that many rows share is stored once, and in memory once until it is taken apart
+    size = sum(int(c.str.len_bytes().sum()) for c in frame if c.dtype == pl.String)
+    if size > MAX_TEXT_BYTES:
+        raise DatasetError(
+            f"{path}: expected at most {MAX_TEXT_BYTES:,} bytes of text, got {size:,}; shorten it"
+        )
     columns = {column.name: _texts(column) for column in frame}
     return Table(path, columns, tuple(range(2, len(frame) + 2)))
 

@@ -165,11 +165,15 @@ def fit_isotonic(logits: Tensor, positive: np.ndarray) -> LogitMap:
     _, first = np.unique(again, return_index=True)
     if len(first) > MAX_KNOTS:
         first = first[np.linspace(0, len(first) - 1, MAX_KNOTS).round().astype(int)]
-    if len(first) < 2:
+    knots: list[tuple[float, float]] = []
+    for x, y in zip(middles[first], logit(again[first]), strict=True):
+        knot = _rounded(x), _rounded(y)
+        if not knots or (knot[0] > knots[-1][0] and knot[1] > knots[-1][1]):
+            knots.append(knot)  # two that rounding makes equal are one
+    if len(knots) < 2:
         return NOTHING
-    x = tuple(_rounded(value) for value in middles[first])
-    y = tuple(_rounded(value) for value in logit(again[first]))
-    return LogitMap(method="isotonic", slope=1.0, x=x, y=y)
+    xs, ys = zip(*knots, strict=True)
+    return LogitMap(method="isotonic", slope=1.0, x=xs, y=ys)
 
 
 def choose_threshold(logits: np.ndarray, positive: np.ndarray, aim: Aim | None) -> float:
@@ -196,7 +200,8 @@ def _choose(
         return NOTHING, 0.0, 0.0
     before = loss(logits, truth)
     best, least = None, before
-    for fit in fits:
+    some = len(np.unique(folds)) > 1  # images of one patient leave none to fit on
+    for fit in fits if some else ():
         found = logits.clone()
         for fold in np.unique(folds):
             held = folds == fold
