@@ -72,6 +72,18 @@ def as_wrong(task: Task, samples: Samples, answers: Answers) -> np.ndarray:
     return found
 
 
+MAX_VALUES = 40
+"""Groups with more values are no groups, but names of single images or people."""
+
+
+def _left_out(groups: Mapping[str, np.ndarray], shown: Mapping[str, np.ndarray]) -> list[str]:
+    return [
+        f"no scores by {name}: it has {len(np.unique(values)):,} values, more than {MAX_VALUES}"
+        for name, values in groups.items()
+        if name not in shown
+    ]
+
+
 def detail(
     task: Task,
     samples: Samples,
@@ -114,6 +126,7 @@ def detail(
     first, second = drawn[MODELS[0]], drawn[MODELS[2]]
     paired = [name for name in first if name not in PROBABILISTIC]
     binary = task.kind in (Kind.BINARY, Kind.MULTILABEL)
+    shown = {n: v for n, v in samples.groups.items() if len(np.unique(v)) <= MAX_VALUES}
     return TaskDetail(
         task=task,
         samples=samples,
@@ -132,7 +145,7 @@ def detail(
         },
         groups=subgroups(
             mine,
-            samples.groups,
+            shown,
             names=(*SCORES, "sensitivity", "specificity") if binary else SCORES,
             resamples=draws.resamples,
             seed=draws.seed,
@@ -143,5 +156,5 @@ def detail(
             paired_tests(mine, alone),
         ),
         operating=operating,
-        notes=notes,
+        notes=(*notes, *_left_out(samples.groups, shown)),
     )

@@ -78,8 +78,8 @@ def evaluate(
             told = {score: interval(values) for score, values in replicates.items()}
             rows.append(Row(model, name, len(samples), told, answers[model].state))
         said = (*dataset.notes, *dropped, *_site_notes(own), *_notes(answers[MODELS[0]], split))
-        notes += [f"{name}: {note}" for note in said]
         tasks[name] = detail(own.task, samples, answers, found, draws, models.operating(name), said)
+        notes += [f"{name}: {note}" for note in tasks[name].notes]
     show("evaluated", len(asked), len(asked))
     whole = {model: found for model, found in drawn.items() if found}
     return Report(

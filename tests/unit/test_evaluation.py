@@ -290,3 +290,16 @@ def test_where_nothing_is_answered_probabilities_are_undefined():
     found = Draws(5, 0).scores(data.task, data.test, held)
     assert found["accuracy"].tolist() == [0.0] * 6
     assert all(np.isnan(found[name]).all() for name in PROBABILISTIC)
+
+
+def test_a_group_of_too_many_values_is_left_out_and_said_so():
+    base, generalist, data = setting(("multiclass",))
+    many = np.array([f"scan {i}" for i in range(48)])
+    for task, held in data.items():
+        test = make_dataset("multiclass", seed=0, kind="multiclass", images=48).test
+        assert len(test) == 48
+        parts = replace(test, groups={"sex": np.repeat(["F", "M"], 24), "series": many})
+        data[task] = replace(held, test=parts)
+    found = evaluate(generalist, data, base=base, resamples=10).tasks["multiclass"]
+    assert {row.group for row in found.groups} == {"sex"}
+    assert any("no scores by series: it has 48 values" in note for note in found.notes)

@@ -14,9 +14,9 @@ TITLES = {
 }
 
 METHOD = (
-    "Where images are sent by their looks, the generalist's row is what it answers when nobody tells "
-    "it the task: an image that it sends elsewhere, or does not answer, counts as wrong. Where no "
-    "brick has a profile, each task is asked of its own images.",
+    "Where images are sent by their looks, the generalist's row is what it answers when nobody "
+    "tells it the task: an image that it sends elsewhere, or does not answer, counts as wrong. "
+    "Where no brick has a profile, each task is asked of its own images.",
     "A specialist is a task's brick alone, told the task. The base with the specialist's head, and "
     "the linear probe, need no brick's deltas: a generalist that does not beat the probe is not "
     "worth its bricks.",

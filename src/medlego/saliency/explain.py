@@ -107,7 +107,7 @@ def _explain_batch(
     task = scene.reader.task
     tokens = embedded(scene, base, images)
     with torch.no_grad():
-        probs = scene.log_odds(tokens, 0).sigmoid()
+        probs = scene.probs(tokens)
     named = [
         likeliest if name is None else task.labels.index(name)
         for likeliest, name in zip(probs.argmax(dim=1).tolist(), asked, strict=True)

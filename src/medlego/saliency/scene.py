@@ -65,9 +65,16 @@ class Scene:
 
         One number per label in every kind of task, so that evidence adds up alike in all.
         """
-        logits = self.reader.head.logits(pool(self.module, through(self.module, tokens, start)))
-        odds: Tensor = torch.logit(probabilities(self.reader.task, logits.double()), eps=_LEAST)
+        logits = self._logits(tokens, start).double()
+        odds: Tensor = torch.logit(probabilities(self.reader.task, logits), eps=_LEAST)
         return odds
+
+    def probs(self, tokens: Tensor) -> Tensor:
+        """Tokens before the first block → what `predict` says of each label, (N, labels)."""
+        return self.reader.probabilities(self._logits(tokens, 0))
+
+    def _logits(self, tokens: Tensor, start: int) -> Tensor:
+        return self.reader.head.logits(pool(self.module, through(self.module, tokens, start)))
 
 
 def answering(
