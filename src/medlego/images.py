@@ -57,29 +57,32 @@ class Image:
         return tall / wide if abs(tall / wide - 1.0) > _UNEQUAL else 1.0
 
 
-def read_image(path: str | Path, frame: int | None = None) -> Image:
+def read_image(
+    path: str | Path, frame: int | None = None, *, max_pixels: int = MAX_PIXELS
+) -> Image:
     """Read one image file, known by its content.
 
     Args:
         path: a PNG, JPEG, TIFF, DICOM or NIfTI file.
         frame: which of several, from 0: a DICOM file's frames, a TIFF's pages, a NIfTI volume's
             slices. Left out, the middle frame or slice, and a TIFF's first page.
+        max_pixels: largest width × height that is decoded.
 
     Returns:
         The image, (1 or 3, height, width) float32 in [0, 1].
 
     Raises:
-        ImageError: missing, not an image, damaged, larger than `MAX_PIXELS`, without that frame,
-            or compressed in a way for which no codec is installed.
+        ImageError: missing, not an image, damaged, too large, without that frame, or
+            compressed in a way for which no codec is installed.
     """
     path = Path(path)
     if is_dicom(path):
-        shown = read_frame(path, frame, max_pixels=MAX_PIXELS)
+        shown = read_frame(path, frame, max_pixels=max_pixels)
         return Image(_channels_first(shown.array), shown.applied, shown.spacing_mm)
     if _starts_as_nifti(path):
-        cut = read_slice(path, frame, max_pixels=MAX_PIXELS)
+        cut = read_slice(path, frame, max_pixels=max_pixels)
         return Image(_channels_first(cut.array), cut.applied, cut.spacing_mm)
-    return _read_picture(path, frame or 0)
+    return _read_picture(path, frame or 0, max_pixels)
 
 
 def is_image(path: Path) -> bool:
@@ -101,12 +104,12 @@ def _channels_first(array: np.ndarray) -> Tensor:
     return pixels[None] if array.ndim == 2 else pixels.permute(2, 0, 1).contiguous()
 
 
-def _read_picture(path: Path, page: int) -> Image:
+def _read_picture(path: Path, page: int, max_pixels: int) -> Image:
     try:
         with Pillow.open(path, formats=_FORMATS) as picture:
-            _check_size(picture, path)
+            _check_size(picture, path, max_pixels)
             _turn_to(picture, page, path)
-            _check_size(picture, path)
+            _check_size(picture, path, max_pixels)
             return _decode(picture)
     except FileNotFoundError:
         raise ImageError(f"{path}: expected an image file, found nothing there") from None
@@ -119,7 +122,7 @@ def _read_picture(path: Path, page: int) -> Image:
         ) from None
     except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning):
         raise ImageError(
-            f"{path}: expected at most {MAX_PIXELS:,} pixels, got more; shrink it first"
+            f"{path}: expected at most {max_pixels:,} pixels, got more; shrink it first"
         ) from None
     except (OSError, SyntaxError, TypeError, ValueError, EOFError) as error:
         raise ImageError(
@@ -134,11 +137,11 @@ def _starts_white(picture: Pillow.Image) -> bool:
     return tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
 
-def _check_size(picture: Pillow.Image, path: Path) -> None:
+def _check_size(picture: Pillow.Image, path: Path, max_pixels: int) -> None:
     width, height = picture.size
-    if width * height > MAX_PIXELS:
+    if width * height > max_pixels:
         raise ImageError(
-            f"{path}: expected at most {MAX_PIXELS:,} pixels, got {width} × {height}; "
+            f"{path}: expected at most {max_pixels:,} pixels, got {width} × {height}; "
             "shrink it first"
         )
 

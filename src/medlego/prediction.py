@@ -206,26 +206,50 @@ def predict(
         MergeError: an unknown mode, or bricks of a group that cannot be merged.
         BaseError: the base is not to be found.
     """
-    asked: tuple[str, ...] | None = None
     if task is not None:
-        asked = (generalist.capability(task).task.name,)
+        generalist.capability(task)
     chosen = None if mode is None else as_mode(mode)
     read = [image if isinstance(image, Image) else read_image(image) for image in images]
     base = base or Base.find(generalist.base)
     running = Running(generalist, base, mode=chosen, device=device)
-    if asked is None and (every_task or not running.router.tasks):
-        asked = tuple(running.readers)
+    asked = tasks_to_ask(running, task, every_task=every_task)
     names = [f"image {i + 1}" if isinstance(im, Image) else str(im) for i, im in enumerate(images)]
     predictions: list[Prediction] = []
     inputs = Inputs(read, base)
     for start, pixels in zip(range(0, len(read), BATCH), inputs.batches(BATCH), strict=True):
-        batch = running.run(pixels, asked, look=True)
-        answers = _by_image(batch, len(pixels))
-        for offset, found in enumerate(answers):
-            route = batch.routes[offset] if batch.routes else None
-            image = start + offset
-            predictions.append(Prediction(names[image], read[image].applied, found, route))
+        for image, found in enumerate(answer_batch(running, pixels, asked), start):
+            applied = read[image].applied
+            predictions.append(Prediction(names[image], applied, found.answers, found.route))
     return predictions
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of one image of a batch; as in `Prediction`."""
+
+    answers: tuple[Answer, ...]
+    route: Route | None
+
+
+def tasks_to_ask(running: Running, task: str | None, *, every_task: bool) -> tuple[str, ...] | None:
+    """The tasks that every image is asked; None where each image is routed to its own.
+
+    Raises:
+        GeneralistError: no such task.
+    """
+    if task is not None:
+        return (running.reader(task).task.name,)
+    if every_task or not running.router.tasks:
+        return tuple(running.readers)
+    return None
+
+
+def answer_batch(running: Running, pixels: Tensor, asked: Sequence[str] | None) -> list[Found]:
+    """Answer a batch (N, 3, size, size) in [0, 1] of images, asked as `tasks_to_ask` says."""
+    batch = running.run(pixels, asked, look=True)
+    routes = batch.routes or (None,) * len(pixels)
+    answers = _by_image(batch, len(pixels))
+    return [Found(*pair) for pair in zip(answers, routes, strict=True)]
 
 
 def _by_image(batch: Batch, count: int) -> list[tuple[Answer, ...]]:

@@ -26,7 +26,6 @@ from medlego.cli.shared import (
     show_sites,
     signatures_of,
     stamp_of,
-    task_facts,
 )
 
 if TYPE_CHECKING:
@@ -103,6 +102,7 @@ def command(
     from medlego.brickfile import load_bricks
     from medlego.errors import MergeError
     from medlego.generalist import assemble
+    from medlego.inspection import task_facts
     from medlego.recipe import SEARCHED
     from medlego.refit import unmet
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medlego.cli.console import Options, emit, say, show_table
-from medlego.cli.shared import show_mode, show_sites, task_facts, told_calibration
+from medlego.cli.shared import show_mode, show_sites, told_calibration
 from medlego.errors import MergeError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def command(
     """Show what bricks or a generalist hold; several bricks are also compared."""
     from medlego.brickfile import load_bricks
     from medlego.generalist import Generalist
+    from medlego.inspection import brick_facts, generalist_facts
 
     options: Options = context.obj
     directories = [path for path in paths if path.is_dir()]
@@ -44,7 +45,7 @@ def command(
         _show_brick(options, path, brick)
     if plot is not None and len(bricks) < 2:
         raise MergeError(f"--plot: expected at least two bricks to compare, got {len(bricks)}")
-    facts = [_generalist_facts(g) for g in generalists] + [_brick_facts(b) for b in bricks]
+    facts = [generalist_facts(g) for g in generalists] + [brick_facts(b) for b in bricks]
     if len(bricks) > 1:
         facts.append(_compare(options, bricks, plot))
     emit(options, facts)
@@ -158,41 +159,3 @@ def _show_generalist(options: Options, path: Path, generalist: Generalist) -> No
     told = ", ".join(f"{name} {state}" for name, state in states.items())
     say(options, f"calibration of its answers: {told}")
     show_sites(options, generalist)
-
-
-def _brick_facts(brick: Brick) -> dict[str, Any]:
-    from medlego.profile import profile_document
-
-    return {
-        "type": "brick",
-        "digest": brick.digest,
-        "task": brick.task.model_dump(mode="json"),
-        "base": brick.base.model_dump(mode="json"),
-        "delta_parameters": brick.delta_parameters,
-        "share_of_base": brick.share,
-        "targets": {name: delta.rank for name, delta in brick.deltas.items()},
-        "settings": dict(brick.settings),
-        "grams": {module: gram.directions for module, gram in brick.grams.items()},
-        "profile": None if brick.profile is None else profile_document(brick.profile),
-        "calibration": None
-        if brick.calibration is None
-        else brick.calibration.model_dump(mode="json"),
-        "card": brick.card.model_dump(mode="json"),
-    }
-
-
-def _generalist_facts(generalist: Generalist) -> dict[str, Any]:
-    from medlego.parts import working_readers
-
-    states = {name: reader.state for name, reader in working_readers(generalist).items()}
-    return {
-        "type": "generalist",
-        "digest": generalist.recipe.digest,
-        "recipe": generalist.recipe.model_dump(mode="json"),
-        "relative_loss": generalist.relative_loss,
-        "lineage": [step.model_dump(mode="json") for step in generalist.lineage],
-        "tasks": [
-            {**facts, "calibration": states[facts["name"]]} for facts in task_facts(generalist)
-        ],
-        "bricks": [_brick_facts(brick) for brick in generalist.bricks],
-    }

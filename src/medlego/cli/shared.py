@@ -198,21 +198,6 @@ _MODE = {
 }
 
 
-def task_facts(generalist: Generalist) -> list[dict[str, Any]]:
-    """For JSON: every task as it is answered, with its sites' weights."""
-    return [
-        {
-            **held.task.model_dump(mode="json"),
-            "sites": [
-                {"digest": brick.digest, "weight": weight}
-                for brick, weight in zip(held.bricks, held.weights, strict=True)
-            ],
-            "notes": list(held.notes),
-        }
-        for held in generalist.capabilities
-    ]
-
-
 def told_calibration(calibration: Calibration | None, task: Task) -> str:
     """One line: which map of how many images, what it gains, and thresholds that were chosen."""
     if calibration is None:

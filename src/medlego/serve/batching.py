@@ -1,0 +1,108 @@
+"""Images of all requests, answered together by the one thread that owns the model."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from medlego.prediction import Found, answer_batch
+from medlego.serve.limits import Limits
+from medlego.serve.models import Model
+
+Asked = tuple[str, ...] | None
+"""As `medlego.prediction.tasks_to_ask`."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Item:
+    model: Model
+    asked: Asked
+    pixels: Tensor
+    future: Future[Found] = field(default_factory=Future)
+
+
+class Batcher:
+    """A queue of images and the thread that empties it."""
+
+    def __init__(self, limits: Limits, seen: Callable[[int], None] = lambda _images: None) -> None:
+        """`seen` is told of every batch how many images it has."""
+        self._limits, self._seen = limits, seen
+        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="medlego-model", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Answer what waits, then end."""
+        self._queue.put(None)
+        self._thread.join()
+
+    @property
+    def lives(self) -> bool:
+        """Whether images are answered."""
+        return self._thread.is_alive()
+
+    @property
+    def waiting(self) -> int:
+        """Images that no batch has taken yet."""
+        return self._queue.qsize()
+
+    def submit(self, model: Model, pixels: Tensor, asked: Asked) -> Future[Found]:
+        """Queue one image, (3, size, size) in [0, 1]; a cancelled one is left out."""
+        item = _Item(model, asked, pixels)
+        self._queue.put(item)
+        return item.future
+
+    def _work(self) -> None:
+        goes_on = True
+        while goes_on:
+            goes_on = self._answer_next()
+
+    def _answer_next(self) -> bool:
+        items, goes_on = self._collect()
+        alike: dict[tuple[int, Asked], list[_Item]] = {}
+        for item in items:
+            if item.future.set_running_or_notify_cancel():
+                alike.setdefault((id(item.model), item.asked), []).append(item)
+        for together in alike.values():
+            self._seen(len(together))
+            _answer(together)
+        return goes_on
+
+    def _collect(self) -> tuple[list[_Item], bool]:
+        """The next batch, and whether there may be another; it waits for company a moment."""
+        first = self._queue.get()
+        if first is None:
+            return [], False
+        items, until = [first], time.monotonic() + self._limits.batch_wait_s
+        while len(items) < self._limits.batch_images:
+            try:
+                more = self._queue.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                break
+            if more is None:
+                return items, False
+            items.append(more)
+        return items, True
+
+
+def _answer(items: Sequence[_Item]) -> None:
+    """One batch of one model, asked the same."""
+    try:
+        pixels = torch.stack([item.pixels for item in items])
+        found = answer_batch(items[0].model.running, pixels, items[0].asked)
+    except Exception as error:
+        for item in items:
+            item.future.set_exception(error)
+        return
+    for item, one in zip(items, found, strict=True):
+        item.future.set_result(one)

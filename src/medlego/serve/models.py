@@ -1,0 +1,107 @@
+"""The generalist that answers, and how another takes its place while requests are under way."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from medlego.base import Base
+from medlego.directory import DOCUMENT
+from medlego.errors import MedLegoError
+from medlego.generalist import Generalist
+from medlego.running import Running
+from medlego.signing import BrickSignature
+
+Mark = tuple[int, int, int]
+"""What changes when an edit replaces a directory's document."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """One state of a generalist on its base; a request keeps to the one that it came in under."""
+
+    generalist: Generalist
+    base: Base
+    running: Running
+    signatures: Mapping[str, BrickSignature]
+    """Of its bricks, by digest; read at once, since a later edit may delete the files."""
+
+    @property
+    def digest(self) -> str:
+        """Of the recipe."""
+        return self.generalist.recipe.digest
+
+    @property
+    def entry(self) -> int:
+        """Number of the lineage's last entry."""
+        return len(self.generalist.lineage) - 1
+
+
+class Keeper:
+    """Follows a directory: `model` is its last state that could be read, `problem` why not a later.
+
+    `check` may be called by any one thread at a time; `model` may be read by all.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        base_weights: Path | None = None,
+        device: str = "cpu",
+        told: Callable[[str], None] = lambda _outcome: None,
+    ) -> None:
+        """Load the directory.
+
+        Args:
+            directory: a generalist's.
+            base_weights: file of its base; found by fingerprint when left out.
+            device: `cpu` or `cuda`.
+            told: called with `reloaded` or `refused` after each change of the directory.
+
+        Raises:
+            MedLegoError: the directory or its base cannot be read.
+        """
+        self.directory = directory
+        self._weights, self._device, self._told = base_weights, device, told
+        self._lock = threading.Lock()
+        self.problem: str | None = None
+        self._mark = _mark(directory)
+        self.model = self._load(None)
+
+    def check(self) -> None:
+        """Take in the directory's present state, if it is another one and whole."""
+        with self._lock:
+            mark = _mark(self.directory)
+            if mark == self._mark and self.problem is None:
+                return
+            again = mark == self._mark
+            self._mark = mark
+            try:
+                self.model = self._load(self.model.base)
+            except (MedLegoError, OSError) as error:
+                self.problem = str(error)
+                if not again:
+                    self._told("refused")
+            else:
+                self.problem = None
+                self._told("reloaded")
+
+    def _load(self, base: Base | None) -> Model:
+        generalist = Generalist.load(self.directory)
+        if base is None or base.ref != generalist.base:
+            base = Base.find(generalist.base, weights=self._weights)
+        running = Running(generalist, base, device=self._device)
+        held = generalist.archive.signatures
+        signatures = {b.digest: held[b.digest] for b in generalist.bricks if b.digest in held}
+        return Model(generalist, base, running, signatures)
+
+
+def _mark(directory: Path) -> Mark | None:
+    try:
+        found = (directory / DOCUMENT).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
