@@ -283,7 +283,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(place, directory):
 
 
 def test_a_body_too_large_is_refused_on_a_socket_while_it_is_sent(place, directory):
-    size = SMALL.request_bytes + 500_000
+    size = SMALL.request_bytes + 30_000_000
     with on_a_socket(here(place, directory)) as (port, _):
         answer = raw(port, head(size, "Connection: close\r\n").encode() + b"x" * size)
     assert answer.startswith(b"HTTP/1.1 413 ")

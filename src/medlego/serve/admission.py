@@ -10,8 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from medlego.serve.limits import Limits
 from medlego.serve.problems import RequestError, problem
 
-DRAIN_BYTES, DRAIN_S = 16 << 20, 2.0
-"""Of a refused body that is read and dropped, so that its sender gets to read the refusal."""
+DRAIN_S = 3.0
+"""For the rest of a refused body, read and dropped so that its sender gets to read the refusal."""
 
 
 class Admission:
@@ -91,19 +91,17 @@ class _Body:
 
 
 async def drain(scope: Scope, receive: Receive) -> None:
-    """Read and drop a refused request's body, up to a limit; one that asked first is not sent."""
+    """Read and drop a refused request's body for a moment; one that asked first is not sent."""
     if _has_body(scope) and "expect" not in Headers(scope=scope):
         await _drop(receive)
 
 
 async def _drop(receive: Receive) -> None:
-    dropped, more = 0, True
+    more = True
     try:
         async with asyncio.timeout(DRAIN_S):
-            while more and dropped < DRAIN_BYTES:
-                message = await receive()
-                dropped += len(message.get("body", b""))
-                more = message.get("more_body", False)
+            while more:
+                more = (await receive()).get("more_body", False)
     except TimeoutError:
         return
 

@@ -56,6 +56,7 @@ def log_to(stream: TextIO = sys.stderr) -> None:
     root.setLevel(logging.WARNING)
     for name in (LOGGER.name, "uvicorn"):
         logging.getLogger(name).setLevel(logging.INFO)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a line a damaged form
 
 
 def _fault(error: BaseException) -> dict[str, Any]:

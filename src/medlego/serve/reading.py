@@ -15,6 +15,9 @@ from medlego.images import Image
 from medlego.serve.limits import Limits
 from medlego.workers import Pool, WorkerError
 
+START_S = 120.0
+"""For a process to import what it needs."""
+
 
 class Readers:
     """A fixed number of processes that decode; one that dies or is killed is replaced."""
@@ -35,23 +38,30 @@ class Readers:
             ImageError: no image, damaged, too large, or it took too long; names no file.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._read, content, size)
+        limit_s = self._limits.decode_s
+        return await loop.run_in_executor(self._threads, self._read, content, size, limit_s)
 
     async def start(self) -> None:
         """Have every process ready."""
         picture = BytesIO()
         Pillow.new("L", (1, 1)).save(picture, "PNG")
-        await asyncio.gather(*(self.read(picture.getvalue()) for _ in range(self._limits.readers)))
+        loop, asked = asyncio.get_running_loop(), (picture.getvalue(), None, START_S)
+        await asyncio.gather(
+            *(
+                loop.run_in_executor(self._threads, self._read, *asked)
+                for _ in range(self._limits.readers)
+            )
+        )
 
     def close(self) -> None:
         """End the processes; what waits is not decoded any more."""
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._pool.close()
 
-    def _read(self, content: bytes, size: int | None) -> Image:
+    def _read(self, content: bytes, size: int | None, limit_s: float) -> Image:
         request = {"pixels": self._limits.pixels, "size": size}
         try:
-            answer, body = self._pool.ask(request, content, self._limits.decode_s)
+            answer, body = self._pool.ask(request, content, limit_s)
         except WorkerError as error:
             raise ImageError(
                 f"expected an image that decodes within limits, got another ({error}); "
