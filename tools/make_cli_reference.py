@@ -21,6 +21,7 @@ VERBS = (
     "data remember",
     "screen",
     "predict",
+    "serve",
     "card",
     "head-round",
     "head-round export",

@@ -65,7 +65,7 @@ class Worker:
         timer.start()
         try:
             spelled = json.dumps({**request, "bytes": len(content)}).encode()
-            answer, body = self._exchange(spelled + b"\n" + content)
+            answer, body = self._exchange(spelled + b"\n", content)
         except (OSError, ValueError, KeyError):
             why = (
                 f"it took longer than {timeout_s:g} s" if expired.is_set() else "its process ended"
@@ -76,11 +76,12 @@ class Worker:
         self.works = not expired.is_set()
         return answer, body
 
-    def _exchange(self, request: bytes) -> tuple[dict[str, Any], bytes]:
+    def _exchange(self, request: bytes, content: bytes) -> tuple[dict[str, Any], bytes]:
         requests, answers = self._process.stdin, self._process.stdout
         assert requests is not None
         assert answers is not None
         requests.write(request)
+        requests.write(content)
         requests.flush()
         answer = json.loads(answers.readline())
         body = answers.read(answer["bytes"])

@@ -22,6 +22,7 @@ from medlego.cli import (
     predict,
     refit,
     screen,
+    serve,
     store,
     train,
 )
@@ -71,6 +72,7 @@ app.command("check")(check.command)
 app.add_typer(data.app, name="data")
 app.command("screen")(screen.command)
 app.command("predict")(predict.command)
+app.command("serve")(serve.command)
 app.command("card")(card.command)
 app.add_typer(headround.app, name="head-round")
 app.add_typer(edit.app, name="edit")

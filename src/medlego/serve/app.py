@@ -9,10 +9,14 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
 
 from medlego import __version__
 from medlego.errors import GeneralistError
+from medlego.serve.access import Access
+from medlego.serve.admission import Admission
 from medlego.serve.documents import (
     BrickDocument,
     GeneralistDocument,
@@ -24,6 +28,7 @@ from medlego.serve.documents import (
     predictions_document,
 )
 from medlego.serve.forms import SCHEMA, read_form
+from medlego.serve.observing import Observing
 from medlego.serve.problems import RequestError, problem
 from medlego.serve.service import Service, UploadError
 
@@ -47,11 +52,12 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def make_app(service: Service) -> FastAPI:
+def make_app(service: Service, *, token: str | None = None) -> FastAPI:
     """The service as an ASGI application, which starts and closes it.
 
     Args:
         service: found by routes as `request.app.state.service`.
+        token: what callers must send; without one only this machine's own names are answered to.
     """
 
     @asynccontextmanager
@@ -72,6 +78,9 @@ def make_app(service: Service) -> FastAPI:
     _add_facts(app, service)
     _add_health(app, service)
     _add_refusals(app)
+    app.add_middleware(Admission, limits=service.limits)
+    app.add_middleware(Access, token=token)
+    app.add_middleware(Observing, metrics=service.metrics)  # the outermost
     return app
 
 
@@ -92,7 +101,7 @@ def _add_facts(app: FastAPI, service: Service) -> None:
     @app.get("/v1/generalist", responses={401: _REFUSALS[401], 421: _REFUSALS[421]})
     def generalist() -> GeneralistDocument:
         """The generalist that answers: tasks, recipe, lineage and card."""
-        return generalist_document(service.model)
+        return generalist_document(service.keeper)
 
     @app.get("/v1/bricks", responses={401: _REFUSALS[401], 421: _REFUSALS[421]})
     def bricks() -> list[BrickDocument]:
@@ -113,7 +122,12 @@ def _add_health(app: FastAPI, service: Service) -> None:
         status = "ready" if keeper.problem is None else "stale"
         if not service.open:
             status, response.status_code = "closing", 503
-        return HealthDocument(status=status, generalist=keeper.model.digest, problem=keeper.problem)
+        return HealthDocument(status=status, generalist=keeper.model.digest)
+
+    @app.get("/metrics", response_class=PlainTextResponse, responses={401: _REFUSALS[401]})
+    def metrics() -> Response:
+        """For Prometheus."""
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _add_refusals(app: FastAPI) -> None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from medlego.inspection import brick_facts, generalist_facts
 from medlego.modelcard import generalist_card
 from medlego.prediction import Found
-from medlego.serve.models import Model
+from medlego.serve.models import Keeper, Model
 
 _CLOSED = ConfigDict(frozen=True, extra="forbid")
 
@@ -97,6 +97,9 @@ class GeneralistDocument(BaseModel):
     lineage: list[dict[str, Any]]
     tasks: list[dict[str, Any]]
     card: str = Field(description="The model card, Markdown.")
+    problem: str | None = Field(
+        description="Why the directory's present state does not answer, where it is broken."
+    )
 
 
 class HealthDocument(BaseModel):
@@ -104,11 +107,11 @@ class HealthDocument(BaseModel):
 
     model_config = _CLOSED
 
-    status: str = Field(description="live, ready, stale (an older state answers) or closing.")
-    generalist: Hex | None = None
-    problem: str | None = Field(
-        default=None, description="Why the directory's present state does not answer."
+    status: str = Field(
+        description="live; ready; stale, where the directory's present state is broken and an "
+        "older one answers; or closing."
     )
+    generalist: Hex | None = Field(default=None, description="Digest of the recipe that answers.")
 
 
 class ProblemDocument(BaseModel):
@@ -151,8 +154,9 @@ def _digests(model: Model, task: str) -> list[str]:
     return [brick.digest for brick in model.running.bricks(task)]
 
 
-def generalist_document(model: Model) -> GeneralistDocument:
+def generalist_document(keeper: Keeper) -> GeneralistDocument:
     """The generalist that answers now."""
+    model = keeper.model
     generalist = model.generalist
     facts = generalist_facts(generalist)
     del facts["type"], facts["bricks"]
@@ -162,6 +166,7 @@ def generalist_document(model: Model) -> GeneralistDocument:
         base=generalist.base.model_dump(mode="json"),
         mode=generalist.recipe.mode,
         card=generalist_card(generalist),
+        problem=keeper.problem,
     )
 
 

@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from medlego.images import MAX_PIXELS
 
+_Count = Annotated[int, Field(ge=1)]
+_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-@dataclass(frozen=True)
-class Limits:
+
+class Limits(BaseModel):
     """Bytes are of uploads as they arrive; seconds are of wall time."""
 
-    image_bytes: int = 64 << 20
-    request_bytes: int = 256 << 20
-    held_bytes: int = 1 << 30
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_bytes: _Count = 64 << 20
+    request_bytes: _Count = 128 << 20
+    held_bytes: _Count = 512 << 20
     """Of all requests under way together."""
-    images: int = 64
+    images: _Count = 64
     """In one request."""
-    pixels: int = MAX_PIXELS
+    pixels: Annotated[int, Field(ge=1, le=MAX_PIXELS)] = MAX_PIXELS
     """Of one image, width × height."""
-    requests: int = 64
-    """Answered at the same time; one more is told to come back."""
-    connections: int = 512
-    upload_s: float = 30.0
-    """From a request's first byte to its last."""
-    decode_s: float = 20.0
+    requests: _Count = 64
+    """With a body, answered at the same time; one more is told to come back."""
+    connections: _Count = 512
+    header_s: _Seconds = 10.0
+    """For a request's head to arrive."""
+    upload_s: _Seconds = 30.0
+    """For a request's body to arrive, and more for each `upload_bytes_s` that have arrived."""
+    upload_bytes_s: _Count = 256 << 10
+    decode_s: _Seconds = 20.0
     """Of one image, after which it is refused."""
-    answer_s: float = 120.0
-    """From a request's last byte to its answer."""
-    readers: int = max(2, min(4, os.cpu_count() or 1))
+    answer_s: _Seconds = 120.0
+    """From a request's last byte to its answer; also what a shutdown waits for."""
+    readers: Annotated[int, Field(ge=1, le=64)] = max(2, min(4, os.cpu_count() or 1))
     """Processes that decode."""
-    batch_images: int = 32
-    batch_wait_s: float = 0.01
+    batch_images: _Count = 32
+    batch_wait_s: Annotated[float, Field(ge=0, le=10)] = 0.01
     """Longest that an image waits for company while the model is idle."""

@@ -10,6 +10,14 @@ from starlette.responses import JSONResponse
 from medlego.serve.documents import ProblemDocument
 
 RETRY_AFTER_S = 2
+MEDIA_TYPE = "application/problem+json"
+
+_HEADERS = {
+    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
+    HTTPStatus.REQUEST_TIMEOUT: {"Connection": "close"},
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: {"Connection": "close"},
+    HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": str(RETRY_AFTER_S)},
+}
 
 
 class RequestError(Exception):
@@ -24,13 +32,8 @@ class RequestError(Exception):
 def problem(
     status: int, problems: Sequence[str], headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """The response; a busy service says when to come back."""
-    told = dict(headers or {})
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        told["Retry-After"] = str(RETRY_AFTER_S)
-    if status == HTTPStatus.UNAUTHORIZED:
-        told["WWW-Authenticate"] = "Bearer"
-    document = ProblemDocument(
-        title=HTTPStatus(status).phrase, status=status, problems=list(problems)
-    )
-    return JSONResponse(document.model_dump(), status, told, media_type="application/problem+json")
+    """The response."""
+    phrase = HTTPStatus(status).phrase
+    document = ProblemDocument(title=phrase, status=status, problems=list(problems))
+    told = {**(headers or {}), **_HEADERS.get(HTTPStatus(status), {})}
+    return JSONResponse(document.model_dump(), status, told, media_type=MEDIA_TYPE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from medlego.images import Image
 from medlego.prediction import Found, tasks_to_ask
 from medlego.serve.batching import Batcher
 from medlego.serve.limits import Limits
+from medlego.serve.logs import log
+from medlego.serve.metrics import Metrics
 from medlego.serve.models import Keeper, Model
 from medlego.serve.reading import Readers
 
@@ -59,12 +62,16 @@ class Service:
             MedLegoError: the directory or its base cannot be read.
         """
         self.limits = limits
-        self.keeper = Keeper(directory, base_weights=base_weights, device=device)
+        self.metrics = Metrics()
+        self.keeper = Keeper(
+            directory, base_weights=base_weights, device=device, told=self._reloaded
+        )
         self.readers = Readers(limits)
-        self.batcher = Batcher(limits)
+        self.batcher = Batcher(limits, self.metrics.batch)
         self._poll_s = poll_s
         self._following: asyncio.Task[None] | None = None
         self.open = False
+        self._add_gauges()
 
     @property
     def model(self) -> Model:
@@ -107,6 +114,7 @@ class Service:
         images = await self.read(uploads, model.base.ref.image_size)
         futures = [self.batcher.submit(model, image.pixels, asked) for image in images]
         found = await asyncio.gather(*map(asyncio.wrap_future, futures))
+        self.metrics.answered(found)
         return Answered(model, [image.applied for image in images], found)
 
     async def read(self, uploads: Sequence[bytes], size: int | None = None) -> list[Image]:
@@ -128,6 +136,7 @@ class Service:
             else:
                 images.append(one)
         if problems:
+            self.metrics.unreadable(len(problems))
             raise UploadError(problems)
         return images
 
@@ -135,3 +144,19 @@ class Service:
         while True:
             await asyncio.sleep(self._poll_s)
             await asyncio.to_thread(self.keeper.check)
+
+    def _reloaded(self, outcome: str) -> None:
+        self.metrics.reload(outcome)
+        level = logging.INFO if outcome == "reloaded" else logging.WARNING
+        told = {"problem": self.keeper.problem} if self.keeper.problem else {}
+        log(outcome, level, generalist=self.model.digest, entry=self.model.entry, **told)
+
+    def _add_gauges(self) -> None:
+        add = self.metrics.gauge
+        add("medlego_waiting_images", "Images that wait.", lambda: self.batcher.waiting)
+        add("medlego_entry", "Lineage entry that answers.", lambda: self.model.entry)
+        add(
+            "medlego_directory_broken",
+            "1 where an older state answers, since the present one cannot be read.",
+            lambda: self.keeper.problem is not None,
+        )

@@ -1,0 +1,61 @@
+"""medlego serve"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medlego.cli.console import Options, say
+from medlego.cli.options import BaseWeights, Device
+from medlego.cli.shared import resolve_device
+
+
+def command(
+    context: typer.Context,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A generalist.")],
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; any but this machine's own needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="File with the token that every caller must send."),
+    ] = None,
+    limits: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="TOML file with other limits; see docs/serve.md."),
+    ] = None,
+    base_weights: BaseWeights = None,
+    device: Device = "auto",
+) -> None:
+    """Answer images over HTTP until it is stopped; an edited generalist is taken in at once.
+
+    The log goes to standard error as lines of JSON, without anything of an image.
+    """
+    from medlego.errors import SettingsError
+    from medlego.serve.access import read_token
+    from medlego.serve.app import make_app
+    from medlego.serve.limits import Limits
+    from medlego.serve.logs import log_to
+    from medlego.serve.server import bound, check_host, serve_app
+    from medlego.serve.service import Service
+    from medlego.tomlfile import load_toml
+
+    options: Options = context.obj
+    token = None if token_file is None else read_token(token_file)
+    check_host(host, token)
+    allowed = (
+        Limits()
+        if limits is None
+        else load_toml(Limits, limits, SettingsError, "the service's limits")
+    )
+    listening = bound(host, port)
+    service = Service(
+        directory, base_weights=base_weights, device=resolve_device(device), limits=allowed
+    )
+    log_to()
+    shown = f"[{host}]" if ":" in host else host
+    say(options, f"serving {directory} at http://{shown}:{listening.getsockname()[1]}")
+    serve_app(make_app(service, token=token), listening, allowed)
