@@ -45,9 +45,7 @@ class Desk:
         self.progress: tuple[str, int, int] = ("", 0, 0)
         """What is measured at the moment, and how far."""
 
-    def propose(
-        self, words: str, change: Callable[[Generalist], Generalist], stamp: Stamp
-    ) -> None:
+    def propose(self, words: str, change: Callable[[Generalist], Generalist], stamp: Stamp) -> None:
         """Try an edit and measure it, in a thread.
 
         Args:
@@ -115,12 +113,13 @@ class Desk:
         before = model.generalist
         after = change(before)
         tried = replace(proposal, before=before, after=after, status="ready")
-        datasets = {} if self._gate is None else self._gate.read(after.tasks, self._show)
-        if self._gate is None or not datasets:
+        if self._gate is None:
             return tried
-        report = check(
-            after, before, datasets, self._gate.limits, base=model.base, show=self._show
-        )
+        datasets = self._gate.read(after.tasks, self._show)
+        required = {task.name for task in after.tasks} & set(self._gate.limits.require)
+        if not datasets and not required:
+            return tried
+        report = check(after, before, datasets, self._gate.limits, base=model.base, show=self._show)
         if not report.passed:
             return replace(tried, report=report, status="refused")
         gated = with_gate(after.lineage, report.as_dict(), proposal.stamp)

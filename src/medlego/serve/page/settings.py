@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 from medlego.gates import Limits
 from medlego.progress import Progress
@@ -27,13 +26,12 @@ class Gate:
 class PageSettings:
     """How the page is run.
 
-    `token` is the service's; None where everybody on this machine may come in. `edits` lets people
-    change bricks. `trust` names the keys that signatures are checked by; with it only bricks that
-    it accepts can be added. `beside` are directories of generalists to compare with, by a name.
+    `edits` lets people change bricks. `trust` names the keys that signatures are checked by; with
+    it only bricks that it accepts can be added. `beside` are directories of generalists to compare
+    with, by a name.
     """
 
-    token: str | None = None
     edits: bool = False
     gate: Gate | None = None
     trust: Trust | None = None
-    beside: Mapping[str, Path] = MappingProxyType({})
+    beside: Mapping[str, Path] = field(default_factory=dict)

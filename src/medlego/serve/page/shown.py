@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from medlego.brick import Brick
 from medlego.errors import SignatureError
-from medlego.lineage import Entry, state
+from medlego.lineage import Lineage, state
 from medlego.prediction import Answer, Found
 from medlego.routing import LIMIT, Route
 from medlego.serve.models import Model
@@ -106,9 +106,7 @@ def image_card(model: Model, found: Found, trust: Trust | None) -> ImageCard:
     )
 
 
-def brick_rows(
-    bricks: Sequence[Brick], model: Model, trust: Trust | None
-) -> tuple[BrickRow, ...]:
+def brick_rows(bricks: Sequence[Brick], model: Model, trust: Trust | None) -> tuple[BrickRow, ...]:
     """Bricks with what vouches for them."""
     numbers = {item.digest: item.coefficient for item in model.generalist.recipe.bricks}
     rows = []
@@ -145,7 +143,7 @@ def signer(
         return str(error), False
 
 
-def entry_rows(lineage: Sequence[Entry], names: dict[str, str]) -> tuple[EntryRow, ...]:
+def entry_rows(lineage: Lineage, names: dict[str, str]) -> tuple[EntryRow, ...]:
     """The lineage, newest first; `names` are bricks' tasks by digest."""
     present = state(lineage)
     rows = []
@@ -166,6 +164,34 @@ def entry_rows(lineage: Sequence[Entry], names: dict[str, str]) -> tuple[EntryRo
     return tuple(rows)
 
 
+@dataclass(frozen=True)
+class Change:
+    """One label's probability by two states; None where a state does not ask its task."""
+
+    task: str
+    label: str
+    here: float | None
+    there: float | None
+
+    @property
+    def words(self) -> str:
+        """The difference in points, here against there."""
+        if self.here is None or self.there is None:
+            return "asked by one alone"
+        return f"{100 * (self.here - self.there):+.1f}".replace("-", "−")
+
+
+def changes(here: ImageCard, there: ImageCard) -> tuple[Change, ...]:
+    """Every label that one of two states has a probability for."""
+    ours, theirs = _by_label(here), _by_label(there)
+    keys = dict.fromkeys([*ours, *theirs])
+    return tuple(Change(*key, ours.get(key), theirs.get(key)) for key in keys)
+
+
+def _by_label(card: ImageCard) -> dict[tuple[str, str], float]:
+    return {(task.task, row.label): row.prob for task in card.tasks for row in task.rows}
+
+
 def percent(prob: float) -> str:
     """A probability for people; never 0 % or 100 %, which no model knows."""
     if prob < 0.001:
@@ -175,9 +201,7 @@ def percent(prob: float) -> str:
     return f"{100 * prob:.1f} %"
 
 
-def _task_card(
-    model: Model, answer: Answer, route: Route | None, trust: Trust | None
-) -> TaskCard:
+def _task_card(model: Model, answer: Answer, route: Route | None, trust: Trust | None) -> TaskCard:
     task = answer.task
     limited = task.labels[-len(answer.thresholds) :] if answer.thresholds else ()
     limits = dict(zip(limited, answer.thresholds, strict=True))
@@ -208,4 +232,3 @@ def _abstention(route: Route) -> Abstention:
 
 def _sentence(words: str) -> str:
     return f"{words[:1].upper()}{words[1:]}." if words else ""
-
