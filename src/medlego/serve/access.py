@@ -97,11 +97,13 @@ def _hashed(token: bytes) -> bytes:
 
 
 def _name(host: str) -> str:
-    return urlsplit(f"//{host}").hostname or "" if _well_formed(host) else ""
-
-
-def _well_formed(host: str) -> bool:
-    return bool(host) and not set(host) & set("/?#@\\ ")
+    """Of a Host header, without its port; empty where it is none."""
+    if set(host) & set("/?#@\\ "):
+        return ""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _place(origin: str) -> str:

@@ -115,18 +115,21 @@ def _add_facts(app: FastAPI, service: Service) -> None:
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
-    @app.get("/health/live")
-    def live() -> HealthDocument:
-        """Whether the process answers at all."""
-        return HealthDocument(status="live")
+    @app.get("/health/live", responses={503: {"model": HealthDocument}})
+    def live(response: Response) -> HealthDocument:
+        """Whether it should be left running."""
+        if service.batcher.lives:
+            return HealthDocument(status="live")
+        response.status_code = 503
+        return HealthDocument(status="failed")
 
     @app.get("/health/ready", responses={503: {"model": HealthDocument}})
     def ready(response: Response) -> HealthDocument:
         """Whether it takes requests; `stale` where the directory's present state is broken."""
         keeper = service.keeper
         status = "ready" if keeper.problem is None else "stale"
-        if not service.open:
-            status, response.status_code = "closing", 503
+        if not (service.open and service.batcher.lives):
+            status, response.status_code = "closed", 503
         return HealthDocument(status=status, generalist=keeper.model.digest)
 
     @app.get("/metrics", response_class=PlainTextResponse, responses={401: _REFUSALS[401]})

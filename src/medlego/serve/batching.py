@@ -47,6 +47,11 @@ class Batcher:
         self._thread.join()
 
     @property
+    def lives(self) -> bool:
+        """Whether images are answered."""
+        return self._thread.is_alive()
+
+    @property
     def waiting(self) -> int:
         """Images that no batch has taken yet."""
         return self._queue.qsize()

@@ -108,8 +108,8 @@ class HealthDocument(BaseModel):
     model_config = _CLOSED
 
     status: str = Field(
-        description="live; ready; stale, where the directory's present state is broken and an "
-        "older one answers; or closing."
+        description="live or failed; ready, stale (an older state answers, since the directory's "
+        "present one is broken) or closed."
     )
     generalist: Hex | None = Field(default=None, description="Digest of the recipe that answers.")
 

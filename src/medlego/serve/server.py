@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import socket
 from collections.abc import Iterator
@@ -55,6 +56,15 @@ def bound(host: str, port: int) -> socket.socket:
 
 def serve_app(app: FastAPI, listening: socket.socket, limits: Limits) -> None:
     """Answer until SIGINT or SIGTERM, then finish what is under way; a second one ends at once."""
+    host, port = listening.getsockname()[:2]
+    log("listening", host=host, port=port)
+    with _stopped_is_done():
+        make_server(app, limits).run(sockets=[listening])
+    log("closed")
+
+
+def make_server(app: FastAPI, limits: Limits) -> Server:
+    """uvicorn with the limits that only it can hold."""
     config = Config(
         app,
         http=_protocol(limits.header_s),
@@ -66,14 +76,10 @@ def serve_app(app: FastAPI, listening: socket.socket, limits: Limits) -> None:
         server_header=False,
         limit_concurrency=limits.connections,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=round(limits.answer_s),
+        timeout_graceful_shutdown=math.ceil(limits.answer_s),
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
     )
-    host, port = listening.getsockname()[:2]
-    log("listening", host=host, port=port)
-    with _stopped_is_done():
-        Server(config).run(sockets=[listening])
-    log("closed")
+    return Server(config)
 
 
 @contextmanager

@@ -47,6 +47,7 @@ class Service:
         base_weights: Path | None = None,
         device: str = "cpu",
         limits: Limits = Limits(),
+        readers: Readers | None = None,
         poll_s: float = 1.0,
     ) -> None:
         """Load the generalist.
@@ -56,6 +57,7 @@ class Service:
             base_weights: file of its base; found by fingerprint when left out.
             device: `cpu` or `cuda`.
             limits: on every request and on all together.
+            readers: shared ones, started and closed by whoever shares them; its own when left out.
             poll_s: how often the directory is looked at.
 
         Raises:
@@ -66,7 +68,8 @@ class Service:
         self.keeper = Keeper(
             directory, base_weights=base_weights, device=device, told=self._reloaded
         )
-        self.readers = Readers(limits)
+        self.readers = readers or Readers(limits)
+        self._own_readers = readers is None
         self.batcher = Batcher(limits, self.metrics.batch)
         self._poll_s = poll_s
         self._following: asyncio.Task[None] | None = None
@@ -80,7 +83,8 @@ class Service:
 
     async def start(self) -> None:
         """Have reading processes and the model's thread ready, and follow the directory."""
-        await self.readers.start()
+        if self._own_readers:
+            await self.readers.start()
         self.batcher.start()
         self._following = asyncio.create_task(self._follow())
         self.open = True
@@ -93,7 +97,8 @@ class Service:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._following
         await asyncio.to_thread(self.batcher.close)
-        await asyncio.to_thread(self.readers.close)
+        if self._own_readers:
+            await asyncio.to_thread(self.readers.close)
 
     async def predict(
         self, uploads: Sequence[bytes], task: str | None = None, *, every_task: bool = False
