@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
@@ -42,8 +43,7 @@ async def read_edit(request: Request, limits: Limits, trust: Trust | None) -> As
         RequestError: no such form, or a file that is too large.
         MedLegoError: no brick, no signature, or a brick that no trusted key vouches for.
     """
-    form = await _form(request, limits)
-    words = {key: value for key, value in form.items() if isinstance(value, str)}
+    words, contents = await _form(request, limits)
     stamp = Stamp.now(by=words.get("by", "").strip() or None)
     action, task, site = words.get("action"), words.get("task", ""), words.get("site") or None
     if action == "undo":
@@ -57,7 +57,7 @@ async def read_edit(request: Request, limits: Limits, trust: Trust | None) -> As
         )
     if action not in ("add", "update"):
         raise RequestError(422, ["action: expected add, update, remove or undo, got another"])
-    brick, signatures = await _brick(form, trust)
+    brick, signatures = await asyncio.to_thread(_brick, contents, trust)
     edit = add if action == "add" else update
     verb = "Add" if action == "add" else "Replace with"
     return AskedEdit(
@@ -67,7 +67,8 @@ async def read_edit(request: Request, limits: Limits, trust: Trust | None) -> As
     )
 
 
-async def _form(request: Request, limits: Limits) -> FormData:
+async def _form(request: Request, limits: Limits) -> tuple[dict[str, str], dict[str, bytes]]:
+    """Words and contents of files by field."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise RequestError(415, ["body: expected multipart/form-data, got another type"])
     parser = MultiPartParser(
@@ -79,25 +80,27 @@ async def _form(request: Request, limits: Limits) -> FormData:
     )
     parser.spool_max_size = limits.request_bytes + 1  # never to a disk
     try:
-        return await parser.parse()
+        form = await parser.parse()
     except MultiPartException as error:
         raise RequestError(
             400, [f"body: expected a whole form, got another ({error.message})"]
         ) from None
+    words = {key: value for key, value in form.items() if isinstance(value, str)}
+    contents = {k: await v.read() for k, v in form.items() if isinstance(v, UploadFile)}
+    await form.close()
+    return words, contents
 
 
-async def _brick(form: FormData, trust: Trust | None) -> tuple[Brick, list[BrickSignature]]:
-    content, written = await _content(form, "brick"), await _content(form, "signature")
-    if not content:
+def _brick(
+    contents: Mapping[str, bytes], trust: Trust | None
+) -> tuple[Brick, list[BrickSignature]]:
+    """The brick and what vouches for it, if anything does."""
+    if not contents.get("brick"):
         raise RequestError(422, ["brick: expected a brick file, got none; choose one"])
-    brick = brick_from_bytes(content, "brick")
+    brick = brick_from_bytes(contents["brick"], "brick")
+    written = contents.get("signature")
     signature = signature_from_bytes(written, "signature") if written else None
     if trust is not None:
         trust.check_brick(brick, signature, datetime.now(UTC))
     fits = signature is not None and signature.digest == brick.digest
     return brick, [signature] if signature is not None and fits else []
-
-
-async def _content(form: FormData, name: str) -> bytes:
-    file = form.get(name)
-    return await file.read() if isinstance(file, UploadFile) else b""

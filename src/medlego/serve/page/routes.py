@@ -230,11 +230,15 @@ def _answers(page: Page) -> APIRouter:
         )
 
     @router.post("/saliency")
-    async def saliency(request: Request, label: str) -> Response:
+    async def saliency(request: Request, label: str, generalist: str) -> Response:
         content, task = await _one_image(request, service)
         model = service.model
         if task is None:
             raise RequestError(422, ["task: expected one, got none"])
+        if generalist != model.digest:
+            raise RequestError(
+                409, ["generalist: expected the one that answered, got a newer; ask it again"]
+            )
         async with _in_time(service), page.explaining:
             (image,) = await service.read([content], model.base.ref.image_size)
             (found,) = await asyncio.to_thread(

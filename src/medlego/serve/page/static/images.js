@@ -43,7 +43,7 @@ async function answer(file) {
     const found = await ask(`/answers?number=${here}`, form);
     article = element(found.html);
     answers.set(article, { name: file.name, document: found.document });
-    explains(article, file);
+    explains(article, file, found.document.generalist);
   } catch (error) {
     article = find("#failed").content.firstElementChild.cloneNode(true);
     find("h3", article).id = `image-${here}`;
@@ -60,7 +60,7 @@ async function answer(file) {
   say(`${file.name}: ${labels || "no answer"}`);
 }
 
-function explains(article, file) {
+function explains(article, file, generalist) {
   const layer = find(".layer", article);
   const controls = find(".strength", article);
   const slider = find("input[type=range]", controls);
@@ -79,8 +79,8 @@ function explains(article, file) {
       button.disabled = true;
       button.textContent = "Looking…";
       try {
-        const path = `/saliency?label=${encodeURIComponent(label)}`;
-        const found = await ask(path, imageForm(file, { task: form.dataset.task }));
+        const words = new URLSearchParams({ label, generalist });
+        const found = await ask(`/saliency?${words}`, imageForm(file, { task: form.dataset.task }));
         layer.src = found.layer;
         layer.hidden = controls.hidden = false;
         find(".caption", controls).textContent = found.caption;
