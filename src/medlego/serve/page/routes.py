@@ -355,7 +355,7 @@ def _document(model: Model, image: Image, found: list[Found]) -> dict[str, Any]:
 
 def _caption(found: Saliency) -> str:
     """Without the probability, which is the one before calibration."""
-    return f"What speaks for {found.label}, by {found.method}; {scale(found)}."
+    return f"{found.task.name}: what speaks for {found.label}, by {found.method}; {scale(found)}."
 
 
 def _size(image: Image) -> str:

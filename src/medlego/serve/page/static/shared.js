@@ -45,11 +45,14 @@ export function save(name, value) {
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
 
-// Files of a drop, folders walked.
+// Files of a drop, folders walked; what is not from a disk has no entry.
 export async function dropped(transfer) {
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
+  const found = [...transfer.items].map((item) => item.webkitGetAsEntry() ?? item.getAsFile());
   const files = [];
-  for (const entry of entries) await walk(entry, files);
+  for (const one of found.filter(Boolean)) {
+    if (one instanceof File) files.push(one);
+    else await walk(one, files);
+  }
   return files;
 }
 
