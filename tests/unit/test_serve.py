@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 import torch
@@ -41,6 +40,14 @@ def client(place, routed):
         yield client
 
 
+@pytest.fixture(scope="module")
+def readers():
+    found = Readers(SMALL)
+    asyncio.run(found.start())
+    yield found
+    found.close()
+
+
 def offline(place, directory, contents, folder, **asked):
     """What `predict` says of files, as the service words it."""
     paths = [folder / f"{number}" for number in range(len(contents))]
@@ -72,11 +79,11 @@ def test_comparison_of_answers_can_fail():
 
 
 # answers -----------------------------------------------------------------------------------------
-def test_files_of_every_format_are_answered_as_offline(place, routed, tmp_path):
+def test_files_of_every_format_are_answered_as_offline(place, routed, readers, tmp_path):
     contents = list(every_format().values())
     expected = offline(place, routed, contents, tmp_path, every_task=True)
     limits = SMALL.model_copy(update={"images": len(contents)})
-    with asking(Service(routed, base_weights=place.weights, limits=limits)) as client:
+    with asking(here(place, routed, limits=limits, readers=readers)) as client:
         form = {"files": files(*contents), "data": {"every_task": "true"}}
         answer = client.post("/v1/predict", **form)
     assert answer.status_code == 200
@@ -361,23 +368,22 @@ def test_readiness_is_refused_before_the_start_and_after_the_end(place, routed):
 
 
 # reading in other processes ----------------------------------------------------------------------
-def test_shared_readers_serve_two_services(place, routed):
+def test_shared_readers_serve_two_services_and_outlive_them(place, routed, readers):
     other = place.generalist("other", 1)
+    digests = []
+    for directory in (routed, other):
+        with asking(here(place, directory, readers=readers)) as client:
+            answer = client.post("/v1/predict", files=files(png(picture())))
+            digests.append(answer.json()["generalist"])
+    assert len(set(digests)) == 2
+    image = asyncio.run(readers.read(png(picture())))
+    assert image.pixels.shape == (1, 16, 20)
+    assert image.applied == ("scaled: 8 bit by 1/255",)
 
-    async def both():
-        readers = Readers(SMALL)
-        await readers.start()
-        services = [here(place, path, readers=readers) for path in (routed, other)]
-        for service in services:
-            await service.start()
-        found = [await service.predict([png(picture())], "greys") for service in services]
-        for service in services:
-            await service.close()
-        alive = await readers.read(png(picture()))
-        readers.close()
-        return found, alive
 
-    (one, two), alive = asyncio.run(both())
-    assert one.model.digest != two.model.digest
-    assert alive.pixels.shape == (1, 16, 20)
-    assert replace(alive, pixels=None).applied == ("scaled: 8 bit by 1/255",)
+def test_a_service_alone_starts_and_ends_readers_of_its_own(place, routed):
+    with asking(Service(routed, base_weights=place.weights, limits=SMALL)) as client:
+        assert client.post("/v1/predict", files=files(png(picture()))).status_code == 200
+        (waiting,) = client.app.state.service.readers._pool._waiting
+        assert waiting.lives
+    assert not waiting.lives

@@ -60,11 +60,11 @@ def command(
         else load_toml(Limits, limits, SettingsError, "the service's limits")
     )
     page = page_settings(edits=edits, gate=gate, data=data or [], trust=trust, beside=beside or [])
-    listening = bound(host, port)
-    service = Service(
-        directory, base_weights=base_weights, device=resolve_device(device), limits=allowed
-    )
-    log_to()
-    shown = f"[{host}]" if ":" in host else host
-    say(options, f"serving {directory} at http://{shown}:{listening.getsockname()[1]}")
-    serve_app(make_app(service, token=token, page=page), listening, allowed)
+    with bound(host, port) as listening:
+        service = Service(
+            directory, base_weights=base_weights, device=resolve_device(device), limits=allowed
+        )
+        log_to()
+        shown = f"[{host}]" if ":" in host else host
+        say(options, f"serving {directory} at http://{shown}:{listening.getsockname()[1]}")
+        serve_app(make_app(service, token=token, page=page), listening, allowed)

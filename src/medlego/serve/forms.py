@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
@@ -78,9 +78,15 @@ async def read_form(request: Request, limits: Limits) -> Asked:
     try:
         form = await parser.parse()
     except MultiPartException as error:
-        raise RequestError(
-            400, [f"body: expected a whole form, got another ({error.message})"]
-        ) from None
+        why = f"body: expected a whole form, got another ({error.message})"
+        raise RequestError(400, [why]) from None
+    try:
+        return await _checked(form, limits)
+    finally:
+        await form.close()
+
+
+async def _checked(form: FormData, limits: Limits) -> Asked:
     images = [v for k, v in form.multi_items() if k == "images" and isinstance(v, UploadFile)]
     others = [(k, v) for k, v in form.multi_items() if not (k == "images" and v in images)]
     problems = _strangers(others)
@@ -89,15 +95,16 @@ async def read_form(request: Request, limits: Limits) -> Asked:
         problems.append("images: expected at least one file, got none")
     if (every := _WORDS.get(words.get("every_task", "").lower())) is None:
         problems.append("every_task: expected true or false, got another word")
+    if every and words.get("task"):
+        problems.append("every_task: expected it without task, got both; choose one")
     if problems:
         raise RequestError(422, problems)
     if large := [n for n, one in enumerate(images, 1) if (one.size or 0) > limits.image_bytes]:
-        limit = f"{limits.image_bytes:,}"
+        most = f"{limits.image_bytes:,}"
         raise RequestError(
-            413, [f"image {n}: expected at most {limit} bytes, got more" for n in large]
+            413, [f"image {n}: expected at most {most} bytes, got more" for n in large]
         )
     contents = [await image.read() for image in images]
-    await form.close()
     return Asked(tuple(contents), words.get("task") or None, bool(every))
 
 

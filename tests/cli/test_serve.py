@@ -1,0 +1,71 @@
+"""`medlego serve` as a user starts and stops it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+
+from medlego.cli.app import app
+from medlego.cli.outcome import run_app
+from serving import make_place
+
+CODE = "import sys; sys.argv[0] = 'medlego'; from medlego.cli import main; main()"
+
+
+def refused(capsys, *words: object) -> str:
+    assert run_app(app, ["serve", *map(str, words)]) == 2
+    return capsys.readouterr().err
+
+
+def test_another_host_without_a_token_is_refused_before_anything_else(capsys, tmp_path):
+    told = refused(capsys, tmp_path / "none", "--host", "0.0.0.0")
+    assert "--host: expected 127.0.0.1 or ::1 where there is no token, got '0.0.0.0'" in told
+
+
+def test_a_token_file_that_is_not_there_is_refused(capsys, tmp_path):
+    told = refused(capsys, tmp_path, "--token-file", tmp_path / "token")
+    assert "expected a token file, found nothing there" in told
+
+
+def test_a_directory_that_is_none_is_refused(capsys, tmp_path):
+    assert "found no generalist.json" in refused(capsys, tmp_path, "--port", 0)
+
+
+def test_limits_that_are_none_are_refused(capsys, tmp_path):
+    (tmp_path / "limits.toml").write_text("images = 'many'\n")
+    assert "images" in refused(capsys, tmp_path, "--limits", tmp_path / "limits.toml")
+
+
+def test_it_serves_until_it_is_stopped_which_is_no_failure(tmp_path):
+    place = make_place(tmp_path)
+    (tmp_path / "token").write_text("0123456789abcdef\n")
+    (tmp_path / "limits.toml").write_text("readers = 1\n")
+    words = [place.generalist("g"), "--port", 0, "--base-weights", place.weights]
+    words += ["--token-file", tmp_path / "token", "--limits", tmp_path / "limits.toml"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", CODE, "serve", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    lines = []
+    for line in process.stderr:
+        lines.append(json.loads(line))
+        if "startup complete" in lines[-1].get("message", ""):
+            break
+    (port,) = [line["port"] for line in lines if line["event"] == "listening"]
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request("GET", "/v1/bricks")
+    assert connection.getresponse().status == 401
+    connection.close()
+    process.send_signal(signal.SIGTERM)
+    out, rest = process.communicate(timeout=60)
+    lines += [json.loads(line) for line in rest.splitlines()]
+    assert process.returncode == 0
+    assert lines[-1]["event"] == "closed"
+    assert f"at http://127.0.0.1:{port}" in out
