@@ -20,7 +20,7 @@ from medlego.gates import Limits, TaskLimits
 from medlego.generalist import Generalist
 from medlego.serve.page import Gate, PageSettings
 from medlego.serve.page.sessions import LASTS_S, MAX_SESSIONS, Sessions
-from medlego.serve.page.shown import percent
+from medlego.serve.page.shown import Change, percent
 from medlego.signing import Signer, sign_brick, signature_bytes
 from medlego.trust import Trust, TrustedKey
 from serving import OWN, asking, files, here, make_place, picture, png, strange
@@ -355,6 +355,14 @@ def test_a_choice_that_the_page_does_not_offer_is_refused(client, other):
 )
 def test_no_probability_is_told_as_certain(prob, words):
     assert percent(prob) == words
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "words"),
+    [(0.5, 0.25, "+25.0"), (0.25, 0.5, "−25.0"), (0.5, 0.5000001, "0.0"), (None, 0.5, "asked by")],
+)
+def test_a_difference_is_told_in_points_and_never_as_minus_nothing(here, there, words):
+    assert Change("task", "label", here, there).words.startswith(words)
 
 
 def test_a_gate_without_data_is_refused(tmp_path):

@@ -178,7 +178,8 @@ class Change:
         """The difference in points, here against there."""
         if self.here is None or self.there is None:
             return "asked by one alone"
-        return f"{100 * (self.here - self.there):+.1f}".replace("-", "−")
+        points = round(100 * (self.here - self.there), 1)
+        return f"{points:+.1f}".replace("-", "−") if points else "0.0"
 
 
 def changes(here: ImageCard, there: ImageCard) -> tuple[Change, ...]:
