@@ -128,9 +128,9 @@ def here(place: Place, directory: Path, **more: Any) -> Service:
 
 
 @contextmanager
-def asking(service: Service, token: str | None = None) -> Iterator[TestClient]:
+def asking(service: Service, token: str | None = None, **more: Any) -> Iterator[TestClient]:
     """A client of a started service, without a socket."""
-    with TestClient(make_app(service, token=token), base_url=OWN) as client:
+    with TestClient(make_app(service, token=token, **more), base_url=OWN) as client:
         yield client
 
 
@@ -140,7 +140,9 @@ def files(*contents: bytes, name: str = "x.png") -> list[tuple[str, tuple[str, b
 
 
 @contextmanager
-def on_a_socket(service: Service, token: str | None = None) -> Iterator[tuple[int, Any]]:
+def on_a_socket(
+    service: Service, token: str | None = None, **more: Any
+) -> Iterator[tuple[int, Any]]:
     """The service on a free port of this machine, and uvicorn's server, which ends with the block.
 
     The server runs in a thread, where signals are not seen.
@@ -149,7 +151,7 @@ def on_a_socket(service: Service, token: str | None = None) -> Iterator[tuple[in
 
     with bound("127.0.0.1", 0) as listening:
         port = listening.getsockname()[1]
-        server = make_server(make_app(service, token=token), service.limits)
+        server = make_server(make_app(service, token=token, **more), service.limits)
         thread = threading.Thread(
             target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True
         )

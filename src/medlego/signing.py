@@ -194,8 +194,16 @@ def load_signature(path: str | Path) -> BrickSignature:
     Raises:
         SignatureError: no file there, or no signature of a brick.
     """
-    path = Path(path)
-    text = read_expected(path, MAX_SIGNATURE_BYTES, SignatureError, "a signature")
+    text = read_expected(Path(path), MAX_SIGNATURE_BYTES, SignatureError, "a signature")
+    return signature_from_bytes(text, str(path))
+
+
+def signature_from_bytes(text: bytes, name: str) -> BrickSignature:
+    """A signature file's content; `name` is what errors call it.
+
+    Raises:
+        SignatureError: no signature of a brick.
+    """
     try:
         parse_object(text)
         envelope = _Envelope.model_validate_json(text, strict=True)
@@ -206,14 +214,14 @@ def load_signature(path: str | Path) -> BrickSignature:
             (s.keyid, base64.b64decode(s.sig, validate=True)) for s in envelope.signatures
         )
     except ValidationError as error:
-        raise_all(SignatureError, str(path), field_problems(error))
+        raise_all(SignatureError, name, field_problems(error))
         raise
     except ValueError as error:
-        raise SignatureError(f"{path}: expected a signature ({error})") from error
+        raise SignatureError(f"{name}: expected a signature ({error})") from error
     (subject,) = statement.subject
     digest = subject.digest.get(CONTENT)
     if digest is None:
-        raise SignatureError(f"{path}: expected the digest {CONTENT} of a brick, got none")
+        raise SignatureError(f"{name}: expected the digest {CONTENT} of a brick, got none")
     return BrickSignature(payload, digest, statement.predicate.get("when"), signatures)
 
 

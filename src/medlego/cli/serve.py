@@ -9,6 +9,7 @@ import typer
 
 from medlego.cli.console import Options, say
 from medlego.cli.options import BaseWeights, Device
+from medlego.cli.page import Beside, Edits, GateData, GateFile, Trusted, page_settings
 from medlego.cli.shared import resolve_device
 
 
@@ -27,10 +28,17 @@ def command(
         Path | None,
         typer.Option(metavar="FILE", help="TOML file with other limits; see docs/serve.md."),
     ] = None,
+    edits: Edits = False,
+    gate: GateFile = None,
+    data: GateData = None,
+    trust: Trusted = None,
+    beside: Beside = None,
     base_weights: BaseWeights = None,
     device: Device = "auto",
 ) -> None:
     """Answer images over HTTP until it is stopped; an edited generalist is taken in at once.
+
+    A browser finds a page for people at the same address.
 
     The log goes to standard error as lines of JSON, without anything of an image.
     """
@@ -51,6 +59,7 @@ def command(
         if limits is None
         else load_toml(Limits, limits, SettingsError, "the service's limits")
     )
+    page = page_settings(edits=edits, gate=gate, data=data or [], trust=trust, beside=beside or [])
     with bound(host, port) as listening:
         service = Service(
             directory, base_weights=base_weights, device=resolve_device(device), limits=allowed
@@ -58,4 +67,4 @@ def command(
         log_to()
         shown = f"[{host}]" if ":" in host else host
         say(options, f"serving {directory} at http://{shown}:{listening.getsockname()[1]}")
-        serve_app(make_app(service, token=token), listening, allowed)
+        serve_app(make_app(service, token=token, page=page), listening, allowed)

@@ -35,12 +35,23 @@ def overlay(image: Image, saliency: Saliency) -> np.ndarray:
     Opacity grows with the map's size, from none to `OPACITY` where it is strongest in this image:
     what two pictures show can be compared by place, not by strength.
     """
-    heat = saliency.on_image().numpy()
-    strength = _share(heat if saliency.signed else heat - heat.min())
-    opacity = OPACITY * np.abs(strength)[..., None]
-    colour = np.where(strength[..., None] >= 0, FOR, AGAINST)
+    strength = _strength(saliency)
+    opacity = OPACITY * np.abs(strength)
+    colour = np.where(strength >= 0, FOR, AGAINST)
     mixed = (1 - opacity) * 255 * _grey(image)[..., None] + opacity * colour
     result: np.ndarray = np.round(mixed).astype(np.uint8)
+    return result
+
+
+def layer(saliency: Saliency) -> np.ndarray:
+    """The map's colours alone, (height, width, 4) uint8 at the image's size.
+
+    Opacity is full where the map is strongest; over the grey image at `OPACITY` it is `overlay`.
+    """
+    strength = _strength(saliency)
+    colour = np.where(strength >= 0, FOR, AGAINST)
+    whole = np.concatenate([colour, 255 * np.abs(strength)], axis=2)
+    result: np.ndarray = np.round(whole).astype(np.uint8)
     return result
 
 
@@ -77,6 +88,12 @@ def scale(saliency: Saliency) -> str:
             "a patch; the same for every label"
         )
     return f"full colour: {float(heat.abs().max()):.2g} log odds a patch; orange for, blue against"
+
+
+def _strength(saliency: Saliency) -> np.ndarray:
+    """(height, width, 1) in [-1, 1], or in [0, 1] for a map without for and against."""
+    heat = saliency.on_image().numpy()
+    return _share(heat if saliency.signed else heat - heat.min())[..., None]
 
 
 def _share(values: np.ndarray) -> np.ndarray:

@@ -19,6 +19,9 @@ from medlego.serve.problems import problem
 PUBLIC = frozenset({"/health/live", "/health/ready"})
 """Paths that need no token."""
 
+PAGE = "/page"
+"""Below it people sign in with the token, and every route asks for that by itself."""
+
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 MIN_TOKEN, MAX_TOKEN = 16, 512
 
@@ -48,7 +51,7 @@ class Access:
         origin = headers.get("origin")
         if scope["method"] not in SAFE and origin is not None and _place(origin) != host:
             return 403, "origin: expected this service's own page, got another site's"
-        if self._wanted is None or scope["path"] in PUBLIC:
+        if self._wanted is None or _is_public(scope["path"]):
             return None
         given = headers.get("authorization", "").encode("latin-1")
         scheme, _, token = given.partition(b" ")
@@ -56,6 +59,10 @@ class Access:
         if scheme.lower() == b"bearer" and right:
             return None
         return 401, "authorization: expected Bearer and the service's token, got another or none"
+
+
+def _is_public(path: str) -> bool:
+    return path in PUBLIC or path == "/" or path.startswith(f"{PAGE}/")
 
 
 def is_loopback(host: str) -> bool:

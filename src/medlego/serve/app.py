@@ -29,6 +29,7 @@ from medlego.serve.documents import (
 )
 from medlego.serve.forms import SCHEMA, read_form
 from medlego.serve.observing import Observing
+from medlego.serve.page import PageSettings, add_page
 from medlego.serve.problems import RequestError, problem
 from medlego.serve.service import Service, UploadError
 
@@ -52,12 +53,15 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def make_app(service: Service, *, token: str | None = None) -> FastAPI:
+def make_app(
+    service: Service, *, token: str | None = None, page: PageSettings = PageSettings()
+) -> FastAPI:
     """The service as an ASGI application, which starts and closes it.
 
     Args:
         service: found by routes as `request.app.state.service`.
         token: what callers must send; without one only this machine's own names are answered to.
+        page: how the page for people is run.
     """
 
     @asynccontextmanager
@@ -78,6 +82,7 @@ def make_app(service: Service, *, token: str | None = None) -> FastAPI:
     _add_facts(app, service)
     _add_health(app, service)
     _add_refusals(app)
+    add_page(app, service, page, token)
     app.add_middleware(Admission, limits=service.limits)
     app.add_middleware(Access, token=token)
     app.add_middleware(Observing, metrics=service.metrics)  # the outermost

@@ -1,0 +1,138 @@
+"""Edits as people make them: proposed, measured against the gate, then made or dropped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from medlego.directory import editing
+from medlego.errors import CheckError, GeneralistError, MedLegoError
+from medlego.gates import GateReport, check
+from medlego.generalist import Generalist
+from medlego.lineage import Stamp, with_gate
+from medlego.progress import Progress
+from medlego.serve.page.settings import Gate
+from medlego.serve.service import Service
+
+Status = Literal["checking", "ready", "refused", "made"]
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """An edit under way. `after` and `report` are there once it was tried, `problem` if it fails.
+
+    `report` stays None where there are no labelled images for any task.
+    """
+
+    words: str
+    stamp: Stamp
+    status: Status = "checking"
+    before: Generalist | None = None
+    after: Generalist | None = None
+    report: GateReport | None = None
+    problem: str = ""
+
+
+class Desk:
+    """One proposal at a time, which everybody who is signed in sees."""
+
+    def __init__(self, service: Service, gate: Gate | None) -> None:
+        self._service, self._gate = service, gate
+        self._task: asyncio.Task[None] | None = None
+        self.proposal: Proposal | None = None
+        self.progress: tuple[str, int, int] = ("", 0, 0)
+        """What is measured at the moment, and how far."""
+
+    def propose(self, words: str, change: Callable[[Generalist], Generalist], stamp: Stamp) -> None:
+        """Try an edit and measure it, in a thread.
+
+        Args:
+            words: what it is, for people.
+            change: the edit of a generalist.
+            stamp: when and by whom.
+
+        Raises:
+            GeneralistError: another is measured at the moment.
+        """
+        self._idle()
+        self.proposal = Proposal(words, stamp)
+        self.progress = ("", 0, 0)
+        self._task = asyncio.create_task(self._measure(self.proposal, change))
+
+    def drop(self) -> None:
+        """Forget the proposal.
+
+        Raises:
+            GeneralistError: it is measured at the moment.
+        """
+        self._idle()
+        self.proposal = None
+
+    async def make(self) -> None:
+        """Put the proposed state in the place of the present one.
+
+        Raises:
+            CheckError: it did not pass its gate.
+            GeneralistError: nothing is proposed, or the directory was edited meanwhile.
+        """
+        self._idle()
+        proposal = self.proposal
+        if proposal is None or proposal.status != "ready":
+            raise CheckError("edit: expected a proposal that may be made, got none; propose it")
+        assert proposal.before is not None
+        assert proposal.after is not None
+        self.proposal = replace(proposal, status="checking")
+        try:
+            await asyncio.to_thread(self._commit, proposal.before, proposal.after)
+        except (MedLegoError, OSError) as error:
+            self.proposal = replace(proposal, status="refused", problem=str(error))
+            raise
+        self.proposal = replace(proposal, status="made")
+
+    def _idle(self) -> None:
+        if self.proposal is not None and self.proposal.status == "checking":
+            raise GeneralistError("edit: expected no other at work, got one; wait until it is done")
+
+    async def _measure(
+        self, proposal: Proposal, change: Callable[[Generalist], Generalist]
+    ) -> None:
+        try:
+            self.proposal = await asyncio.to_thread(self._try, proposal, change)
+        except MedLegoError as error:
+            self.proposal = replace(proposal, status="refused", problem=str(error))
+        except BaseException:
+            self.proposal = replace(
+                proposal, status="refused", problem="edit: failed while it was measured"
+            )
+            raise
+
+    def _try(self, proposal: Proposal, change: Callable[[Generalist], Generalist]) -> Proposal:
+        model = self._service.model
+        before = model.generalist
+        after = change(before)
+        tried = replace(proposal, before=before, after=after, status="ready")
+        if self._gate is None:
+            return tried
+        datasets = self._gate.read(after.tasks, self._show)
+        required = {task.name for task in after.tasks} & set(self._gate.limits.require)
+        if not datasets and not required:
+            return tried
+        report = check(after, before, datasets, self._gate.limits, base=model.base, show=self._show)
+        if not report.passed:
+            return replace(tried, report=report, status="refused")
+        gated = with_gate(after.lineage, report.as_dict(), proposal.stamp)
+        return replace(tried, report=report, after=replace(after, lineage=gated))
+
+    @property
+    def _show(self) -> Progress:
+        def show(what: str, done: int, total: int) -> None:
+            self.progress = (what, done, total)
+
+        return show
+
+    def _commit(self, before: Generalist, after: Generalist) -> None:
+        with editing(self._service.keeper.directory):
+            after.commit(self._service.keeper.directory, after=before)
+        self._service.keeper.check()

@@ -1,0 +1,79 @@
+"""Generalists to compare with: earlier states of this one, and others beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from medlego.base import Base
+from medlego.errors import GeneralistError
+from medlego.generalist import Generalist
+from medlego.history import restored
+from medlego.lineage import Lineage
+from medlego.running import Running
+from medlego.serve.models import Model
+
+KEPT = 2
+"""Ready at the same time, each a copy of the base's adapted weights."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What can be compared with: a key for forms, and words."""
+
+    key: str
+    words: str
+
+
+class Others:
+    """Made ready when first asked for; the last few stay so."""
+
+    def __init__(self, beside: Mapping[str, Path], device: str = "cpu") -> None:
+        self._beside, self._device = beside, device
+        self._ready: dict[tuple[str, str], Model] = {}
+        self._lock = asyncio.Lock()
+
+    def choices(self, lineage: Lineage) -> list[Choice]:
+        """Other states of a lineage, newest first, then those beside; equal ones once."""
+        seen, found = {lineage[-1].recipe}, []
+        for number, entry in reversed(list(enumerate(lineage))):
+            if entry.recipe not in seen:
+                seen.add(entry.recipe)
+                words = f"entry {number}: {entry.action}{f', {entry.when}' if entry.when else ''}"
+                found.append(Choice(f"entry-{number}", words))
+        return found + [Choice(f"beside-{name}", name) for name in self._beside]
+
+    async def model(self, key: str, here: Model) -> Model:
+        """A choice's generalist, ready to answer.
+
+        Raises:
+            MedLegoError: no such choice, or it cannot be rebuilt or read.
+        """
+        if key not in {choice.key for choice in self.choices(here.generalist.lineage)}:
+            raise GeneralistError("compare: expected one of the page's choices, got another")
+        async with self._lock:
+            wanted = (key, here.digest)
+            if wanted not in self._ready:
+                made = await asyncio.to_thread(self._make, key, here)
+                while len(self._ready) >= KEPT:
+                    del self._ready[next(iter(self._ready))]
+                self._ready[wanted] = made
+            return self._ready[wanted]
+
+    def _make(self, key: str, here: Model) -> Model:
+        kind, _, name = key.partition("-")
+        if kind == "entry":
+            lineage = here.generalist.lineage[: int(name) + 1]
+            generalist = replace(restored(here.generalist, int(name)), lineage=lineage)
+            archive = here.generalist.archive
+        else:
+            generalist = Generalist.load(self._beside[name])
+            archive = generalist.archive
+        base = here.base
+        if generalist.base != base.ref:
+            base = Base.find(generalist.base)
+        signed = archive.signatures
+        signatures = {b.digest: signed[b.digest] for b in generalist.bricks if b.digest in signed}
+        return Model(generalist, base, Running(generalist, base, device=self._device), signatures)

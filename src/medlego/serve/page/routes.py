@@ -1,0 +1,363 @@
+"""The page's routes. Each asks for a session; those that change or cost something, for its word."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, RedirectResponse
+
+from medlego.errors import MedLegoError
+from medlego.images import Image
+from medlego.prediction import Found, tasks_to_ask
+from medlego.saliency import Saliency, explain
+from medlego.saliency.overlay import scale
+from medlego.serve.access import PAGE
+from medlego.serve.documents import predictions_document
+from medlego.serve.forms import read_form
+from medlego.serve.models import Model
+from medlego.serve.page.brickform import read_edit
+from medlego.serve.page.desk import Desk
+from medlego.serve.page.html import html, render
+from medlego.serve.page.others import Others
+from medlego.serve.page.pictures import overlay_layer, view
+from medlego.serve.page.sessions import COOKIE, CSRF_HEADER, LASTS_S, Session, Sessions
+from medlego.serve.page.settings import PageSettings
+from medlego.serve.page.shown import brick_rows, changes, entry_rows, image_card
+from medlego.serve.problems import RequestError
+from medlego.serve.service import Service, UploadError
+
+_STATIC = {
+    "page.css": "text/css",
+    "shared.js": "text/javascript",
+    "images.js": "text/javascript",
+    "compare.js": "text/javascript",
+    "bricks.js": "text/javascript",
+}
+_MAX_SIGN_IN_BYTES = 4096
+
+
+class Page:
+    """What the routes share."""
+
+    def __init__(self, service: Service, settings: PageSettings, token: str | None) -> None:
+        self.service, self.settings = service, settings
+        self.sessions = Sessions(token)
+        self.desk = Desk(service, settings.gate)
+        self.others = Others(settings.beside)
+        self.explaining = asyncio.Semaphore(1)
+
+    def session(self, request: Request) -> Session | None:
+        """The browser's, if it is signed in."""
+        return self.sessions.find(request.cookies.get(COOKIE))
+
+    def signed_in(self, request: Request) -> Session:
+        """For routes that change or cost something.
+
+        Raises:
+            RequestError: not signed in, or not asked by the page.
+        """
+        session = self.session(request)
+        if session is None:
+            raise RequestError(401, ["session: expected to be signed in, was not; sign in again"])
+        if not session.vouches(request.headers.get(CSRF_HEADER, "")):
+            raise RequestError(403, ["request: expected one by the page, got another; reload it"])
+        return session
+
+    def shown(self, request: Request, name: str, **told: Any) -> Response:
+        """A whole page; whoever must sign in first is sent there."""
+        session = self.session(request)
+        fresh = None
+        if session is None:
+            if self.sessions.asks:
+                return RedirectResponse(f"{PAGE}/sign-in", 303)
+            session = fresh = self.sessions.sign_in()
+        assert session is not None
+        response = html(
+            name,
+            csrf=session.csrf,
+            asks=self.sessions.asks,
+            problem=self.service.keeper.problem,
+            model=self.service.model,
+            **told,
+        )
+        if fresh is not None:
+            keep(response, fresh, request)
+        return response
+
+
+def add_page(
+    app: FastAPI, service: Service, settings: PageSettings, token: str | None = None
+) -> None:
+    """Put the page below `PAGE`; `/` leads to it.
+
+    Args:
+        app: catches `RequestError`, `UploadError` and `GeneralistError`.
+        service: answers images.
+        settings: how the page is run.
+        token: what people sign in with; None lets everybody in.
+    """
+    page = Page(service, settings, token)
+    app.include_router(_entrance(page))
+    app.include_router(_pages(page))
+    app.include_router(_answers(page))
+    if settings.edits:
+        app.include_router(_edits(page))
+
+
+def keep(response: Response, session: Session, request: Request) -> None:
+    """Set the session's cookie, for this site alone and out of reach of scripts."""
+    response.set_cookie(
+        COOKIE,
+        session.key,
+        max_age=LASTS_S,
+        path=PAGE,
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+
+
+def _entrance(page: Page) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/")
+    def root() -> Response:
+        return RedirectResponse(f"{PAGE}/", 303)
+
+    @router.get(f"{PAGE}/static/{{name}}")
+    def static(name: str) -> Response:
+        if name not in _STATIC:
+            raise HTTPException(404)
+        content = (files("medlego.serve.page") / "static" / name).read_bytes()
+        return Response(content, media_type=_STATIC[name])
+
+    @router.get(f"{PAGE}/sign-in")
+    def sign_in_page() -> Response:
+        return html("sign_in.html", wrong=False)
+
+    @router.post(f"{PAGE}/sign-in")
+    async def sign_in(request: Request) -> Response:
+        content = b""
+        async for part in request.stream():
+            content += part
+            if len(content) > _MAX_SIGN_IN_BYTES:
+                raise RequestError(413, ["body: expected a token, got more"])
+        tokens = parse_qs(content.decode("latin-1")).get("token", [""])
+        session = page.sessions.sign_in(tokens[0].strip())
+        if session is None:
+            return html("sign_in.html", 401, wrong=True)
+        response = RedirectResponse(f"{PAGE}/", 303)
+        keep(response, session, request)
+        return response
+
+    @router.post(f"{PAGE}/sign-out")
+    def sign_out(session: Session = Depends(page.signed_in)) -> Response:
+        page.sessions.end(session)
+        response = Response(status_code=204)
+        response.delete_cookie(COOKIE, path=PAGE)
+        return response
+
+    return router
+
+
+def _pages(page: Page) -> APIRouter:
+    router = APIRouter(prefix=PAGE, include_in_schema=False)
+
+    @router.get("/")
+    def images(request: Request) -> Response:
+        return page.shown(request, "images.html", here="images")
+
+    @router.get("/compare")
+    def compare(request: Request) -> Response:
+        choices = page.others.choices(page.service.model.generalist.lineage)
+        return page.shown(request, "compare.html", here="compare", choices=choices)
+
+    @router.get("/bricks")
+    def bricks(request: Request) -> Response:
+        model = page.service.model
+        generalist = model.generalist
+        names = {digest: brick.task.name for digest, brick in generalist.archive.bricks.items()}
+        names |= {brick.digest: brick.task.name for brick in generalist.bricks}
+        return page.shown(
+            request,
+            "bricks.html",
+            here="bricks",
+            bricks=brick_rows(generalist.bricks, model, page.settings.trust),
+            sites={
+                capability.task.name: len(capability.bricks)
+                for capability in generalist.capabilities
+            },
+            entries=entry_rows(generalist.lineage, names),
+            edits=page.settings.edits,
+            gated=page.settings.gate is not None,
+            signed_only=page.settings.trust is not None,
+            desk=page.desk,
+        )
+
+    return router
+
+
+def _answers(page: Page) -> APIRouter:
+    service, trust = page.service, page.settings.trust
+    router = APIRouter(prefix=PAGE, include_in_schema=False, dependencies=[Depends(page.signed_in)])
+
+    @router.post("/answers")
+    async def answers(request: Request, number: int = 1) -> Response:
+        content, task = await _one_image(request, service)
+        async with _in_time(service):
+            (image,) = await service.read([content])
+            answered = await service.predict([content], task)
+        return JSONResponse(
+            {
+                "html": render(
+                    "answer.html",
+                    number=number,
+                    picture=view(image),
+                    size=_size(image),
+                    applied=image.applied,
+                    card=image_card(answered.model, answered.found[0], trust),
+                    model=answered.model,
+                ),
+                "document": _document(answered.model, image, answered.found),
+            }
+        )
+
+    @router.post("/saliency")
+    async def saliency(request: Request, label: str, generalist: str) -> Response:
+        content, task = await _one_image(request, service)
+        model = service.model
+        if task is None:
+            raise RequestError(422, ["task: expected one, got none"])
+        if generalist != model.digest:
+            raise RequestError(
+                409, ["generalist: expected the one that answered, got a newer; ask it again"]
+            )
+        async with _in_time(service), page.explaining:
+            (image,) = await service.read([content], model.base.ref.image_size)
+            (found,) = await asyncio.to_thread(
+                explain, model.generalist, [image], task, label=label, base=model.base
+            )
+        return JSONResponse({"layer": overlay_layer(found), "caption": _caption(found)})
+
+    @router.post("/comparison")
+    async def comparison(request: Request, other: str) -> Response:
+        content, _ = await _one_image(request, service)
+        here = service.model
+        async with _in_time(service):
+            there = await page.others.model(other, here)
+            (image,) = await service.read([content])
+            found = [await _answer(service, model, content) for model in (here, there)]
+        words = {
+            choice.key: choice.words for choice in page.others.choices(here.generalist.lineage)
+        }
+        cards = [image_card(m, f, trust) for m, f in zip((here, there), found, strict=True)]
+        return JSONResponse(
+            {
+                "html": render(
+                    "comparison.html",
+                    picture=view(image),
+                    size=_size(image),
+                    columns=[
+                        ("the present state", here, cards[0]),
+                        (words[other], there, cards[1]),
+                    ],
+                    changes=changes(*cards),
+                ),
+                "document": {
+                    "present": _document(here, image, [found[0]]),
+                    "other": _document(there, image, [found[1]]),
+                },
+            }
+        )
+
+    return router
+
+
+def _edits(page: Page) -> APIRouter:
+    router = APIRouter(
+        prefix=f"{PAGE}/edit", include_in_schema=False, dependencies=[Depends(page.signed_in)]
+    )
+    desk = page.desk
+
+    def shown() -> Response:
+        status = "" if desk.proposal is None else desk.proposal.status
+        return JSONResponse({"html": render("proposal.html", desk=desk), "status": status})
+
+    @router.post("/propose")
+    async def propose(request: Request) -> Response:
+        async with _told():
+            asked = await read_edit(request, page.service.limits, page.settings.trust)
+            desk.propose(asked.words, asked.change, asked.stamp)
+        return shown()
+
+    @router.post("/look")
+    async def look() -> Response:
+        return shown()
+
+    @router.post("/make")
+    async def make() -> Response:
+        async with _told():
+            await desk.make()
+        return shown()
+
+    @router.post("/drop")
+    async def drop() -> Response:
+        async with _told():
+            desk.drop()
+        return shown()
+
+    return router
+
+
+@asynccontextmanager
+async def _told() -> AsyncIterator[None]:
+    """What medlego refuses becomes the request's problem."""
+    try:
+        yield
+    except UploadError as error:
+        raise RequestError(422, [one.removeprefix("image 1: ") for one in error.problems]) from None
+    except MedLegoError as error:
+        raise RequestError(422, [str(error)]) from None
+
+
+@asynccontextmanager
+async def _in_time(service: Service) -> AsyncIterator[None]:
+    try:
+        async with _told(), asyncio.timeout(service.limits.answer_s):
+            yield
+    except TimeoutError:
+        raise RequestError(503, ["answer: expected within the time limit, was not"]) from None
+
+
+async def _one_image(request: Request, service: Service) -> tuple[bytes, str | None]:
+    asked = await read_form(request, service.limits)
+    if len(asked.images) != 1:
+        raise RequestError(422, [f"images: expected one, got {len(asked.images)}"])
+    return asked.images[0], asked.task
+
+
+async def _answer(service: Service, model: Model, content: bytes) -> Found:
+    (image,) = await service.read([content], model.base.ref.image_size)
+    asked = tasks_to_ask(model.running, None, every_task=False)
+    return await asyncio.wrap_future(service.batcher.submit(model, image.pixels, asked))
+
+
+def _document(model: Model, image: Image, found: list[Found]) -> dict[str, Any]:
+    return predictions_document(model, [image.applied], found).model_dump(mode="json")
+
+
+def _caption(found: Saliency) -> str:
+    """Without the probability, which is the one before calibration."""
+    return f"{found.task.name}: what speaks for {found.label}, by {found.method}; {scale(found)}."
+
+
+def _size(image: Image) -> str:
+    _, height, width = image.pixels.shape
+    return f"{width} × {height} pixels"

@@ -1,0 +1,37 @@
+"""What whoever starts the service allows on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medlego.gates import Limits
+from medlego.progress import Progress
+from medlego.samples import Dataset
+from medlego.task import Task
+from medlego.trust import Trust
+
+
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """What an edit must pass: limits, and the labelled images at hand for some tasks."""
+
+    limits: Limits
+    read: Callable[[Sequence[Task], Progress], Mapping[str, Dataset]]
+    """The data sets of those among the tasks that there are images for."""
+
+
+@dataclass(frozen=True, eq=False)
+class PageSettings:
+    """How the page is run.
+
+    `edits` lets people change bricks. `trust` names the keys that signatures are checked by; with
+    it only bricks that it accepts can be added. `beside` are directories of generalists to compare
+    with, by a name.
+    """
+
+    edits: bool = False
+    gate: Gate | None = None
+    trust: Trust | None = None
+    beside: Mapping[str, Path] = field(default_factory=dict)

@@ -1,0 +1,337 @@
+"""The page in a browser: clicked through, by keyboard alone, checked by axe, narrow and printed."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from browser import chromium, screenshot_path
+from dicomfiles import as_bytes, dataset
+from factories import make_dataset
+from medlego.brickfile import save_brick
+from medlego.gates import Limits, TaskLimits
+from medlego.generalist import Generalist
+from medlego.serve.page import Gate, PageSettings
+from serving import here, make_place, on_a_socket, picture, png, strange
+
+TOKEN = "a token of some length"
+WAIT_MS = 15_000
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return make_place(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Files to choose: a familiar image, a strange one, none, and a folder of DICOM."""
+    folder = tmp_path_factory.mktemp("images")
+    (folder / "known.png").write_bytes(png(picture(0)))
+    (folder / "strange.png").write_bytes(strange())
+    (folder / "notes.txt").write_bytes(b"no image")
+    (folder / "study").mkdir()
+    for number in range(2):
+        content = as_bytes(dataset(picture(number), PatientName="DOE^JOHN"))
+        (folder / "study" / f"slice-{number}").write_bytes(content)
+    (folder / "study" / "DICOMDIR").write_bytes(b"a list")
+    return folder
+
+
+def labelled(tasks, _show):
+    return {t.name: make_dataset(t.name, images=24) for t in tasks if t.name == "greys"}
+
+
+@pytest.fixture(scope="module")
+def address(place):
+    """Everybody may come in; nothing is edited."""
+    with on_a_socket(here(place, place.generalist("shown"))) as (port, _):
+        yield f"http://127.0.0.1:{port}/page"
+
+
+@pytest.fixture
+def editable(place, tmp_path):
+    """A generalist of its own, whose edits must keep a gate."""
+    directory = place.generalist(f"edited-{tmp_path.name}", 2)
+    settings = PageSettings(
+        edits=True, gate=Gate(Limits(default=TaskLimits(max_loss=1.0)), labelled)
+    )
+    with on_a_socket(here(place, directory), page=settings) as (port, _):
+        yield f"http://127.0.0.1:{port}/page", directory
+
+
+@pytest.fixture
+def page(browser):
+    opened = browser.new_page(viewport={"width": 1280, "height": 900})
+    opened.set_default_timeout(WAIT_MS)
+    opened.said, opened.asked = [], []
+    opened.on("console", lambda message: opened.said.append(message.text))
+    opened.on("pageerror", lambda error: opened.said.append(str(error)))
+    opened.on("request", lambda asked: opened.asked.append(asked))
+    yield opened
+    opened.close()
+
+
+def choose(page, *paths):
+    """Hand images in, and wait until all are looked at."""
+    page.set_input_files("#files", list(paths))
+    page.get_by_role("status").get_by_text("Done:").wait_for(state="attached")
+
+
+def violations(page):
+    """What axe finds wrong with the page as it is."""
+    return [
+        (found["id"], [node["html"] for node in found["nodes"]])
+        for found in Axe().run(page).response["violations"]
+    ]
+
+
+def fits(page):
+    return page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def press_until(page, focused, key="Tab", times=60):
+    """Press a key until a selector has the focus."""
+    for _ in range(times):
+        if page.evaluate("s => document.activeElement.matches(s)", focused):
+            return
+        page.keyboard.press(key)
+    raise AssertionError(f"{focused} is not reached by {key}")
+
+
+@pytest.fixture
+def answered(page, address, images):
+    page.goto(f"{address}/")
+    choose(page, images / "known.png", images / "strange.png", images / "notes.txt")
+    return page
+
+
+def test_every_image_is_answered_refused_or_told_why_not(answered):
+    cards = answered.get_by_role("article")
+    assert [card.get_by_role("heading").first.inner_text() for card in cards.all()] == [
+        "known.png",
+        "strange.png",
+        "notes.txt",
+    ]
+    assert cards.nth(0).locator(".probabilities").count() == 3
+    assert "No answer." in cards.nth(1).inner_text()
+    assert "expected a PNG" in cards.nth(2).inner_text()
+    answered.screenshot(path=screenshot_path("page-answers"), full_page=True)
+
+
+def test_the_overlay_follows_its_slider(answered):
+    answered.get_by_role("button", name="Show on the image").first.click()
+    layer = answered.locator(".layer").first
+    layer.wait_for()
+    slider = answered.get_by_label("Strength of the overlay").first
+    slider.focus()
+    answered.keyboard.press("ArrowRight")
+    assert float(layer.evaluate("image => image.style.opacity")) == pytest.approx(0.7, abs=1e-9)
+    answered.keyboard.press("Home")
+    assert layer.evaluate("image => image.style.opacity") == "0"
+    assert answered.locator(".picture.grey").count() == 0
+    answered.keyboard.press("End")
+    assert layer.evaluate("image => image.naturalWidth") > 0
+    answered.screenshot(path=screenshot_path("page-overlay"))
+
+
+def test_nothing_is_fetched_from_elsewhere_and_nothing_breaks_the_policy(answered, address):
+    own = address.removesuffix("page")
+    assert [a.url for a in answered.asked if not a.url.startswith((own, "data:"))] == []
+    assert [words for words in answered.said if "422" not in words] == []
+
+
+def test_a_files_name_never_leaves_the_browser(page, address, images):
+    page.add_init_script(
+        """window.sent = [];
+        const real = window.fetch;
+        window.fetch = (url, how) => {
+          window.sent.push(...[...how.body.values()].map((value) => value.name ?? value));
+          return real(url, how);
+        };"""
+    )
+    page.goto(f"{address}/")
+    choose(page, images / "known.png", images / "notes.txt")
+    assert page.evaluate("window.sent") == ["image", "image"]
+
+
+def test_answers_are_saved_as_json(answered, tmp_path):
+    with answered.expect_download() as waiting:
+        answered.get_by_role("button", name="Save as JSON").click()
+    waiting.value.save_as(tmp_path / "answers.json")
+    found = json.loads((tmp_path / "answers.json").read_text())
+    assert [one["file"] for one in found] == ["known.png", "strange.png"]
+    assert found[0]["predictions"][0]["answers"]
+
+
+def test_printing_opens_what_is_folded_and_leaves_the_controls_out(answered, tmp_path):
+    answered.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert answered.locator("details:not([open])").count() == 0
+    answered.emulate_media(media="print")
+    assert not answered.get_by_role("button").first.is_visible()
+    assert "No answer." in answered.inner_text("main")
+    answered.screenshot(path=screenshot_path("page-print"), full_page=True)
+    answered.pdf(path=tmp_path / "answers.pdf", prefer_css_page_size=True)
+    assert (tmp_path / "answers.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_removing_an_image_moves_the_focus_to_the_next(answered):
+    answered.get_by_role("button", name="Remove known.png").click()
+    assert answered.get_by_role("article").count() == 2
+    label = "document.activeElement.getAttribute('aria-label')"
+    assert answered.evaluate(label) == "Remove strange.png"
+
+
+def test_clearing_forgets_all_images(answered):
+    answered.get_by_role("button", name="Clear all").click()
+    assert answered.get_by_role("article").count() == 0
+    assert not answered.locator("#results").is_visible()
+
+
+def test_a_folder_of_dicom_is_answered_file_by_file(page, address, images):
+    page.goto(f"{address}/")
+    page.set_input_files("#folder", images / "study")
+    page.get_by_role("status").get_by_text("Done: 2 images").wait_for(state="attached")
+    assert page.locator(".card.failed").count() == 0
+    assert "DOE" not in page.content()
+
+
+def test_an_image_is_dropped(page, address, images):
+    page.goto(f"{address}/")
+    content = list((images / "known.png").read_bytes())
+    transfer = page.evaluate_handle(
+        """bytes => {
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([new Uint8Array(bytes)], "dropped.png"));
+          return transfer;
+        }""",
+        content,
+    )
+    page.dispatch_event("#choose", "drop", {"dataTransfer": transfer})
+    page.get_by_role("heading", name="dropped.png").wait_for()
+
+
+def test_axe_finds_nothing_wrong_with_answers(answered):
+    answered.get_by_role("button", name="Show on the image").first.click()
+    answered.locator(".layer").first.wait_for()
+    for summary in answered.locator("summary").all():
+        summary.click()
+    assert violations(answered) == []
+
+
+def test_axe_would_find_a_control_without_a_name(page, address):
+    page.goto(f"{address}/")
+    page.evaluate("document.querySelector('label[for=task]').remove()")
+    assert [name for name, _ in violations(page)] == ["select-name"]
+
+
+@pytest.mark.parametrize("path", ["/", "/compare", "/bricks"])
+@pytest.mark.parametrize("width", [390, 640], ids=["narrow", "laptop at 200 %"])
+def test_a_page_is_no_wider_than_its_window(page, address, images, path, width):
+    page.set_viewport_size({"width": width, "height": 700})
+    page.goto(f"{address}{path}")
+    if path == "/":
+        choose(page, images / "known.png", images / "strange.png")
+        page.get_by_role("button", name="Show on the image").first.click()
+        page.locator(".layer").first.wait_for()
+    page.screenshot(path=screenshot_path(f"page{path.replace('/', '-')}-{width}"), full_page=True)
+    assert fits(page)
+
+
+def test_nothing_moves_where_that_is_not_wanted(browser, address):
+    opened = browser.new_page(reduced_motion="reduce")
+    opened.goto(f"{address}/")
+    moving = "[...document.querySelectorAll('*')].map(e => getComputedStyle(e).transitionDuration)"
+    assert set(opened.evaluate(moving)) == {"0s"}
+    opened.close()
+
+
+def test_by_keyboard_alone_an_image_is_chosen_and_explained(page, address, images):
+    page.goto(f"{address}/")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to content"
+    press_until(page, "#files")
+    with page.expect_file_chooser() as waiting:
+        page.keyboard.press("Enter")
+    waiting.value.set_files(images / "known.png")
+    page.get_by_role("heading", name="known.png").wait_for()
+    press_until(page, ".explain button")
+    page.keyboard.press("Enter")
+    page.locator(".layer").first.wait_for()
+    press_until(page, "input[type=range]", "Shift+Tab")
+    press_until(page, "summary")
+    page.keyboard.press("Enter")
+    assert page.locator("details[open]").count() == 1
+
+
+def test_one_signs_in_with_the_token_and_out_again(browser, place):
+    with on_a_socket(here(place, place.generalist("locked")), TOKEN) as (port, _):
+        opened = browser.new_page()
+        opened.goto(f"http://127.0.0.1:{port}/")
+        opened.get_by_label("Access token").fill("a guess")
+        opened.keyboard.press("Enter")
+        opened.get_by_role("alert").wait_for()
+        assert violations(opened) == []
+        opened.screenshot(path=screenshot_path("page-sign-in"))
+        opened.get_by_label("Access token").fill(TOKEN)
+        opened.keyboard.press("Enter")
+        opened.get_by_role("heading", name="What is on this image?").wait_for()
+        opened.get_by_role("button", name="Sign out").click()
+        opened.get_by_role("heading", name="Sign in").wait_for()
+        opened.close()
+
+
+def test_a_brick_is_removed_seen_by_the_gate_compared_and_taken_back(page, editable, images):
+    address, directory = editable
+    page.goto(f"{address}/bricks")
+    assert violations(page) == []
+    page.get_by_role("button", name="Propose to remove found").click()
+    page.locator("#proposal").get_by_text("The gate is passed.").wait_for()
+    assert violations(page) == []
+    page.screenshot(path=screenshot_path("page-gate"), full_page=True)
+    page.get_by_role("button", name="Make the edit").click()
+    page.locator("#proposal").get_by_text("Made.").wait_for()
+    assert [t.name for t in Generalist.load(directory).tasks] == ["greys"]
+
+    page.goto(f"{address}/compare")
+    page.set_input_files("#files", images / "known.png")
+    page.get_by_role("region", name="Label by label").wait_for()
+    assert violations(page) == []
+    page.screenshot(path=screenshot_path("page-compare"), full_page=True)
+
+    page.goto(f"{address}/bricks")
+    page.get_by_role("button", name="Propose to undo the last edit").click()
+    page.get_by_role("button", name="Make the edit").click()
+    page.get_by_role("heading", name="found", exact=True).wait_for()
+    assert [t.name for t in Generalist.load(directory).tasks] == ["greys", "found"]
+
+
+def test_a_brick_is_added_from_its_file(page, editable, place, tmp_path):
+    address, directory = editable
+    save_brick(place.bricks[2], tmp_path / "signs.brick.safetensors")
+    page.goto(f"{address}/bricks")
+    page.get_by_label("Brick file").set_input_files(tmp_path / "signs.brick.safetensors")
+    page.get_by_label("Your name").fill("A. Radiologist")
+    page.get_by_role("button", name="Propose", exact=True).click()
+    page.get_by_role("button", name="Make the edit").click()
+    page.get_by_role("heading", name="signs", exact=True).wait_for()
+    assert Generalist.load(directory).lineage[-1].by == "A. Radiologist"
+    assert "A. Radiologist" in page.get_by_role("region", name="Lineage").inner_text()
+
+
+def test_the_screenshots_are_pictures_of_something(answered):
+    from PIL import Image as Pillow
+
+    path = screenshot_path("page-answers")
+    answered.screenshot(path=path, full_page=True)
+    with Pillow.open(path) as shot:
+        assert np.unique(np.asarray(shot.convert("L"))).size > 50
