@@ -44,7 +44,7 @@ def declared(schemes: Iterable[str]) -> list[CodingSchemeIdentificationItem]:
 def short(text: str) -> str:
     """Text as a value of at most 64 characters; a backslash would part it in two."""
     text = text.replace("\\", "/").strip()
-    return text if len(text) <= _MEANING else text[: _MEANING - 1] + "…"
+    return text if len(text) <= _MEANING else text[: _MEANING - 3] + "..."
 
 
 def _declaration(scheme: str) -> CodingSchemeIdentificationItem:

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydicom import uid
+from pydicom import config
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
 from medlego.dicom.elements import ElementError
 from medlego.dicom.parsing import parsed
@@ -119,7 +120,7 @@ def read_source(path: str | Path) -> Source:
     problems += [
         f"{keyword}: expected a UID, got none or none that is valid; results need it to refer to"
         for keyword in _UIDS
-        if not uid.UID(texts.get(keyword) or "").is_valid
+        if not UID(texts.get(keyword) or "", config.IGNORE).is_valid
     ]
     raise_all(ImageError, str(path), problems)
     return Source(
