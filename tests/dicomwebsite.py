@@ -23,15 +23,18 @@ from medlego.dicomweb import Access, PictureArchive
 
 _STUDY = ("StudyInstanceUID", "StudyDescription", "StudyDate")
 _SERIES = ("SeriesInstanceUID", "Modality", "BodyPartExamined", "SeriesDescription")
-_PLACE = re.compile(r"/studies(?:/([\d.]+)(?:/series(?:/([\d.]+)(?:/instances(?:/([\d.]+))?)?)?)?)?")
+_PLACE = re.compile(
+    r"/studies(?:/([\d.]+)(?:/series(?:/([\d.]+)(?:/instances(?:/([\d.]+))?)?)?)?)?"
+)
 
 
 @dataclass
 class Archive:
     """What the service holds, how it behaves next, and what it was asked.
 
-    `statuses` are answered first, one a request; `failures` are the failure reasons of the next
-    objects that are stored. `stores` counts how often each UID came, `contents` has what came.
+    `statuses` are answered first, one a request, 0 for the request's own; `failures` are the
+    failure reasons of the next objects that are stored. `stores` counts how often each UID came,
+    `contents` has what came.
     """
 
     images: dict[str, bytes] = field(default_factory=dict)
@@ -165,8 +168,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", archive.redirects_to)
             self.end_headers()
-        elif archive.statuses:
-            self._answer(archive.statuses.pop(0), b"", "text/plain")
+        elif archive.statuses and (status := archive.statuses.pop(0)):
+            self._answer(status, b"", "text/plain")
         elif archive.authorization not in (None, self.headers["Authorization"]):
             self._answer(401, b"", "text/plain")
         else:
