@@ -178,6 +178,14 @@ def test_the_source_image_is_referred_to(tmp_path):
         assert reference.referenced_frame_numbers is None
 
 
+@pytest.mark.parametrize("sop_class", ["1.2.840.10008.5.1.4.1.1.6", "1.2.276.0.99"])
+def test_images_of_retired_and_private_classes_are_referred_to(tmp_path, sop_class):
+    report = reported(tmp_path, SOPClassUID=sop_class)
+    assert report.get_evidence()[0][3] == sop_class
+    (reference,) = groups_of(report)[0].source_images
+    assert reference.referenced_sop_class_uid == sop_class
+
+
 def test_of_several_frames_the_one_that_was_answered_is_named(tmp_path):
     (reference,) = groups_of(reported(tmp_path, frames=4))[0].source_images
     assert reference.referenced_frame_numbers == [3]

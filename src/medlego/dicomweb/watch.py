@@ -192,7 +192,11 @@ class Watcher:
             self._generalist, self._version = edited, stamp
 
     def _stamp(self) -> tuple[int, int]:
-        found = (self._directory / DOCUMENT).stat()
+        """What changes with every edit; zeros where nothing is there to be read."""
+        try:
+            found = (self._directory / DOCUMENT).stat()
+        except FileNotFoundError:
+            return 0, 0
         return found.st_mtime_ns, found.st_ino
 
 

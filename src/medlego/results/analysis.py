@@ -77,16 +77,16 @@ def analyse(
     predictions = predict(generalist, [r.image for r in read], base=base, device=device)
     captures = _captures(generalist, read, predictions, base, method, device)
     algorithm = Algorithm.of(generalist)
-    done = {
-        found.path: Analysis(
+    done = iter(
+        Analysis(
             found.path,
             found.source,
             replace(prediction, image=found.source.sop_uid),
             (structured_report(found.source, prediction, algorithm, found.when), *shown),
         )
         for found, prediction, shown in zip(read, predictions, captures, strict=True)
-    }
-    return [done[found.path] if isinstance(found, _Read) else found for found in tried]
+    )
+    return [next(done) if isinstance(found, _Read) else found for found in tried]
 
 
 def _read(path: Path, when: datetime) -> _Read | Analysis:

@@ -73,6 +73,9 @@ def structured_report(
             coding_schemes=declared(("SCT", *schemes)),
             is_complete=True,
         )
+        (study,) = report.CurrentRequestedProcedureEvidenceSequence
+        (image,) = study.ReferencedSeriesSequence[0].ReferencedSOPSequence
+        image.ReferencedSOPClassUID = source.sop_class_uid
         stamp(report, "Content{}", when)
         finish(report, source, when)
     return report

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydicom import config
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
+from pydicom.uid import UID, SecondaryCaptureImageStorage
 
 from medlego.dicom.elements import ElementError
 from medlego.dicom.parsing import parsed
@@ -75,9 +75,9 @@ class Source:
         return said if said in ("L", "R") else ""
 
     def reference(self) -> Dataset:
-        """A data set that stands for the image where it is referred to, without any patient."""
+        """What highdicom takes for the image: without a patient, and of a class that it knows."""
         found = Dataset()
-        found.SOPClassUID, found.SOPInstanceUID = self.sop_class_uid, self.sop_uid
+        found.SOPClassUID, found.SOPInstanceUID = SecondaryCaptureImageStorage, self.sop_uid
         found.StudyInstanceUID, found.SeriesInstanceUID = self.study_uid, self.series_uid
         found.Rows, found.Columns, found.NumberOfFrames = self.rows, self.columns, self.frames
         for keyword in (*_REQUIRED, *_STUDY_REQUIRED):
