@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from io import BytesIO
 
 import pytest
@@ -123,6 +124,23 @@ def test_a_watch_answers_what_is_new_once(archive, images, tmp_path):
         assert run(archive, "watch", tmp_path / "generalist", *watched) == 0
         assert len(archive.held("SR")) == count
     assert len(archive.held("OT")) == 0
+
+
+def test_a_watch_looks_at_studies_of_the_last_days_only(archive, images, tmp_path):
+    save_generalist(tmp_path / "generalist")
+    (tmp_path / "rule.toml").write_text('modality = ["DX"]\nwithin_days = 7\n')
+    for path, day in (
+        (images[0], date.today() - timedelta(days=3)),
+        (images[-1], date(2001, 2, 3)),
+    ):
+        found = dcmread(path)
+        found.StudyDate = f"{day:%Y%m%d}"
+        found.save_as(path)
+        archive.put([path])
+    options = ("--rule", tmp_path / "rule.toml", "--state", tmp_path / "state", "--once")
+    assert run(archive, "watch", tmp_path / "generalist", *options, "--saliency", "none") == 0
+    (report,) = reports(archive)
+    assert report.StudyInstanceUID == dcmread(images[0]).StudyInstanceUID
 
 
 def test_a_watch_outlives_an_archive_that_starts_again(images, tmp_path):

@@ -28,7 +28,7 @@ CONFORMING = (
 BREAKING = {
     "color-pl.dcm": r"Value invalid for this VR - \(0x0008,0x00[23]0\)|Illegal root for UID",
     "ExplVR_BigEnd.dcm": r"Value invalid for this VR - \(0x0008,0x00[23]0\)",
-    "SC_rgb_2frame.dcm": "class that is not multi-frame",
+    "SC_rgb_2frame.dcm": "Class that is not multi-frame",
 }
 """Files that break the standard in a way that their results cannot but repeat."""
 REFUSED = ("MR_truncated.dcm", "badVR.dcm", "rtplan.dcm", "ExplVR_LitEndNoMeta.dcm", "README.txt")

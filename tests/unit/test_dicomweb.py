@@ -242,11 +242,12 @@ def test_proxies_and_netrc_of_the_environment_are_not_used(site, tmp_path, monke
 
 
 def test_a_certificate_must_be_trusted(tmp_path):
-    own = certificate(tmp_path / "own.pem")
+    own, other = certificate(tmp_path / "own.pem"), certificate(tmp_path / "other.pem")
     with dicomweb_site(own) as archive:
-        with pytest.raises(ArchiveError, match="certificate") as caught:
-            archive.pacs().studies("DX")
-        assert not isinstance(caught.value, ArchiveAwayError)
+        for access in ({}, {"ca_file": other}):
+            with pytest.raises(ArchiveError, match="certificate") as caught:
+                archive.pacs(**access).studies("DX")
+            assert not isinstance(caught.value, ArchiveAwayError)
         assert archive.pacs(ca_file=own).studies("DX") == []
 
 

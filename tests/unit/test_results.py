@@ -236,6 +236,7 @@ def test_what_identifies_a_patient_is_neither_logged_nor_shown(tmp_path, caplog)
     found = analysed(path)
     assert len(found.results) == 3
     assert "Doe" not in caplog.text
+    assert [each for each in caplog.records if each.name.startswith("highdicom")] == []
     assert "Doe" not in repr(read_source(path)) + repr(found.source)
 
 

@@ -77,6 +77,12 @@ def test_a_rule_is_read_from_toml(tmp_path):
     assert rule.since(date(2026, 3, 4)) == date(2026, 3, 1)
 
 
+def test_the_rule_in_the_docs_is_one(tmp_path):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "dicomweb.md").read_text()
+    (tmp_path / "rule.toml").write_text(page.partition("```toml\n")[2].partition("```")[0])
+    assert set(Rule.load(tmp_path / "rule.toml").model_fields_set) == set(Rule.model_fields)
+
+
 @pytest.mark.parametrize(
     ("stated", "fits"),
     [
