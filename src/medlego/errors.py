@@ -15,7 +15,9 @@
     └── FailureError        the work itself failed: the CLI exits with 1
         ├── TrainingError       training diverged
         ├── CheckError          a claim that was to be checked does not hold
-        └── DownloadError       a file could not be fetched whole
+        ├── DownloadError       a file could not be fetched whole
+        └── ArchiveError        a picture archive refused what it was asked
+            └── ArchiveAwayError    it does not answer now, and may later
 
 A message reads `<subject>: expected <rule>, got <value>; <next step>`.
 """
@@ -91,6 +93,14 @@ class CheckError(FailureError):
 
 class DownloadError(FailureError):
     """A file could not be fetched whole."""
+
+
+class ArchiveError(FailureError):
+    """A picture archive refused what it was asked, or answered something else."""
+
+
+class ArchiveAwayError(ArchiveError):
+    """A picture archive does not answer at the moment; trying again later makes sense."""
 
 
 def raise_all(error: type[MedLegoError], subject: str, problems: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from medlego.cli import (
     check,
     data,
     demo,
+    dicomweb,
     edit,
     evaluate,
     headround,
@@ -73,6 +74,7 @@ app.add_typer(data.app, name="data")
 app.command("screen")(screen.command)
 app.command("predict")(predict.command)
 app.command("serve")(serve.command)
+app.add_typer(dicomweb.app, name="dicomweb")
 app.command("card")(card.command)
 app.add_typer(headround.app, name="head-round")
 app.add_typer(edit.app, name="edit")

@@ -56,7 +56,14 @@ def layer(saliency: Saliency) -> np.ndarray:
 
 
 def save_overlay(image: Image, saliency: Saliency, path: str | Path) -> None:
-    """Write a PNG: the overlay at the image's size, a legend below; nothing else about the image.
+    """Write a PNG of `draw_overlay`; nothing else about the image."""
+    stream = io.BytesIO()
+    draw_overlay(image, saliency).save(stream, "PNG", pnginfo=_told(saliency))
+    write_atomically(Path(path), stream.getvalue())
+
+
+def draw_overlay(image: Image, saliency: Saliency, note: str = "") -> Pillow.Image:
+    """The overlay at the image's size, a legend below that ends with the note.
 
     A side of less than `SMALLEST_SIDE` pixels makes the picture a whole number of times as large.
     """
@@ -65,13 +72,11 @@ def save_overlay(image: Image, saliency: Saliency, path: str | Path) -> None:
     if times > 1:
         size = (picture.width * times, picture.height * times)
         picture = picture.resize(size, Pillow.Resampling.NEAREST)
-    legend = _legend(saliency, picture.width)
+    legend = _legend(saliency, picture.width, note)
     whole = Pillow.new("RGB", (picture.width, picture.height + legend.height), "white")
     whole.paste(picture, (0, 0))
     whole.paste(legend, (0, picture.height))
-    stream = io.BytesIO()
-    whole.save(stream, "PNG", pnginfo=_told(saliency))
-    write_atomically(Path(path), stream.getvalue())
+    return whole
 
 
 def caption(saliency: Saliency) -> str:
@@ -115,13 +120,13 @@ def _told(saliency: Saliency) -> PngInfo:
     return told
 
 
-def _legend(saliency: Saliency, width: int) -> Pillow.Image:
-    """A bar from the strongest against to the strongest for, and two lines of words."""
+def _legend(saliency: Saliency, width: int, note: str) -> Pillow.Image:
+    """A bar from the strongest against to the strongest for, and lines of words."""
     size = max(12, width // 45)
     pad = size // 2
     lines = [
         part
-        for text in (caption(saliency), scale(saliency))
+        for text in filter(None, (caption(saliency), scale(saliency), note))
         for part in _wrapped(text, size, width - 2 * pad)
     ]
     line = size + pad

@@ -1,0 +1,214 @@
+"""medlego dicomweb analyse | watch"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medlego.cli.console import Options, emit, progress, say, show_table
+from medlego.cli.options import BaseWeights, Device, JsonFile
+from medlego.cli.shared import resolve_device
+
+if TYPE_CHECKING:
+    from medlego.dicomweb import Access, Answered, Look
+
+app = typer.Typer(
+    help="Answer the images of a picture archive, and store the answers there as DICOM.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A generalist.")]
+Url = Annotated[str, typer.Option(help="The archive's DICOMweb address, https://HOST/PATH.")]
+TokenFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Bearer token for the archive.")
+]
+PasswordFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A line user:password for the archive.")
+]
+CaFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Certificates (PEM) that the archive's is checked with."),
+]
+AllowHttp = Annotated[
+    bool,
+    typer.Option("--allow-http", help="Reach another machine without TLS, in a closed network."),
+]
+Saliency = Annotated[
+    str, typer.Option("--saliency", help="gradient, rollout, or none for a report alone.")
+]
+
+
+@app.command("analyse")
+def analyse_command(
+    context: typer.Context,
+    directory: Directory,
+    url: Url,
+    study: Annotated[str, typer.Option(metavar="UID", help="Study instance UID.")],
+    series: Annotated[
+        str | None, typer.Option(metavar="UID", help="Only this series, by its instance UID.")
+    ] = None,
+    saliency: Saliency = "gradient",
+    token_file: TokenFile = None,
+    password_file: PasswordFile = None,
+    ca_file: CaFile = None,
+    allow_http: AllowHttp = False,
+    json: JsonFile = None,
+    base_weights: BaseWeights = None,
+    device: Device = "auto",
+) -> None:
+    """Answer a study's images and store a report and saliency captures for each.
+
+    A repeat makes the same results under the same UIDs.
+    """
+    from datetime import datetime
+
+    needed()
+    from medlego.base import Base
+    from medlego.dicomweb import PictureArchive, answer_study
+    from medlego.errors import ArchiveError
+    from medlego.generalist import Generalist
+
+    options: Options = context.obj
+    pacs = PictureArchive(_access(url, token_file, password_file, ca_file, allow_http))
+    generalist = Generalist.load(directory)
+    with progress(options) as show:
+        found = answer_study(
+            pacs,
+            generalist,
+            study,
+            datetime.now().astimezone().replace(microsecond=0),
+            series=series,
+            base=Base.find(generalist.base, weights=base_weights),
+            method=_method(saliency),
+            device=resolve_device(device),
+            show=show,
+        )
+    _show(options, found)
+    emit(options, [each.as_dict() for each in found], json)
+    if not any(each.results and not each.problem for each in found):
+        raise ArchiveError("study: expected an image that can be answered, got none")
+
+
+@app.command("watch")
+def watch_command(
+    context: typer.Context,
+    directory: Directory,
+    url: Url,
+    rule: Annotated[
+        Path, typer.Option(metavar="FILE", help="TOML file: which images (docs/dicomweb.md).")
+    ],
+    state: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where the watch remembers what it has done.")
+    ],
+    once: Annotated[bool, typer.Option("--once", help="Look once, then end.")] = False,
+    interval: Annotated[float, typer.Option(min=1.0, help="Seconds between looks.")] = 30.0,
+    saliency: Saliency = "gradient",
+    token_file: TokenFile = None,
+    password_file: PasswordFile = None,
+    ca_file: CaFile = None,
+    allow_http: AllowHttp = False,
+    base_weights: BaseWeights = None,
+    device: Device = "auto",
+) -> None:
+    """Answer new images that fit a rule, each once, and go on until stopped.
+
+    It may be killed at any moment: what was begun is done again, under the same UIDs.
+    """
+    needed()
+    from medlego.base import Base
+    from medlego.dicomweb import Journal, PictureArchive, Rule, Watcher, keep_watching
+    from medlego.errors import ArchiveAwayError
+    from medlego.generalist import Generalist
+
+    options: Options = context.obj
+    pacs = PictureArchive(_access(url, token_file, password_file, ca_file, allow_http))
+    wanted = Rule.load(rule)
+    base = Base.find(Generalist.load(directory).base, weights=base_weights)
+
+    def seen(look: Look) -> None:
+        emit(options, look.as_dict())
+        if look.answered or look.refused or look.passed or once:
+            say(
+                options,
+                f"{look.answered} answered, {look.refused} refused, {look.passed} left out",
+            )
+        for problem, count in look.problems:
+            say(options, f"note: {count} refused: {problem}")
+
+    def away(error: ArchiveAwayError, wait_s: float) -> None:
+        say(options, f"note: {error}; next try in {wait_s:g} s")
+
+    with Journal.open(state) as journal:
+        watcher = Watcher(
+            directory,
+            pacs,
+            wanted,
+            journal,
+            state,
+            base=base,
+            method=_method(saliency),
+            device=resolve_device(device),
+        )
+        if once:
+            seen(watcher.look())
+            return
+        try:
+            keep_watching(watcher.look, interval, seen=seen, away=away)
+        except KeyboardInterrupt:
+            counts = ", ".join(f"{n} {word}" for word, n in journal.counts().items())
+            say(options, f"stopped; in the journal: {counts or 'nothing'}")
+
+
+def needed() -> None:
+    """Refuse to go on without the libraries of the extra.
+
+    Raises:
+        SettingsError: one is missing.
+    """
+    from medlego.errors import SettingsError
+
+    try:
+        import dicomweb_client  # noqa: F401
+        import highdicom  # noqa: F401
+    except ImportError as error:
+        raise SettingsError(
+            f"dicomweb: expected highdicom and dicomweb-client ({error}); "
+            "pip install 'medlego[dicomweb]'"
+        ) from error
+
+
+def _access(
+    url: str, token: Path | None, password: Path | None, ca: Path | None, allow_http: bool
+) -> Access:
+    from medlego.dicomweb import Access
+
+    return Access(url, token, password, ca, allow_http)
+
+
+def _method(saliency: str) -> str | None:
+    from medlego.saliency.explain import check_method
+
+    if saliency == "none":
+        return None
+    check_method(saliency)
+    return saliency
+
+
+def _show(options: Options, found: list[Answered]) -> None:
+    """A line per answer, and what is special."""
+    rows = []
+    for number, each in enumerate(found, start=1):
+        for answer in () if each.prediction is None else each.prediction.answers:
+            label = ", ".join(answer.labels) or "none of its labels"
+            rows.append((str(number), answer.task.name, label, f"{max(answer.probs):.3f}"))
+    show_table(options, ("image", "task", "label", "largest probability"), rows)
+    abstained = sum(each.prediction is not None and not each.prediction.answers for each in found)
+    if abstained:
+        say(options, f"note: no answer to {abstained} images; their reports say why")
+    for problem, count in Counter(each.problem for each in found if each.problem).items():
+        say(options, f"note: {count} without results: {problem}")
+    say(options, f"stored {sum(len(each.results) for each in found if not each.problem)} objects")

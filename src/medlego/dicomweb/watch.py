@@ -1,0 +1,234 @@
+"""An archive watched: images that fit a rule are answered once, whatever happens in between."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from medlego.base import Base
+from medlego.dicomweb.answering import BATCH, Answered, answer_instances, own_series
+from medlego.dicomweb.journal import Journal
+from medlego.dicomweb.pacs import Instance, PictureArchive, Study
+from medlego.dicomweb.rule import Rule
+from medlego.directory import DOCUMENT
+from medlego.errors import ArchiveAwayError, MedLegoError
+from medlego.generalist import Generalist
+
+LONGEST_WAIT_S = 300.0
+
+FETCHED = "fetched"
+"""Folder beside the journal for files under way; emptied when a watch starts."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at the archive: images answered, refused, and left since the rule does not fit.
+
+    `problems` counts the reasons of those refused.
+    """
+
+    answered: int = 0
+    refused: int = 0
+    passed: int = 0
+    problems: tuple[tuple[str, int], ...] = ()
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {
+            "answered": self.answered,
+            "refused": self.refused,
+            "passed": self.passed,
+            "problems": dict(self.problems),
+        }
+
+
+class Watcher:
+    """A generalist's directory, an archive, a rule and a journal; an edit is taken over."""
+
+    def __init__(
+        self,
+        directory: Path,
+        pacs: PictureArchive,
+        rule: Rule,
+        journal: Journal,
+        folder: Path,
+        *,
+        base: Base | None = None,
+        method: str | None = "gradient",
+        device: str = "cpu",
+    ) -> None:
+        """Read the generalist.
+
+        Args:
+            directory: of the generalist.
+            pacs: the archive.
+            rule: which images are answered.
+            journal: of `folder`.
+            folder: where the journal is, and where files lie while they are under way.
+            base: the generalist's base; found by fingerprint when left out.
+            method: of the saliency, see `medlego.results.analyse`.
+            device: `cpu` or `cuda`.
+
+        Raises:
+            GeneralistError: no generalist there.
+            BaseError: the base is not to be found.
+        """
+        self._directory, self._pacs, self._rule = directory, pacs, rule
+        self._journal, self._method, self._device = journal, method, device
+        self._fetched = folder / FETCHED
+        shutil.rmtree(self._fetched, ignore_errors=True)
+        self._fetched.mkdir(mode=0o700)
+        self._version = self._stamp()
+        self._generalist = Generalist.load(directory)
+        self._base = base or Base.find(self._generalist.base)
+        self._whole: dict[str, int] = {}
+
+    def look(self) -> Look:
+        """Answer what is new, once.
+
+        Raises:
+            ArchiveError: the archive does not answer, or not so; what was answered so far stays.
+        """
+        self._take_edits()
+        outcomes: Counter[str] = Counter()
+        problems: Counter[str] = Counter()
+        for study in self._studies():
+            for found in self._answer(self._pending(study)):
+                outcome = self._note(found)
+                outcomes[outcome] += 1
+                if outcome == "refused":
+                    problems[found.problem] += 1
+            if study.instances is not None:
+                self._whole[study.uid] = study.instances
+        return Look(
+            outcomes["answered"], outcomes["refused"], outcomes["passed"], tuple(problems.items())
+        )
+
+    def _studies(self) -> list[Study]:
+        """Studies that may hold something new: all but those whole at the same size before."""
+        since = self._rule.since(datetime.now().astimezone().date())
+        found = {
+            study.uid: study
+            for modality in self._rule.modality
+            for study in self._pacs.studies(modality, since)
+        }
+        return [
+            study
+            for study in found.values()
+            if study.instances is None or self._whole.get(study.uid) != study.instances
+        ]
+
+    def _pending(self, study: Study) -> list[Instance]:
+        if self._rule.rules_out(study.stated):
+            return []
+        own = own_series(self._generalist, study.uid)
+        return [
+            instance
+            for series in self._pacs.series(study)
+            if series.uid not in own and not self._rule.rules_out(series.stated)
+            for instance in self._pacs.instances(series)
+            if not self._journal.settled(instance.sop_uid, self._rule.digest)
+        ]
+
+    def _answer(self, pending: list[Instance]) -> Iterator[Answered]:
+        for some in self._batches(pending):
+            begun = self._begin(some)
+            left = dict(begun)
+            try:
+                for found in answer_instances(
+                    self._pacs,
+                    self._generalist,
+                    [instance for instance, _ in begun],
+                    [at for _, at in begun],
+                    self._fetched,
+                    base=self._base,
+                    rule=self._rule,
+                    method=self._method,
+                    device=self._device,
+                ):
+                    del left[found.instance]
+                    yield found
+            except (MedLegoError, KeyboardInterrupt):
+                for instance in left:
+                    self._journal.postpone(instance.sop_uid)
+                raise
+
+    def _batches(self, pending: list[Instance]) -> Iterator[list[Instance]]:
+        """Images that nothing happened to yet together; each whose work ended oddly by itself."""
+        suspect = {each for each in pending if self._journal.attempts(each.sop_uid)}
+        fresh = [each for each in pending if each not in suspect]
+        yield from (fresh[start : start + BATCH] for start in range(0, len(fresh), BATCH))
+        yield from ([each] for each in pending if each in suspect)
+
+    def _begin(self, instances: list[Instance]) -> list[tuple[Instance, datetime]]:
+        now = datetime.now().astimezone().replace(microsecond=0)
+        recipe = self._generalist.recipe.digest
+        begun = [(each, self._journal.begin(each.sop_uid, recipe, now)) for each in instances]
+        return [(each, at) for each, at in begun if at is not None]
+
+    def _note(self, found: Answered) -> str:
+        """Write down what came of an instance, and say which outcome that is."""
+        uid, recipe = found.instance.sop_uid, self._generalist.recipe.digest
+        if found.unfit:
+            self._journal.passed(uid, self._rule.digest)
+            return "passed"
+        if found.problem:
+            self._journal.refused(uid, recipe, found.problem)
+            return "refused"
+        self._journal.answered(uid, recipe)
+        return "answered"
+
+    def _take_edits(self) -> None:
+        """Read the generalist again where somebody edited it."""
+        stamp = self._stamp()
+        if stamp != self._version:
+            edited = Generalist.load(self._directory)
+            edited.check_base(self._base)
+            self._generalist, self._version = edited, stamp
+
+    def _stamp(self) -> tuple[int, int]:
+        """What changes with every edit; zeros where nothing is there to be read."""
+        try:
+            found = (self._directory / DOCUMENT).stat()
+        except FileNotFoundError:
+            return 0, 0
+        return found.st_mtime_ns, found.st_ino
+
+
+def keep_watching(
+    look: Callable[[], Look],
+    interval_s: float,
+    *,
+    seen: Callable[[Look], None],
+    away: Callable[[ArchiveAwayError, float], None],
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
+    """Look again and again; where the archive is away, wait twice as long each time, to a limit.
+
+    Args:
+        look: what to do.
+        interval_s: seconds between looks.
+        seen: called after each look.
+        away: called with what is wrong and the seconds that are waited.
+        pause: waits.
+
+    Raises:
+        MedLegoError: whatever `look` raises, but for an archive that is away.
+    """
+    failures = 0
+    while True:
+        try:
+            seen(look())
+            failures = 0
+        except ArchiveAwayError as error:
+            wait = min(max(interval_s, 1.0) * 2**failures, max(LONGEST_WAIT_S, interval_s))
+            failures = min(failures + 1, 20)
+            away(error, wait)
+            pause(wait)
+            continue
+        pause(interval_s)
