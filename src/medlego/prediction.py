@@ -206,21 +206,19 @@ def predict(
         MergeError: an unknown mode, or bricks of a group that cannot be merged.
         BaseError: the base is not to be found.
     """
-    asked: tuple[str, ...] | None = None
     if task is not None:
-        asked = (generalist.capability(task).task.name,)
+        generalist.capability(task)
     chosen = None if mode is None else as_mode(mode)
     read = [image if isinstance(image, Image) else read_image(image) for image in images]
     base = base or Base.find(generalist.base)
     running = Running(generalist, base, mode=chosen, device=device)
-    if asked is None and (every_task or not running.router.tasks):
-        asked = tuple(running.readers)
+    asked = asked_tasks(running, task, every_task=every_task)
     names = [f"image {i + 1}" if isinstance(im, Image) else str(im) for i, im in enumerate(images)]
     predictions: list[Prediction] = []
     inputs = Inputs(read, base)
     for start, pixels in zip(range(0, len(read), BATCH), inputs.batches(BATCH), strict=True):
         batch = running.run(pixels, asked, look=True)
-        answers = _by_image(batch, len(pixels))
+        answers = by_image(batch, len(pixels))
         for offset, found in enumerate(answers):
             route = batch.routes[offset] if batch.routes else None
             image = start + offset
@@ -228,7 +226,14 @@ def predict(
     return predictions
 
 
-def _by_image(batch: Batch, count: int) -> list[tuple[Answer, ...]]:
+def asked_tasks(running: Running, task: str | None, *, every_task: bool) -> tuple[str, ...] | None:
+    """The tasks that every image is asked; None where its route decides."""
+    if task is not None:
+        return (task,)
+    return tuple(running.readers) if every_task or not running.router.tasks else None
+
+
+def by_image(batch: Batch, count: int) -> list[tuple[Answer, ...]]:
     """Answers per image, the likeliest task first, else in the order in which they were asked."""
     found: list[list[Answer]] = [[] for _ in range(count)]
     for answered in batch.answers:
