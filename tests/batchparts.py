@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,13 +59,7 @@ def _brick(name: str, kind: str, base: Base, folder: Path, low: int, high: int) 
     )
     brick = make_brick(name, kind=kind, base=base, stem=1)
     profile = fit_profile(measure_features(base, Inputs(FileImages(paths), base)))
-    return with_calibration(_with(brick, profile))
-
-
-def _with(brick: Brick, profile: object) -> Brick:
-    from dataclasses import replace
-
-    return replace(brick, profile=profile)
+    return with_calibration(replace(brick, profile=profile))
 
 
 def same_answers(found: pl.DataFrame, expected: pl.DataFrame, atol: float) -> None:

@@ -35,7 +35,8 @@ def run_on_ray(work: Work, parts: Iterator[Part], device: str) -> Iterator[tuple
     """Each part's number and rows, as they get done.
 
     The cluster is that of $RAY_ADDRESS, one that runs on this machine, or a new one of this
-    machine alone. There is an actor for each of its GPUs; with `cpu`, or where it has none, for each core.
+    machine alone. There is an actor for each of its GPUs; with `cpu`, or where it has none, for
+    each core.
 
     Raises:
         SettingsError: Ray is not installed.
