@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from medlego.batch.answering import Answerer, Work
@@ -20,15 +21,33 @@ RETRIES = 3
 
 
 class Actor:
-    """An `Answerer` in a process of Ray's."""
+    """An `Answerer` in a process of Ray's; loaded for its first part, so that errors are told."""
 
     def __init__(self, work: Work, device: str) -> None:
-        self._answerer = Answerer(work, device)
+        self._work, self._device = work, device
+
+    @cached_property
+    def _answerer(self) -> Answerer:
+        return Answerer(self._work, self._device)
 
     def answer(self, part: Part) -> tuple[int, bytes]:
         """One part's number and rows."""
         (done,) = self._answerer.answer([part])
         return done
+
+
+def need_ray() -> None:
+    """See that Ray is there.
+
+    Raises:
+        SettingsError: Ray is not installed.
+    """
+    try:
+        import ray  # noqa: F401
+    except ImportError:
+        raise SettingsError(
+            "engine: expected Ray to be installed, found it is not; pip install 'medlego[ray]'"
+        ) from None
 
 
 def run_on_ray(work: Work, parts: Iterator[Part], device: str) -> Iterator[tuple[int, bytes]]:
@@ -39,16 +58,11 @@ def run_on_ray(work: Work, parts: Iterator[Part], device: str) -> Iterator[tuple
     each core.
 
     Raises:
-        SettingsError: Ray is not installed.
         MedLegoError: as of `run_local`, from any actor.
         JobError: actors died again and again.
     """
-    try:
-        import ray
-    except ImportError:
-        raise SettingsError(
-            "engine: expected Ray to be installed, found it is not; pip install 'medlego[ray]'"
-        ) from None
+    import ray
+
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report over the network
     mine = not ray.is_initialized()
     if mine:

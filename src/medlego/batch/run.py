@@ -158,8 +158,9 @@ def _engine(name: str, device: str) -> Run:
     if name == "local":
         return partial(run_local, devices=local_devices(device))
     if name == "ray":
-        from medlego.batch.onray import run_on_ray
+        from medlego.batch.onray import need_ray, run_on_ray
 
+        need_ray()
         return partial(run_on_ray, device=device)
     raise SettingsError(f"engine: expected local or ray, got {name!r}")
 
