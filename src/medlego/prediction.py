@@ -212,28 +212,47 @@ def predict(
     read = [image if isinstance(image, Image) else read_image(image) for image in images]
     base = base or Base.find(generalist.base)
     running = Running(generalist, base, mode=chosen, device=device)
-    asked = asked_tasks(running, task, every_task=every_task)
+    asked = tasks_to_ask(running, task, every_task=every_task)
     names = [f"image {i + 1}" if isinstance(im, Image) else str(im) for i, im in enumerate(images)]
     predictions: list[Prediction] = []
     inputs = Inputs(read, base)
     for start, pixels in zip(range(0, len(read), BATCH), inputs.batches(BATCH), strict=True):
-        batch = running.run(pixels, asked, look=True)
-        answers = by_image(batch, len(pixels))
-        for offset, found in enumerate(answers):
-            route = batch.routes[offset] if batch.routes else None
-            image = start + offset
-            predictions.append(Prediction(names[image], read[image].applied, found, route))
+        for image, found in enumerate(answer_batch(running, pixels, asked), start):
+            applied = read[image].applied
+            predictions.append(Prediction(names[image], applied, found.answers, found.route))
     return predictions
 
 
-def asked_tasks(running: Running, task: str | None, *, every_task: bool) -> tuple[str, ...] | None:
-    """The tasks that every image is asked; None where its route decides."""
+@dataclass(frozen=True)
+class Found:
+    """What came of one image of a batch; as in `Prediction`."""
+
+    answers: tuple[Answer, ...]
+    route: Route | None
+
+
+def tasks_to_ask(running: Running, task: str | None, *, every_task: bool) -> tuple[str, ...] | None:
+    """The tasks that every image is asked; None where each image is routed to its own.
+
+    Raises:
+        GeneralistError: no such task.
+    """
     if task is not None:
-        return (task,)
-    return tuple(running.readers) if every_task or not running.router.tasks else None
+        return (running.reader(task).task.name,)
+    if every_task or not running.router.tasks:
+        return tuple(running.readers)
+    return None
 
 
-def by_image(batch: Batch, count: int) -> list[tuple[Answer, ...]]:
+def answer_batch(running: Running, pixels: Tensor, asked: Sequence[str] | None) -> list[Found]:
+    """Answer a batch (N, 3, size, size) in [0, 1] of images, asked as `tasks_to_ask` says."""
+    batch = running.run(pixels, asked, look=True)
+    routes = batch.routes or (None,) * len(pixels)
+    answers = _by_image(batch, len(pixels))
+    return [Found(*pair) for pair in zip(answers, routes, strict=True)]
+
+
+def _by_image(batch: Batch, count: int) -> list[tuple[Answer, ...]]:
     """Answers per image, the likeliest task first, else in the order in which they were asked."""
     found: list[list[Answer]] = [[] for _ in range(count)]
     for answered in batch.answers:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from medlego.adapters import Mixed, fold, on_device
 from medlego.base import Base
+from medlego.brick import Brick
 from medlego.errors import GeneralistError
 from medlego.generalist import Generalist
 from medlego.parts import Part, parts
@@ -67,6 +68,21 @@ class Running:
         self._frozen = on_device(base.module, device)
         self._walk = _walk(self._frozen, self.parts, device)
 
+    def reader(self, task: str) -> Capability:
+        """What answers for a task.
+
+        Raises:
+            GeneralistError: no such task.
+        """
+        if task not in self.readers:
+            raise GeneralistError(f"task: expected one of {', '.join(self.readers)}, got {task!r}")
+        return self.readers[task]
+
+    def bricks(self, task: str) -> tuple[Brick, ...]:
+        """Those whose deltas answer for a task: of all tasks that share its merge."""
+        part = self.parts[self._part[task]]
+        return tuple(brick for reader in part.readers for brick in reader.bricks)
+
     @torch.inference_mode()
     def run(
         self, pixels: Tensor, tasks: Sequence[str] | None = None, *, look: bool = False
@@ -102,11 +118,7 @@ class Running:
     ) -> dict[str, Tensor]:
         """Per task that is asked anything the rows of its images."""
         if tasks is not None:
-            if unknown := [name for name in tasks if name not in self.readers]:
-                raise GeneralistError(
-                    f"task: expected one of {', '.join(self.readers)}, got {unknown[0]!r}"
-                )
-            return {name: torch.arange(count) for name in tasks}
+            return {self.reader(name).task.name: torch.arange(count) for name in tasks}
         if not self.router.tasks:
             raise GeneralistError(
                 "routing: expected bricks with profiles, got none; name the tasks to ask"

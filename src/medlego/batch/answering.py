@@ -18,7 +18,7 @@ from medlego.batch.rows import Row, rows_of, table_bytes, unreadable_row
 from medlego.errors import ImageError, JobError
 from medlego.generalist import Generalist
 from medlego.images import read_image
-from medlego.prediction import Prediction, asked_tasks, by_image
+from medlego.prediction import Prediction, answer_batch, tasks_to_ask
 from medlego.recipe import Mode
 from medlego.running import Running
 
@@ -85,11 +85,11 @@ class Answerer:
         self._work = work
         self._base = Base.find(generalist.base, weights=work.base_weights)
         self._running = Running(generalist, self._base, mode=work.mode, device=device)
-        self._asked = asked_tasks(self._running, work.task, every_task=work.every_task)
+        self._asked = tasks_to_ask(self._running, work.task, every_task=work.every_task)
         self._workers = work.workers or min(MOST_WORKERS, os.cpu_count() or 1)
         self._bricks = {
-            name: tuple(brick.digest for brick in reader.bricks)
-            for name, reader in self._running.readers.items()
+            name: tuple(brick.digest for brick in self._running.bricks(name))
+            for name in self._running.readers
         }
 
     def answer(self, parts: Iterable[Part]) -> Iterator[tuple[int, bytes]]:
@@ -133,12 +133,13 @@ class Answerer:
         held = [(n, found.pixels) for n, found in enumerate(decoded) if found.pixels is not None]
         answered: dict[int, Prediction] = {}
         if held:
-            batch = self._running.run(torch.stack([p for _, p in held]), self._asked, look=True)
-            for row, ((n, _), answers) in enumerate(
-                zip(held, by_image(batch, len(held)), strict=True)
+            pixels = torch.stack([own for _, own in held])
+            for (n, _), found in zip(
+                held, answer_batch(self._running, pixels, self._asked), strict=True
             ):
-                route = batch.routes[row] if batch.routes else None
-                answered[n] = Prediction(chunk.names[n], decoded[n].applied, answers, route)
+                answered[n] = Prediction(
+                    chunk.names[n], decoded[n].applied, found.answers, found.route
+                )
         rows: list[Row] = []
         for n, name in enumerate(chunk.names):
             if n in answered:

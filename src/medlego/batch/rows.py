@@ -54,7 +54,7 @@ def rows_of(position: int, prediction: Prediction, bricks: dict[str, tuple[str, 
     Args:
         position: the image's place in the job, from 0.
         prediction: what `predict` says of it.
-        bricks: per task the digests of its bricks.
+        bricks: per task the digests of the bricks whose deltas answer for it.
     """
     row = {
         "position": position,
