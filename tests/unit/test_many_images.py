@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from medlego.batch.finding import find_images
 from medlego.batch.job import job_of
 from medlego.batch.listing import Part, write_listing
 from medlego.batch.local import run_local
+from medlego.batch.rows import SCHEMA
 from medlego.errors import DatasetError, GeneralistError, InputError, JobError, SettingsError
 from medlego.generalist import Generalist
 from medlego.prediction import predict
@@ -208,6 +210,12 @@ def test_nothing_is_left_beside_the_table(place, tmp_path):
     predict_many(place / "merged", place / "images", tmp_path / "out.parquet", limit=2)
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["out.parquet"]
     assert not (tmp_path / "out.parquet.job").exists()
+
+
+def test_every_column_is_explained():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "many-images.md").read_text()
+    told = re.findall(r"^\| (`.*?) \|", page, flags=re.MULTILINE)
+    assert [name for row in told for name in re.findall(r"`(\w+)`", row)] == list(SCHEMA)
 
 
 # Which images
