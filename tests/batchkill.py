@@ -1,4 +1,4 @@
-"""Kills jobs by SIGKILL just before chosen changes of the disk, then ends them in peace.
+"""Kills jobs by SIGKILL just before drawn changes of the disk, then ends them in peace.
 
     python tests/batchkill.py GENERALIST IMAGES FOLDER SEED
 
@@ -23,8 +23,8 @@ from medlego.batch import predict_many
 from medlego.generalist import Generalist
 
 PARTS = 3
-ONCE, TWICE = 6, 1
-"""How many jobs are killed once, and twice, at places that are drawn."""
+STRIDE = 3
+"""Jobs are killed at every third change from a drawn one on; writing a file is two changes."""
 _CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir"}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
@@ -80,8 +80,8 @@ def main() -> None:
     in_child(counted)
     changes = int((folder / "changes").read_text())
     rng = random.Random(seed)
-    plans = [(k,) for k in rng.sample(range(1, changes), ONCE - 1)] + [(changes,)]
-    plans += [tuple(rng.sample(range(1, changes // 2), 2)) for _ in range(TWICE)]
+    plans = [(k,) for k in range(rng.randint(1, STRIDE), changes, STRIDE)] + [(changes,)]
+    plans.append(tuple(rng.sample(range(1, changes // 2), 2)))
     ends = {}
     for plan in plans:
         output = folder / f"{'-'.join(map(str, plan))}.parquet"
