@@ -10,6 +10,7 @@ import pytest
 
 from batchparts import save_merged, write_images
 from medlego.cli.app import app
+from medlego.cli.many import Lines
 from medlego.cli.outcome import run_app
 
 
@@ -70,3 +71,19 @@ def test_words_that_do_not_go_together_are_bad_input(
     assert run("predict", work / "generalist", *(word.format(work) for word in words)) == 2
     assert says in capsys.readouterr().err
     assert not list(tmp_path.glob("o.parquet*"))
+
+
+def test_a_log_gets_a_line_a_minute():
+    lines: list[str] = []
+    times = iter([0, 1, 61, 62, 90, 122, 130])
+    show = Lines(lines.append, lambda: next(times))
+    show("looking for images", 0, 0)
+    show("looking for images", 5000, 0)
+    show("8.0 images/s", 512, 5120)
+    show("8.0 images/s", 1024, 5120)
+    show("8.0 images/s", 1536, 5120)
+    show("8.0 images/s", 2048, 5120)
+    assert lines == [
+        "looking for images: 5,000",
+        "1,536 of 5,120 images, 8.0 images/s, 4 minutes left",
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from queue import Queue
+from queue import SimpleQueue
 
 import torch
 
@@ -36,7 +36,8 @@ def run_local(
 
 def _side_by_side(held: Sequence[Answerer], parts: Iterator[Part]) -> Iterator[tuple[int, bytes]]:
     """A thread for each device; they end soon after the one that takes what they made does."""
-    shared, results = _Shared(parts), Queue[tuple[int, bytes] | BaseException | None](len(held))
+    shared = _Shared(parts)
+    results: SimpleQueue[tuple[int, bytes] | BaseException | None] = SimpleQueue()
 
     def drive(answerer: Answerer) -> None:
         try:
