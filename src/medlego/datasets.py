@@ -64,7 +64,7 @@ def load_dataset(
 
 def task_stem(source: str) -> str:
     """What a source without a task's name is called after: its file or folder."""
-    return Path(_table_and_folder(source)[0]).stem
+    return Path(table_and_folder(source)[0]).stem
 
 
 def _read(text: str, hints: TaskHints, seed: int, keep_torn: bool, show: Progress) -> Dataset:
@@ -72,7 +72,7 @@ def _read(text: str, hints: TaskHints, seed: int, keep_torn: bool, show: Progres
         name = text.removeprefix("medmnist:")
         file, hints = fetch(name, hints, progress=lambda done, total: show(text, done, total))
         return read_npz(file, hints)
-    source, folder = _table_and_folder(text)
+    source, folder = table_and_folder(text)
     path = Path(source)
     if path.is_dir() and folder is None:
         return read_folder(path, hints, seed, keep_torn=keep_torn)
@@ -87,7 +87,7 @@ def _read(text: str, hints: TaskHints, seed: int, keep_torn: bool, show: Progres
     raise DatasetError(f"{path}: expected {_SHAPES}, got {path.suffix or 'a file'}")
 
 
-def _table_and_folder(text: str) -> tuple[str, str | None]:
+def table_and_folder(text: str) -> tuple[str, str | None]:
     """The two halves of `TABLE@FOLDER`; a path that exists as it stands is one."""
     if not Path(text).exists():
         for suffix in TABLE_SUFFIXES:

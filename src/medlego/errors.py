@@ -11,6 +11,7 @@
     │   ├── StoreError          a store of bricks, or a place that bricks are pushed to
     │   ├── InteropError        another tool's file, or a brick that it cannot hold
     │   ├── SignatureError      a key, a signature, or who may sign what
+    │   ├── JobError            a job over many images that cannot go on as it was begun
     │   └── SettingsError       training settings
     └── FailureError        the work itself failed: the CLI exits with 1
         ├── TrainingError       training diverged
@@ -73,6 +74,10 @@ class InteropError(InputError):
 
 class SignatureError(InputError):
     """A key, a signature or a trust file is wrong, or something is not signed as it must be."""
+
+
+class JobError(InputError):
+    """A job over many images, begun with something else or held by somebody else."""
 
 
 class SettingsError(InputError):

@@ -31,6 +31,14 @@ def write_atomically(path: Path, content: bytes) -> None:
     _sync_directory(path.parent)
 
 
+def put_in_place(finished: Path, path: Path) -> None:
+    """Give a file that was written on the same file system its name, once it is on the disk."""
+    with finished.open("rb+") as stream:
+        os.fsync(stream.fileno())
+    finished.replace(path)
+    _sync_directory(path.parent)
+
+
 def read_bounded(path: Path, limit: int) -> bytes:
     """The content of a regular file of at most `limit` bytes.
 

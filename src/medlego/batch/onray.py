@@ -1,0 +1,119 @@
+"""A job on a Ray cluster: actors answer parts, and this process alone writes them down."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from medlego.batch.answering import Answerer, Work
+from medlego.batch.listing import Part
+from medlego.errors import JobError, MedLegoError, SettingsError
+
+ASKED_AHEAD = 2
+"""Parts that each actor has at a time, so that none waits for this process."""
+RETRIES = 3
+"""How often a part is asked again when its actor dies."""
+
+
+class Actor:
+    """An `Answerer` in a process of Ray's; loaded for its first part, so that errors are told."""
+
+    def __init__(self, work: Work, device: str) -> None:
+        self._work, self._device = work, device
+
+    @cached_property
+    def _answerer(self) -> Answerer:
+        return Answerer(self._work, self._device)
+
+    def answer(self, part: Part) -> tuple[int, bytes]:
+        """One part's number and rows."""
+        (done,) = self._answerer.answer([part])
+        return done
+
+
+def need_ray() -> None:
+    """See that Ray is there.
+
+    Raises:
+        SettingsError: Ray is not installed.
+    """
+    try:
+        import ray  # noqa: F401
+    except ImportError:
+        raise SettingsError(
+            "engine: expected Ray to be installed, found it is not; pip install 'medlego[ray]'"
+        ) from None
+
+
+def run_on_ray(work: Work, parts: Iterator[Part], device: str) -> Iterator[tuple[int, bytes]]:
+    """Each part's number and rows, as they get done.
+
+    The cluster is that of $RAY_ADDRESS, one that runs on this machine, or a new one of this
+    machine alone. There is an actor for each of its GPUs; with `cpu`, or where it has none, for
+    each core.
+
+    Raises:
+        MedLegoError: as of `run_local`, from any actor.
+        JobError: actors died again and again.
+    """
+    import ray
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report over the network
+    mine = not ray.is_initialized()
+    if mine:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        yield from _results(ray, _actors(ray, work, device), parts)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(cause := error.cause, MedLegoError):
+            raise cause from None
+        raise
+    except ray.exceptions.RayActorError as error:
+        raise JobError(
+            f"ray: expected actors that stay alive, got {type(error).__name__}; what is done is "
+            "kept, see Ray's logs and start again"
+        ) from error
+    finally:
+        if mine:
+            ray.shutdown()
+
+
+def _actors(ray: Any, work: Work, device: str) -> list[Any]:
+    held = ray.cluster_resources()
+    gpus = int(held.get("GPU", 0)) if device != "cpu" else 0
+    cores = int(held.get("CPU", 1))
+    count = gpus or cores
+    share = max(1, cores // count)
+    options = {
+        "num_cpus": share,
+        "num_gpus": 1 if gpus else 0,
+        "max_restarts": RETRIES,
+        "max_task_retries": RETRIES,
+    }
+    work = replace(work, workers=work.workers or share)
+    remote = ray.remote(Actor).options(**options)
+    return [remote.remote(work, "cuda" if gpus else "cpu") for _ in range(count)]
+
+
+def _results(ray: Any, actors: list[Any], parts: Iterator[Part]) -> Iterator[tuple[int, bytes]]:
+    free = deque(actors * ASKED_AHEAD)
+    asked: dict[Any, Any] = {}
+    for part in parts:
+        if not free:
+            yield _one_of(ray, asked, free)
+        actor = free.popleft()
+        asked[actor.answer.remote(part)] = actor
+    while asked:
+        yield _one_of(ray, asked, free)
+
+
+def _one_of(ray: Any, asked: dict[Any, Any], free: deque[Any]) -> tuple[int, bytes]:
+    (ready,), _ = ray.wait(list(asked))
+    free.append(asked.pop(ready))
+    number, content = ray.get(ready)
+    return number, content
