@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import (
@@ -34,10 +33,9 @@ from pydicom.uid import (
     RLELossless,
     generate_uid,
 )
-from safetensors.torch import save_file
 
 from benchmarks.common import write_result
-from benchmarks.timing import CORES
+from benchmarks.timing import CORES, random_base
 from medlego.base import Base
 from medlego.images import fit, read_image
 from medlego.loading import Inputs
@@ -50,16 +48,6 @@ TASK = "synthetic-xray"
 THREADS = 2
 DRAWN = 16
 COMPRESSED = {RLELossless: "pylibjpeg", JPEGLSLossless: "pyjpegls", JPEG2000Lossless: "pylibjpeg"}
-
-
-def random_base() -> Base:
-    """A ViT-Tiny of timm's random initialisation."""
-    torch.manual_seed(0)
-    model = timm.create_model(NAME, pretrained=False, num_classes=0)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "base.safetensors"
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, file)
-        return Base.load(NAME, weights=file, image_size=INPUT)
 
 
 def write_files(folder: Path, count: int, size: int, syntax: UID) -> tuple[Path, ...]:
@@ -189,7 +177,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="a folder other than benchmarks/results")
     asked = parser.parse_args()
-    found = rows(random_base(), asked.files, asked.size, asked.epochs, asked.rounds)
+    found = rows(random_base(NAME, INPUT), asked.files, asked.size, asked.epochs, asked.rounds)
     for row in found:
         print(
             f"{row['what']:<60} {row['images_per_second']:8.1f} /s  {row['ratio']:6.2f} × training"

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -24,12 +22,11 @@ import numpy as np
 import timm
 import torch
 from peft import LoraConfig, get_peft_model
-from safetensors.torch import save_file
 from torch import nn
 
 from benchmarks import procedural
 from benchmarks.common import write_result
-from benchmarks.timing import CORES, alternate, timed
+from benchmarks.timing import CORES, alternate, random_base, timed
 from medlego.base import Base
 from medlego.brick import Brick, Card, Head
 from medlego.generalist import assemble
@@ -43,16 +40,6 @@ from medlego.train.profiles import measure_features
 NAME = "vit_base_patch16_224"
 BRICKS, RANK, LABELS = 8, 4, 9
 PROFILED = 64
-
-
-def random_base(image_size: int) -> Base:
-    """A ViT-B of timm's random initialisation."""
-    torch.manual_seed(0)
-    model = timm.create_model(NAME, pretrained=False, num_classes=0)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "base.safetensors"
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, file)
-        return Base.load(NAME, weights=file, image_size=image_size)
 
 
 def make_brick(base: Base, name: str, stem: int, seed: int) -> Brick:
@@ -163,7 +150,7 @@ def main() -> None:
     given = parser.parse_args()
     load = os.getloadavg()
     torch.set_num_threads(CORES)
-    base = random_base(given.image_size)
+    base = random_base(NAME, given.image_size)
     found, right = works(base, given.batch)
     runs = alternate(found, CORES, given.rounds, lambda _name: None)
     plain = [wall for wall, _ in runs["plain base"]]

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+import timm
 import torch
+from safetensors.torch import save_file
+
+from medlego.base import Base
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -38,3 +44,13 @@ def alternate(
             after(name)
         print(f"round {number} of {repeats}: {', '.join(works)}", file=sys.stderr)
     return {name: taken[1:] for name, taken in runs.items()}
+
+
+def random_base(name: str, image_size: int) -> Base:
+    """A timm vision transformer of random initialisation, for timing."""
+    torch.manual_seed(0)
+    model = timm.create_model(name, pretrained=False, num_classes=0)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "base.safetensors"
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, file)
+        return Base.load(name, weights=file, image_size=image_size)

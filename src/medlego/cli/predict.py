@@ -165,7 +165,7 @@ def _answer(
                 device=where,
                 show=show,
             )
-        say(options, f"wrote {len(pictures)} overlays to {saliency}")
+        say(options, f"overlays in {saliency}: {len(pictures)}")
     emit(options, [prediction.as_dict() for prediction in predictions], json)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from medlego.base import Base
@@ -52,7 +51,7 @@ def draw_answers(
             show("overlays", done, len(pairs))
             some = own[start : start + BATCH]
             images = [read_image(path) for (path, _), _ in some]
-            labels = [_likeliest(answer)[0] for (_, answer), _ in some]
+            labels = [_likeliest(answer) for (_, answer), _ in some]
             maps = explain(
                 generalist,
                 images,
@@ -63,8 +62,8 @@ def draw_answers(
                 mode=mode,
                 device=device,
             )
-            for image, found, ((_, answer), name) in zip(images, maps, some, strict=True):
-                save_overlay(image, replace(found, prob=_likeliest(answer)[1]), folder / name)
+            for image, found, (_, name) in zip(images, maps, some, strict=True):
+                save_overlay(image, found, folder / name)
             done += len(some)
     return [folder / name for name in names]
 
@@ -109,7 +108,5 @@ def empty_folder(folder: Path) -> None:
         raise SettingsError(f"{folder}: expected an empty folder, got a filled one; choose another")
 
 
-def _likeliest(answer: Answer) -> tuple[str, float]:
-    """The likeliest label and its probability."""
-    prob = max(answer.probs)
-    return answer.task.labels[answer.probs.index(prob)], prob
+def _likeliest(answer: Answer) -> str:
+    return answer.task.labels[answer.probs.index(max(answer.probs))]
