@@ -42,10 +42,10 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_predict_writes_one_overlay_for_each_image_and_task(work, tmp_path, capsys):
     images = [work / "data" / label / "0.png" for label in ("label-0", "label-1")]
-    words = ("--saliency", tmp_path / "maps")
-    assert run("predict", work / "generalist", *images, *words) == 0
-    assert "wrote 4 overlays" in capsys.readouterr().out
-    assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == [
+    maps = tmp_path / "maps"
+    assert run("predict", work / "generalist", *images, "--saliency", maps) == 0
+    assert f"overlays in {maps}: 4" in capsys.readouterr().out
+    assert sorted(path.name for path in maps.iterdir()) == [
         "0.png.a.gradient-2.png",
         "0.png.a.gradient.png",
         "0.png.b.gradient-2.png",
