@@ -66,7 +66,8 @@ def test_uploads_are_the_same_for_the_same_seed():
     ["/v1/../../etc/passwd", "/%2e%2e/etc/passwd", "/v1/bricks/..%2f..", "/static/%00", "//evil/"],
 )
 def test_paths_lead_nowhere_else(client, path):
-    assert client.get(path).status_code in (404, 421)
+    asked = f"http://127.0.0.1{path}"  # joined by the client, two slashes would name a host
+    assert client.get(asked, follow_redirects=False).status_code == 404
 
 
 # what OpenAPI says -------------------------------------------------------------------------------
