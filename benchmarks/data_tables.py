@@ -1,4 +1,4 @@
-"""What the results' page says of data sets: their leaks, and how fast they are read."""
+"""What the results' page says of data: their leaks, and how fast they are read and answered."""
 
 from __future__ import annotations
 
@@ -67,7 +67,20 @@ def _dicom_reading(document: dict[str, Any]) -> str:
     )
 
 
+def _many_images(document: dict[str, Any]) -> str:
+    job, *memory = document["rows"]
+    rows = [[f"{row['images']:,}", f"{row['peak_mib']:.0f}"] for row in memory]
+    return (
+        f"{job['what']}: {job['images']:,} images in {job['seconds']:.1f} s, "
+        f"{job['images_per_second']:.1f} a second; {job['peer']}: {job['peer_seconds']:.1f} s, "
+        f"so the job is {job['ratio']:.2f} times as fast. "
+        f"{job['answered']:,} images found a task.\n\n"
+        + table(["images of a job on the mini base", "peak MiB of its process"], rows)
+    )
+
+
 WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "dicom_reading": _dicom_reading,
     "leaks": _leaks,
+    "many_images": _many_images,
 }

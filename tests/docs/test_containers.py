@@ -143,8 +143,6 @@ def test_commands_have_the_options_that_they_are_given(place):
     words = commands()[place]
     verb = " ".join(word for word in words[:2] if re.fullmatch(r"[a-z]+", word))
     _, _, section = PAGE.read_text().partition(f"## medlego {verb}\n")
-    if not section:
-        pytest.skip(f"this version has no medlego {verb}")
     section = section.partition("\n## ")[0]
     for option in (word for word in words if word.startswith("--")):
         assert re.search(rf"^  (-., )?{option}\b", section, flags=re.MULTILINE), option
