@@ -302,15 +302,15 @@ def _edits(page: Page) -> APIRouter:
         return shown()
 
     @router.post("/make")
-    async def make() -> Response:
+    async def make(proposal: str = "") -> Response:
         async with _told():
-            await desk.make()
+            await desk.make(proposal)
         return shown()
 
     @router.post("/drop")
-    async def drop() -> Response:
+    async def drop(proposal: str = "") -> Response:
         async with _told():
-            desk.drop()
+            desk.drop(proposal)
         return shown()
 
     return router
