@@ -202,6 +202,31 @@ def test_a_body_without_room_is_sent_away_for_a_while(content):
     assert (admission.held, admission.requests) == (0, 0)
 
 
+def test_strangers_who_sign_in_slowly_take_nobody_elses_place(place, directory):
+    limits = SMALL.model_copy(update={"requests": 1})
+    slow = "POST /page/sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\n"
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="images"; filename="x"\r\n\r\n'
+        + png(picture())
+        + b"\r\n--b--\r\n"
+    )
+    more = f"Authorization: Bearer {TOKEN}\r\nConnection: close\r\n"
+    more += "Content-Type: multipart/form-data; boundary=b\r\n"
+    with (
+        on_a_socket(here(place, directory, limits=limits), TOKEN) as (port, _),
+        socket.create_connection(("127.0.0.1", port), 20) as stranger,
+    ):
+        stranger.sendall(slow.encode())
+        assert raw(port, head(len(body), more).encode() + body).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_stranger_may_declare_no_more_than_a_token(place, directory):
+    slow = "POST /page/sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n"
+    with on_a_socket(here(place, directory), TOKEN) as (port, _):
+        answer = raw(port, f"{slow}Expect: 100-continue\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
 def test_room_is_given_back_whatever_becomes_of_a_request():
     async def fails(_scope, receive, _send):
         await receive()

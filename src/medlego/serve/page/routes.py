@@ -18,7 +18,7 @@ from medlego.images import Image
 from medlego.prediction import Found, tasks_to_ask
 from medlego.saliency import Saliency, explain
 from medlego.saliency.overlay import scale
-from medlego.serve.access import PAGE
+from medlego.serve.access import PAGE, SIGN_IN
 from medlego.serve.documents import predictions_document
 from medlego.serve.forms import read_form
 from medlego.serve.models import Model
@@ -40,7 +40,6 @@ _STATIC = {
     "compare.js": "text/javascript",
     "bricks.js": "text/javascript",
 }
-_MAX_SIGN_IN_BYTES = 4096
 
 
 class Page:
@@ -76,7 +75,7 @@ class Page:
         fresh = None
         if session is None:
             if self.sessions.asks:
-                return RedirectResponse(f"{PAGE}/sign-in", 303)
+                return RedirectResponse(SIGN_IN, 303)
             session = fresh = self.sessions.sign_in()
         assert session is not None
         response = html(
@@ -138,17 +137,13 @@ def _entrance(page: Page) -> APIRouter:
         content = (files("medlego.serve.page") / "static" / name).read_bytes()
         return Response(content, media_type=_STATIC[name])
 
-    @router.get(f"{PAGE}/sign-in")
+    @router.get(SIGN_IN)
     def sign_in_page() -> Response:
         return html("sign_in.html", wrong=False)
 
-    @router.post(f"{PAGE}/sign-in")
+    @router.post(SIGN_IN)
     async def sign_in(request: Request) -> Response:
-        content = b""
-        async for part in request.stream():
-            content += part
-            if len(content) > _MAX_SIGN_IN_BYTES:
-                raise RequestError(413, ["body: expected a token, got more"])
+        content = await request.body()
         tokens = parse_qs(content.decode("latin-1")).get("token", [""])
         session = page.sessions.sign_in(tokens[0].strip())
         if session is None:
