@@ -301,6 +301,21 @@ def test_a_head_that_does_not_end_is_not_waited_for(place, directory):
         assert raw(port, b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ") == b""
 
 
+def flood(sock, content):
+    while True:
+        sock.sendall(content)
+
+
+def test_answers_that_are_not_read_are_not_waited_for(place, directory):
+    asked = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 1000
+    with (
+        on_a_socket(here(place, directory, limits=quick())) as (port, _),
+        socket.create_connection(("127.0.0.1", port), 20) as sock,
+        pytest.raises(ConnectionError),
+    ):
+        flood(sock, asked)
+
+
 def test_a_body_that_does_not_come_is_not_waited_for(place, directory):
     with on_a_socket(here(place, directory, limits=quick())) as (port, _):
         answer = raw(port, head(100, "Content-Type: multipart/form-data; boundary=b\r\n").encode())
