@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import re
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import numpy as np
@@ -169,6 +171,18 @@ def test_the_oldest_of_too_many_sessions_ends():
     first, second, *_ = [sessions.sign_in() for _ in range(MAX_SESSIONS + 1)]
     assert sessions.find(first.key) is None
     assert sessions.find(second.key) == second
+
+
+def test_sessions_made_in_many_threads_are_all_kept():
+    sessions, count = Sessions(None), MAX_SESSIONS // 2
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            made = list(pool.map(lambda _: sessions.sign_in(), range(count)))
+    finally:
+        sys.setswitchinterval(before)
+    assert [sessions.find(one.key) for one in made] == made
 
 
 def test_a_page_may_fetch_from_nowhere_else(client):
