@@ -341,6 +341,14 @@ def test_what_is_no_http_is_refused(place, directory, content):
         assert raw(port, content)[:13] in (b"", b"HTTP/1.1 400 ")
 
 
+def _listens(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
 def test_being_stopped_finishes_what_is_under_way(place, directory, monkeypatch):
     held, began = threading.Event(), threading.Event()
     answer = batching.answer_batch
@@ -361,9 +369,10 @@ def test_being_stopped_finishes_what_is_under_way(place, directory, monkeypatch)
         under_way = pool.submit(raw, port, asked)
         assert began.wait(20)
         server.should_exit = True
-        time.sleep(0.3)
-        with pytest.raises(OSError):
-            socket.create_connection(("127.0.0.1", port), 1)
+        deadline = time.monotonic() + 20
+        while _listens(port):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         held.set()
         assert under_way.result(20).startswith(b"HTTP/1.1 200 ")
 
