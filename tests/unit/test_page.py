@@ -206,6 +206,23 @@ def test_an_answer_is_that_of_the_programs_interface(client):
     assert found["document"] == client.post("/v1/predict", files=sent).json()
 
 
+def test_no_image_of_any_size_comes_whole_into_the_service(place, routed, monkeypatch):
+    service, sizes = here(place, routed), []
+    ask = service.readers._pool.ask
+
+    def seen(request, content, timeout_s):
+        answer, body = ask(request, content, timeout_s)
+        sizes.append(len(body))
+        return answer, body
+
+    monkeypatch.setattr(service.readers._pool, "ask", seen)
+    with asking(service) as client:
+        client.headers["x-csrf-token"] = word(client)
+        found = client.post("/page/answers", files=files(png(picture(0, 900))))
+    assert "904 × 900 pixels" in found.json()["html"]
+    assert max(sizes) == 3 * 640 * 640 * 4
+
+
 def test_an_answer_never_repeats_a_files_name(client):
     sent = files(png(picture()), name="DOE^JOHN.png")
     assert "DOE" not in client.post("/page/answers", files=sent).text

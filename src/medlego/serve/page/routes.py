@@ -26,11 +26,12 @@ from medlego.serve.page.brickform import read_edit
 from medlego.serve.page.desk import Desk
 from medlego.serve.page.html import html, render
 from medlego.serve.page.others import Others
-from medlego.serve.page.pictures import overlay_layer, view
+from medlego.serve.page.pictures import VIEW_SIZE, overlay_layer, view
 from medlego.serve.page.sessions import COOKIE, CSRF_HEADER, LASTS_S, Session, Sessions
 from medlego.serve.page.settings import PageSettings
 from medlego.serve.page.shown import brick_rows, changes, entry_rows, image_card
 from medlego.serve.problems import RequestError
+from medlego.serve.reading import Fitted
 from medlego.serve.service import Service, UploadError
 
 _STATIC = {
@@ -207,14 +208,14 @@ def _answers(page: Page) -> APIRouter:
     async def answers(request: Request, number: int = 1) -> Response:
         content, task = await _one_image(request, service)
         async with _in_time(service):
-            (image,) = await service.read([content])
+            (image,) = await service.read([content], VIEW_SIZE)
             answered = await service.predict([content], task)
         return JSONResponse(
             {
                 "html": render(
                     "answer.html",
                     number=number,
-                    picture=view(image),
+                    picture=await asyncio.to_thread(view, image),
                     size=_size(image),
                     applied=image.applied,
                     card=image_card(answered.model, answered.found[0], trust),
@@ -239,7 +240,9 @@ def _answers(page: Page) -> APIRouter:
             (found,) = await asyncio.to_thread(
                 explain, model.generalist, [image], task, label=label, base=model.base
             )
-        return JSONResponse({"layer": overlay_layer(found), "caption": _caption(found)})
+        return JSONResponse(
+            {"layer": await asyncio.to_thread(overlay_layer, found), "caption": _caption(found)}
+        )
 
     @router.post("/comparison")
     async def comparison(request: Request, other: str) -> Response:
@@ -247,7 +250,7 @@ def _answers(page: Page) -> APIRouter:
         here = service.model
         async with _in_time(service):
             there = await page.others.model(other, here)
-            (image,) = await service.read([content])
+            (image,) = await service.read([content], VIEW_SIZE)
             found = [await _answer(service, model, content) for model in (here, there)]
         words = {
             choice.key: choice.words for choice in page.others.choices(here.generalist.lineage)
@@ -257,7 +260,7 @@ def _answers(page: Page) -> APIRouter:
             {
                 "html": render(
                     "comparison.html",
-                    picture=view(image),
+                    picture=await asyncio.to_thread(view, image),
                     size=_size(image),
                     columns=[
                         ("the present state", here, cards[0]),
@@ -353,6 +356,6 @@ def _caption(found: Saliency) -> str:
     return f"{found.task.name}: what speaks for {found.label}, by {found.method}; {scale(found)}."
 
 
-def _size(image: Image) -> str:
-    _, height, width = image.pixels.shape
+def _size(image: Fitted) -> str:
+    height, width = image.sides
     return f"{width} × {height} pixels"
