@@ -2,7 +2,8 @@
 
 A worker is a module run by `python -m`, spoken to through its pipes. A request is a line of JSON,
 in which `bytes` counts what follows it, and that many bytes; an answer is the same. The end of the
-requests ends the process. Workers are kept, one per thread that asks at the same time.
+requests ends the process. Workers are kept, one per thread that asks at the same time. A worker and
+those that it starts by itself are one process group, so that none outlives the one that was killed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ Handle = Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]]
 """What a worker does: a request and its bytes to an answer and its bytes."""
 
 
+_INSIDE = "MEDLEGO_WORKER"
+"""Set in a worker's environment."""
+
+
 class WorkerError(Exception):
     """There is no answer; says why in a few words, without anything from the request."""
 
@@ -30,8 +35,10 @@ class Worker:
     """One process and the pipes to it. `works` is false once its answers are not to be had."""
 
     def __init__(self, module: str) -> None:
+        self._leads = _INSIDE not in os.environ
         environment = {
             **os.environ,
+            _INSIDE: "1",
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "OPENBLAS_NUM_THREADS": "1",
             "OMP_NUM_THREADS": "1",
@@ -42,7 +49,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
-            process_group=0,
+            process_group=0 if self._leads else None,
         )
         self.works = True
 
@@ -102,7 +109,7 @@ class Worker:
     def _kill(self) -> None:
         if self._process.returncode is not None:
             return
-        if hasattr(os, "killpg"):
+        if self._leads and hasattr(os, "killpg"):
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         else:

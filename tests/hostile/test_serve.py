@@ -124,3 +124,11 @@ def test_openapi_document_tells_every_route(place, directory):
         "/v1/generalist",
         "/v1/predict",
     ]
+
+
+def test_openapi_document_tells_refusals_as_they_are_sent(client):
+    told = client.get("/openapi.json").json()["paths"]["/v1/predict"]["post"]["responses"]
+    answer = client.post("/v1/predict", files=files(b"no image"))
+    (kind,) = told[str(answer.status_code)]["content"]
+    assert answer.headers["content-type"] == kind
+    assert set(told["422"]["content"][kind]["schema"]["required"]) == set(answer.json())

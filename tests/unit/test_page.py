@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import re
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import numpy as np
@@ -88,6 +90,13 @@ def propose(client, uploads=None, **words):
     return found
 
 
+def act(client, what, html=None):
+    """Press a button of the proposal that is there, or of one shown earlier."""
+    html = html or client.post("/page/edit/look").json()["html"]
+    found = re.search(f'data-do="({what}[^"]*)"', html)
+    return client.post(f"/page/edit/{found[1] if found else what}")
+
+
 def test_the_root_leads_to_the_page(locked):
     found = locked.get("/", follow_redirects=False)
     assert (found.status_code, found.headers["location"]) == (303, "/page/")
@@ -164,6 +173,18 @@ def test_the_oldest_of_too_many_sessions_ends():
     assert sessions.find(second.key) == second
 
 
+def test_sessions_made_in_many_threads_are_all_kept():
+    sessions, count = Sessions(None), MAX_SESSIONS // 2
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            made = list(pool.map(lambda _: sessions.sign_in(), range(count)))
+    finally:
+        sys.setswitchinterval(before)
+    assert [sessions.find(one.key) for one in made] == made
+
+
 def test_a_page_may_fetch_from_nowhere_else(client):
     policy = client.get("/page/").headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; script-src 'self'")
@@ -183,6 +204,23 @@ def test_an_answer_is_that_of_the_programs_interface(client):
     sent = files(png(picture()))
     found = client.post("/page/answers", files=sent).json()
     assert found["document"] == client.post("/v1/predict", files=sent).json()
+
+
+def test_no_image_of_any_size_comes_whole_into_the_service(place, routed, monkeypatch):
+    service, sizes = here(place, routed), []
+    ask = service.readers._pool.ask
+
+    def seen(request, content, timeout_s):
+        answer, body = ask(request, content, timeout_s)
+        sizes.append(len(body))
+        return answer, body
+
+    monkeypatch.setattr(service.readers._pool, "ask", seen)
+    with asking(service) as client:
+        client.headers["x-csrf-token"] = word(client)
+        found = client.post("/page/answers", files=files(png(picture(0, 900))))
+    assert "904 × 900 pixels" in found.json()["html"]
+    assert max(sizes) == 3 * 640 * 640 * 4
 
 
 def test_an_answer_never_repeats_a_files_name(client):
@@ -248,14 +286,14 @@ def test_a_proposal_shows_what_the_gate_measured(editor):
 
 def test_an_edit_is_made_with_its_gate_and_name_in_the_lineage(editor):
     propose(editor, action="remove", task="found", by="A. Radiologist")
-    assert editor.post("/page/edit/make").json()["status"] == "made"
+    assert act(editor, "make").json()["status"] == "made"
     entry = Generalist.load(editor.directory).lineage[-1]
     assert (entry.action, entry.by, entry.gate["passed"]) == ("remove", "A. Radiologist", True)
 
 
 def test_the_service_answers_with_an_edit_at_once(editor):
     propose(editor, action="remove", task="found")
-    editor.post("/page/edit/make")
+    act(editor, "make")
     tasks = editor.get("/v1/generalist").json()["tasks"]
     assert [task["name"] for task in tasks] == ["greys"]
 
@@ -266,7 +304,7 @@ def test_an_edit_that_fails_its_gate_cannot_be_made(place):
     with asking(here(place, directory), page=PageSettings(edits=True, gate=gate)) as client:
         client.headers["x-csrf-token"] = word(client)
         assert propose(client, action="remove", task="found").json()["status"] == "refused"
-        assert client.post("/page/edit/make").status_code == 422
+        assert act(client, "make").status_code == 422
     assert len(Generalist.load(directory).lineage) == 1
 
 
@@ -282,10 +320,10 @@ def test_a_brick_is_added_and_the_edit_undone(editor, place):
     brick = place.bricks[2]
     upload = {"brick": ("x", brick_bytes(brick))}
     assert propose(editor, upload, action="add").json()["status"] == "ready"
-    editor.post("/page/edit/make")
+    act(editor, "make")
     assert Generalist.load(editor.directory).bricks[-1].digest == brick.digest
     assert propose(editor, action="undo").json()["status"] == "ready"
-    editor.post("/page/edit/make")
+    act(editor, "make")
     assert len(Generalist.load(editor.directory).bricks) == 2
 
 
@@ -299,13 +337,36 @@ def test_an_edit_after_another_one_is_refused(editor):
     propose(editor, action="remove", task="found")
     later = Generalist.load(editor.directory)
     remove(later, "greys").commit(editor.directory, after=later)
-    assert editor.post("/page/edit/make").status_code == 422
+    assert act(editor, "make").status_code == 422
 
 
 def test_a_proposal_can_be_dropped(editor):
     propose(editor, action="remove", task="found")
-    assert editor.post("/page/edit/drop").json()["status"] == ""
-    assert editor.post("/page/edit/make").status_code == 422
+    assert act(editor, "drop").json()["status"] == ""
+    assert act(editor, "make").status_code == 422
+
+
+@pytest.mark.parametrize("what", ["make", "drop"])
+def test_a_proposal_that_took_the_place_of_the_one_seen_is_left_alone(editor, what):
+    seen = propose(editor, action="remove", task="found").json()["html"]
+    propose(editor, action="remove", task="greys")
+    found = act(editor, what, seen)
+    assert found.status_code == 422
+    assert "expected the proposal that was shown" in found.json()["problems"][0]
+    assert len(Generalist.load(editor.directory).lineage) == 1
+    assert editor.post("/page/edit/look").json()["status"] == "ready"
+
+
+def test_an_edit_that_fails_unforeseen_leaves_room_for_the_next(editor, monkeypatch):
+    propose(editor, action="remove", task="found")
+
+    def fail(*_asked, **_more):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Generalist, "commit", fail)
+    assert act(editor, "make").status_code == 500
+    assert editor.post("/page/edit/look").json()["status"] == "refused"
+    assert propose(editor, action="remove", task="found").json()["status"] == "ready"
 
 
 @pytest.mark.parametrize("signs", [True, False])
@@ -322,14 +383,14 @@ def test_with_a_trust_file_only_signed_bricks_are_taken_in(place, signs):
         found = propose(client, uploads, action="add")
         assert (found.status_code == 200) == signs
         if signs:
-            client.post("/page/edit/make")
+            act(client, "make")
             assert "✓ signed by the university" in client.get("/page/bricks").text
 
 
 def test_two_states_are_compared_by_what_each_answers(editor):
     before = editor.post("/v1/predict", files=files(png(picture()))).json()
     propose(editor, action="remove", task="found")
-    editor.post("/page/edit/make")
+    act(editor, "make")
     after = editor.post("/v1/predict", files=files(png(picture()))).json()
     found = editor.post("/page/comparison?other=entry-0", files=files(png(picture())))
     assert found.json()["document"] == {"present": after, "other": before}

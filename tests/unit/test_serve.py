@@ -237,7 +237,11 @@ def test_closing_answers_what_waits(place, routed, gate):
 
 # edits while it runs -----------------------------------------------------------------------------
 def edited(directory, change):
-    before = Generalist.load(directory)
+    return edited_from(Generalist.load, directory, change)
+
+
+def edited_from(load, directory, change):
+    before = load(directory)
     after = change(before)
     after.commit(directory, after=before)
     return after
@@ -314,6 +318,22 @@ def test_a_directory_that_goes_away_leaves_the_old_state_answering(place):
     service.keeper.check()
     with asking(service) as client:
         assert client.get("/health/ready").json()["status"] == "stale"
+
+
+def test_a_fault_while_loading_leaves_the_old_state_and_the_following_at_work(place, monkeypatch):
+    directory = place.generalist("faulty", 2)
+    service, load = here(place, directory, poll_s=0.02), Generalist.load
+
+    def fail(_directory):
+        raise ZeroDivisionError
+
+    with asking(service) as client:
+        monkeypatch.setattr(Generalist, "load", fail)
+        after = edited_from(load, directory, lambda g: add(g, place.bricks[2]))
+        until(lambda: client.get("/health/ready").json()["status"] == "stale")
+        assert client.get("/v1/generalist").json()["problem"] == "unexpected ZeroDivisionError"
+        monkeypatch.setattr(Generalist, "load", load)
+        until(lambda: client.get("/v1/generalist").json()["digest"] == after.recipe.digest)
 
 
 # what it tells of itself -------------------------------------------------------------------------

@@ -202,6 +202,31 @@ def test_a_body_without_room_is_sent_away_for_a_while(content):
     assert (admission.held, admission.requests) == (0, 0)
 
 
+def test_strangers_who_sign_in_slowly_take_nobody_elses_place(place, directory):
+    limits = SMALL.model_copy(update={"requests": 1})
+    slow = "POST /page/sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\n"
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="images"; filename="x"\r\n\r\n'
+        + png(picture())
+        + b"\r\n--b--\r\n"
+    )
+    more = f"Authorization: Bearer {TOKEN}\r\nConnection: close\r\n"
+    more += "Content-Type: multipart/form-data; boundary=b\r\n"
+    with (
+        on_a_socket(here(place, directory, limits=limits), TOKEN) as (port, _),
+        socket.create_connection(("127.0.0.1", port), 20) as stranger,
+    ):
+        stranger.sendall(slow.encode())
+        assert raw(port, head(len(body), more).encode() + body).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_stranger_may_declare_no_more_than_a_token(place, directory):
+    slow = "POST /page/sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n"
+    with on_a_socket(here(place, directory), TOKEN) as (port, _):
+        answer = raw(port, f"{slow}Expect: 100-continue\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
 def test_room_is_given_back_whatever_becomes_of_a_request():
     async def fails(_scope, receive, _send):
         await receive()
@@ -276,6 +301,21 @@ def test_a_head_that_does_not_end_is_not_waited_for(place, directory):
         assert raw(port, b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ") == b""
 
 
+def flood(sock, content):
+    while True:
+        sock.sendall(content)
+
+
+def test_answers_that_are_not_read_are_not_waited_for(place, directory):
+    asked = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 1000
+    with (
+        on_a_socket(here(place, directory, limits=quick())) as (port, _),
+        socket.create_connection(("127.0.0.1", port), 20) as sock,
+        pytest.raises(ConnectionError),
+    ):
+        flood(sock, asked)
+
+
 def test_a_body_that_does_not_come_is_not_waited_for(place, directory):
     with on_a_socket(here(place, directory, limits=quick())) as (port, _):
         answer = raw(port, head(100, "Content-Type: multipart/form-data; boundary=b\r\n").encode())
@@ -301,6 +341,14 @@ def test_what_is_no_http_is_refused(place, directory, content):
         assert raw(port, content)[:13] in (b"", b"HTTP/1.1 400 ")
 
 
+def _listens(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
 def test_being_stopped_finishes_what_is_under_way(place, directory, monkeypatch):
     held, began = threading.Event(), threading.Event()
     answer = batching.answer_batch
@@ -321,9 +369,10 @@ def test_being_stopped_finishes_what_is_under_way(place, directory, monkeypatch)
         under_way = pool.submit(raw, port, asked)
         assert began.wait(20)
         server.should_exit = True
-        time.sleep(0.3)
-        with pytest.raises(OSError):
-            socket.create_connection(("127.0.0.1", port), 1)
+        deadline = time.monotonic() + 20
+        while _listens(port):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         held.set()
         assert under_way.result(20).startswith(b"HTTP/1.1 200 ")
 

@@ -22,6 +22,9 @@ PUBLIC = frozenset({"/health/live", "/health/ready"})
 PAGE = "/page"
 """Below it people sign in with the token, and every route asks for that by itself."""
 
+SIGN_IN = f"{PAGE}/sign-in"
+"""The one path where a stranger's body is read."""
+
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 MIN_TOKEN, MAX_TOKEN = 16, 512
 

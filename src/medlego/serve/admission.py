@@ -14,17 +14,28 @@ DRAIN_S = 3.0
 """For the rest of a refused body, read and dropped so that its sender gets to read the refusal."""
 
 
+STRANGERS = {"requests": 32, "request_bytes": 4096, "held_bytes": 32 * 4096}
+"""Limits of what anybody may send before it is known who it is: a token's form."""
+
+
 class Admission:
     """Middleware that counts requests with a body and bounds them."""
 
-    def __init__(self, app: ASGIApp, *, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, *, limits: Limits, strangers: str | None = None) -> None:
+        """What comes to the path `strangers` takes no places but its own few."""
         self._app, self._limits = app, limits
+        self._path = strangers
+        few = limits.model_copy(update=STRANGERS)
+        self._few = None if strangers is None else Admission(app, limits=few)
         self.requests = 0
         self.held = 0
         """Bytes of all requests under way."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See `Admission`."""
+        if self._few is not None and scope.get("path") == self._path:
+            await self._few(scope, receive, send)
+            return
         if scope["type"] != "http" or not _has_body(scope):
             await self._app(scope, receive, send)
             return

@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse
 
 from medlego import __version__
 from medlego.errors import GeneralistError
-from medlego.serve.access import Access
+from medlego.serve.access import SIGN_IN, Access
 from medlego.serve.admission import Admission
 from medlego.serve.documents import (
     BrickDocument,
@@ -30,13 +30,12 @@ from medlego.serve.documents import (
 from medlego.serve.forms import SCHEMA, read_form
 from medlego.serve.observing import Observing
 from medlego.serve.page import PageSettings, add_page
-from medlego.serve.problems import RequestError, problem
+from medlego.serve.problems import MEDIA_TYPE, RequestError, problem
 from medlego.serve.service import Service, UploadError
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {
-        "model": ProblemDocument,
-        "content": {"application/problem+json": {}},
+        "content": {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}},
         "description": told,
     }
     for status, told in {
@@ -83,7 +82,7 @@ def make_app(
     _add_health(app, service)
     _add_refusals(app)
     add_page(app, service, page, token)
-    app.add_middleware(Admission, limits=service.limits)
+    app.add_middleware(Admission, limits=service.limits, strangers=SIGN_IN)
     app.add_middleware(Access, token=token)
     app.add_middleware(Observing, metrics=service.metrics)  # the outermost
     return app
@@ -132,7 +131,11 @@ def _add_health(app: FastAPI, service: Service) -> None:
             status, response.status_code = "closed", 503
         return HealthDocument(status=status, generalist=keeper.model.digest)
 
-    @app.get("/metrics", response_class=PlainTextResponse, responses={401: _REFUSALS[401]})
+    @app.get(
+        "/metrics",
+        response_class=PlainTextResponse,
+        responses={401: _REFUSALS[401], 421: _REFUSALS[421]},
+    )
     def metrics() -> Response:
         """For Prometheus."""
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -81,8 +81,11 @@ class Keeper:
             self._mark = mark
             try:
                 self.model = self._load(self.model.base)
-            except (MedLegoError, OSError) as error:
-                self.problem = str(error)
+            except (
+                Exception
+            ) as error:  # whatever it is, the old state goes on and so does following
+                known = isinstance(error, MedLegoError | OSError)
+                self.problem = str(error) if known else f"unexpected {type(error).__name__}"
                 if not again:
                     self._told("refused")
             else:

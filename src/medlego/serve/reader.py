@@ -1,8 +1,9 @@
 """The process that decodes uploads, `python -m medlego.serve.reader`; see `medlego.workers`.
 
 A request has `pixels` (most that are decoded), `size` (side in pixels of a network input, or null
-for the image as it is) and a file behind it. An answer has `error`, or `shape`, `applied` and
-`spacing_mm` with float32 pixels behind it. The file is held in memory, on no disk.
+for the image as it is) and a file behind it. An answer has `error`, or `shape`, `applied`,
+`spacing_mm` and `sides` (height and width in the file) with float32 pixels behind it. The file is
+held in memory, on no disk.
 """
 
 from __future__ import annotations
@@ -38,7 +39,12 @@ def read(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes
             return {
                 "error": f"expected a whole image, got a damaged one ({type(error).__name__})"
             }, b""
-    answer = {"shape": pixels.shape, "applied": image.applied, "spacing_mm": image.spacing_mm}
+    answer = {
+        "shape": pixels.shape,
+        "applied": image.applied,
+        "spacing_mm": image.spacing_mm,
+        "sides": image.pixels.shape[1:],
+    }
     return answer, pixels.contiguous().numpy().tobytes()
 
 

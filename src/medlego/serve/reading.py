@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
@@ -19,6 +20,13 @@ START_S = 120.0
 """For a process to import what it needs."""
 
 
+@dataclass(frozen=True, eq=False)
+class Fitted(Image):
+    """An image that may be fitted to another size; `sides` are height and width in its file."""
+
+    sides: tuple[int, int] = (0, 0)
+
+
 class Readers:
     """A fixed number of processes that decode; one that dies or is killed is replaced."""
 
@@ -27,7 +35,7 @@ class Readers:
         self._pool = Pool("medlego.serve.reader")
         self._threads = ThreadPoolExecutor(limits.readers, thread_name_prefix="medlego-reading")
 
-    async def read(self, content: bytes, size: int | None = None) -> Image:
+    async def read(self, content: bytes, size: int | None = None) -> Fitted:
         """Decode an upload.
 
         Args:
@@ -58,7 +66,7 @@ class Readers:
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._pool.close()
 
-    def _read(self, content: bytes, size: int | None, limit_s: float) -> Image:
+    def _read(self, content: bytes, size: int | None, limit_s: float) -> Fitted:
         request = {"pixels": self._limits.pixels, "size": size}
         try:
             answer, body = self._pool.ask(request, content, limit_s)
@@ -70,8 +78,9 @@ class Readers:
         if "error" in answer:
             raise ImageError(answer["error"])
         spacing = answer["spacing_mm"]
-        return Image(
+        return Fitted(
             torch.from_numpy(np.frombuffer(bytearray(body), np.float32).reshape(answer["shape"])),
             tuple(answer["applied"]),
             None if spacing is None else (spacing[0], spacing[1]),
+            (answer["sides"][0], answer["sides"][1]),
         )

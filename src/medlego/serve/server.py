@@ -67,7 +67,7 @@ def make_server(app: FastAPI, limits: Limits) -> Server:
     """uvicorn with the limits that only it can hold."""
     config = Config(
         app,
-        http=_protocol(limits.header_s),
+        http=_protocol(limits.header_s, limits.upload_s),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -93,11 +93,12 @@ def _stopped_is_done() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _protocol(header_s: float) -> type[H11Protocol]:
-    """HTTP/1.1 that closes connections on which no whole head arrives in time."""
+def _protocol(header_s: float, unread_s: float) -> type[H11Protocol]:
+    """HTTP/1.1 that ends connections where no whole head comes, or no answer is read, in time."""
 
     class Impatient(H11Protocol):
         _late: asyncio.TimerHandle | None = None
+        _unread: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
@@ -107,9 +108,19 @@ def _protocol(header_s: float) -> type[H11Protocol]:
             super().on_response_complete()
             self._wait()
 
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._unread = self.loop.call_later(unread_s, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            if self._unread is not None:
+                self._unread.cancel()
+
         def connection_lost(self, exc: Exception | None) -> None:
-            if self._late is not None:
-                self._late.cancel()
+            for timer in (self._late, self._unread):
+                if timer is not None:
+                    timer.cancel()
             super().connection_lost(exc)
 
         def _wait(self) -> None:
@@ -120,5 +131,7 @@ def _protocol(header_s: float) -> type[H11Protocol]:
         def _close_idle(self) -> None:
             if self.cycle is None or self.cycle.response_complete:
                 self.transport.close()
+            if self.transport.is_closing():  # it waits for the client to read the rest
+                self._late = self.loop.call_later(unread_s, self.transport.abort)
 
     return Impatient

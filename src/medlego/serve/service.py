@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medlego.errors import ImageError
-from medlego.images import Image
 from medlego.prediction import Found, tasks_to_ask
 from medlego.serve.batching import Batcher
 from medlego.serve.limits import Limits
 from medlego.serve.logs import log
 from medlego.serve.metrics import Metrics
 from medlego.serve.models import Keeper, Model
-from medlego.serve.reading import Readers
+from medlego.serve.reading import Fitted, Readers
 
 
 class UploadError(ImageError):
@@ -122,7 +121,7 @@ class Service:
         self.metrics.answered(found)
         return Answered(model, [image.applied for image in images], found)
 
-    async def read(self, uploads: Sequence[bytes], size: int | None = None) -> list[Image]:
+    async def read(self, uploads: Sequence[bytes], size: int | None = None) -> list[Fitted]:
         """Decode files, each fitted to a network input of `size` pixels a side, or as it is.
 
         Raises:
@@ -131,7 +130,7 @@ class Service:
         read = await asyncio.gather(
             *(self.readers.read(content, size) for content in uploads), return_exceptions=True
         )
-        images: list[Image] = []
+        images: list[Fitted] = []
         problems: list[str] = []
         for number, one in enumerate(read, 1):
             if isinstance(one, ImageError):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from medlego.directory import editing
@@ -23,7 +24,8 @@ Status = Literal["checking", "ready", "refused", "made"]
 class Proposal:
     """An edit under way. `after` and `report` are there once it was tried, `problem` if it fails.
 
-    `report` stays None where there are no labelled images for any task.
+    `report` stays None where there are no labelled images for any task. `key` is what a page that
+    showed it calls it by, so that nobody makes or drops another one than was seen.
     """
 
     words: str
@@ -33,6 +35,7 @@ class Proposal:
     after: Generalist | None = None
     report: GateReport | None = None
     problem: str = ""
+    key: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
 class Desk:
@@ -61,39 +64,52 @@ class Desk:
         self.progress = ("", 0, 0)
         self._task = asyncio.create_task(self._measure(self.proposal, change))
 
-    def drop(self) -> None:
+    def drop(self, key: str) -> None:
         """Forget the proposal.
 
         Raises:
-            GeneralistError: it is measured at the moment.
+            GeneralistError: it is measured at the moment, or another took its place.
         """
-        self._idle()
+        self._seen(key)
         self.proposal = None
 
-    async def make(self) -> None:
+    async def make(self, key: str) -> None:
         """Put the proposed state in the place of the present one.
 
         Raises:
             CheckError: it did not pass its gate.
-            GeneralistError: nothing is proposed, or the directory was edited meanwhile.
+            GeneralistError: another proposal took its place, or the directory was edited meanwhile.
         """
-        self._idle()
-        proposal = self.proposal
-        if proposal is None or proposal.status != "ready":
+        proposal = self._seen(key)
+        if proposal.status != "ready":
             raise CheckError("edit: expected a proposal that may be made, got none; propose it")
         assert proposal.before is not None
         assert proposal.after is not None
         self.proposal = replace(proposal, status="checking")
         try:
             await asyncio.to_thread(self._commit, proposal.before, proposal.after)
-        except (MedLegoError, OSError) as error:
+        except MedLegoError as error:
             self.proposal = replace(proposal, status="refused", problem=str(error))
+            raise
+        except BaseException:
+            self.proposal = replace(
+                proposal, status="refused", problem="edit: failed while it was made"
+            )
             raise
         self.proposal = replace(proposal, status="made")
 
     def _idle(self) -> None:
         if self.proposal is not None and self.proposal.status == "checking":
             raise GeneralistError("edit: expected no other at work, got one; wait until it is done")
+
+    def _seen(self, key: str) -> Proposal:
+        """The proposal, if it is the one that the caller was shown and nothing is at work."""
+        self._idle()
+        if self.proposal is None or self.proposal.key != key:
+            raise GeneralistError(
+                "edit: expected the proposal that was shown, got another in its place; reload"
+            )
+        return self.proposal
 
     async def _measure(
         self, proposal: Proposal, change: Callable[[Generalist], Generalist]

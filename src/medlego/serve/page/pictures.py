@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image as Pillow
 
-from medlego.images import Image, fit
+from medlego.images import Image
 from medlego.saliency.maps import Saliency
 from medlego.saliency.overlay import layer
 
@@ -17,8 +17,8 @@ VIEW_SIZE = 640
 
 
 def view(image: Image) -> str:
-    """A PNG of the whole image on a black square, as a data URI."""
-    pixels = fit(image, VIEW_SIZE) * 255
+    """A PNG of an image that was read at `VIEW_SIZE`, as a data URI."""
+    pixels = image.pixels * 255
     return _uri(pixels.round().byte().permute(1, 2, 0).numpy())
 
 

@@ -18,7 +18,7 @@ from medlego.images import Image
 from medlego.prediction import Found, tasks_to_ask
 from medlego.saliency import Saliency, explain
 from medlego.saliency.overlay import scale
-from medlego.serve.access import PAGE
+from medlego.serve.access import PAGE, SIGN_IN
 from medlego.serve.documents import predictions_document
 from medlego.serve.forms import read_form
 from medlego.serve.models import Model
@@ -26,11 +26,12 @@ from medlego.serve.page.brickform import read_edit
 from medlego.serve.page.desk import Desk
 from medlego.serve.page.html import html, render
 from medlego.serve.page.others import Others
-from medlego.serve.page.pictures import overlay_layer, view
+from medlego.serve.page.pictures import VIEW_SIZE, overlay_layer, view
 from medlego.serve.page.sessions import COOKIE, CSRF_HEADER, LASTS_S, Session, Sessions
 from medlego.serve.page.settings import PageSettings
 from medlego.serve.page.shown import brick_rows, changes, entry_rows, image_card
 from medlego.serve.problems import RequestError
+from medlego.serve.reading import Fitted
 from medlego.serve.service import Service, UploadError
 
 _STATIC = {
@@ -40,7 +41,6 @@ _STATIC = {
     "compare.js": "text/javascript",
     "bricks.js": "text/javascript",
 }
-_MAX_SIGN_IN_BYTES = 4096
 
 
 class Page:
@@ -76,7 +76,7 @@ class Page:
         fresh = None
         if session is None:
             if self.sessions.asks:
-                return RedirectResponse(f"{PAGE}/sign-in", 303)
+                return RedirectResponse(SIGN_IN, 303)
             session = fresh = self.sessions.sign_in()
         assert session is not None
         response = html(
@@ -138,17 +138,13 @@ def _entrance(page: Page) -> APIRouter:
         content = (files("medlego.serve.page") / "static" / name).read_bytes()
         return Response(content, media_type=_STATIC[name])
 
-    @router.get(f"{PAGE}/sign-in")
+    @router.get(SIGN_IN)
     def sign_in_page() -> Response:
         return html("sign_in.html", wrong=False)
 
-    @router.post(f"{PAGE}/sign-in")
+    @router.post(SIGN_IN)
     async def sign_in(request: Request) -> Response:
-        content = b""
-        async for part in request.stream():
-            content += part
-            if len(content) > _MAX_SIGN_IN_BYTES:
-                raise RequestError(413, ["body: expected a token, got more"])
+        content = await request.body()
         tokens = parse_qs(content.decode("latin-1")).get("token", [""])
         session = page.sessions.sign_in(tokens[0].strip())
         if session is None:
@@ -212,14 +208,14 @@ def _answers(page: Page) -> APIRouter:
     async def answers(request: Request, number: int = 1) -> Response:
         content, task = await _one_image(request, service)
         async with _in_time(service):
-            (image,) = await service.read([content])
+            (image,) = await service.read([content], VIEW_SIZE)
             answered = await service.predict([content], task)
         return JSONResponse(
             {
                 "html": render(
                     "answer.html",
                     number=number,
-                    picture=view(image),
+                    picture=await asyncio.to_thread(view, image),
                     size=_size(image),
                     applied=image.applied,
                     card=image_card(answered.model, answered.found[0], trust),
@@ -244,7 +240,9 @@ def _answers(page: Page) -> APIRouter:
             (found,) = await asyncio.to_thread(
                 explain, model.generalist, [image], task, label=label, base=model.base
             )
-        return JSONResponse({"layer": overlay_layer(found), "caption": _caption(found)})
+        return JSONResponse(
+            {"layer": await asyncio.to_thread(overlay_layer, found), "caption": _caption(found)}
+        )
 
     @router.post("/comparison")
     async def comparison(request: Request, other: str) -> Response:
@@ -252,7 +250,7 @@ def _answers(page: Page) -> APIRouter:
         here = service.model
         async with _in_time(service):
             there = await page.others.model(other, here)
-            (image,) = await service.read([content])
+            (image,) = await service.read([content], VIEW_SIZE)
             found = [await _answer(service, model, content) for model in (here, there)]
         words = {
             choice.key: choice.words for choice in page.others.choices(here.generalist.lineage)
@@ -262,7 +260,7 @@ def _answers(page: Page) -> APIRouter:
             {
                 "html": render(
                     "comparison.html",
-                    picture=view(image),
+                    picture=await asyncio.to_thread(view, image),
                     size=_size(image),
                     columns=[
                         ("the present state", here, cards[0]),
@@ -302,15 +300,15 @@ def _edits(page: Page) -> APIRouter:
         return shown()
 
     @router.post("/make")
-    async def make() -> Response:
+    async def make(proposal: str = "") -> Response:
         async with _told():
-            await desk.make()
+            await desk.make(proposal)
         return shown()
 
     @router.post("/drop")
-    async def drop() -> Response:
+    async def drop(proposal: str = "") -> Response:
         async with _told():
-            desk.drop()
+            desk.drop(proposal)
         return shown()
 
     return router
@@ -358,6 +356,6 @@ def _caption(found: Saliency) -> str:
     return f"{found.task.name}: what speaks for {found.label}, by {found.method}; {scale(found)}."
 
 
-def _size(image: Image) -> str:
-    _, height, width = image.pixels.shape
+def _size(image: Fitted) -> str:
+    height, width = image.sides
     return f"{width} × {height} pixels"

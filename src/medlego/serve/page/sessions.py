@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,13 +31,14 @@ class Session:
 
 
 class Sessions:
-    """Held in memory, so that a restart signs everybody out."""
+    """Held in memory, so that a restart signs everybody out; to be used from any thread."""
 
     def __init__(self, token: str | None, clock: Callable[[], float] = time.monotonic) -> None:
         """Without a token everybody is let in; `clock` tells seconds."""
         self._wanted = None if token is None else _hashed(token)
         self._clock = clock
         self._held: dict[str, Session] = {}
+        self._lock = threading.Lock()
 
     @property
     def asks(self) -> bool:
@@ -48,11 +50,12 @@ class Sessions:
         if self._wanted is not None and not hmac.compare_digest(_hashed(token), self._wanted):
             return None
         now = self._clock()
-        self._held = {key: held for key, held in self._held.items() if held.until > now}
-        while len(self._held) >= MAX_SESSIONS:
-            del self._held[next(iter(self._held))]
         made = Session(secrets.token_urlsafe(32), secrets.token_urlsafe(32), now + LASTS_S)
-        self._held[made.key] = made
+        with self._lock:  # pages are made in many threads
+            self._held = {key: held for key, held in self._held.items() if held.until > now}
+            while len(self._held) >= MAX_SESSIONS:
+                del self._held[next(iter(self._held))]
+            self._held[made.key] = made
         return made
 
     def find(self, key: str | None) -> Session | None:
@@ -62,7 +65,8 @@ class Sessions:
 
     def end(self, session: Session) -> None:
         """Sign out."""
-        self._held.pop(session.key, None)
+        with self._lock:
+            self._held.pop(session.key, None)
 
 
 def _hashed(token: str) -> bytes:

@@ -2,9 +2,12 @@ import { ask, element, find, imageForm, save, say, takesDrops } from "./shared.j
 
 let last = null;
 let file = null;
+let latest = 0; // of several questions under way only the last one's answer is shown
 
 async function compare() {
   if (!file) return;
+  const mine = ++latest;
+  const { name } = file;
   const waiting = find("#waiting");
   const failed = find("#failed");
   waiting.hidden = false;
@@ -13,13 +16,15 @@ async function compare() {
   try {
     const other = encodeURIComponent(find("#other").value);
     const found = await ask(`/comparison?other=${other}`, imageForm(file));
-    last = { file: file.name, ...found.document };
+    if (mine !== latest) return;
+    last = { file: name, ...found.document };
     find("#list").replaceChildren(element(found.html));
-    find("#which").textContent = file.name;
+    find("#which").textContent = name;
     find("#results").hidden = false;
     find("#which").focus();
     say("Comparison shown.");
   } catch (error) {
+    if (mine !== latest) return;
     failed.textContent = error.message;
     failed.hidden = false;
     say(error.message);
