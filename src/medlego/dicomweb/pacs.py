@@ -19,7 +19,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
 from medlego.dicomweb.access import Access
-from medlego.errors import ArchiveAwayError, ArchiveError, ImageError
+from medlego.errors import ArchiveAwayError, ArchiveError, ArchiveObjectError, ImageError
 from medlego.results.quiet import nothing_said
 
 WITHOUT_IMAGES = frozenset(
@@ -28,7 +28,9 @@ WITHOUT_IMAGES = frozenset(
 """Modalities whose instances hold no image that could be answered."""
 
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 507})
+_BROKEN = 500
 _GONE = frozenset({404, 410})
+_FORBIDDEN = frozenset({401, 403})
 _REFUSED = frozenset({400, 409, 413, 415, 422})
 _CONFLICT = 409
 _OUT_OF_RESOURCES = 0xA700
@@ -137,17 +139,21 @@ class PictureArchive:
             False where the archive has it no more.
 
         Raises:
-            ArchiveError: the archive does not answer, or with another instance.
+            ArchiveError: the archive does not answer.
+            ArchiveObjectError: it fails on this one, or gives another.
             ImageError: what it sends is no DICOM object.
         """
         try:
-            with _asking(), nothing_said():
+            with _asking(one=True), nothing_said():
                 try:
                     found = self._client.retrieve_instance(
                         instance.study_uid, instance.series_uid, instance.sop_uid
                     )
-                    if str(found.SOPInstanceUID) != instance.sop_uid:
-                        raise ArchiveError("archive: expected the instance asked for, got another")
+                    uids = found.StudyInstanceUID, found.SeriesInstanceUID, found.SOPInstanceUID
+                    if Instance(*map(str, uids)) != instance:
+                        raise ArchiveObjectError(
+                            "archive: expected the instance asked for, got another"
+                        )
                     dcmwrite(path, found, enforce_file_format=True)
                 except (requests.RequestException, ArchiveError, OSError):
                     raise
@@ -159,7 +165,9 @@ class PictureArchive:
         except _StatusError as error:
             if error.status in _GONE:
                 return False
-            raise
+            if error.status in _FORBIDDEN:
+                raise
+            raise ArchiveObjectError(str(error)) from None
         return True
 
     def store(self, results: Sequence[Dataset]) -> list[str]:
@@ -170,9 +178,10 @@ class PictureArchive:
 
         Raises:
             ArchiveError: the archive does not answer, or not so.
+            ArchiveObjectError: it fails on these results.
         """
         try:
-            with _asking(), nothing_said():
+            with _asking(one=True), nothing_said():
                 answer = self._post(results)
                 if answer.status_code != _CONFLICT:
                     answer.raise_for_status()
@@ -180,6 +189,8 @@ class PictureArchive:
         except _StatusError as error:
             if error.status in _REFUSED:
                 return [f"the archive refuses the results ({error.status})"]
+            if error.status == _BROKEN:
+                raise ArchiveObjectError(str(error)) from None
             raise
         if any(_reason(each) & 0xFF00 == _OUT_OF_RESOURCES for each in failed or ()):
             raise ArchiveAwayError("archive: expected room for results, got none; make some")
@@ -222,14 +233,17 @@ class _StatusError(ArchiveError):
 
 
 @contextmanager
-def _asking() -> Iterator[None]:
-    """Errors of the libraries as ours, without the addresses that they quote."""
+def _asking(*, one: bool = False) -> Iterator[None]:
+    """Errors of the libraries as ours, without the addresses that they quote.
+
+    With `one` a broken answer is held against the one object that is asked about.
+    """
     try:
         yield
     except requests.HTTPError as error:
         response = cast(requests.Response, error.response)
         status, reason = response.status_code, response.reason
-        if status in _PASSING:
+        if status in _PASSING and not (one and status == _BROKEN):
             raise ArchiveAwayError(
                 f"archive: expected an answer, got {status} {reason}; try later"
             ) from None
