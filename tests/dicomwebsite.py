@@ -32,7 +32,8 @@ _PLACE = re.compile(
 class Archive:
     """What the service holds, how it behaves next, and what it was asked.
 
-    `statuses` are answered first, one a request, 0 for the request's own; `failures` are the
+    `statuses` are answered first, one a request, 0 for the request's own; `search_answer` and
+    `store_answer` (status, body) stand for what it would give under `json_type`; `failures` are the
     failure reasons of the next objects that are stored. `stores` counts how often each UID came,
     `contents` has what came.
     """
@@ -46,6 +47,9 @@ class Archive:
     garbles: bool = False
     swaps: bool = False
     redirects_to: str = ""
+    json_type: str = "application/dicom+json"
+    search_answer: bytes | None = None
+    store_answer: tuple[int, bytes] | None = None
     stores: Counter[str] = field(default_factory=Counter)
     contents: dict[str, set[bytes]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -96,7 +100,9 @@ class _Handler(BaseHTTPRequestHandler):
         items = list(self._items(study, series, asked))
         if archive.knows_offset:
             items = items[int(asked.get("offset", ["0"])[0]) :][:2]
-        self._answer(200, json.dumps(items).encode(), "application/dicom+json")
+        text = json.dumps(items).encode()
+        given = text if archive.search_answer is None else archive.search_answer
+        self._answer(200, given, archive.json_type)
 
     def do_POST(self) -> None:
         content_type = self.headers["Content-Type"]
@@ -109,8 +115,8 @@ class _Handler(BaseHTTPRequestHandler):
         for part in body.split(boundary)[1:-1]:
             content = part.partition(b"\r\n\r\n")[2][:-2]
             self._take(content, answer)
-        text = answer.to_json().encode()
-        self._answer(202 if answer.FailedSOPSequence else 200, text, "application/dicom+json")
+        told = 202 if answer.FailedSOPSequence else 200, answer.to_json().encode()
+        self._answer(*(self.server.archive.store_answer or told), self.server.archive.json_type)
 
     def _take(self, content: bytes, answer: Dataset) -> None:
         archive, found = self.server.archive, dcmread(BytesIO(content))

@@ -108,6 +108,10 @@ class ArchiveAwayError(ArchiveError):
     """A picture archive does not answer at the moment; trying again later makes sense."""
 
 
+class ArchiveObjectError(ArchiveError):
+    """A picture archive fails on one object; others may go well, and this one later."""
+
+
 def raise_all(error: type[MedLegoError], subject: str, problems: Sequence[str]) -> None:
     """Raise one error that lists every problem; return quietly where there is none.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -157,6 +158,50 @@ def test_objects_that_the_archive_refuses_are_told(site):
         "the archive refuses a capture (reason 0x0122)"
     ]
     assert site.results() == ["1.2.3.4.2"]
+
+
+def test_objects_that_the_archive_refuses_are_told_under_a_type_with_parameters(site):
+    site.json_type = "application/dicom+json; charset=utf-8"
+    site.failures = [0x0122]
+    assert site.pacs().store([source(1)]) == ["the archive refuses a capture (reason 0x0122)"]
+
+
+def test_some_refusals_that_cannot_be_read_are_no_success(site):
+    site.json_type, site.store_answer = "text/html", (202, b"<html>some</html>")
+    (problem,) = site.pacs().store([source(1)])
+    assert "does not say" in problem
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"), [("text/html", b"<html>log in</html>"), ("application/json", b"[]")]
+)
+def test_a_success_that_is_no_answer_to_a_store_is_an_error(site, kind, body):
+    site.json_type, site.store_answer = kind, (200, body)
+    with pytest.raises(ArchiveError, match="DICOM JSON"):
+        site.pacs().store([source(1)])
+
+
+def test_an_archive_that_refuses_everything_says_why(site):
+    failed = {"00081155": {"vr": "UI", "Value": ["1.2.3.4.1"]}, "00081197": {"Value": [0x0124]}}
+    body = json.dumps({"00081198": {"vr": "SQ", "Value": [failed]}}).encode()
+    site.store_answer = 409, body
+    assert site.pacs().store([source(1)]) == ["the archive refuses a capture (reason 0x0124)"]
+    site.store_answer = 409, body.replace(b"292", b"42752")
+    with pytest.raises(ArchiveAwayError, match="room"):
+        site.pacs().store([source(1)])
+
+
+@pytest.mark.parametrize("body", [b"null", b"5", b"[null]", b'["x"]'])
+def test_a_search_that_gives_no_objects_is_an_error(site, body):
+    site.search_answer = body
+    with pytest.raises(ArchiveError, match="DICOM JSON"):
+        site.pacs().studies("DX")
+
+
+@pytest.mark.parametrize("element", ['"x"', '{"Value": 5}', '{"Value": ["../../x?y"]}'])
+def test_what_is_no_uid_is_not_asked_for(site, element):
+    site.search_answer = f'[{{"0020000D": {element}}}]'.encode()
+    assert site.pacs().studies("DX") == []
 
 
 def test_an_archive_without_room_is_away(site):

@@ -360,6 +360,52 @@ def test_a_part_that_is_not_whole_is_done_again(place, whole, tmp_path, damage):
     same_answers(pl.read_parquet(out), whole, 1e-5)
 
 
+def test_images_whose_disk_goes_away_are_not_called_unreadable(place, tmp_path):
+    images, away = tmp_path / "images", tmp_path / "away"
+    write_images(images, 9)
+
+    def unmount(_: str, done: int, total: int) -> None:
+        if total and done == 2:
+            images.rename(away)
+            images.mkdir()
+
+    asked = {"part_images": 2, "batch_size": 1}
+    with pytest.raises(JobError, match="gone or empty"):
+        predict_many(place / "merged", images, tmp_path / "o.parquet", show=unmount, **asked)
+    images.rmdir()
+    away.rename(images)
+    found = predict_many(place / "merged", images, tmp_path / "o.parquet", **asked)
+    assert (found.unreadable, found.before > 0) == (0, True)
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "999999.parquet", "0.parquet"])
+def test_a_file_that_is_no_part_is_taken_away(place, whole, tmp_path, name):
+    folder = stopped(place, tmp_path / "o.parquet")
+    first = folder / "parts" / "000000.parquet"
+    (folder / "parts" / name).write_bytes(first.read_bytes())
+    predict_many(place / "merged", place / "images", tmp_path / "o.parquet", part_images=PARTS)
+    same_answers(pl.read_parquet(tmp_path / "o.parquet"), whole, 0)
+
+
+def test_a_disk_that_is_full_at_the_end_loses_nothing(place, whole, tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise pl.exceptions.ComputeError("No space left on device")
+
+    output = tmp_path / "o.parquet"
+    with monkeypatch.context() as patched:
+        patched.setattr(pl, "scan_parquet", full)
+        with pytest.raises(JobError, match="room for the table"):
+            predict_many(place / "merged", place / "images", output, part_images=PARTS)
+    found = predict_many(place / "merged", place / "images", output, part_images=PARTS)
+    assert found.before == found.images
+    same_answers(pl.read_parquet(output), whole, 0)
+
+
+def test_an_output_without_a_name_is_refused(place):
+    with pytest.raises(JobError, match="file's name"):
+        predict_many(place / "merged", place / "images", ".")
+
+
 def test_a_job_of_another_generalist_is_refused(place, tmp_path):
     out = tmp_path / "out.parquet"
     shutil.copytree(place / "merged", tmp_path / "merged")

@@ -15,6 +15,7 @@ import pytest
 import batchray
 from batchparts import same_answers, save_merged, write_images
 from medlego.batch import predict_many
+from medlego.batch.onray import _cores_for_each
 from medlego.errors import SettingsError
 
 
@@ -78,3 +79,13 @@ def test_without_ray_the_way_to_it_is_told(place, tmp_path, monkeypatch):
     with pytest.raises(SettingsError, match=r"pip install 'medlego\[ray\]'"):
         predict_many(place / "generalist", place / "images", tmp_path / "o.parquet", engine="ray")
     assert not list(tmp_path.glob("o.parquet*"))
+
+
+def test_an_actor_asks_for_no_more_cores_than_its_node_has():
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 16.0, "GPU": 8.0}},
+        {"Alive": True, "Resources": {"CPU": 240.0}},
+        {"Alive": False, "Resources": {"CPU": 1.0, "GPU": 1.0}},
+    ]
+    assert _cores_for_each(nodes) == 2
+    assert _cores_for_each([{"Alive": True, "Resources": {"CPU": 4.0, "GPU": 8.0}}]) == 1

@@ -271,6 +271,14 @@ def test_each_answer_has_a_capture_of_its_image(tmp_path):
         assert capture.PatientID == "P-1"
 
 
+def test_captures_of_both_sides_share_a_series_that_has_none(tmp_path):
+    for number, side in enumerate("LR"):
+        uids = {"SOPInstanceUID": f"1.2.3.4.{number}", "Laterality": side}
+        capture = analysed(source_file(tmp_path / side, **uids)).results[1]
+        assert (capture.get("Laterality"), capture.ImageLaterality) == (None, side)
+        assert dciodvfy(write(tmp_path / "capture.dcm", capture)) == []
+
+
 def test_a_large_image_gives_a_small_capture(tmp_path):
     array = np.zeros((2000, 100), dtype=np.uint8)
     uids = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.4"}

@@ -14,9 +14,9 @@ import pytest
 from dicomfiles import dataset
 from dicomwebsite import dicomweb_site
 from factories import make_base, make_brick
-from medlego.dicomweb import Journal, Look, Rule, Watcher, keep_watching
+from medlego.dicomweb import Instance, Journal, Look, Rule, Watcher, keep_watching
 from medlego.dicomweb.journal import FILE, MAX_ATTEMPTS
-from medlego.errors import ArchiveAwayError, ArchiveError, SettingsError
+from medlego.errors import ArchiveAwayError, ArchiveError, ArchiveObjectError, SettingsError
 from medlego.generalist import assemble
 from medlego.results import derived_uid
 
@@ -261,6 +261,96 @@ def test_credentials_that_are_refused_give_no_image_up(site, tmp_path):
         assert journal.counts() == {"answered": 1}
 
 
+def test_an_image_on_which_the_archive_fails_keeps_no_other_from_its_answer(site, tmp_path):
+    site.add(source(1))
+    site.add(source(1, study=2))
+    site.tells_counts = False
+    with watching(site, tmp_path) as (watcher, journal):
+        whole = watcher._pacs.fetch, watcher._pacs.store
+        for number in range(2 * MAX_ATTEMPTS):
+            watcher._pacs.fetch = failing(whole[0], "1.2.1.4.1")
+            look = watcher.look()
+            assert (look.answered, look.postponed) == (int(number == 0), 1)
+        watcher._pacs.fetch = whole[0]
+        assert watcher.look() == Look(answered=1)
+        assert journal.counts() == {"answered": 2}
+
+
+@pytest.mark.parametrize("status", [500, 400, 406])
+def test_a_failure_on_one_object_is_told_from_an_archive_that_is_away(site, tmp_path, status):
+    site.add(source(1))
+    site.statuses = [status]
+    with pytest.raises(ArchiveObjectError, match=str(status)):
+        site.pacs().fetch(Instance("1.2.1", "1.2.1.4", "1.2.1.4.1"), tmp_path / "x")
+
+
+def test_results_on_which_the_archive_fails_are_sent_again(site, tmp_path):
+    site.add(source(1))
+    with watching(site, tmp_path) as (watcher, journal):
+        site.statuses = [0, 0, 0, 0, 0, 0, 0, 500]
+        looks = [watcher.look() for _ in range(2)]
+        assert [look.postponed for look in looks] == [1, 0], site.asked
+        assert journal.counts() == {"answered": 1}
+
+
+def test_an_image_of_another_study_than_asked_for_is_not_answered(site, tmp_path):
+    site.add(source(1))
+    with pytest.raises(ArchiveObjectError, match="got another"):
+        site.pacs().fetch(Instance("1.2.9", "1.2.1.4", "1.2.1.4.1"), tmp_path / "x")
+
+
+def test_an_image_that_is_given_up_is_told(site, tmp_path):
+    site.add(source(1))
+    with watching(site, tmp_path) as (watcher, journal):
+        recipe = watcher._generalist.recipe.digest
+        for _ in range(MAX_ATTEMPTS):
+            journal.begin("1.2.1.4.1", recipe, NOW)
+        look = watcher.look()
+        assert look == Look(refused=1, problems=((f"given up after {MAX_ATTEMPTS} attempts", 1),))
+
+
+def test_a_full_disk_gives_no_image_up(site, tmp_path):
+    site.add(source(1))
+    with watching(site, tmp_path) as (watcher, _):
+        whole = watcher._pacs.fetch
+
+        def full(*_):
+            raise OSError(28, "No space left on device")
+
+        watcher._pacs.fetch = full
+        for _ in range(2 * MAX_ATTEMPTS):
+            with pytest.raises(OSError, match="space"):
+                watcher.look()
+        watcher._pacs.fetch = whole
+        assert watcher.look() == Look(answered=1)
+
+
+def test_after_a_look_that_went_well_an_odd_answer_is_waited_out():
+    steps = iter([Look(), ArchiveError("archive: 401"), Look(), SettingsError("end")])
+    waits: list[float] = []
+
+    def look():
+        step = next(steps)
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    with pytest.raises(SettingsError):
+        keep_watching(look, 10.0, seen=lambda _: None, away=lambda *_: None, pause=waits.append)
+    assert waits == [10, 10, 10]
+
+
+def failing(fetch, sop_uid):
+    """The same, but that the archive fails on one instance."""
+
+    def wrapped(instance, path):
+        if instance.sop_uid == sop_uid:
+            raise ArchiveObjectError("archive: expected an answer, got 500")
+        return fetch(instance, path)
+
+    return wrapped
+
+
 def test_an_edit_is_taken_over_and_does_not_answer_old_images_again(site, tmp_path):
     site.add(source(1))
     directory = tmp_path / "generalist"
@@ -287,10 +377,10 @@ def test_waits_grow_while_the_archive_is_away_and_are_short_again_afterwards():
             case "away":
                 raise ArchiveAwayError("archive: away")
             case "end":
-                raise ArchiveError("archive: refused")
+                raise SettingsError("something else")
         return Look()
 
-    with pytest.raises(ArchiveError, match="refused"):
+    with pytest.raises(SettingsError, match="else"):
         keep_watching(look, 10.0, seen=lambda _: None, away=lambda *_: None, pause=waits.append)
     assert waits == [10, 20, 40, 10, 10]
 

@@ -120,6 +120,7 @@ class Answerer:
             image = read_image(self._work.root / name)
             return _Decoded(self._base.prepare(image), image.applied, "")
         except ImageError as error:
+            self._check_root(name)
             return _Decoded(None, (), str(error))
         except Exception as error:  # one image of millions must not end the job
             return _Decoded(
@@ -127,6 +128,24 @@ class Answerer:
                 (),
                 f"{self._work.root / name}: expected an image that can be read, got one that "
                 f"ends in {type(error).__name__}; report it",
+            )
+
+    def _check_root(self, name: str) -> None:
+        """See that an image is to blame for itself, not a disk or share that went away.
+
+        Raises:
+            JobError: the images' folder is gone, or empty as where a share was mounted.
+        """
+        root = self._work.root
+        try:
+            with os.scandir(root) as entries:
+                there = Path(name).is_absolute() or next(entries, None) is not None
+        except OSError:
+            there = False
+        if not there:
+            raise JobError(
+                f"{root}: expected the images' folder, found it gone or empty; mount it again and "
+                "start again, what is done is kept"
             )
 
     def _rows(self, chunk: _Chunk, decoded: Sequence[_Decoded]) -> list[Row]:

@@ -149,11 +149,20 @@ def done_parts(folder: Path, listing: Listing) -> set[int]:
     """Numbers of the parts that are there with every image; what a kill or a disk spoilt goes."""
     done = set()
     for file in (folder / _PARTS).iterdir():
-        if file.name.endswith(_PART) and _is_whole(file, listing):
+        if _is_part(file, listing) and _is_whole(file, listing):
             done.add(int(file.stem))
         else:
             file.unlink()
     return done
+
+
+def _is_part(file: Path, listing: Listing) -> bool:
+    name = file.name.removesuffix(_PART)
+    return (
+        name.isdecimal()
+        and int(name) < len(listing.offsets)
+        and file.name == _part_file(file.parents[1], int(name)).name
+    )
 
 
 def _is_whole(file: Path, listing: Listing) -> bool:
@@ -184,7 +193,13 @@ def finish(folder: Path, job: Job, listing: Listing, output: Path) -> None:
     files = [_part_file(folder, number) for number in range(len(listing.offsets))]
     joined = folder / _JOINED
     said = {METADATA: spell(job.model_dump(mode="json")).decode()}
-    pl.scan_parquet(files, glob=False).sink_parquet(joined, metadata=said, maintain_order=True)
+    try:
+        pl.scan_parquet(files, glob=False).sink_parquet(joined, metadata=said, maintain_order=True)
+    except _GONE as error:
+        raise JobError(
+            f"{folder}: expected parts that can be joined and room for the table, got "
+            f"{type(error).__name__}; see to the disk and start again, what is done is kept"
+        ) from error
     put_in_place(joined, output)
     clear(folder)
 

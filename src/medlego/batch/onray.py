@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -88,7 +88,7 @@ def _actors(ray: Any, work: Work, device: str) -> list[Any]:
     gpus = int(held.get("GPU", 0)) if device != "cpu" else 0
     cores = int(held.get("CPU", 1))
     count = gpus or cores
-    share = max(1, cores // count)
+    share = _cores_for_each(ray.nodes()) if gpus else 1
     options = {
         "num_cpus": share,
         "num_gpus": 1 if gpus else 0,
@@ -98,6 +98,13 @@ def _actors(ray: Any, work: Work, device: str) -> list[Any]:
     work = replace(work, workers=work.workers or share)
     remote = ray.remote(Actor).options(**options)
     return [remote.remote(work, "cuda" if gpus else "cpu") for _ in range(count)]
+
+
+def _cores_for_each(nodes: Sequence[Mapping[str, Any]]) -> int:
+    """Cores that every GPU's actor can have on its own node; more would wait for ever."""
+    held = [node["Resources"] for node in nodes if node["Alive"]]
+    shares = [n.get("CPU", 0) // n["GPU"] for n in held if n.get("GPU", 0) >= 1]
+    return max(1, int(min(shares, default=1)))
 
 
 def _results(ray: Any, actors: list[Any], parts: Iterator[Part]) -> Iterator[tuple[int, bytes]]:

@@ -29,7 +29,7 @@ from medlego.batch.job import (
 from medlego.batch.listing import Listing, Part, write_listing
 from medlego.batch.local import local_devices, run_local
 from medlego.batch.rows import ABSTAINED, UNREADABLE
-from medlego.errors import DatasetError, SettingsError, raise_all
+from medlego.errors import DatasetError, JobError, SettingsError, raise_all
 from medlego.generalist import Generalist
 from medlego.prediction import BATCH
 from medlego.progress import Progress, silent
@@ -113,6 +113,8 @@ def predict_many(
     started = time.monotonic()
     output = Path(output)
     _check(batch_size=batch_size, workers=workers, part_images=part_images, limit=limit)
+    if not output.name:
+        raise JobError(f"{output}: expected a file's name, got a folder; name a Parquet file")
     folder = output.with_name(f"{output.name}{SUFFIX}")
     root, found = find_images(source, folder)
     generalist = Generalist.load(directory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -121,7 +122,7 @@ def watch_command(
     needed()
     from medlego.base import Base
     from medlego.dicomweb import Journal, PictureArchive, Rule, Watcher, keep_watching
-    from medlego.errors import ArchiveAwayError
+    from medlego.errors import ArchiveError
     from medlego.generalist import Generalist
 
     options: Options = context.obj
@@ -131,15 +132,16 @@ def watch_command(
 
     def seen(look: Look) -> None:
         emit(options, look.as_dict())
-        if look.answered or look.refused or look.passed or once:
+        if look.answered or look.refused or look.passed or look.postponed or once:
             say(
                 options,
-                f"{look.answered} answered, {look.refused} refused, {look.passed} left out",
+                f"{look.answered} answered, {look.refused} refused, {look.passed} left out, "
+                f"{look.postponed} postponed",
             )
         for problem, count in look.problems:
-            say(options, f"note: {count} refused: {problem}")
+            say(options, f"note: {count} refused or postponed: {problem}")
 
-    def away(error: ArchiveAwayError, wait_s: float) -> None:
+    def away(error: ArchiveError, wait_s: float) -> None:
         say(options, f"note: {error}; next try in {wait_s:g} s")
 
     with Journal.open(state) as journal:
@@ -156,6 +158,8 @@ def watch_command(
         if once:
             seen(watcher.look())
             return
+        # A service manager's way to say stop; the work under way is put back as by Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             keep_watching(watcher.look, interval, seen=seen, away=away)
         except KeyboardInterrupt:

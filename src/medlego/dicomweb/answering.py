@@ -11,7 +11,7 @@ from pathlib import Path
 from medlego.base import Base
 from medlego.dicomweb.pacs import Instance, PictureArchive, Study
 from medlego.dicomweb.rule import Rule
-from medlego.errors import ImageError, SettingsError
+from medlego.errors import ArchiveObjectError, ImageError, SettingsError
 from medlego.generalist import Generalist
 from medlego.prediction import Prediction
 from medlego.progress import Progress, silent
@@ -26,7 +26,8 @@ class Answered:
     """What came of one instance.
 
     `results` are the SOP instance UIDs of what was made. `problem` is empty where the archive has
-    them. `unfit` says that the rule does not fit, `gone` that the archive has the instance no more.
+    them. `unfit` says that the rule does not fit, `gone` that the archive has the instance no more,
+    `later` that the archive failed on it and it is worth another try.
     """
 
     instance: Instance
@@ -35,6 +36,7 @@ class Answered:
     problem: str = ""
     unfit: bool = False
     gone: bool = False
+    later: bool = False
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -96,9 +98,12 @@ def answer_instances(
             device=device,
         )
         for (instance, _), analysis in zip(fit, found, strict=True):
-            problem = analysis.problem or "; ".join(pacs.store(analysis.results))
-            uids = tuple(str(result.SOPInstanceUID) for result in analysis.results)
-            yield Answered(instance, analysis.prediction, uids, problem)
+            uids, later = tuple(str(result.SOPInstanceUID) for result in analysis.results), False
+            try:
+                problem = analysis.problem or "; ".join(pacs.store(analysis.results))
+            except ArchiveObjectError as error:
+                problem, later = str(error), True
+            yield Answered(instance, analysis.prediction, uids, problem, later=later)
 
 
 def answer_study(
@@ -175,6 +180,8 @@ def _fetched(
             return Answered(instance, problem="the archive has it no more", gone=True)
         if rule is not None and not rule.fits(read_source(path).stated):
             return Answered(instance, problem="the rule does not fit", unfit=True)
+    except ArchiveObjectError as error:
+        return Answered(instance, problem=str(error), later=True)
     except ImageError as error:
         return Answered(instance, problem=str(error).removeprefix(f"{path}: "))
     return None

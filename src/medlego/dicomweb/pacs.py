@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +19,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
 from medlego.dicomweb.access import Access
-from medlego.errors import ArchiveAwayError, ArchiveError, ImageError
+from medlego.errors import ArchiveAwayError, ArchiveError, ArchiveObjectError, ImageError
 from medlego.results.quiet import nothing_said
 
 WITHOUT_IMAGES = frozenset(
@@ -25,13 +28,15 @@ WITHOUT_IMAGES = frozenset(
 """Modalities whose instances hold no image that could be answered."""
 
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 507})
+_BROKEN = 500
 _GONE = frozenset({404, 410})
+_FORBIDDEN = frozenset({401, 403})
 _REFUSED = frozenset({400, 409, 413, 415, 422})
+_CONFLICT = 409
 _OUT_OF_RESOURCES = 0xA700
+_UID = re.compile(r"[0-9.]{1,64}")
 _STUDY = ("StudyDescription", "NumberOfStudyRelatedInstances")
 _SERIES = ("Modality", "BodyPartExamined", "SeriesDescription")
-_CHUNK_BYTES = 1 << 28
-"""Requests up to this size are sent in one piece; some servers cannot take chunks."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +75,12 @@ class PictureArchive:
         Raises:
             SettingsError: an address or a file of credentials that cannot be used.
         """
+        self._session, self._timeout_s = access.session(), access.timeout_s
+        self._stores_at = f"{access.url.rstrip('/')}/studies"
         self._client = DICOMwebClient(
             access.url.rstrip("/"),
-            session=access.session(),
+            session=self._session,
             timeout=access.timeout_s,
-            chunk_size=_CHUNK_BYTES,
             permissive_uid=True,
         )
         self._client.set_http_retry_params(retry=False)
@@ -133,17 +139,21 @@ class PictureArchive:
             False where the archive has it no more.
 
         Raises:
-            ArchiveError: the archive does not answer, or with another instance.
+            ArchiveError: the archive does not answer.
+            ArchiveObjectError: it fails on this one, or gives another.
             ImageError: what it sends is no DICOM object.
         """
         try:
-            with _asking(), nothing_said():
+            with _asking(one=True), nothing_said():
                 try:
                     found = self._client.retrieve_instance(
                         instance.study_uid, instance.series_uid, instance.sop_uid
                     )
-                    if str(found.SOPInstanceUID) != instance.sop_uid:
-                        raise ArchiveError("archive: expected the instance asked for, got another")
+                    uids = found.StudyInstanceUID, found.SeriesInstanceUID, found.SOPInstanceUID
+                    if Instance(*map(str, uids)) != instance:
+                        raise ArchiveObjectError(
+                            "archive: expected the instance asked for, got another"
+                        )
                     dcmwrite(path, found, enforce_file_format=True)
                 except (requests.RequestException, ArchiveError, OSError):
                     raise
@@ -155,7 +165,9 @@ class PictureArchive:
         except _StatusError as error:
             if error.status in _GONE:
                 return False
-            raise
+            if error.status in _FORBIDDEN:
+                raise
+            raise ArchiveObjectError(str(error)) from None
         return True
 
     def store(self, results: Sequence[Dataset]) -> list[str]:
@@ -166,21 +178,49 @@ class PictureArchive:
 
         Raises:
             ArchiveError: the archive does not answer, or not so.
+            ArchiveObjectError: it fails on these results.
         """
         try:
-            with _asking(), nothing_said():
-                answer = self._client.store_instances(results)
+            with _asking(one=True), nothing_said():
+                answer = self._post(results)
+                if answer.status_code != _CONFLICT:
+                    answer.raise_for_status()
+                failed = _failures(answer)
         except _StatusError as error:
             if error.status in _REFUSED:
                 return [f"the archive refuses the results ({error.status})"]
+            if error.status == _BROKEN:
+                raise ArchiveObjectError(str(error)) from None
             raise
-        failed = list(answer.get("FailedSOPSequence") or ())
-        if any(_reason(each) & 0xFF00 == _OUT_OF_RESOURCES for each in failed):
+        if any(_reason(each) & 0xFF00 == _OUT_OF_RESOURCES for each in failed or ()):
             raise ArchiveAwayError("archive: expected room for results, got none; make some")
+        if answer.status_code == _CONFLICT and not failed:
+            return [f"the archive refuses the results ({_CONFLICT})"]
+        if failed is None:
+            return ["the archive does not say in DICOM JSON which results it refuses"]
         return [
             f"the archive refuses {_kind(results, each)} (reason {_reason(each):#06x})"
             for each in failed
         ]
+
+    def _post(self, results: Sequence[Dataset]) -> requests.Response:
+        """Send objects; dicomweb-client itself takes answers that it cannot read for a yes."""
+        boundary = secrets.token_hex(16)
+        body = BytesIO()
+        for result in results:
+            body.write(f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode())
+            content = BytesIO()
+            dcmwrite(content, result)
+            body.write(content.getvalue())
+            body.write(b"\r\n")
+        kind = f'multipart/related; type="application/dicom"; boundary="{boundary}"'
+        body.write(f"--{boundary}--\r\n".encode())
+        return self._session.post(
+            self._stores_at,
+            data=body.getvalue(),
+            headers={"Content-Type": kind, "Accept": "application/dicom+json"},
+            timeout=self._timeout_s,
+        )
 
 
 class _StatusError(ArchiveError):
@@ -193,14 +233,17 @@ class _StatusError(ArchiveError):
 
 
 @contextmanager
-def _asking() -> Iterator[None]:
-    """Errors of the libraries as ours, without the addresses that they quote."""
+def _asking(*, one: bool = False) -> Iterator[None]:
+    """Errors of the libraries as ours, without the addresses that they quote.
+
+    With `one` a broken answer is held against the one object that is asked about.
+    """
     try:
         yield
     except requests.HTTPError as error:
         response = cast(requests.Response, error.response)
         status, reason = response.status_code, response.reason
-        if status in _PASSING:
+        if status in _PASSING and not (one and status == _BROKEN):
             raise ArchiveAwayError(
                 f"archive: expected an answer, got {status} {reason}; try later"
             ) from None
@@ -234,7 +277,14 @@ def _paged(search: Callable[..., Any], key: str, **asked: Any) -> dict[str, dict
     while True:
         with _asking(), nothing_said():
             page = search(offset=len(found), **asked)
-            new = {uid: item for item in page if (uid := _text(item, key)) and uid not in found}
+            if not isinstance(page, list) or not all(isinstance(item, dict) for item in page):
+                raise ValueError("no list of objects")
+            # What is no UID would lead elsewhere in an address; no result could refer to it.
+            new = {
+                uid: item
+                for item in page
+                if (uid := _text(item, key)) and _UID.fullmatch(uid) and uid not in found
+            }
         if not new:
             return found
         found |= new
@@ -242,8 +292,14 @@ def _paged(search: Callable[..., Any], key: str, **asked: Any) -> dict[str, dict
 
 def _text(item: Mapping[str, Any], keyword: str) -> str | None:
     """The first value of an element in DICOM JSON, as text."""
-    values = item.get(f"{tag_for_keyword(keyword):08X}", {}).get("Value") or [None]
-    return None if values[0] in (None, "") else str(values[0]).strip()
+    values = _values(item, f"{tag_for_keyword(keyword):08X}")
+    return None if not values or values[0] in (None, "") else str(values[0]).strip()
+
+
+def _values(item: Mapping[str, Any], tag: str) -> list[Any]:
+    element = item.get(tag)
+    values = element.get("Value") if isinstance(element, dict) else None
+    return values if isinstance(values, list) else []
 
 
 def _stated(item: Mapping[str, Any], keywords: Sequence[str]) -> dict[str, str]:
@@ -255,12 +311,35 @@ def _whole(item: Mapping[str, Any], keyword: str) -> int | None:
     return int(text) if text is not None and text.isdecimal() else None
 
 
-def _kind(results: Sequence[Dataset], failed: Dataset) -> str:
+def _failures(answer: requests.Response) -> list[Mapping[str, Any]] | None:
+    """The items of what was not stored (PS3.18 table I.2-1); None where they cannot be read.
+
+    Raises:
+        ValueError: success is claimed by what is no answer to a store.
+    """
+    if not answer.content and answer.status_code in (200, 204):
+        return []
+    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    tag = f"{tag_for_keyword('FailedSOPSequence'):08X}"
+    if kind in ("application/dicom+json", "application/json"):
+        found = answer.json()
+        found = found[0] if isinstance(found, list) and len(found) == 1 else found
+        if not isinstance(found, dict):
+            raise ValueError("no object")
+        return [each for each in _values(found, tag) if isinstance(each, dict)]
+    if kind.endswith("xml") and tag.encode() not in answer.content:
+        return []
+    if answer.status_code in (200, 204) and not kind.endswith("xml"):
+        raise ValueError("no answer to a store")
+    return None
+
+
+def _kind(results: Sequence[Dataset], failed: Mapping[str, Any]) -> str:
     """Which of the results it was, by what it is."""
     modalities = {str(result.SOPInstanceUID): result.Modality for result in results}
-    uid = str(failed.get("ReferencedSOPInstanceUID"))
-    return "the report" if modalities.get(uid) == "SR" else "a capture"
+    uid = _text(failed, "ReferencedSOPInstanceUID")
+    return "the report" if uid is not None and modalities.get(uid) == "SR" else "a capture"
 
 
-def _reason(failed: Dataset) -> int:
-    return int(failed.get("FailureReason") or 0)
+def _reason(failed: Mapping[str, Any]) -> int:
+    return _whole(failed, "FailureReason") or 0

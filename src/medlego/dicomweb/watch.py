@@ -12,11 +12,11 @@ from pathlib import Path
 
 from medlego.base import Base
 from medlego.dicomweb.answering import BATCH, Answered, answer_instances, own_series
-from medlego.dicomweb.journal import Journal
+from medlego.dicomweb.journal import MAX_ATTEMPTS, Journal
 from medlego.dicomweb.pacs import Instance, PictureArchive, Study
 from medlego.dicomweb.rule import Rule
 from medlego.directory import DOCUMENT
-from medlego.errors import ArchiveAwayError, MedLegoError
+from medlego.errors import ArchiveAwayError, ArchiveError, MedLegoError
 from medlego.generalist import Generalist
 
 LONGEST_WAIT_S = 300.0
@@ -29,12 +29,14 @@ FETCHED = "fetched"
 class Look:
     """One look at the archive: images answered, refused, and left since the rule does not fit.
 
-    `problems` counts the reasons of those refused.
+    `postponed` are images on which the archive failed and that are asked for again at the next
+    look. `problems` counts the reasons of those refused or postponed.
     """
 
     answered: int = 0
     refused: int = 0
     passed: int = 0
+    postponed: int = 0
     problems: tuple[tuple[str, int], ...] = ()
 
     def as_dict(self) -> dict[str, object]:
@@ -43,6 +45,7 @@ class Look:
             "answered": self.answered,
             "refused": self.refused,
             "passed": self.passed,
+            "postponed": self.postponed,
             "problems": dict(self.problems),
         }
 
@@ -98,16 +101,15 @@ class Watcher:
         outcomes: Counter[str] = Counter()
         problems: Counter[str] = Counter()
         for study in self._studies():
+            before = outcomes["postponed"]
             for found in self._answer(self._pending(study)):
                 outcome = self._note(found)
                 outcomes[outcome] += 1
-                if outcome == "refused":
+                if outcome in ("refused", "postponed"):
                     problems[found.problem] += 1
-            if study.instances is not None:
+            if study.instances is not None and outcomes["postponed"] == before:
                 self._whole[study.uid] = study.instances
-        return Look(
-            outcomes["answered"], outcomes["refused"], outcomes["passed"], tuple(problems.items())
-        )
+        return Look(**outcomes, problems=tuple(problems.items()))
 
     def _studies(self) -> list[Study]:
         """Studies that may hold something new: all but those whole at the same size before."""
@@ -139,6 +141,11 @@ class Watcher:
         for some in self._batches(pending):
             begun = self._begin(some)
             left = dict(begun)
+            yield from (
+                Answered(each, problem=f"given up after {MAX_ATTEMPTS} attempts")
+                for each in some
+                if each not in left
+            )
             try:
                 for found in answer_instances(
                     self._pacs,
@@ -153,7 +160,7 @@ class Watcher:
                 ):
                     del left[found.instance]
                     yield found
-            except (MedLegoError, KeyboardInterrupt):
+            except (MedLegoError, OSError, KeyboardInterrupt):
                 for instance in left:
                     self._journal.postpone(instance.sop_uid)
                 raise
@@ -177,6 +184,9 @@ class Watcher:
         if found.unfit:
             self._journal.passed(uid, self._rule.digest)
             return "passed"
+        if found.later:
+            self._journal.postpone(uid)
+            return "postponed"
         if found.problem:
             self._journal.refused(uid, recipe, found.problem)
             return "refused"
@@ -205,10 +215,13 @@ def keep_watching(
     interval_s: float,
     *,
     seen: Callable[[Look], None],
-    away: Callable[[ArchiveAwayError, float], None],
+    away: Callable[[ArchiveError, float], None],
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
     """Look again and again; where the archive is away, wait twice as long each time, to a limit.
+
+    After a first look that went well address and credentials are right, so that whatever else the
+    archive answers later is waited out in the same way.
 
     Args:
         look: what to do.
@@ -220,12 +233,14 @@ def keep_watching(
     Raises:
         MedLegoError: whatever `look` raises, but for an archive that is away.
     """
-    failures = 0
+    failures, worked = 0, False
     while True:
         try:
             seen(look())
-            failures = 0
-        except ArchiveAwayError as error:
+            failures, worked = 0, True
+        except ArchiveError as error:
+            if not worked and not isinstance(error, ArchiveAwayError):
+                raise
             wait = min(max(interval_s, 1.0) * 2**failures, max(LONGEST_WAIT_S, interval_s))
             failures = min(failures + 1, 20)
             away(error, wait)

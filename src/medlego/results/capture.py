@@ -64,7 +64,11 @@ def saliency_capture(
             transfer_syntax_uid="1.2.840.10008.1.2.1",
         )
         capture.PatientOrientation = []  # a picture with a legend has none
-        capture.Laterality = source.laterality
+        capture.Laterality = ""
+        if source.laterality:
+            # Laterality is the series', and one series holds captures of both sides.
+            del capture.Laterality
+            capture.ImageLaterality = source.laterality
         capture.ConversionType = "WSD"
         capture.SourceImageSequence = [_reference(source)]
         capture.DerivationDescription = (
