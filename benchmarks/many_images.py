@@ -26,9 +26,9 @@ from PIL import Image as Pillow
 
 from benchmarks import procedural
 from benchmarks.common import write_result
-from benchmarks.dicom_reading import INPUT, NAME, random_base
+from benchmarks.dicom_reading import INPUT, NAME
 from benchmarks.routing_speed import make_brick
-from benchmarks.timing import CORES, alternate
+from benchmarks.timing import CORES, alternate, random_base
 from medlego.base import Base
 from medlego.batch import predict_many
 from medlego.generalist import Generalist, assemble
@@ -62,7 +62,7 @@ def save_generalist(place: Path, base: Base) -> Path:
 
 def speed_rows(work: Path, images: int, size: int, rounds: int) -> list[dict[str, Any]]:
     """Seconds of a job, and of the loop."""
-    directory = save_generalist(work / "generalist", random_base())
+    directory = save_generalist(work / "generalist", random_base(NAME, INPUT))
     paths = write_images(work / "images", images, size)
     numbers = iter(range(rounds + 1))
 

@@ -27,9 +27,9 @@ from PIL import Image
 
 from benchmarks import procedural
 from benchmarks.common import write_result
-from benchmarks.routing_speed import NAME, make_brick, random_base
+from benchmarks.routing_speed import NAME, make_brick
 from benchmarks.serving import Served, post, served
-from benchmarks.timing import CORES
+from benchmarks.timing import CORES, random_base
 from benchmarks.uploads import form
 from medlego.base import Base
 from medlego.generalist import Generalist, assemble
@@ -133,7 +133,7 @@ def load(
 def measured(given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """One run."""
     os.environ["MEDLEGO_CACHE"] = str(folder / "cache")
-    base = random_base(given.image_size)
+    base = random_base(NAME, given.image_size)
     base.keep()
     bricks = [make_brick(base, f"procedural-{number}", 1, number) for number in range(BRICKS)]
     assemble(bricks, mode=given.mode).save(folder / "generalist")
