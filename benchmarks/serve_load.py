@@ -40,7 +40,8 @@ from medlego.running import Running
 from medlego.samples import FileImages
 
 BRICKS = 3
-WARM_S = 5.0
+WARM_S = 10.0
+EVERY_S = 10.0
 TOLERANCE = 1e-5
 
 
@@ -113,8 +114,13 @@ def client(
 
 def load(
     service: Served, bodies: list[bytes], expected: list[Found], clients: int, seconds: float
-) -> tuple[list[Tally], float]:
-    """So many clients for so long; their tallies, and the seconds until the last was answered."""
+) -> tuple[list[Tally], float, list[float]]:
+    """So many clients for so long.
+
+    Returns:
+        Their tallies, the seconds until the last was answered, and the service's memory in MiB at
+        the start and every `EVERY_S` seconds.
+    """
     tallies = [Tally() for _ in range(clients)]
     start = time.perf_counter()
     threads = [
@@ -125,9 +131,13 @@ def load(
     ]
     for thread in threads:
         thread.start()
+    memory = [service.rss_mib()]
+    while (left := start + seconds - time.perf_counter()) > 0:
+        time.sleep(min(left, EVERY_S))
+        memory.append(service.rss_mib())
     for thread in threads:
         thread.join()
-    return tallies, time.perf_counter() - start
+    return tallies, time.perf_counter() - start, memory
 
 
 def measured(given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
@@ -144,9 +154,7 @@ def measured(given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     with served(folder / "generalist", folder / "log") as service:
         load(service, bodies, offline(running, base, paths)[0], given.clients, WARM_S)
         expected, before = offline(running, base, paths)
-        rss_before = service.rss_mib()
-        tallies, taken = load(service, bodies, expected, given.clients, given.seconds)
-        rss_after = service.rss_mib()
+        tallies, taken, memory = load(service, bodies, expected, given.clients, given.seconds)
         _, after = offline(running, base, paths)
         _, metrics = service.get("/metrics")
     seconds = np.array([s for tally in tallies for s in tally.seconds])
@@ -168,7 +176,7 @@ def measured(given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
             "ratio": round(rate / peer, 4),
             "p50_s": round(float(np.quantile(seconds, 0.5)), 4),
             "p99_s": round(float(np.quantile(seconds, 0.99)), 4),
-            "rss_mib": {"before": rss_before, "after": rss_after},
+            "rss_mib": memory,
             "images_a_batch": round(
                 float(numbers["medlego_batch_images_sum"])
                 / float(numbers["medlego_batch_images_count"]),

@@ -20,7 +20,7 @@ def _serve_load(document: dict[str, Any]) -> str:
             f"{max(row['peer_images_per_second'].values()):.2f}",
             f"{row['ratio']:.3f}",
             f"{row['p50_s']:.2f} / {row['p99_s']:.2f}",
-            f"{row['rss_mib']['before']:.0f} / {row['rss_mib']['after']:.0f}",
+            " / ".join(f"{mib:.0f}" for mib in row["rss_mib"]),
         ]
         for row in document["rows"]
     ]
@@ -33,7 +33,7 @@ def _serve_load(document: dict[str, Any]) -> str:
         "offline",
         "ratio",
         "p50 / p99, s",
-        "MiB before / after",
+        "MiB, at times",
     ]
     load = ", ".join(f"{x:.1f}" for x in setting["load_average"])
     return (
