@@ -220,6 +220,8 @@ def keep_watching(
 ) -> None:
     """Look again and again; where the archive is away, wait twice as long each time, to a limit.
 
+    A look that postponed images and answered none counts as one at an archive that is away.
+
     After a first look that went well address and credentials are right, so that whatever else the
     archive answers later is waited out in the same way.
 
@@ -236,14 +238,21 @@ def keep_watching(
     failures, worked = 0, False
     while True:
         try:
-            seen(look())
-            failures, worked = 0, True
+            found = look()
+            seen(found)
+            worked = True
+            failures = failures + 1 if found.postponed and not found.answered else 0
         except ArchiveError as error:
             if not worked and not isinstance(error, ArchiveAwayError):
                 raise
-            wait = min(max(interval_s, 1.0) * 2**failures, max(LONGEST_WAIT_S, interval_s))
-            failures = min(failures + 1, 20)
+            failures += 1
+            wait = _wait(interval_s, failures)
             away(error, wait)
             pause(wait)
             continue
-        pause(interval_s)
+        pause(_wait(interval_s, failures) if failures else interval_s)
+
+
+def _wait(interval_s: float, failures: int) -> float:
+    """Seconds after so many failures in a row, from 1."""
+    return min(max(interval_s, 1.0) * 2.0 ** min(failures - 1, 20), max(LONGEST_WAIT_S, interval_s))
