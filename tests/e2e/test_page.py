@@ -197,6 +197,26 @@ def test_clearing_forgets_all_images(answered):
     assert not answered.locator("#results").is_visible()
 
 
+def test_images_outlast_a_session_and_are_gone_on_with_after_the_next_sign_in(page, place, images):
+    with on_a_socket(here(place, place.generalist("outlasts")), TOKEN) as (port, _):
+        page.goto(f"http://127.0.0.1:{port}/page/")
+        page.fill("#token", TOKEN)
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
+        choose(page, images / "known.png")
+        page.context.clear_cookies()
+        page.set_input_files("#files", images / "strange.png")
+        with page.context.expect_page() as waiting:
+            page.get_by_role("link", name="Sign in again").click()
+        waiting.value.fill("#token", TOKEN)
+        waiting.value.keyboard.press("Enter")
+        waiting.value.wait_for_selector("#choose")
+        page.evaluate("window.dispatchEvent(new Event('focus'))")
+        page.get_by_role("heading", name="strange.png").wait_for()
+        assert page.get_by_role("article").count() == 2
+        assert not page.locator("#signed-out").is_visible()
+
+
 def test_a_folder_of_dicom_is_answered_file_by_file(page, address, images):
     page.goto(f"{address}/")
     page.set_input_files("#folder", images / "study")

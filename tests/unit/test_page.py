@@ -11,6 +11,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 from PIL import Image as Pillow
 
 from factories import make_dataset
@@ -20,6 +21,7 @@ from medlego.edit import remove
 from medlego.errors import SettingsError
 from medlego.gates import Limits, TaskLimits
 from medlego.generalist import Generalist
+from medlego.serve.app import make_app
 from medlego.serve.page import Gate, PageSettings
 from medlego.serve.page.sessions import LASTS_S, MAX_SESSIONS, Sessions
 from medlego.serve.page.shown import Change, percent
@@ -126,6 +128,16 @@ def test_the_right_token_signs_in_with_a_cookie_for_this_site_alone(locked):
     assert {"httponly", "samesite=strict", "path=/page"} <= set(cookie.split("; "))
     assert TOKEN not in cookie
     assert locked.get("/page/").status_code == 200
+
+
+def test_services_on_two_ports_of_a_host_leave_each_others_sessions_alone(place, routed):
+    app = make_app(here(place, routed))
+    names = {
+        name
+        for port in (8765, 8766)
+        for name in TestClient(app, f"{OWN}:{port}").get("/page/").cookies
+    }
+    assert len(names) == 2
 
 
 def test_a_session_does_not_open_the_programs_interface(locked):

@@ -27,7 +27,13 @@ from medlego.serve.page.desk import Desk
 from medlego.serve.page.html import html, render
 from medlego.serve.page.others import Others
 from medlego.serve.page.pictures import VIEW_SIZE, overlay_layer, view
-from medlego.serve.page.sessions import COOKIE, CSRF_HEADER, LASTS_S, Session, Sessions
+from medlego.serve.page.sessions import (
+    CSRF_HEADER,
+    LASTS_S,
+    Session,
+    Sessions,
+    cookie_name,
+)
 from medlego.serve.page.settings import PageSettings
 from medlego.serve.page.shown import brick_rows, changes, entry_rows, image_card
 from medlego.serve.problems import RequestError
@@ -55,7 +61,7 @@ class Page:
 
     def session(self, request: Request) -> Session | None:
         """The browser's, if it is signed in."""
-        return self.sessions.find(request.cookies.get(COOKIE))
+        return self.sessions.find(request.cookies.get(_cookie(request)))
 
     def signed_in(self, request: Request) -> Session:
         """For routes that change or cost something.
@@ -114,7 +120,7 @@ def add_page(
 def keep(response: Response, session: Session, request: Request) -> None:
     """Set the session's cookie, for this site alone and out of reach of scripts."""
     response.set_cookie(
-        COOKIE,
+        _cookie(request),
         session.key,
         max_age=LASTS_S,
         path=PAGE,
@@ -122,6 +128,12 @@ def keep(response: Response, session: Session, request: Request) -> None:
         httponly=True,
         samesite="strict",
     )
+
+
+def _cookie(request: Request) -> str:
+    """By the port that is listened at, which a proxy's callers do not see."""
+    _, port = request.scope.get("server") or ("", None)
+    return cookie_name(port)
 
 
 def _entrance(page: Page) -> APIRouter:
@@ -154,10 +166,10 @@ def _entrance(page: Page) -> APIRouter:
         return response
 
     @router.post(f"{PAGE}/sign-out")
-    def sign_out(session: Session = Depends(page.signed_in)) -> Response:
+    def sign_out(request: Request, session: Session = Depends(page.signed_in)) -> Response:
         page.sessions.end(session)
         response = Response(status_code=204)
-        response.delete_cookie(COOKIE, path=PAGE)
+        response.delete_cookie(_cookie(request), path=PAGE)
         return response
 
     return router
