@@ -438,14 +438,33 @@ def test_a_difference_is_told_in_points_and_never_as_minus_nothing(here, there, 
     assert Change("task", "label", here, there).words.startswith(words)
 
 
+def set_up(generalist=None, **options):
+    asked = {"edits": True, "gate": None, "data": [], "trust": None, "beside": []}
+    return page_settings(generalist, **{**asked, **options})
+
+
 def test_a_gate_without_data_is_refused(tmp_path):
     with pytest.raises(SettingsError, match="--gate and --data"):
-        page_settings(edits=True, gate=tmp_path, data=[], trust=None, beside=[])
+        set_up(gate=tmp_path)
+
+
+def test_images_of_a_task_that_nothing_names_are_refused(routed, tmp_path):
+    (tmp_path / "gate.toml").touch()
+    with pytest.raises(SettingsError, match=r"--data: expected tasks out of .*greys.*, got greyz;"):
+        set_up(Generalist.load(routed), gate=tmp_path / "gate.toml", data=["greyz=x.csv"])
+
+
+def test_images_of_a_task_that_was_or_may_be_there_are_taken(place, tmp_path):
+    before = Generalist.load(place.generalist("was-there", 2))
+    (tmp_path / "gate.toml").write_text("[task.signs]\n")
+    data = [f"{name}=x.csv" for name in ("greys", "found", "signs")]
+    after = remove(before, "found")
+    assert set_up(after, gate=tmp_path / "gate.toml", data=data).gate is not None
 
 
 def test_a_folder_beside_must_be_a_generalists(tmp_path):
     with pytest.raises(SettingsError, match="--beside"):
-        page_settings(edits=False, gate=None, data=[], trust=None, beside=[f"x={tmp_path}"])
+        set_up(beside=[f"x={tmp_path}"])
 
 
 def test_another_sites_form_cannot_sign_in(locked):

@@ -59,10 +59,17 @@ def command(
         if limits is None
         else load_toml(Limits, limits, SettingsError, "the service's limits")
     )
-    page = page_settings(edits=edits, gate=gate, data=data or [], trust=trust, beside=beside or [])
     with bound(host, port) as listening:
         service = Service(
             directory, base_weights=base_weights, device=resolve_device(device), limits=allowed
+        )
+        page = page_settings(
+            service.model.generalist,
+            edits=edits,
+            gate=gate,
+            data=data or [],
+            trust=trust,
+            beside=beside or [],
         )
         log_to()
         shown = f"[{host}]" if ":" in host else host
