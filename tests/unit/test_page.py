@@ -399,6 +399,22 @@ def test_with_a_trust_file_only_signed_bricks_are_taken_in(place, signs):
             assert "✓ signed by the university" in client.get("/page/bricks").text
 
 
+@pytest.mark.parametrize("signs", [True, False])
+def test_with_a_trust_file_undoing_brings_back_signed_bricks_only(place, signs):
+    signer = Signer.new()
+    key = TrustedKey(name="the university", public=signer.public.text, roles=("brick",))
+    settings = PageSettings(edits=True, trust=Trust(key=(key,)))
+    directory = place.generalist(f"undone-{signs}", 2)
+    before = Generalist.load(directory)
+    signatures = [sign_brick(brick, signer) for brick in before.bricks] if signs else []
+    remove(before.signed(signatures), "found").commit(directory, after=before)
+    with asking(here(place, directory), page=settings) as client:
+        client.headers["x-csrf-token"] = word(client)
+        found = propose(client, action="undo").json()
+    assert found["status"] == ("ready" if signs else "refused")
+    assert ("expected a signature" in found["html"]) != signs
+
+
 def test_two_states_are_compared_by_what_each_answers(editor):
     before = editor.post("/v1/predict", files=files(png(picture()))).json()
     propose(editor, action="remove", task="found")
