@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import sys
@@ -23,6 +24,7 @@ from medlego.gates import Limits, TaskLimits
 from medlego.generalist import Generalist
 from medlego.serve.app import make_app
 from medlego.serve.page import Gate, PageSettings
+from medlego.serve.page.others import Others
 from medlego.serve.page.sessions import LASTS_S, MAX_SESSIONS, Sessions
 from medlego.serve.page.shown import Change, percent
 from medlego.signing import Signer, sign_brick, signature_bytes
@@ -431,6 +433,31 @@ def test_a_generalist_beside_is_compared_with(place, routed):
         sent = files(png(picture()))
         html = client.post("/page/comparison?other=beside-smaller", files=sent).json()["html"]
         assert "smaller" in html
+
+
+def ready(others, name, present):
+    return asyncio.run(others.model(f"beside-{name}", present))
+
+
+def test_a_generalist_beside_is_read_again_after_an_edit(place, routed):
+    directory = place.generalist("beside-edited", 2)
+    others, present = Others({"x": directory}), here(place, routed).model
+    before = ready(others, "x", present)
+    assert ready(others, "x", present) is before
+    state = Generalist.load(directory)
+    after = remove(state, "found")
+    after.commit(directory, after=state)
+    assert ready(others, "x", present).digest == after.recipe.digest
+
+
+def test_of_generalists_beside_those_last_asked_for_stay_ready(place, routed):
+    beside = {name: place.generalist(f"beside-{name}", 1) for name in "abc"}
+    others, present = Others(beside), here(place, routed).model
+    first, second = (ready(others, name, present) for name in "ab")
+    assert ready(others, "a", present) is first
+    ready(others, "c", present)
+    assert ready(others, "a", present) is first
+    assert ready(others, "b", present) is not second
 
 
 @pytest.mark.parametrize("other", ["entry-7", "beside-/etc", "entry-x"])

@@ -68,13 +68,13 @@ class Keeper:
         self._weights, self._device, self._told = base_weights, device, told
         self._lock = threading.Lock()
         self.problem: str | None = None
-        self._mark = _mark(directory)
+        self._mark = read_mark(directory)
         self.model = self._load(None)
 
     def check(self) -> None:
         """Take in the directory's present state, if it is another one and whole."""
         with self._lock:
-            mark = _mark(self.directory)
+            mark = read_mark(self.directory)
             if mark == self._mark and self.problem is None:
                 return
             again = mark == self._mark
@@ -102,7 +102,8 @@ class Keeper:
         return Model(generalist, base, running, signatures)
 
 
-def _mark(directory: Path) -> Mark | None:
+def read_mark(directory: Path) -> Mark | None:
+    """A directory's at the moment; None where there is no document."""
     try:
         found = (directory / DOCUMENT).stat()
     except OSError:
