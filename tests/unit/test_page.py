@@ -6,6 +6,7 @@ import asyncio
 import base64
 import re
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -29,7 +30,7 @@ from medlego.serve.page.sessions import LASTS_S, MAX_SESSIONS, Sessions
 from medlego.serve.page.shown import Change, percent
 from medlego.signing import Signer, sign_brick, signature_bytes
 from medlego.trust import Trust, TrustedKey
-from serving import OWN, asking, files, here, make_place, picture, png, strange
+from serving import OWN, SMALL, asking, files, here, make_place, picture, png, strange
 
 TOKEN = "a token of some length"
 
@@ -280,6 +281,25 @@ def test_an_overlay_of_another_state_than_answered_is_refused(client):
 
 def test_an_overlay_of_an_unknown_label_is_refused(client):
     assert explained(client, label="nonsense").status_code == 422
+
+
+def test_an_overlay_that_took_too_long_is_computed_to_its_end_before_the_next(
+    place, routed, monkeypatch
+):
+    begun, goes_on = [], threading.Event()
+
+    def slow(*_asked, **_more):
+        begun.append(True)
+        goes_on.wait(20)
+        return []
+
+    monkeypatch.setattr("medlego.serve.page.routes.explain", slow)
+    limits = SMALL.model_copy(update={"answer_s": 0.2})
+    with asking(here(place, routed, limits=limits)) as client:
+        client.headers["x-csrf-token"] = word(client)
+        assert [explained(client).status_code for _ in range(3)] == [503] * 3
+        goes_on.set()
+    assert len(begun) == 1
 
 
 def test_bricks_are_not_changed_where_that_is_not_allowed(client):

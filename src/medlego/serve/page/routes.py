@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qs
@@ -57,7 +59,8 @@ class Page:
         self.sessions = Sessions(token)
         self.desk = Desk(service, settings.gate)
         self.others = Others(settings.beside)
-        self.explaining = asyncio.Semaphore(1)
+        self.explaining = ThreadPoolExecutor(1, "medlego-explaining")
+        """One at a time: a thread that is not waited for any more still computes."""
 
     def session(self, request: Request) -> Session | None:
         """The browser's, if it is signed in."""
@@ -247,10 +250,11 @@ def _answers(page: Page) -> APIRouter:
             raise RequestError(
                 409, ["generalist: expected the one that answered, got a newer; ask it again"]
             )
-        async with _in_time(service), page.explaining:
+        async with _in_time(service):
             (image,) = await service.read([content], model.base.ref.image_size)
-            (found,) = await asyncio.to_thread(
-                explain, model.generalist, [image], task, label=label, base=model.base
+            asked = partial(explain, label=label, base=model.base)
+            (found,) = await asyncio.get_running_loop().run_in_executor(
+                page.explaining, asked, model.generalist, [image], task
             )
         return JSONResponse(
             {"layer": await asyncio.to_thread(overlay_layer, found), "caption": _caption(found)}
