@@ -21,7 +21,7 @@ from medlego.brickfile import brick_bytes
 from medlego.cli.page import page_settings
 from medlego.edit import remove
 from medlego.errors import SettingsError
-from medlego.gates import Limits, TaskLimits
+from medlego.gates import Limits, TaskLimits, check
 from medlego.generalist import Generalist
 from medlego.serve.app import make_app
 from medlego.serve.page import Gate, PageSettings
@@ -316,6 +316,34 @@ def test_a_proposal_shows_what_the_gate_measured(editor):
     html = propose(editor, action="remove", task="found").json()["html"]
     assert "The gate is passed." in html
     assert "balanced accuracy" in html
+
+
+def test_a_gate_is_left_where_the_service_ends(place):
+    reading, looked = threading.Event(), []
+
+    def read(_tasks, show):
+        for number in range(2000):
+            show("reading", number, 2000)
+            looked.append(number)
+            reading.set()
+            time.sleep(0.01)
+        return {}
+
+    settings = PageSettings(edits=True, gate=Gate(Limits(), read))
+    service = here(place, place.generalist("left", 2))
+    with asking(service, page=settings) as client:
+        client.headers["x-csrf-token"] = word(client)
+        form = {"action": (None, "remove"), "task": (None, "found")}
+        client.post("/page/edit/propose", files=form)
+        assert reading.wait(20)
+    assert len(looked) < 1000
+
+
+def test_a_gate_looks_up_between_batches(place):
+    before, shown = Generalist.load(place.generalist("batches", 2)), []
+    gate_data = {"greys": make_dataset("greys", images=24)}
+    check(before, before, gate_data, base=place.base, show=lambda *told: shown.append(told[0]))
+    assert shown == ["check greys", "greys", "greys", "checked"]
 
 
 def test_an_edit_is_made_with_its_gate_and_name_in_the_lineage(editor):

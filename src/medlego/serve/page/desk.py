@@ -144,6 +144,10 @@ class Desk:
     @property
     def _show(self) -> Progress:
         def show(what: str, done: int, total: int) -> None:
+            if not self._service.open:  # its end does not wait for what nobody will see
+                raise GeneralistError(
+                    "edit: expected an open service, got one that ends; propose it to the next"
+                )
             self.progress = (what, done, total)
 
         return show
