@@ -360,6 +360,20 @@ def test_the_service_answers_with_an_edit_at_once(editor):
     assert [task["name"] for task in tasks] == ["greys"]
 
 
+def test_an_edit_that_the_service_could_not_take_in_is_told_so(editor, monkeypatch):
+    propose(editor, action="remove", task="found")
+
+    def fail(_directory):
+        raise OSError("gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Generalist, "load", fail)
+        found = act(editor, "make").json()
+    assert found["status"] == "made"
+    assert "got a directory that it cannot read" in found["html"]
+    assert "answers with the new state" not in found["html"]
+
+
 def test_an_edit_that_fails_its_gate_cannot_be_made(place):
     directory = place.generalist("gated", 2)
     gate = Gate(Limits(default=TaskLimits(min_score=1.0)), labelled)
