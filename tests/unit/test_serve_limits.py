@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import threading
@@ -279,6 +280,20 @@ def test_a_model_thread_that_ended_shows_in_both_healths(place, directory):
         service.batcher.close()
         assert client.get("/health/live").status_code == 503
         assert client.get("/health/ready").status_code == 503
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/page/answers"])
+def test_nobody_waits_for_a_model_thread_that_ended(place, directory, path):
+    service = here(place, directory, limits=SMALL.model_copy(update={"answer_s": 2.0}))
+    with asking(service) as client:
+        service.batcher.close()
+        html = client.get("/page/").text
+        client.headers["x-csrf-token"] = re.search(r'name="csrf" content="([^"]+)"', html)[1]
+        found = client.post(path, files=files(png(picture())))
+    assert found.status_code == 503
+    assert found.json()["problems"] == [
+        "service: expected a model at work, got one that ended; restart it"
+    ]
 
 
 def test_unknown_limits_are_refused(tmp_path):
