@@ -9,10 +9,13 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -25,7 +28,7 @@ from medlego.serve import batching
 from medlego.serve.access import Access, is_loopback, read_token
 from medlego.serve.admission import Admission
 from medlego.serve.limits import Limits
-from medlego.serve.logs import LOGGER, JsonLines
+from medlego.serve.logs import LOGGER, JsonLines, log_to
 from medlego.serve.problems import RequestError, problem
 from medlego.serve.reading import Readers
 from medlego.serve.server import bound, check_host
@@ -515,3 +518,34 @@ def test_words_of_other_libraries_are_not_logged(lines):
     (line,) = lines()
     assert (line["event"], line["logger"]) == ("library", "pydicom")
     assert "DOE" not in json.dumps(line)
+
+
+def test_warnings_and_faults_of_threads_are_logged_by_kind_and_place():
+    def fail():
+        raise ZeroDivisionError("DOE^JOHN")
+
+    stream = StringIO()
+    with log_to(stream), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("DOE^JOHN", UserWarning, stacklevel=1)
+        thread = threading.Thread(target=fail)
+        thread.start()
+        thread.join()
+    warned, failed = map(json.loads, stream.getvalue().splitlines())
+    assert (warned["event"], warned["warning"]) == ("warning", "UserWarning")
+    assert (failed["event"], failed["error"]) == ("fault", "ZeroDivisionError")
+    assert all(Path(__file__).name in line["where"][-1] for line in (warned, failed))
+    assert "DOE" not in stream.getvalue()
+
+
+def test_what_logging_took_over_is_given_back():
+    def taken():
+        root = logging.getLogger()
+        hooks = warnings.showwarning, threading.excepthook, sys.unraisablehook
+        return root.handlers[:], root.level, *hooks
+
+    before = taken()
+    with log_to(StringIO()):
+        during = taken()
+    assert taken() == before
+    assert not {*during[2:]} & {*before[2:]}

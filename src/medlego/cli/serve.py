@@ -71,7 +71,7 @@ def command(
             trust=trust,
             beside=beside or [],
         )
-        log_to()
         shown = f"[{host}]" if ":" in host else host
-        say(options, f"serving {directory} at http://{shown}:{listening.getsockname()[1]}")
-        serve_app(make_app(service, token=token, page=page), listening, allowed)
+        with log_to():
+            say(options, f"serving {directory} at http://{shown}:{listening.getsockname()[1]}")
+            serve_app(make_app(service, token=token, page=page), listening, allowed)
