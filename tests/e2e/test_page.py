@@ -141,6 +141,7 @@ def test_the_overlay_follows_its_slider(answered):
     assert answered.locator(".picture.grey").count() == 0
     answered.keyboard.press("End")
     assert layer.evaluate("image => image.naturalWidth") > 0
+    assert answered.asked[-1].url.endswith("/page/saliency")  # a proxy logs what is in an address
     answered.screenshot(path=screenshot_path("page-overlay"))
 
 

@@ -113,7 +113,7 @@ def test_a_page_asks_a_stranger_to_sign_in(locked, path):
     assert (found.status_code, found.headers["location"]) == (303, "/page/sign-in")
 
 
-@pytest.mark.parametrize("path", ["answers", "saliency?label=x&generalist=x", "comparison?other=x"])
+@pytest.mark.parametrize("path", ["answers", "saliency", "comparison?other=x"])
 def test_a_stranger_is_answered_nothing(locked, path):
     assert locked.post(f"/page/{path}", files=files(png(picture()))).status_code == 401
 
@@ -262,9 +262,8 @@ def test_a_file_that_is_no_image_is_refused_without_a_number(client):
 
 def explained(client, **more):
     digest = client.get("/v1/generalist").json()["digest"]
-    asked = {"label": "label-1", "generalist": digest, **more}
-    sent = [*files(png(picture())), ("task", (None, "greys"))]
-    return client.post("/page/saliency", params=asked, files=sent)
+    asked = {"task": "greys", "label": "label-1", "generalist": digest, **more}
+    return client.post("/page/saliency", files=files(png(picture())), data=asked)
 
 
 def test_an_overlay_is_a_picture_of_the_inputs_size(client, place):
@@ -281,6 +280,10 @@ def test_an_overlay_of_another_state_than_answered_is_refused(client):
 
 def test_an_overlay_of_an_unknown_label_is_refused(client):
     assert explained(client, label="nonsense").status_code == 422
+
+
+def test_an_overlay_of_no_label_is_refused(client):
+    assert explained(client, label=[]).status_code == 422
 
 
 def test_an_overlay_that_took_too_long_is_computed_to_its_end_before_the_next(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -22,7 +22,7 @@ from medlego.saliency import Saliency, explain
 from medlego.saliency.overlay import scale
 from medlego.serve.access import PAGE, SIGN_IN
 from medlego.serve.documents import predictions_document
-from medlego.serve.forms import read_form
+from medlego.serve.forms import Asked, read_form
 from medlego.serve.models import Model
 from medlego.serve.page.brickform import read_edit
 from medlego.serve.page.desk import Desk
@@ -221,10 +221,10 @@ def _answers(page: Page) -> APIRouter:
 
     @router.post("/answers")
     async def answers(request: Request, number: int = 1) -> Response:
-        content, task = await _one_image(request, service)
+        sent = await _one_image(request, service)
         async with _in_time(service):
-            (image,) = await service.read([content], VIEW_SIZE)
-            answered = await service.predict([content], task)
+            (image,) = await service.read(sent.images, VIEW_SIZE)
+            answered = await service.predict(sent.images, sent.task)
         return JSONResponse(
             {
                 "html": render(
@@ -241,20 +241,20 @@ def _answers(page: Page) -> APIRouter:
         )
 
     @router.post("/saliency")
-    async def saliency(request: Request, label: str, generalist: str) -> Response:
-        content, task = await _one_image(request, service)
-        model = service.model
-        if task is None:
-            raise RequestError(422, ["task: expected one, got none"])
-        if generalist != model.digest:
+    async def saliency(request: Request) -> Response:
+        sent = await _one_image(request, service, ("label", "generalist"))
+        model, label = service.model, sent.more.get("label")
+        if sent.task is None or label is None:
+            raise RequestError(422, ["task and label: expected both, got one or none"])
+        if sent.more.get("generalist") != model.digest:
             raise RequestError(
                 409, ["generalist: expected the one that answered, got a newer; ask it again"]
             )
         async with _in_time(service):
-            (image,) = await service.read([content], model.base.ref.image_size)
+            (image,) = await service.read(sent.images, model.base.ref.image_size)
             asked = partial(explain, label=label, base=model.base)
             (found,) = await asyncio.get_running_loop().run_in_executor(
-                page.explaining, asked, model.generalist, [image], task
+                page.explaining, asked, model.generalist, [image], sent.task
             )
         return JSONResponse(
             {"layer": await asyncio.to_thread(overlay_layer, found), "caption": _caption(found)}
@@ -262,12 +262,12 @@ def _answers(page: Page) -> APIRouter:
 
     @router.post("/comparison")
     async def comparison(request: Request, other: str) -> Response:
-        content, _ = await _one_image(request, service)
+        sent = await _one_image(request, service)
         here = service.model
         async with _in_time(service):
             there = await page.others.model(other, here)
-            (image,) = await service.read([content], VIEW_SIZE)
-            found = [await _answer(service, model, content) for model in (here, there)]
+            (image,) = await service.read(sent.images, VIEW_SIZE)
+            found = [await _answer(service, model, sent.images) for model in (here, there)]
         words = {
             choice.key: choice.words for choice in page.others.choices(here.generalist.lineage)
         }
@@ -350,15 +350,15 @@ async def _in_time(service: Service) -> AsyncIterator[None]:
         raise RequestError(503, ["answer: expected within the time limit, was not"]) from None
 
 
-async def _one_image(request: Request, service: Service) -> tuple[bytes, str | None]:
-    asked = await read_form(request, service.limits)
+async def _one_image(request: Request, service: Service, more: tuple[str, ...] = ()) -> Asked:
+    asked = await read_form(request, service.limits, more)
     if len(asked.images) != 1:
         raise RequestError(422, [f"images: expected one, got {len(asked.images)}"])
-    return asked.images[0], asked.task
+    return asked
 
 
-async def _answer(service: Service, model: Model, content: bytes) -> Found:
-    (image,) = await service.read([content], model.base.ref.image_size)
+async def _answer(service: Service, model: Model, images: Sequence[bytes]) -> Found:
+    (image,) = await service.read(images, model.base.ref.image_size)
     asked = tasks_to_ask(model.running, None, every_task=False)
     return await asyncio.wrap_future(service.batcher.submit(model, image.pixels, asked))
 

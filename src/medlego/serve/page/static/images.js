@@ -79,8 +79,8 @@ function explains(article, file, generalist) {
       button.disabled = true;
       button.textContent = "Looking…";
       try {
-        const words = new URLSearchParams({ label, generalist });
-        const found = await ask(`/saliency?${words}`, imageForm(file, { task: form.dataset.task }));
+        const words = { label, generalist, task: form.dataset.task };
+        const found = await ask("/saliency", imageForm(file, words));
         layer.src = found.layer;
         layer.hidden = controls.hidden = false;
         find(".caption", controls).textContent = found.caption;
