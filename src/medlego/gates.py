@@ -199,7 +199,7 @@ def check(
         samples = join(parts) if split == "all" else dataset.split(split)
         inputs = Inputs(samples.images, base)
         task, labels = after.capability(name).task, before_labels(before, name)
-        old, new = (_read(model, task, inputs, samples.labels) for model in models)
+        old, new = (_read(model, task, inputs, samples.labels, show) for model in models)
         if old is not None and labels != task.labels:
             notes.append(f"{name}: its labels changed; those that are new count as never answered")
         drawn = _Drawn(task, samples, limits.of(name).score, resamples, seed + number)
@@ -326,14 +326,16 @@ def before_labels(before: Generalist, name: str) -> tuple[str, ...]:
     return next((task.labels for task in before.tasks if task.name == name), ())
 
 
-def _read(model: Running, task: Task, inputs: Inputs, truth: np.ndarray) -> _Read | None:
+def _read(
+    model: Running, task: Task, inputs: Inputs, truth: np.ndarray, show: Progress
+) -> _Read | None:
     """What `predict` answers, with a column for each of the task's labels; None without the task.
 
     `truth` are the images' labels, since what is sent elsewhere counts as wrong.
     """
     if task.name not in model.readers:
         return None
-    answers = answer_task(model, task.name, inputs)
+    answers = answer_task(model, task.name, inputs, show)
     labels = model.readers[task.name].task.labels
     if labels != task.labels:
         limits = answers.thresholds

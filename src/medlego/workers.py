@@ -80,6 +80,7 @@ class Worker:
             raise WorkerError(why) from None
         finally:
             timer.cancel()
+            timer.join()  # it may have begun to kill
         self.works = not expired.is_set()
         return answer, body
 

@@ -40,6 +40,14 @@ def test_limits_that_are_none_are_refused(capsys, tmp_path):
     assert "images" in refused(capsys, tmp_path, "--limits", tmp_path / "limits.toml")
 
 
+def test_images_of_no_task_are_refused_at_the_start(capsys, tmp_path):
+    place = make_place(tmp_path)
+    (tmp_path / "gate.toml").touch()
+    words = [place.generalist("g"), "--port", 0, "--base-weights", place.weights, "--edits"]
+    words += ["--gate", tmp_path / "gate.toml", "--data", "greyz=x.csv"]
+    assert "got greyz" in refused(capsys, *words)
+
+
 def test_it_serves_until_it_is_stopped_which_is_no_failure(tmp_path):
     place = make_place(tmp_path)
     (tmp_path / "token").write_text("0123456789abcdef\n")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 from PIL import Image as Pillow
 
 from factories import make_dataset
@@ -18,14 +21,16 @@ from medlego.brickfile import brick_bytes
 from medlego.cli.page import page_settings
 from medlego.edit import remove
 from medlego.errors import SettingsError
-from medlego.gates import Limits, TaskLimits
+from medlego.gates import Limits, TaskLimits, check
 from medlego.generalist import Generalist
+from medlego.serve.app import make_app
 from medlego.serve.page import Gate, PageSettings
+from medlego.serve.page.others import Others
 from medlego.serve.page.sessions import LASTS_S, MAX_SESSIONS, Sessions
 from medlego.serve.page.shown import Change, percent
 from medlego.signing import Signer, sign_brick, signature_bytes
 from medlego.trust import Trust, TrustedKey
-from serving import OWN, asking, files, here, make_place, picture, png, strange
+from serving import OWN, SMALL, asking, files, here, make_place, picture, png, strange
 
 TOKEN = "a token of some length"
 
@@ -108,7 +113,7 @@ def test_a_page_asks_a_stranger_to_sign_in(locked, path):
     assert (found.status_code, found.headers["location"]) == (303, "/page/sign-in")
 
 
-@pytest.mark.parametrize("path", ["answers", "saliency?label=x&generalist=x", "comparison?other=x"])
+@pytest.mark.parametrize("path", ["answers", "saliency", "comparison?other=x"])
 def test_a_stranger_is_answered_nothing(locked, path):
     assert locked.post(f"/page/{path}", files=files(png(picture()))).status_code == 401
 
@@ -126,6 +131,16 @@ def test_the_right_token_signs_in_with_a_cookie_for_this_site_alone(locked):
     assert {"httponly", "samesite=strict", "path=/page"} <= set(cookie.split("; "))
     assert TOKEN not in cookie
     assert locked.get("/page/").status_code == 200
+
+
+def test_services_on_two_ports_of_a_host_leave_each_others_sessions_alone(place, routed):
+    app = make_app(here(place, routed))
+    names = {
+        name
+        for port in (8765, 8766)
+        for name in TestClient(app, f"{OWN}:{port}").get("/page/").cookies
+    }
+    assert len(names) == 2
 
 
 def test_a_session_does_not_open_the_programs_interface(locked):
@@ -247,9 +262,8 @@ def test_a_file_that_is_no_image_is_refused_without_a_number(client):
 
 def explained(client, **more):
     digest = client.get("/v1/generalist").json()["digest"]
-    asked = {"label": "label-1", "generalist": digest, **more}
-    sent = [*files(png(picture())), ("task", (None, "greys"))]
-    return client.post("/page/saliency", params=asked, files=sent)
+    asked = {"task": "greys", "label": "label-1", "generalist": digest, **more}
+    return client.post("/page/saliency", files=files(png(picture())), data=asked)
 
 
 def test_an_overlay_is_a_picture_of_the_inputs_size(client, place):
@@ -268,6 +282,29 @@ def test_an_overlay_of_an_unknown_label_is_refused(client):
     assert explained(client, label="nonsense").status_code == 422
 
 
+def test_an_overlay_of_no_label_is_refused(client):
+    assert explained(client, label=[]).status_code == 422
+
+
+def test_an_overlay_that_took_too_long_is_computed_to_its_end_before_the_next(
+    place, routed, monkeypatch
+):
+    begun, goes_on = [], threading.Event()
+
+    def slow(*_asked, **_more):
+        begun.append(True)
+        goes_on.wait(20)
+        return []
+
+    monkeypatch.setattr("medlego.serve.page.routes.explain", slow)
+    limits = SMALL.model_copy(update={"answer_s": 0.2})
+    with asking(here(place, routed, limits=limits)) as client:
+        client.headers["x-csrf-token"] = word(client)
+        assert [explained(client).status_code for _ in range(3)] == [503] * 3
+        goes_on.set()
+    assert len(begun) == 1
+
+
 def test_bricks_are_not_changed_where_that_is_not_allowed(client):
     assert propose(client, action="remove", task="greys").status_code == 404
 
@@ -284,6 +321,34 @@ def test_a_proposal_shows_what_the_gate_measured(editor):
     assert "balanced accuracy" in html
 
 
+def test_a_gate_is_left_where_the_service_ends(place):
+    reading, looked = threading.Event(), []
+
+    def read(_tasks, show):
+        for number in range(2000):
+            show("reading", number, 2000)
+            looked.append(number)
+            reading.set()
+            time.sleep(0.01)
+        return {}
+
+    settings = PageSettings(edits=True, gate=Gate(Limits(), read))
+    service = here(place, place.generalist("left", 2))
+    with asking(service, page=settings) as client:
+        client.headers["x-csrf-token"] = word(client)
+        form = {"action": (None, "remove"), "task": (None, "found")}
+        client.post("/page/edit/propose", files=form)
+        assert reading.wait(20)
+    assert len(looked) < 1000
+
+
+def test_a_gate_looks_up_between_batches(place):
+    before, shown = Generalist.load(place.generalist("batches", 2)), []
+    gate_data = {"greys": make_dataset("greys", images=24)}
+    check(before, before, gate_data, base=place.base, show=lambda *told: shown.append(told[0]))
+    assert shown == ["check greys", "greys", "greys", "checked"]
+
+
 def test_an_edit_is_made_with_its_gate_and_name_in_the_lineage(editor):
     propose(editor, action="remove", task="found", by="A. Radiologist")
     assert act(editor, "make").json()["status"] == "made"
@@ -296,6 +361,20 @@ def test_the_service_answers_with_an_edit_at_once(editor):
     act(editor, "make")
     tasks = editor.get("/v1/generalist").json()["tasks"]
     assert [task["name"] for task in tasks] == ["greys"]
+
+
+def test_an_edit_that_the_service_could_not_take_in_is_told_so(editor, monkeypatch):
+    propose(editor, action="remove", task="found")
+
+    def fail(_directory):
+        raise OSError("gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Generalist, "load", fail)
+        found = act(editor, "make").json()
+    assert found["status"] == "made"
+    assert "got a directory that it cannot read" in found["html"]
+    assert "answers with the new state" not in found["html"]
 
 
 def test_an_edit_that_fails_its_gate_cannot_be_made(place):
@@ -387,6 +466,22 @@ def test_with_a_trust_file_only_signed_bricks_are_taken_in(place, signs):
             assert "✓ signed by the university" in client.get("/page/bricks").text
 
 
+@pytest.mark.parametrize("signs", [True, False])
+def test_with_a_trust_file_undoing_brings_back_signed_bricks_only(place, signs):
+    signer = Signer.new()
+    key = TrustedKey(name="the university", public=signer.public.text, roles=("brick",))
+    settings = PageSettings(edits=True, trust=Trust(key=(key,)))
+    directory = place.generalist(f"undone-{signs}", 2)
+    before = Generalist.load(directory)
+    signatures = [sign_brick(brick, signer) for brick in before.bricks] if signs else []
+    remove(before.signed(signatures), "found").commit(directory, after=before)
+    with asking(here(place, directory), page=settings) as client:
+        client.headers["x-csrf-token"] = word(client)
+        found = propose(client, action="undo").json()
+    assert found["status"] == ("ready" if signs else "refused")
+    assert ("expected a signature" in found["html"]) != signs
+
+
 def test_two_states_are_compared_by_what_each_answers(editor):
     before = editor.post("/v1/predict", files=files(png(picture()))).json()
     propose(editor, action="remove", task="found")
@@ -403,6 +498,31 @@ def test_a_generalist_beside_is_compared_with(place, routed):
         sent = files(png(picture()))
         html = client.post("/page/comparison?other=beside-smaller", files=sent).json()["html"]
         assert "smaller" in html
+
+
+def ready(others, name, present):
+    return asyncio.run(others.model(f"beside-{name}", present))
+
+
+def test_a_generalist_beside_is_read_again_after_an_edit(place, routed):
+    directory = place.generalist("beside-edited", 2)
+    others, present = Others({"x": directory}), here(place, routed).model
+    before = ready(others, "x", present)
+    assert ready(others, "x", present) is before
+    state = Generalist.load(directory)
+    after = remove(state, "found")
+    after.commit(directory, after=state)
+    assert ready(others, "x", present).digest == after.recipe.digest
+
+
+def test_of_generalists_beside_those_last_asked_for_stay_ready(place, routed):
+    beside = {name: place.generalist(f"beside-{name}", 1) for name in "abc"}
+    others, present = Others(beside), here(place, routed).model
+    first, second = (ready(others, name, present) for name in "ab")
+    assert ready(others, "a", present) is first
+    ready(others, "c", present)
+    assert ready(others, "a", present) is first
+    assert ready(others, "b", present) is not second
 
 
 @pytest.mark.parametrize("other", ["entry-7", "beside-/etc", "entry-x"])
@@ -426,14 +546,33 @@ def test_a_difference_is_told_in_points_and_never_as_minus_nothing(here, there, 
     assert Change("task", "label", here, there).words.startswith(words)
 
 
+def set_up(generalist=None, **options):
+    asked = {"edits": True, "gate": None, "data": [], "trust": None, "beside": []}
+    return page_settings(generalist, **{**asked, **options})
+
+
 def test_a_gate_without_data_is_refused(tmp_path):
     with pytest.raises(SettingsError, match="--gate and --data"):
-        page_settings(edits=True, gate=tmp_path, data=[], trust=None, beside=[])
+        set_up(gate=tmp_path)
+
+
+def test_images_of_a_task_that_nothing_names_are_refused(routed, tmp_path):
+    (tmp_path / "gate.toml").touch()
+    with pytest.raises(SettingsError, match=r"--data: expected tasks out of .*greys.*, got greyz;"):
+        set_up(Generalist.load(routed), gate=tmp_path / "gate.toml", data=["greyz=x.csv"])
+
+
+def test_images_of_a_task_that_was_or_may_be_there_are_taken(place, tmp_path):
+    before = Generalist.load(place.generalist("was-there", 2))
+    (tmp_path / "gate.toml").write_text("[task.signs]\n")
+    data = [f"{name}=x.csv" for name in ("greys", "found", "signs")]
+    after = remove(before, "found")
+    assert set_up(after, gate=tmp_path / "gate.toml", data=data).gate is not None
 
 
 def test_a_folder_beside_must_be_a_generalists(tmp_path):
     with pytest.raises(SettingsError, match="--beside"):
-        page_settings(edits=False, gate=None, data=[], trust=None, beside=[f"x={tmp_path}"])
+        set_up(beside=[f"x={tmp_path}"])
 
 
 def test_another_sites_form_cannot_sign_in(locked):

@@ -336,6 +336,29 @@ def test_a_fault_while_loading_leaves_the_old_state_and_the_following_at_work(pl
         until(lambda: client.get("/v1/generalist").json()["digest"] == after.recipe.digest)
 
 
+def test_a_broken_directory_is_read_again_ever_more_rarely_and_after_an_edit_at_once(
+    place, monkeypatch
+):
+    directory, now, read = place.generalist("rarely", 2), [0.0], []
+    keeper, load = Keeper(directory, base_weights=place.weights, clock=lambda: now[0]), Keeper._load
+    before = Generalist.load(directory)
+
+    def fail(_keeper, _base):
+        read.append(now[0])
+        raise OSError
+
+    monkeypatch.setattr(Keeper, "_load", fail)
+    edited(directory, lambda g: add(g, place.bricks[2]))
+    for second in range(200):
+        now[0] = float(second)
+        keeper.check()
+    assert read == [0, 1, 3, 7, 15, 31, 63, 123, 183]
+    monkeypatch.setattr(Keeper, "_load", load)
+    edited(directory, undo)
+    keeper.check()
+    assert (keeper.problem, keeper.model.digest) == (None, before.recipe.digest)
+
+
 # what it tells of itself -------------------------------------------------------------------------
 def metric(client, name):
     lines = client.get("/metrics").text.splitlines()

@@ -6,12 +6,16 @@ import asyncio
 import json
 import logging
 import os
+import re
 import signal
 import socket
+import sys
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -24,7 +28,7 @@ from medlego.serve import batching
 from medlego.serve.access import Access, is_loopback, read_token
 from medlego.serve.admission import Admission
 from medlego.serve.limits import Limits
-from medlego.serve.logs import LOGGER, JsonLines
+from medlego.serve.logs import LOGGER, JsonLines, log_to
 from medlego.serve.problems import RequestError, problem
 from medlego.serve.reading import Readers
 from medlego.serve.server import bound, check_host
@@ -281,6 +285,20 @@ def test_a_model_thread_that_ended_shows_in_both_healths(place, directory):
         assert client.get("/health/ready").status_code == 503
 
 
+@pytest.mark.parametrize("path", ["/v1/predict", "/page/answers"])
+def test_nobody_waits_for_a_model_thread_that_ended(place, directory, path):
+    service = here(place, directory, limits=SMALL.model_copy(update={"answer_s": 2.0}))
+    with asking(service) as client:
+        service.batcher.close()
+        html = client.get("/page/").text
+        client.headers["x-csrf-token"] = re.search(r'name="csrf" content="([^"]+)"', html)[1]
+        found = client.post(path, files=files(png(picture())))
+    assert found.status_code == 503
+    assert found.json()["problems"] == [
+        "service: expected a model at work, got one that ended; restart it"
+    ]
+
+
 def test_unknown_limits_are_refused(tmp_path):
     (tmp_path / "limits.toml").write_text("image_bytes = 0\nimage_count = 3\n")
     with pytest.raises(SettingsError, match=r"(?s)image_bytes.*image_count"):
@@ -500,3 +518,34 @@ def test_words_of_other_libraries_are_not_logged(lines):
     (line,) = lines()
     assert (line["event"], line["logger"]) == ("library", "pydicom")
     assert "DOE" not in json.dumps(line)
+
+
+def test_warnings_and_faults_of_threads_are_logged_by_kind_and_place():
+    def fail():
+        raise ZeroDivisionError("DOE^JOHN")
+
+    stream = StringIO()
+    with log_to(stream), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("DOE^JOHN", UserWarning, stacklevel=1)
+        thread = threading.Thread(target=fail)
+        thread.start()
+        thread.join()
+    warned, failed = map(json.loads, stream.getvalue().splitlines())
+    assert (warned["event"], warned["warning"]) == ("warning", "UserWarning")
+    assert (failed["event"], failed["error"]) == ("fault", "ZeroDivisionError")
+    assert all(Path(__file__).name in line["where"][-1] for line in (warned, failed))
+    assert "DOE" not in stream.getvalue()
+
+
+def test_what_logging_took_over_is_given_back():
+    def taken():
+        root = logging.getLogger()
+        hooks = warnings.showwarning, threading.excepthook, sys.unraisablehook
+        return root.handlers[:], root.level, *hooks
+
+    before = taken()
+    with log_to(StringIO()):
+        during = taken()
+    assert taken() == before
+    assert not {*during[2:]} & {*before[2:]}

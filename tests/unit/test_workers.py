@@ -73,6 +73,22 @@ def test_a_worker_inside_a_worker_is_killed_alone(folder, monkeypatch):
         Pool("slow").ask({}, b"", 0.1)
 
 
+def test_a_worker_whose_time_ends_with_its_answer_is_not_asked_again(folder, monkeypatch):
+    module(folder, "quick", "work(lambda _request, _content: ({}, b''))\n")
+
+    class Late(threading.Timer):
+        def run(self):
+            self.finished.wait()
+            threading.Event().wait(0.1)
+            self.function()
+
+    monkeypatch.setattr(threading, "Timer", Late)
+    worker = Worker("quick")
+    worker.ask({}, b"", 600.0)
+    assert not worker.works
+    worker.close()
+
+
 def until(true):
     for _ in range(2000):
         if true():

@@ -11,6 +11,7 @@ import typer
 from medlego.cli.reading import read_data_of, read_pairs
 
 if TYPE_CHECKING:
+    from medlego.generalist import Generalist
     from medlego.progress import Progress
     from medlego.samples import Dataset
     from medlego.serve.page import Gate, PageSettings
@@ -41,6 +42,7 @@ Beside = Annotated[
 
 
 def page_settings(
+    generalist: Generalist,
     *,
     edits: bool,
     gate: Path | None,
@@ -48,7 +50,7 @@ def page_settings(
     trust: Path | None,
     beside: list[str],
 ) -> PageSettings:
-    """What the options say.
+    """What the options say of a generalist's page.
 
     Raises:
         MedLegoError: a file that cannot be read, or options that do not go together.
@@ -63,17 +65,26 @@ def page_settings(
         raise SettingsError("--gate: expected together with --edits, got it alone; add --edits")
     return PageSettings(
         edits=edits,
-        gate=None if gate is None else _gate(gate, data),
+        gate=None if gate is None else _gate(gate, data, generalist),
         trust=None if trust is None else Trust.load(trust),
         beside=_folders(beside),
     )
 
 
-def _gate(path: Path, data: list[str]) -> Gate:
+def _gate(path: Path, data: list[str], generalist: Generalist) -> Gate:
+    from medlego.errors import SettingsError
     from medlego.gates import Limits
     from medlego.serve.page import Gate
 
-    pairs = read_pairs(data)
+    pairs, limits = read_pairs(data), Limits.load(path)
+    recipes = (generalist.recipe, *generalist.archive.recipes.values())
+    known = {item.task for recipe in recipes for item in recipe.bricks}
+    known |= {*limits.require, *limits.task}  # such a task may be added later
+    if unknown := [name for name in pairs if name not in known]:
+        raise SettingsError(
+            f"--data: expected tasks out of {', '.join(sorted(known))}, got {', '.join(unknown)}; "
+            f"correct it, or name a task that is to be added in {path}"
+        )
 
     def read(tasks: Sequence[Task], show: Progress) -> Mapping[str, Dataset]:
         return {
@@ -82,7 +93,7 @@ def _gate(path: Path, data: list[str]) -> Gate:
             if task.name in pairs
         }
 
-    return Gate(Limits.load(path), read)
+    return Gate(limits, read)
 
 
 def _folders(texts: list[str]) -> dict[str, Path]:

@@ -59,12 +59,19 @@ def command(
         if limits is None
         else load_toml(Limits, limits, SettingsError, "the service's limits")
     )
-    page = page_settings(edits=edits, gate=gate, data=data or [], trust=trust, beside=beside or [])
     with bound(host, port) as listening:
         service = Service(
             directory, base_weights=base_weights, device=resolve_device(device), limits=allowed
         )
-        log_to()
+        page = page_settings(
+            service.model.generalist,
+            edits=edits,
+            gate=gate,
+            data=data or [],
+            trust=trust,
+            beside=beside or [],
+        )
         shown = f"[{host}]" if ":" in host else host
-        say(options, f"serving {directory} at http://{shown}:{listening.getsockname()[1]}")
-        serve_app(make_app(service, token=token, page=page), listening, allowed)
+        with log_to():
+            say(options, f"serving {directory} at http://{shown}:{listening.getsockname()[1]}")
+            serve_app(make_app(service, token=token, page=page), listening, allowed)

@@ -15,6 +15,7 @@ from torch import Tensor
 from medlego.prediction import Found, answer_batch
 from medlego.serve.limits import Limits
 from medlego.serve.models import Model
+from medlego.serve.problems import RequestError
 
 Asked = tuple[str, ...] | None
 """As `medlego.prediction.tasks_to_ask`."""
@@ -57,7 +58,15 @@ class Batcher:
         return self._queue.qsize()
 
     def submit(self, model: Model, pixels: Tensor, asked: Asked) -> Future[Found]:
-        """Queue one image, (3, size, size) in [0, 1]; a cancelled one is left out."""
+        """Queue one image, (3, size, size) in [0, 1]; a cancelled one is left out.
+
+        Raises:
+            RequestError: nothing answers any more.
+        """
+        if not self.lives:
+            raise RequestError(
+                503, ["service: expected a model at work, got one that ended; restart it"]
+            )
         item = _Item(model, asked, pixels)
         self._queue.put(item)
         return item.future

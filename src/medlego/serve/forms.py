@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.datastructures import FormData, UploadFile
@@ -18,11 +19,12 @@ _WORDS = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 @dataclass(frozen=True)
 class Asked:
-    """What a request asks: contents of files, and which tasks."""
+    """What a request asks: contents of files, which tasks, and what else its route knows."""
 
     images: tuple[bytes, ...]
     task: str | None
     every_task: bool
+    more: Mapping[str, str]
 
 
 SCHEMA = {
@@ -58,8 +60,8 @@ SCHEMA = {
 """For OpenAPI."""
 
 
-async def read_form(request: Request, limits: Limits) -> Asked:
-    """Parse a request's body.
+async def read_form(request: Request, limits: Limits, more: tuple[str, ...] = ()) -> Asked:
+    """Parse a request's body; `more` are fields of words beside those of a prediction.
 
     Raises:
         RequestError: no multipart form, other fields, or too many or too large images.
@@ -71,7 +73,7 @@ async def read_form(request: Request, limits: Limits) -> Asked:
         request.headers,
         request.stream(),
         max_files=limits.images,
-        max_fields=len(_FIELDS),
+        max_fields=len(_FIELDS + more),
         max_part_size=_MAX_WORD_BYTES,
     )
     parser.spool_max_size = limits.request_bytes + 1  # never to a disk
@@ -81,15 +83,15 @@ async def read_form(request: Request, limits: Limits) -> Asked:
         why = f"body: expected a whole form, got another ({error.message})"
         raise RequestError(400, [why]) from None
     try:
-        return await _checked(form, limits)
+        return await _checked(form, limits, more)
     finally:
         await form.close()
 
 
-async def _checked(form: FormData, limits: Limits) -> Asked:
+async def _checked(form: FormData, limits: Limits, more: tuple[str, ...]) -> Asked:
     images = [v for k, v in form.multi_items() if k == "images" and isinstance(v, UploadFile)]
     others = [(k, v) for k, v in form.multi_items() if not (k == "images" and v in images)]
-    problems = _strangers(others)
+    problems = _strangers(others, _FIELDS + more)
     words = {k: v for k, v in others if isinstance(v, str)}
     if not images:
         problems.append("images: expected at least one file, got none")
@@ -105,19 +107,24 @@ async def _checked(form: FormData, limits: Limits) -> Asked:
             413, [f"image {n}: expected at most {most} bytes, got more" for n in large]
         )
     contents = [await image.read() for image in images]
-    return Asked(tuple(contents), words.get("task") or None, bool(every))
+    return Asked(
+        tuple(contents),
+        words.get("task") or None,
+        bool(every),
+        {k: words[k] for k in more if k in words},
+    )
 
 
-def _strangers(others: list[tuple[str, UploadFile | str]]) -> list[str]:
+def _strangers(others: list[tuple[str, UploadFile | str]], fields: tuple[str, ...]) -> list[str]:
     """Fields that are not known, come twice, or are files where words should be."""
     problems, seen = [], set()
     for key, value in others:
-        if key in _FIELDS and isinstance(value, str) and key not in seen:
+        if key in fields and isinstance(value, str) and key not in seen:
             seen.add(key)
-        elif key in _FIELDS:
+        elif key in fields:
             problems.append(f"{key}: expected one word, got a file or several")
         elif key == "images":
             problems.append("images: expected files, got a field without a file name")
         else:
-            problems.append(f"form: expected images, {' and '.join(_FIELDS)}, got another field")
+            problems.append(f"form: expected images, {', '.join(fields)}, got another field")
     return problems

@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -47,16 +51,43 @@ class JsonLines(logging.Formatter):
         return json.dumps(told, ensure_ascii=False)
 
 
-def log_to(stream: TextIO = sys.stderr) -> None:
-    """Send every log of this process to a stream as lines of JSON."""
+@contextmanager
+def log_to(stream: TextIO = sys.stderr) -> Iterator[None]:
+    """Send every log, warning and thread's fault of this process to a stream as lines of JSON."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    hooks = warnings.showwarning, threading.excepthook, sys.unraisablehook
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines())
-    root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     for name in (LOGGER.name, "uvicorn"):
         logging.getLogger(name).setLevel(logging.INFO)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a line a damaged form
+    warnings.showwarning, threading.excepthook, sys.unraisablehook = _warned, _ended, _ignored
+    try:
+        yield
+    finally:
+        warnings.showwarning, threading.excepthook, sys.unraisablehook = hooks
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+def _warned(*told: Any, **_more: Any) -> None:
+    """Called with message, category, file's name, line and two more."""
+    _, category, filename, lineno, *_ = told
+    where = [f"{Path(filename).name}:{lineno}"]
+    log("warning", logging.WARNING, warning=category.__name__, where=where)
+
+
+def _ended(told: threading.ExceptHookArgs) -> None:
+    if told.exc_value is not None and told.exc_type is not SystemExit:
+        log_failure("fault", told.exc_value)
+
+
+def _ignored(told: sys.UnraisableHookArgs) -> None:
+    if told.exc_value is not None:
+        log_failure("fault", told.exc_value)
 
 
 def _fault(error: BaseException) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from medlego.errors import MedLegoError
 from medlego.generalist import Generalist
 from medlego.running import Running
 from medlego.signing import BrickSignature
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
+"""Before a directory that could not be read is read again as it is; doubled each time."""
 
 Mark = tuple[int, int, int]
 """What changes when an edit replaces a directory's document."""
@@ -52,6 +56,7 @@ class Keeper:
         base_weights: Path | None = None,
         device: str = "cpu",
         told: Callable[[str], None] = lambda _outcome: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Load the directory.
 
@@ -60,24 +65,30 @@ class Keeper:
             base_weights: file of its base; found by fingerprint when left out.
             device: `cpu` or `cuda`.
             told: called with `reloaded` or `refused` after each change of the directory.
+            clock: tells seconds.
 
         Raises:
             MedLegoError: the directory or its base cannot be read.
         """
         self.directory = directory
         self._weights, self._device, self._told = base_weights, device, told
+        self._clock = clock
         self._lock = threading.Lock()
+        self._wait_s, self._again = FIRST_WAIT_S, 0.0
         self.problem: str | None = None
-        self._mark = _mark(directory)
+        self._mark = read_mark(directory)
         self.model = self._load(None)
 
     def check(self) -> None:
-        """Take in the directory's present state, if it is another one and whole."""
+        """Take in the directory's present state, if it is another one and whole.
+
+        A broken one is tried again without an edit too, since a file of it may be put back.
+        """
         with self._lock:
-            mark = _mark(self.directory)
-            if mark == self._mark and self.problem is None:
-                return
+            mark = read_mark(self.directory)
             again = mark == self._mark
+            if again and (self.problem is None or self._clock() < self._again):
+                return
             self._mark = mark
             try:
                 self.model = self._load(self.model.base)
@@ -86,6 +97,8 @@ class Keeper:
             ) as error:  # whatever it is, the old state goes on and so does following
                 known = isinstance(error, MedLegoError | OSError)
                 self.problem = str(error) if known else f"unexpected {type(error).__name__}"
+                self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S) if again else FIRST_WAIT_S
+                self._again = self._clock() + self._wait_s
                 if not again:
                     self._told("refused")
             else:
@@ -102,7 +115,8 @@ class Keeper:
         return Model(generalist, base, running, signatures)
 
 
-def _mark(directory: Path) -> Mark | None:
+def read_mark(directory: Path) -> Mark | None:
+    """A directory's at the moment; None where there is no document."""
     try:
         found = (directory / DOCUMENT).stat()
     except OSError:

@@ -47,7 +47,7 @@ async def read_edit(request: Request, limits: Limits, trust: Trust | None) -> As
     stamp = Stamp.now(by=words.get("by", "").strip() or None)
     action, task, site = words.get("action"), words.get("task", ""), words.get("site") or None
     if action == "undo":
-        return AskedEdit("Undo the last edit", lambda before: undo(before, stamp=stamp), stamp)
+        return AskedEdit("Undo the last edit", lambda before: _undone(before, stamp, trust), stamp)
     if action == "remove":
         which = f" of {site[:12]}…" if site else ""
         return AskedEdit(
@@ -89,6 +89,17 @@ async def _form(request: Request, limits: Limits) -> tuple[dict[str, str], dict[
     contents = {k: await v.read() for k, v in form.items() if isinstance(v, UploadFile)}
     await form.close()
     return words, contents
+
+
+def _undone(before: Generalist, stamp: Stamp, trust: Trust | None) -> Generalist:
+    """The state before the last edit; a brick that comes back is vouched for like a new one."""
+    after = undo(before, stamp=stamp)
+    here = {brick.digest for brick in before.bricks}
+    for brick in after.bricks:
+        if trust is not None and brick.digest not in here:
+            signature = before.archive.signatures.get(brick.digest)
+            trust.check_brick(brick, signature, datetime.now(UTC))
+    return after
 
 
 def _brick(

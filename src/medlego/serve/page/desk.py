@@ -19,10 +19,16 @@ from medlego.serve.service import Service
 
 Status = Literal["checking", "ready", "refused", "made"]
 
+_NOT_TAKEN_IN = (
+    "edit: made, and expected the service to answer with it, got a directory that it cannot read; "
+    "the state before it answers, and the service's log says why"
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """An edit under way. `after` and `report` are there once it was tried, `problem` if it fails.
+    """An edit under way. `after` and `report` are there once it was tried, `problem` if it fails,
+    or was made and is not what answers.
 
     `report` stays None where there are no labelled images for any task. `key` is what a page that
     showed it calls it by, so that nobody makes or drops another one than was seen.
@@ -96,7 +102,8 @@ class Desk:
                 proposal, status="refused", problem="edit: failed while it was made"
             )
             raise
-        self.proposal = replace(proposal, status="made")
+        told = "" if self._service.keeper.problem is None else _NOT_TAKEN_IN
+        self.proposal = replace(proposal, status="made", problem=told)
 
     def _idle(self) -> None:
         if self.proposal is not None and self.proposal.status == "checking":
@@ -144,6 +151,10 @@ class Desk:
     @property
     def _show(self) -> Progress:
         def show(what: str, done: int, total: int) -> None:
+            if not self._service.open:  # its end does not wait for what nobody will see
+                raise GeneralistError(
+                    "edit: expected an open service, got one that ends; propose it to the next"
+                )
             self.progress = (what, done, total)
 
         return show

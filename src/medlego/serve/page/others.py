@@ -13,7 +13,7 @@ from medlego.generalist import Generalist
 from medlego.history import restored
 from medlego.lineage import Lineage
 from medlego.running import Running
-from medlego.serve.models import Model
+from medlego.serve.models import Mark, Model, read_mark
 
 KEPT = 2
 """Ready at the same time, each a copy of the base's adapted weights."""
@@ -28,11 +28,11 @@ class Choice:
 
 
 class Others:
-    """Made ready when first asked for; the last few stay so."""
+    """Made ready when first asked for, and anew after an edit; the last few asked for stay so."""
 
     def __init__(self, beside: Mapping[str, Path], device: str = "cpu") -> None:
         self._beside, self._device = beside, device
-        self._ready: dict[tuple[str, str], Model] = {}
+        self._ready: dict[tuple[str, str, Mark | None], Model] = {}
         self._lock = asyncio.Lock()
 
     def choices(self, lineage: Lineage) -> list[Choice]:
@@ -54,13 +54,16 @@ class Others:
         if key not in {choice.key for choice in self.choices(here.generalist.lineage)}:
             raise GeneralistError("compare: expected one of the page's choices, got another")
         async with self._lock:
-            wanted = (key, here.digest)
-            if wanted not in self._ready:
-                made = await asyncio.to_thread(self._make, key, here)
+            kind, _, name = key.partition("-")
+            mark = read_mark(self._beside[name]) if kind == "beside" else None
+            wanted = (key, here.digest, mark)
+            found = self._ready.pop(wanted, None)
+            if found is None:
+                found = await asyncio.to_thread(self._make, key, here)
                 while len(self._ready) >= KEPT:
                     del self._ready[next(iter(self._ready))]
-                self._ready[wanted] = made
-            return self._ready[wanted]
+            self._ready[wanted] = found  # the newest, behind those asked for before
+            return found
 
     def _make(self, key: str, here: Model) -> Model:
         kind, _, name = key.partition("-")

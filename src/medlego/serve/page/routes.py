@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qs
@@ -20,14 +22,20 @@ from medlego.saliency import Saliency, explain
 from medlego.saliency.overlay import scale
 from medlego.serve.access import PAGE, SIGN_IN
 from medlego.serve.documents import predictions_document
-from medlego.serve.forms import read_form
+from medlego.serve.forms import Asked, read_form
 from medlego.serve.models import Model
 from medlego.serve.page.brickform import read_edit
 from medlego.serve.page.desk import Desk
 from medlego.serve.page.html import html, render
 from medlego.serve.page.others import Others
 from medlego.serve.page.pictures import VIEW_SIZE, overlay_layer, view
-from medlego.serve.page.sessions import COOKIE, CSRF_HEADER, LASTS_S, Session, Sessions
+from medlego.serve.page.sessions import (
+    CSRF_HEADER,
+    LASTS_S,
+    Session,
+    Sessions,
+    cookie_name,
+)
 from medlego.serve.page.settings import PageSettings
 from medlego.serve.page.shown import brick_rows, changes, entry_rows, image_card
 from medlego.serve.problems import RequestError
@@ -51,11 +59,12 @@ class Page:
         self.sessions = Sessions(token)
         self.desk = Desk(service, settings.gate)
         self.others = Others(settings.beside)
-        self.explaining = asyncio.Semaphore(1)
+        self.explaining = ThreadPoolExecutor(1, "medlego-explaining")
+        """One at a time: a thread that is not waited for any more still computes."""
 
     def session(self, request: Request) -> Session | None:
         """The browser's, if it is signed in."""
-        return self.sessions.find(request.cookies.get(COOKIE))
+        return self.sessions.find(request.cookies.get(_cookie(request)))
 
     def signed_in(self, request: Request) -> Session:
         """For routes that change or cost something.
@@ -114,7 +123,7 @@ def add_page(
 def keep(response: Response, session: Session, request: Request) -> None:
     """Set the session's cookie, for this site alone and out of reach of scripts."""
     response.set_cookie(
-        COOKIE,
+        _cookie(request),
         session.key,
         max_age=LASTS_S,
         path=PAGE,
@@ -122,6 +131,12 @@ def keep(response: Response, session: Session, request: Request) -> None:
         httponly=True,
         samesite="strict",
     )
+
+
+def _cookie(request: Request) -> str:
+    """By the port that is listened at, which a proxy's callers do not see."""
+    _, port = request.scope.get("server") or ("", None)
+    return cookie_name(port)
 
 
 def _entrance(page: Page) -> APIRouter:
@@ -154,10 +169,10 @@ def _entrance(page: Page) -> APIRouter:
         return response
 
     @router.post(f"{PAGE}/sign-out")
-    def sign_out(session: Session = Depends(page.signed_in)) -> Response:
+    def sign_out(request: Request, session: Session = Depends(page.signed_in)) -> Response:
         page.sessions.end(session)
         response = Response(status_code=204)
-        response.delete_cookie(COOKIE, path=PAGE)
+        response.delete_cookie(_cookie(request), path=PAGE)
         return response
 
     return router
@@ -206,10 +221,10 @@ def _answers(page: Page) -> APIRouter:
 
     @router.post("/answers")
     async def answers(request: Request, number: int = 1) -> Response:
-        content, task = await _one_image(request, service)
+        sent = await _one_image(request, service)
         async with _in_time(service):
-            (image,) = await service.read([content], VIEW_SIZE)
-            answered = await service.predict([content], task)
+            (image,) = await service.read(sent.images, VIEW_SIZE)
+            answered = await service.predict(sent.images, sent.task)
         return JSONResponse(
             {
                 "html": render(
@@ -226,19 +241,20 @@ def _answers(page: Page) -> APIRouter:
         )
 
     @router.post("/saliency")
-    async def saliency(request: Request, label: str, generalist: str) -> Response:
-        content, task = await _one_image(request, service)
-        model = service.model
-        if task is None:
-            raise RequestError(422, ["task: expected one, got none"])
-        if generalist != model.digest:
+    async def saliency(request: Request) -> Response:
+        sent = await _one_image(request, service, ("label", "generalist"))
+        model, label = service.model, sent.more.get("label")
+        if sent.task is None or label is None:
+            raise RequestError(422, ["task and label: expected both, got one or none"])
+        if sent.more.get("generalist") != model.digest:
             raise RequestError(
                 409, ["generalist: expected the one that answered, got a newer; ask it again"]
             )
-        async with _in_time(service), page.explaining:
-            (image,) = await service.read([content], model.base.ref.image_size)
-            (found,) = await asyncio.to_thread(
-                explain, model.generalist, [image], task, label=label, base=model.base
+        async with _in_time(service):
+            (image,) = await service.read(sent.images, model.base.ref.image_size)
+            asked = partial(explain, label=label, base=model.base)
+            (found,) = await asyncio.get_running_loop().run_in_executor(
+                page.explaining, asked, model.generalist, [image], sent.task
             )
         return JSONResponse(
             {"layer": await asyncio.to_thread(overlay_layer, found), "caption": _caption(found)}
@@ -246,12 +262,12 @@ def _answers(page: Page) -> APIRouter:
 
     @router.post("/comparison")
     async def comparison(request: Request, other: str) -> Response:
-        content, _ = await _one_image(request, service)
+        sent = await _one_image(request, service)
         here = service.model
         async with _in_time(service):
             there = await page.others.model(other, here)
-            (image,) = await service.read([content], VIEW_SIZE)
-            found = [await _answer(service, model, content) for model in (here, there)]
+            (image,) = await service.read(sent.images, VIEW_SIZE)
+            found = [await _answer(service, model, sent.images) for model in (here, there)]
         words = {
             choice.key: choice.words for choice in page.others.choices(here.generalist.lineage)
         }
@@ -334,15 +350,15 @@ async def _in_time(service: Service) -> AsyncIterator[None]:
         raise RequestError(503, ["answer: expected within the time limit, was not"]) from None
 
 
-async def _one_image(request: Request, service: Service) -> tuple[bytes, str | None]:
-    asked = await read_form(request, service.limits)
+async def _one_image(request: Request, service: Service, more: tuple[str, ...] = ()) -> Asked:
+    asked = await read_form(request, service.limits, more)
     if len(asked.images) != 1:
         raise RequestError(422, [f"images: expected one, got {len(asked.images)}"])
-    return asked.images[0], asked.task
+    return asked
 
 
-async def _answer(service: Service, model: Model, content: bytes) -> Found:
-    (image,) = await service.read([content], model.base.ref.image_size)
+async def _answer(service: Service, model: Model, images: Sequence[bytes]) -> Found:
+    (image,) = await service.read(images, model.base.ref.image_size)
     asked = tasks_to_ask(model.running, None, every_task=False)
     return await asyncio.wrap_future(service.batcher.submit(model, image.pixels, asked))
 

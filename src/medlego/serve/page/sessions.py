@@ -10,11 +10,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-COOKIE = "medlego-session"
 CSRF_HEADER = "x-csrf-token"
 LASTS_S = 8 * 3600
 MAX_SESSIONS = 1024
 """The oldest one ends where there are more."""
+
+
+def cookie_name(port: int | None) -> str:
+    """Of a service's cookie: browsers send one to every port of a host."""
+    return f"medlego-session-{port or 0}"
 
 
 @dataclass(frozen=True)

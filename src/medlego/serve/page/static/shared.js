@@ -5,19 +5,40 @@ const told = (name) => document.querySelector(`meta[name="${name}"]`).content;
 export const find = (selector, within = document) => within.querySelector(selector);
 
 export async function ask(path, form = new FormData()) {
-  const response = await fetch(told("base") + path, {
-    method: "POST",
-    headers: { "X-CSRF-Token": told("csrf") },
-    body: form,
-  });
+  let response = await send(path, form);
   if (response.status === 401 || response.status === 403) {
-    location.reload();
-    throw new Error("Your session is over; sign in again.");
+    await signedInAgain();
+    response = await send(path, form);
   }
   if (response.status === 204) return null;
   const found = await response.json();
   if (!response.ok) throw new Error(found.problems.join("\n") || found.title);
   return found;
+}
+
+function send(path, form) {
+  const headers = { "X-CSRF-Token": told("csrf") };
+  return fetch(told("base") + path, { method: "POST", headers, body: form });
+}
+
+// Images are lost with this page, so signing in happens in another tab and this one goes on then.
+async function signedInAgain() {
+  const note = find("#signed-out");
+  while (!(await renewed())) {
+    note.hidden = false;
+    say(note.textContent);
+    await new Promise((resolve) => window.addEventListener("focus", resolve, { once: true }));
+  }
+  note.hidden = true;
+}
+
+// The word of the session that this browser has now, if it has one.
+async function renewed() {
+  const response = await fetch(location.pathname);
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const word = find('meta[name="csrf"]', page);
+  if (word) find('meta[name="csrf"]').content = word.content;
+  return word !== null;
 }
 
 // The content alone: names of files may hold names of patients.
