@@ -170,8 +170,9 @@ def test_answers_are_saved_as_json(answered, tmp_path):
         answered.get_by_role("button", name="Save as JSON").click()
     waiting.value.save_as(tmp_path / "answers.json")
     found = json.loads((tmp_path / "answers.json").read_text())
-    assert [one["file"] for one in found] == ["known.png", "strange.png"]
+    assert [one["file"] for one in found] == ["known.png", "strange.png", "notes.txt"]
     assert found[0]["predictions"][0]["answers"]
+    assert "expected a PNG" in found[2]["problems"][0]
 
 
 def test_printing_opens_what_is_folded_and_leaves_the_controls_out(answered, tmp_path):
@@ -196,6 +197,21 @@ def test_clearing_forgets_all_images(answered):
     answered.get_by_role("button", name="Clear all").click()
     assert answered.get_by_role("article").count() == 0
     assert not answered.locator("#results").is_visible()
+
+
+def test_clearing_forgets_images_that_wait_or_are_asked_about_too(page, address, images):
+    page.goto(f"{address}/")
+    choose(page, images / "known.png")
+    held = []
+    page.route("**/page/answers*", lambda asked: held.append(asked))
+    page.set_input_files("#files", [images / "strange.png", images / "known.png"])
+    while not held:
+        page.wait_for_timeout(10)
+    page.get_by_role("button", name="Clear all").click()
+    held[0].continue_()
+    page.locator("#work").wait_for(state="hidden")
+    assert len(held) == 1
+    assert page.get_by_role("article").count() == 0
 
 
 def test_images_outlast_a_session_and_are_gone_on_with_after_the_next_sign_in(page, place, images):

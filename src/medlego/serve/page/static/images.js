@@ -3,6 +3,7 @@ import { ask, element, find, imageForm, save, say, takesDrops } from "./shared.j
 const list = find("#list");
 const answers = new Map(); // article → { name, document }
 let number = 0;
+let cleared = 0; // how often; what was asked before the last time is not shown
 let queue = [];
 let total = 0;
 let working = false;
@@ -37,18 +38,22 @@ function progress() {
 async function answer(file) {
   number += 1;
   const here = number;
+  const since = cleared;
   let article;
   try {
     const form = imageForm(file, { task: find("#task").value });
     const found = await ask(`/answers?number=${here}`, form);
+    if (since !== cleared) return;
     article = element(found.html);
     answers.set(article, { name: file.name, document: found.document });
     explains(article, file, found.document.generalist);
   } catch (error) {
+    if (since !== cleared) return;
     article = find("#failed").content.firstElementChild.cloneNode(true);
     find("h3", article).id = `image-${here}`;
     article.setAttribute("aria-labelledby", `image-${here}`);
     find(".error", article).textContent = error.message;
+    answers.set(article, { name: file.name, document: { problems: error.message.split("\n") } });
   }
   const remove = find(".remove", article);
   find("h3", article).textContent = file.name;
@@ -99,6 +104,11 @@ function explains(article, file, generalist) {
   }
 }
 
+function stop() {
+  total -= queue.length;
+  queue = [];
+}
+
 function forget(article) {
   const next = article.nextElementSibling || article.previousElementSibling;
   answers.delete(article);
@@ -123,11 +133,12 @@ for (const input of [find("#files"), find("#folder")]) {
   });
 }
 find("#choose").addEventListener("submit", (event) => event.preventDefault());
-find("#stop").addEventListener("click", () => {
-  total -= queue.length;
-  queue = [];
+find("#stop").addEventListener("click", stop);
+find("#clear").addEventListener("click", () => {
+  cleared += 1;
+  stop();
+  empty();
 });
-find("#clear").addEventListener("click", empty);
 find("#save").addEventListener("click", () => {
   const files = [...answers.values()].map(({ name, document: found }) => ({ file: name, ...found }));
   save("answers.json", files);
