@@ -102,8 +102,9 @@ def act(client, what, html=None):
     return client.post(f"/page/edit/{found[1] if found else what}")
 
 
-def test_the_root_leads_to_the_page(locked):
-    found = locked.get("/", follow_redirects=False)
+@pytest.mark.parametrize("path", ["/", "/page"])
+def test_the_root_leads_to_the_page(locked, path):
+    found = locked.get(path, follow_redirects=False)
     assert (found.status_code, found.headers["location"]) == (303, "/page/")
 
 

@@ -65,7 +65,7 @@ class Access:
 
 
 def _is_public(path: str) -> bool:
-    return path in PUBLIC or path == "/" or path.startswith(f"{PAGE}/")
+    return path in PUBLIC or path in ("/", PAGE) or path.startswith(f"{PAGE}/")
 
 
 def is_loopback(host: str) -> bool:

@@ -143,6 +143,7 @@ def _entrance(page: Page) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     @router.get("/")
+    @router.get(PAGE)
     def root() -> Response:
         return RedirectResponse(f"{PAGE}/", 303)
 
