@@ -292,24 +292,6 @@ def test_the_same_work_gives_the_same_bytes(tmp_path):
     assert [as_bytes(r) for r in first.results] == [as_bytes(r) for r in second.results]
 
 
-def test_dates_are_in_the_images_time_zone(tmp_path):
-    source = read_source(source_file(tmp_path / "source", TimezoneOffsetFromUTC="-0330"))
-    when = datetime.fromisoformat("2026-03-04T01:06:07+01:00")
-    report = structured_report(source, Prediction("x", (), (), None), ALGORITHM, when)
-    assert report.TimezoneOffsetFromUTC == "-0330"
-    assert (report.ContentDate, report.ContentTime) == ("20260303", "203607")
-    assert (report.InstanceCreationDate, report.InstanceCreationTime) == ("20260303", "203607")
-
-
-@pytest.mark.parametrize("stated", ["0330", "+1500", "+0360", "zone"])
-def test_a_time_zone_that_is_none_is_left_out(tmp_path, stated):
-    with quietly():
-        source = read_source(source_file(tmp_path / "source", TimezoneOffsetFromUTC=stated))
-    report = structured_report(source, Prediction("x", (), (), None), ALGORITHM, WHEN)
-    assert "TimezoneOffsetFromUTC" not in report
-    assert report.ContentTime == "050607"
-
-
 def test_uids_are_uuids_of_version_8_and_tell_their_parts_apart():
     uid = derived_uid("report", "a", "b")
     number = int(uid.removeprefix("2.25."))

@@ -385,21 +385,6 @@ def test_waits_grow_while_the_archive_is_away_and_are_short_again_afterwards():
     assert waits == [10, 20, 40, 10, 10]
 
 
-def test_looks_that_only_postpone_become_rarer():
-    looks = iter([Look(postponed=2), Look(postponed=2), Look(answered=1, postponed=1), Look()])
-    waits: list[float] = []
-
-    def look():
-        found = next(looks, None)
-        if found is None:
-            raise SettingsError("done")
-        return found
-
-    with pytest.raises(SettingsError):
-        keep_watching(look, 10.0, seen=lambda _: None, away=lambda *_: None, pause=waits.append)
-    assert waits == [10, 20, 10, 10]
-
-
 def test_waits_do_not_grow_without_end():
     waits: list[float] = []
 

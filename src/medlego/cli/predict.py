@@ -55,18 +55,13 @@ def command(
         typer.Option("--output", "-o", help="Parquet file for the answers to --input."),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Answer only the first so many.")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Images that the model sees at a time; 64.")
-    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Images that the model sees at a time.")] = 64,
     workers: Annotated[
         int | None, typer.Option(help="Decoding threads for each device; one a core.")
     ] = None,
     engine: Annotated[
-        str | None,
-        typer.Option(
-            help="local (default), or ray: the cluster of $RAY_ADDRESS, else this machine."
-        ),
-    ] = None,
+        str, typer.Option(help="local, or ray: the cluster of $RAY_ADDRESS, else this machine.")
+    ] = "local",
     json: JsonFile = None,
     base_weights: BaseWeights = None,
     device: Device = "auto",
@@ -85,29 +80,14 @@ def command(
     if task is not None and every_task:
         raise GeneralistError("--every-task: expected it without --task, got both; choose one")
     asked = {"task": task, "every_task": every_task, "mode": mode}
-    many = {
-        "--input": source,
-        "--output": output,
-        "--limit": limit,
-        "--workers": workers,
-        "--batch-size": batch_size,
-        "--engine": engine,
-    }
-    if told := [word for word, value in many.items() if value is not None]:
+    many = {"--input": source, "--output": output, "--limit": limit, "--workers": workers}
+    if any(value is not None for value in many.values()):
         here = {"IMAGE": images, "--saliency": saliency}
         if source is None or output is None:
-            raise SettingsError(
-                f"{told[0]}: expected --input and --output, got not both; add what is missing"
-            )
+            raise SettingsError("--input: expected it with --output, got one alone; add the other")
         if got := [word for word, value in here.items() if value]:
             raise SettingsError(f"{got[0]}: expected it without --input, got both; choose one")
-        given = {
-            "limit": limit,
-            "workers": workers,
-            "batch_size": batch_size,
-            "engine": engine,
-        }
-        settings = {word: value for word, value in given.items() if value is not None}
+        settings = {"limit": limit, "batch_size": batch_size, "workers": workers, "engine": engine}
         of_cluster = engine == "ray" and device == "auto"
         where = {
             "base_weights": base_weights,

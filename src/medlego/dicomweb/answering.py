@@ -144,7 +144,6 @@ def answer_study(
         raise SettingsError(
             "study: expected one with images in the archive, got none of this UID; check the UID"
         )
-    base = base or Base.find(generalist.base)
     found: list[Answered] = []
     with tempfile.TemporaryDirectory() as folder:
         for start in range(0, len(instances), BATCH):

@@ -220,8 +220,6 @@ def keep_watching(
 ) -> None:
     """Look again and again; where the archive is away, wait twice as long each time, to a limit.
 
-    A look that postponed images and answered none counts as one at an archive that is away.
-
     After a first look that went well address and credentials are right, so that whatever else the
     archive answers later is waited out in the same way.
 
@@ -238,21 +236,14 @@ def keep_watching(
     failures, worked = 0, False
     while True:
         try:
-            found = look()
-            seen(found)
-            worked = True
-            failures = failures + 1 if found.postponed and not found.answered else 0
+            seen(look())
+            failures, worked = 0, True
         except ArchiveError as error:
             if not worked and not isinstance(error, ArchiveAwayError):
                 raise
-            failures += 1
-            wait = _wait(interval_s, failures)
+            wait = min(max(interval_s, 1.0) * 2**failures, max(LONGEST_WAIT_S, interval_s))
+            failures = min(failures + 1, 20)
             away(error, wait)
             pause(wait)
             continue
-        pause(_wait(interval_s, failures) if failures else interval_s)
-
-
-def _wait(interval_s: float, failures: int) -> float:
-    """Seconds after so many failures in a row, from 1."""
-    return min(max(interval_s, 1.0) * 2.0 ** min(failures - 1, 20), max(LONGEST_WAIT_S, interval_s))
+        pause(interval_s)

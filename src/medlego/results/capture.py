@@ -35,13 +35,12 @@ def saliency_capture(
         image: its pixels.
         saliency: of the label that is shown.
         algorithm: what answered.
-        when: the capture's date and time, written in the image's time zone if it states one.
+        when: the capture's date and time.
 
     Returns:
         A Secondary Capture in the image's study, in RGB, derived from the image. Its UID follows
         from the image, the recipe, the task and the method; its bytes from the arguments.
     """
-    when = source.local(when)
     picture = draw_overlay(image, saliency, note="research use only")
     picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Pillow.Resampling.LANCZOS)
     task, method = saliency.task.name, saliency.method

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 
-FORMAT = "1"
-"""Of what is written; another one makes other UIDs, so that a later version overwrites nothing."""
-
 
 def derived_uid(*parts: str) -> str:
     """A UID under 2.25 from a UUID of version 8, the first 128 bits of SHA-256 over the parts.
@@ -19,7 +16,7 @@ def derived_uid(*parts: str) -> str:
 
     Source: DICOM PS3.5 B.2 (UUID derived UID), RFC 9562 section 5.8 (version and variant).
     """
-    content = "\0".join(("medlego", FORMAT, *parts)).encode()
+    content = "\0".join(("medlego", *parts)).encode()
     number = int.from_bytes(hashlib.sha256(content).digest()[:16])
     number &= ~(0xF << 76) & ~(0x3 << 62)
     return f"2.25.{number | 0x8 << 76 | 0x2 << 62}"

@@ -36,14 +36,13 @@ def structured_report(
         source: the image.
         prediction: the answers to it; without any, the report says so and why.
         algorithm: what answered.
-        when: the report's date and time, written in the image's time zone if it states one.
+        when: the report's date and time.
 
     Returns:
         A Comprehensive SR in the image's study. Its UID follows from the image and the recipe, its
         bytes from the arguments. Each label is a coded finding with its probability in percent
         (DCM 111012), whether it is answered, and whether its probability is calibrated.
     """
-    when = source.local(when)
     with nothing_said():
         groups = list(_groups(source, prediction, algorithm))
         content = sr.MeasurementReport(

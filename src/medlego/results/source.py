@@ -6,10 +6,8 @@ else.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from pydicom import config
@@ -20,7 +18,6 @@ from medlego.dicom.elements import ElementError
 from medlego.dicom.parsing import parsed
 from medlego.errors import ImageError, raise_all
 
-_ZONE = "TimezoneOffsetFromUTC"
 _REQUIRED = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
 _STUDY_REQUIRED = ("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName")
 _OPTIONAL = (
@@ -29,7 +26,6 @@ _OPTIONAL = (
     "PatientSize",
     "PatientWeight",
     "StudyDescription",
-    _ZONE,
 )
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _OTHER = (
@@ -78,17 +74,6 @@ class Source:
         said = self.stated.get("Laterality") or self.stated.get("ImageLaterality") or ""
         return said if said in ("L", "R") else ""
 
-    def local(self, when: datetime) -> datetime:
-        """A moment in the time zone that the image states, which holds for all dates of a result.
-
-        Where it states none, as it is. A moment without a zone is this machine's local time.
-        """
-        found = self.copied.get(_ZONE)
-        if found is None:
-            return when
-        hours, minutes = int(found[:3]), int(found[0] + found[3:])
-        return when.astimezone(timezone(timedelta(hours=hours, minutes=minutes)))
-
     def reference(self) -> Dataset:
         """What highdicom takes for the image: without a patient, and of a class that it knows."""
         found = Dataset()
@@ -132,8 +117,6 @@ def read_source(path: str | Path) -> Source:
         texts["SOPClassUID"] = texts.get("SOPClassUID") or found.meta.text(
             "MediaStorageSOPClassUID"
         )
-    if not re.fullmatch(r"[+-](0\d|1[0-3])[0-5]\d|[+]1400", texts.get(_ZONE) or ""):
-        texts[_ZONE] = None
     problems += [
         f"{keyword}: expected a UID, got none or none that is valid; results need it to refer to"
         for keyword in _UIDS
