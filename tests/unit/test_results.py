@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -32,6 +32,7 @@ from medlego.routing import Route
 from medlego.task import Code, Kind, Task
 
 WHEN = datetime(2026, 3, 4, 5, 6, 7)
+CONTENT = "ContentDate", "ContentTime"
 PATIENT = {
     "PatientName": "Müller^Jürgen",
     "PatientID": "P-1",
@@ -220,6 +221,30 @@ def test_patient_and_study_are_the_sources_in_any_character_set(tmp_path):
         assert str(report[keyword].value) == value
     assert report.StudyInstanceUID == "1.2.3"
     assert report.SpecificCharacterSet == "ISO_IR 192"
+
+
+@pytest.mark.parametrize(
+    ("offset", "dated"),
+    [("-0330", "20260303 233607 -0330"), ("+1400", "20260304 170607 +1400")],
+)
+def test_results_are_dated_in_the_images_offset_from_utc(tmp_path, offset, dated):
+    generalist, base = generalist_and_base()
+    path = source_file(tmp_path / "source", TimezoneOffsetFromUTC=offset)
+    at = WHEN.replace(hour=3, tzinfo=UTC)
+    (found,) = analyse(generalist, [path], [at], base=base)
+    for result in found.results:
+        for day, time in (("InstanceCreationDate", "InstanceCreationTime"), CONTENT):
+            got = f"{result[day].value} {result[time].value} {result.TimezoneOffsetFromUTC}"
+            assert got == dated
+        assert dciodvfy(write(tmp_path / "result.dcm", result)) == []
+
+
+@pytest.mark.parametrize("offset", ["", "0100", "+0160", "+1500", "Z"])
+def test_an_offset_that_cannot_be_read_is_none(tmp_path, offset):
+    path = source_file(tmp_path / "source", TimezoneOffsetFromUTC=offset)
+    found = analysed(path, method=None)
+    assert "TimezoneOffsetFromUTC" not in found.results[0]
+    assert found.results[0].ContentTime == "050607"
 
 
 def test_values_that_break_the_standard_are_filed_as_they_stand(tmp_path):
