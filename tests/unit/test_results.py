@@ -24,6 +24,7 @@ from medlego.results import (
     Algorithm,
     analyse,
     derived_uid,
+    identity,
     read_source,
     structured_report,
 )
@@ -324,6 +325,12 @@ def test_uids_are_uuids_of_version_8_and_tell_their_parts_apart():
     assert (number >> 76 & 0xF, number >> 62 & 0x3) == (8, 2)
     assert uid == derived_uid("report", "a", "b") == "2.25." + str(number)
     assert len({uid, derived_uid("report", "ab"), derived_uid("report", "b", "a")}) == 3
+
+
+def test_results_of_another_format_are_other_objects(monkeypatch):
+    uid = derived_uid("report", "a", "b")
+    monkeypatch.setattr(identity, "FORMAT", "2")
+    assert derived_uid("report", "a", "b") != uid
 
 
 def test_every_result_has_a_uid_of_its_own_in_two_series(tmp_path):
