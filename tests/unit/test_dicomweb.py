@@ -20,7 +20,13 @@ from dicomwebsite import dicomweb_site
 from factories import make_base, make_brick
 from medlego.dicomweb import Access, Instance, answer_study
 from medlego.dicomweb.pacs import Series, Study
-from medlego.errors import ArchiveAwayError, ArchiveError, ImageError, SettingsError
+from medlego.errors import (
+    ArchiveAwayError,
+    ArchiveError,
+    ArchiveObjectError,
+    ImageError,
+    SettingsError,
+)
 from medlego.generalist import assemble
 
 WHEN = datetime(2026, 3, 4, 5, 6, 7)
@@ -128,6 +134,22 @@ def test_another_image_than_asked_for_is_refused(site, tmp_path):
 def test_what_is_no_dicom_object_is_an_image_error(site, tmp_path):
     site.images["1.2.3.4.1"] = b"nothing"
     with pytest.raises(ImageError, match="expected a whole DICOM object"):
+        site.pacs().fetch(instance(1), tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("text/html", b"<html>the archive is being updated</html>"),
+        ("", b""),
+        ("multipart/related", b"no boundary"),
+        ("multipart/related; boundary=x", b"--x\r\nContent-Type: application/dicom\r\n\r\nDICM"),
+    ],
+)
+def test_an_answer_that_is_no_object_is_not_held_against_the_image(site, tmp_path, kind, body):
+    site.add(source(1))
+    site.instance_answer = kind, body
+    with pytest.raises(ArchiveObjectError, match="archive: expected"):
         site.pacs().fetch(instance(1), tmp_path / "x")
 
 
