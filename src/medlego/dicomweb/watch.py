@@ -39,6 +39,11 @@ class Look:
     postponed: int = 0
     problems: tuple[tuple[str, int], ...] = ()
 
+    @property
+    def futile(self) -> bool:
+        """Whether there were images, and all of them were postponed."""
+        return self.postponed > 0 == self.answered + self.refused + self.passed
+
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return {
@@ -220,6 +225,8 @@ def keep_watching(
 ) -> None:
     """Look again and again; where the archive is away, wait twice as long each time, to a limit.
 
+    The wait grows, too, over looks in which nothing came of any image but a postponement: an
+    archive that gives images and takes no results would have them all answered anew each time.
     After a first look that went well address and credentials are right, so that whatever else the
     archive answers later is waited out in the same way.
 
@@ -236,14 +243,21 @@ def keep_watching(
     failures, worked = 0, False
     while True:
         try:
-            seen(look())
-            failures, worked = 0, True
+            found = look()
+            seen(found)
+            worked = True
+            if found.futile:
+                wait, failures = _wait(interval_s, failures), failures + 1
+            else:
+                wait, failures = interval_s, 0
         except ArchiveError as error:
             if not worked and not isinstance(error, ArchiveAwayError):
                 raise
-            wait = min(max(interval_s, 1.0) * 2**failures, max(LONGEST_WAIT_S, interval_s))
-            failures = min(failures + 1, 20)
+            wait, failures = _wait(interval_s, failures), failures + 1
             away(error, wait)
-            pause(wait)
-            continue
-        pause(interval_s)
+        pause(wait)
+
+
+def _wait(interval_s: float, failures: int) -> float:
+    """Seconds to wait after so many failures in a row and one more."""
+    return min(max(interval_s, 1.0) * (1 << min(failures, 20)), max(LONGEST_WAIT_S, interval_s))
