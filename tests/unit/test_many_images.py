@@ -502,6 +502,17 @@ def test_a_file_that_no_job_wrote_is_not_overwritten(place, tmp_path, kind):
     assert out.read_bytes() == content
 
 
+def test_a_file_that_no_job_wrote_is_refused_before_images_are_looked_for(place, tmp_path):
+    out = tmp_path / "out.parquet"
+    out.write_text("mine")
+    said: list[str] = []
+    with pytest.raises(JobError, match="found one that no job wrote"):
+        predict_many(
+            place / "merged", place / "images", out, show=lambda what, *_: said.append(what)
+        )
+    assert said == []
+
+
 def test_two_cannot_be_at_one_job(place, tmp_path):
     folder = tmp_path / "out.parquet.job"
     folder.mkdir()
