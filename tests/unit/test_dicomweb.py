@@ -19,6 +19,7 @@ from dicomfiles import compress, dataset
 from dicomwebsite import dicomweb_site
 from factories import make_base, make_brick
 from medlego.dicomweb import Access, Instance, answer_study
+from medlego.dicomweb.answering import BATCH
 from medlego.dicomweb.pacs import Series, Study
 from medlego.errors import (
     ArchiveAwayError,
@@ -28,6 +29,7 @@ from medlego.errors import (
     SettingsError,
 )
 from medlego.generalist import assemble
+from medlego.running import Running
 
 WHEN = datetime(2026, 3, 4, 5, 6, 7)
 
@@ -344,6 +346,23 @@ def test_answering_a_study_again_stores_the_same_under_the_same_uids(site):
     assert set(site.stores.values()) == {2}
     assert {len(contents) for contents in site.contents.values()} == {1}
     assert len(site.held("SR")) == 1
+
+
+def test_a_generalist_is_made_ready_once_for_a_whole_study(site, monkeypatch):
+    for number in range(BATCH + 1):
+        site.add(source(number))
+    generalist, base = generalist_and_base()
+    made: list[object] = []
+    whole = Running.__init__
+
+    def counted(self, *given, **more):
+        made.append(self)
+        whole(self, *given, **more)
+
+    monkeypatch.setattr(Running, "__init__", counted)
+    found = answer_study(site.pacs(), generalist, "1.2.3", WHEN, base=base, method=None)
+    assert [each.problem for each in found] == [""] * (BATCH + 1)
+    assert len(made) == 1
 
 
 def test_one_series_of_a_study_can_be_answered(site):

@@ -18,6 +18,7 @@ from medlego.dicomweb.rule import Rule
 from medlego.directory import DOCUMENT
 from medlego.errors import ArchiveAwayError, ArchiveError, MedLegoError
 from medlego.generalist import Generalist
+from medlego.running import Running
 
 LONGEST_WAIT_S = 300.0
 
@@ -94,6 +95,7 @@ class Watcher:
         self._version = self._stamp()
         self._generalist = Generalist.load(directory)
         self._base = base or Base.find(self._generalist.base)
+        self._running = Running(self._generalist, self._base, device=device)
         self._whole: dict[str, int] = {}
 
     def look(self) -> Look:
@@ -158,10 +160,10 @@ class Watcher:
                     [instance for instance, _ in begun],
                     [at for _, at in begun],
                     self._fetched,
-                    base=self._base,
                     rule=self._rule,
                     method=self._method,
                     device=self._device,
+                    running=self._running,
                 ):
                     del left[found.instance]
                     yield found
@@ -203,7 +205,7 @@ class Watcher:
         stamp = self._stamp()
         if stamp != self._version:
             edited = Generalist.load(self._directory)
-            edited.check_base(self._base)
+            self._running = Running(edited, self._base, device=self._device)
             self._generalist, self._version = edited, stamp
 
     def _stamp(self) -> tuple[int, int]:
