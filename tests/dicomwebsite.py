@@ -6,9 +6,10 @@ import json
 import re
 import ssl
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -33,9 +34,10 @@ class Archive:
     """What the service holds, how it behaves next, and what it was asked.
 
     `statuses` are answered first, one a request, 0 for the request's own; `search_answer` and
-    `store_answer` (status, body) stand for what it would give under `json_type`; `failures` are the
-    failure reasons of the next objects that are stored. `stores` counts how often each UID came,
-    `contents` has what came.
+    `store_answer` (status, body) stand for what it would give under `json_type`, `instance_answer`
+    (type, body) for an instance; `pause_s` is waited after each byte of an answer; `failures` are
+    the failure reasons of the next objects that are stored. `stores` counts how often each UID
+    came, `contents` has what came.
     """
 
     images: dict[str, bytes] = field(default_factory=dict)
@@ -50,6 +52,8 @@ class Archive:
     json_type: str = "application/dicom+json"
     search_answer: bytes | None = None
     store_answer: tuple[int, bytes] | None = None
+    instance_answer: tuple[str, bytes] | None = None
+    pause_s: float = 0.0
     stores: Counter[str] = field(default_factory=Counter)
     contents: dict[str, set[bytes]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -164,7 +168,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body = b"--x\r\nContent-Type: application/dicom\r\n\r\n" + archive.images[uid]
         kind = 'multipart/related; type="application/dicom"; boundary=x'
-        self._answer(200, body + b"\r\n--x--\r\n", kind)
+        kind, body = archive.instance_answer or (kind, body + b"\r\n--x--\r\n")
+        self._answer(200, body, kind)
 
     def _stopped(self) -> bool:
         """Whether something else than what was asked for has been answered."""
@@ -187,7 +192,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if not self.server.archive.pause_s:
+            self.wfile.write(body)
+            return
+        with suppress(OSError):  # nobody waits for it any longer
+            for byte in body:
+                self.wfile.write(bytes([byte]))
+                time.sleep(self.server.archive.pause_s)
 
     def log_message(self, format: str, *args: object) -> None: ...
 

@@ -210,15 +210,20 @@ def predict(
         generalist.capability(task)
     chosen = None if mode is None else as_mode(mode)
     read = [image if isinstance(image, Image) else read_image(image) for image in images]
-    base = base or Base.find(generalist.base)
-    running = Running(generalist, base, mode=chosen, device=device)
-    asked = tasks_to_ask(running, task, every_task=every_task)
+    running = Running(generalist, base or Base.find(generalist.base), mode=chosen, device=device)
     names = [f"image {i + 1}" if isinstance(im, Image) else str(im) for i, im in enumerate(images)]
+    return answer_images(running, read, names, tasks_to_ask(running, task, every_task=every_task))
+
+
+def answer_images(
+    running: Running, images: Sequence[Image], names: Sequence[str], asked: Sequence[str] | None
+) -> list[Prediction]:
+    """Answer images under their names, batch by batch, asked as `tasks_to_ask` says."""
     predictions: list[Prediction] = []
-    inputs = Inputs(read, base)
-    for start, pixels in zip(range(0, len(read), BATCH), inputs.batches(BATCH), strict=True):
+    inputs = Inputs(images, running.base)
+    for start, pixels in zip(range(0, len(images), BATCH), inputs.batches(BATCH), strict=True):
         for image, found in enumerate(answer_batch(running, pixels, asked), start):
-            applied = read[image].applied
+            applied = images[image].applied
             predictions.append(Prediction(names[image], applied, found.answers, found.route))
     return predictions
 

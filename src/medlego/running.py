@@ -60,7 +60,7 @@ class Running:
             BrickError: profiles of stems of different depth.
         """
         generalist.check_base(base)
-        self._base, self._device = base, device
+        self.base, self._device = base, device
         self.parts: tuple[Part, ...] = parts(generalist, mode or generalist.recipe.mode)
         self.router = Router(generalist.capabilities)
         self.readers = {r.task.name: r for part in self.parts for r in part.readers}
@@ -100,7 +100,7 @@ class Running:
         Raises:
             GeneralistError: a task that is not there, or no routing and no task given.
         """
-        tokens = embed(self._frozen, self._base.normalise(pixels.to(self._device)))
+        tokens = embed(self._frozen, self.base.normalise(pixels.to(self._device)))
         stem = tokens
         routes: list[Route] = []
         if self.router.tasks and (tasks is None or look):

@@ -19,9 +19,17 @@ from dicomfiles import compress, dataset
 from dicomwebsite import dicomweb_site
 from factories import make_base, make_brick
 from medlego.dicomweb import Access, Instance, answer_study
+from medlego.dicomweb.answering import BATCH
 from medlego.dicomweb.pacs import Series, Study
-from medlego.errors import ArchiveAwayError, ArchiveError, ImageError, SettingsError
+from medlego.errors import (
+    ArchiveAwayError,
+    ArchiveError,
+    ArchiveObjectError,
+    ImageError,
+    SettingsError,
+)
 from medlego.generalist import assemble
+from medlego.running import Running
 
 WHEN = datetime(2026, 3, 4, 5, 6, 7)
 
@@ -131,11 +139,34 @@ def test_what_is_no_dicom_object_is_an_image_error(site, tmp_path):
         site.pacs().fetch(instance(1), tmp_path / "x")
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("text/html", b"<html>the archive is being updated</html>"),
+        ("", b""),
+        ("multipart/related", b"no boundary"),
+        ("multipart/related; boundary=x", b"--x\r\nContent-Type: application/dicom\r\n\r\nDICM"),
+    ],
+)
+def test_an_answer_that_is_no_object_is_not_held_against_the_image(site, tmp_path, kind, body):
+    site.add(source(1))
+    site.instance_answer = kind, body
+    with pytest.raises(ArchiveObjectError, match="archive: expected"):
+        site.pacs().fetch(instance(1), tmp_path / "x")
+
+
 @pytest.mark.parametrize("status", [429, 500, 503, 507])
 def test_an_archive_that_cannot_answer_now_is_away(site, status):
     site.statuses = [status]
     with pytest.raises(ArchiveAwayError, match=f"got {status}"):
         site.pacs().studies("DX")
+
+
+def test_an_answer_that_trickles_is_not_waited_for_without_end(site, tmp_path):
+    site.add(source(1))
+    site.pause_s = 0.02
+    with pytest.raises(ArchiveAwayError, match="Timeout"):
+        site.pacs(whole_s=0.1).fetch(instance(1), tmp_path / "x")
 
 
 def test_an_archive_that_is_not_there_is_away():
@@ -315,6 +346,23 @@ def test_answering_a_study_again_stores_the_same_under_the_same_uids(site):
     assert set(site.stores.values()) == {2}
     assert {len(contents) for contents in site.contents.values()} == {1}
     assert len(site.held("SR")) == 1
+
+
+def test_a_generalist_is_made_ready_once_for_a_whole_study(site, monkeypatch):
+    for number in range(BATCH + 1):
+        site.add(source(number))
+    generalist, base = generalist_and_base()
+    made: list[object] = []
+    whole = Running.__init__
+
+    def counted(self, *given, **more):
+        made.append(self)
+        whole(self, *given, **more)
+
+    monkeypatch.setattr(Running, "__init__", counted)
+    found = answer_study(site.pacs(), generalist, "1.2.3", WHEN, base=base, method=None)
+    assert [each.problem for each in found] == [""] * (BATCH + 1)
+    assert len(made) == 1
 
 
 def test_one_series_of_a_study_can_be_answered(site):

@@ -264,6 +264,42 @@ def test_hidden_files_links_to_folders_dicomdirs_and_the_job_are_no_images(tmp_p
     assert [image.name for image in found] == ["a.png", "b/1.png"]
 
 
+def test_a_folder_that_goes_away_while_images_are_looked_for_is_told(tmp_path):
+    write_image(tmp_path / "a.png", 1)
+    (tmp_path / "b").mkdir()
+    _, found = find_images(tmp_path, tmp_path / "none")
+    assert next(found).name == "a.png"
+    (tmp_path / "b").rmdir()
+    with pytest.raises(DatasetError, match=r"b: expected a folder that can be read, got No such"):
+        next(found)
+
+
+def test_folders_may_lie_in_each_other_a_thousand_times(tmp_path):
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("a", dir_fd=here)
+        below = os.open("a", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    place = tmp_path / Path(*["a"] * 1200)
+    image = write_image(place / "x.png", 1)
+    found = [each.name for each in find_images(tmp_path, tmp_path / "none")[1]]
+    image.unlink()
+    for folder in [place, *place.parents][:1200]:  # rmtree goes down by recursion
+        folder.rmdir()
+    assert found == ["a/" * 1200 + "x.png"]
+
+
+def test_links_that_lead_nowhere_are_no_images(tmp_path):
+    (tmp_path / "circle.png").symlink_to("circle.png")
+    (tmp_path / "nowhere.png").symlink_to("none.png")
+    image = write_image(tmp_path / "one.png", 1)
+    (tmp_path / "two.png").symlink_to(image)
+    found = [each.name for each in find_images(tmp_path, tmp_path / "none")[1]]
+    assert found == ["one.png", "two.png"]
+
+
 def test_dicom_is_found_by_content(tmp_path):
     (tmp_path / "IM1").write_bytes(bytes(128) + b"DICM")
     _, found = find_images(tmp_path, tmp_path / "none")
@@ -500,6 +536,17 @@ def test_a_file_that_no_job_wrote_is_not_overwritten(place, tmp_path, kind):
     with pytest.raises(JobError, match="expected a new file, found one that no job wrote"):
         predict_many(place / "merged", place / "images", out, limit=1)
     assert out.read_bytes() == content
+
+
+def test_a_file_that_no_job_wrote_is_refused_before_images_are_looked_for(place, tmp_path):
+    out = tmp_path / "out.parquet"
+    out.write_text("mine")
+    said: list[str] = []
+    with pytest.raises(JobError, match="found one that no job wrote"):
+        predict_many(
+            place / "merged", place / "images", out, show=lambda what, *_: said.append(what)
+        )
+    assert said == []
 
 
 def test_two_cannot_be_at_one_job(place, tmp_path):

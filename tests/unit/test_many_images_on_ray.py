@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -15,8 +16,9 @@ import pytest
 import batchray
 from batchparts import same_answers, save_merged, write_images
 from medlego.batch import predict_many
-from medlego.batch.onray import _cores_for_each
-from medlego.errors import SettingsError
+from medlego.batch.listing import Part
+from medlego.batch.onray import _cores_for_each, _results
+from medlego.errors import JobError, SettingsError
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +91,37 @@ def test_an_actor_asks_for_no_more_cores_than_its_node_has():
     ]
     assert _cores_for_each(nodes) == 2
     assert _cores_for_each([{"Alive": True, "Resources": {"CPU": 4.0, "GPU": 8.0}}]) == 1
+
+
+class FakeRay:
+    """Actors of which some never get a process; a reference says whether it will be done, and what
+    comes of it."""
+
+    def actor(self, runs: bool) -> SimpleNamespace:
+        return SimpleNamespace(
+            ready=SimpleNamespace(remote=lambda: (runs, None, object())),
+            answer=SimpleNamespace(remote=lambda part: (runs, (part.number, b""), object())),
+        )
+
+    def wait(self, refs: list, timeout: float | None) -> tuple[list, list]:
+        done = [ref for ref in refs if ref[0]][:1]
+        assert done or timeout is not None, "waits for ever"
+        return done, []
+
+    def get(self, ref: tuple) -> object:
+        return ref[1]
+
+
+@pytest.mark.parametrize("runs", [(True, False), (False, True, False), (True, True)])
+def test_actors_without_a_process_get_no_parts(runs):
+    ray = FakeRay()
+    parts = (Part(number, number, ("x",)) for number in range(7))
+    done = _results(ray, [ray.actor(each) for each in runs], parts)
+    assert sorted(number for number, _ in done) == list(range(7))
+
+
+def test_a_cluster_without_room_for_any_actor_ends_the_job():
+    ray = FakeRay()
+    parts = (Part(number, number, ("x",)) for number in range(7))
+    with pytest.raises(JobError, match="expected room for an actor within 600 s, got none"):
+        list(_results(ray, [ray.actor(False)], parts))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -24,6 +24,7 @@ from medlego.results import (
     Algorithm,
     analyse,
     derived_uid,
+    identity,
     read_source,
     structured_report,
 )
@@ -32,6 +33,7 @@ from medlego.routing import Route
 from medlego.task import Code, Kind, Task
 
 WHEN = datetime(2026, 3, 4, 5, 6, 7)
+CONTENT = "ContentDate", "ContentTime"
 PATIENT = {
     "PatientName": "Müller^Jürgen",
     "PatientID": "P-1",
@@ -222,6 +224,30 @@ def test_patient_and_study_are_the_sources_in_any_character_set(tmp_path):
     assert report.SpecificCharacterSet == "ISO_IR 192"
 
 
+@pytest.mark.parametrize(
+    ("offset", "dated"),
+    [("-0330", "20260303 233607 -0330"), ("+1400", "20260304 170607 +1400")],
+)
+def test_results_are_dated_in_the_images_offset_from_utc(tmp_path, offset, dated):
+    generalist, base = generalist_and_base()
+    path = source_file(tmp_path / "source", TimezoneOffsetFromUTC=offset)
+    at = WHEN.replace(hour=3, tzinfo=UTC)
+    (found,) = analyse(generalist, [path], [at], base=base)
+    for result in found.results:
+        for day, time in (("InstanceCreationDate", "InstanceCreationTime"), CONTENT):
+            got = f"{result[day].value} {result[time].value} {result.TimezoneOffsetFromUTC}"
+            assert got == dated
+        assert dciodvfy(write(tmp_path / "result.dcm", result)) == []
+
+
+@pytest.mark.parametrize("offset", ["", "0100", "+0160", "+1500", "Z"])
+def test_an_offset_that_cannot_be_read_is_none(tmp_path, offset):
+    path = source_file(tmp_path / "source", TimezoneOffsetFromUTC=offset)
+    found = analysed(path, method=None)
+    assert "TimezoneOffsetFromUTC" not in found.results[0]
+    assert found.results[0].ContentTime == "050607"
+
+
 def test_values_that_break_the_standard_are_filed_as_they_stand(tmp_path):
     odd = {"PatientSex": "unknown", "PatientBirthDate": "about 1950", "StudyDate": "yesterday"}
     found = analysed(source_file(tmp_path / "odd", **odd), method=None)
@@ -299,6 +325,12 @@ def test_uids_are_uuids_of_version_8_and_tell_their_parts_apart():
     assert (number >> 76 & 0xF, number >> 62 & 0x3) == (8, 2)
     assert uid == derived_uid("report", "a", "b") == "2.25." + str(number)
     assert len({uid, derived_uid("report", "ab"), derived_uid("report", "b", "a")}) == 3
+
+
+def test_results_of_another_format_are_other_objects(monkeypatch):
+    uid = derived_uid("report", "a", "b")
+    monkeypatch.setattr(identity, "FORMAT", "2")
+    assert derived_uid("report", "a", "b") != uid
 
 
 def test_every_result_has_a_uid_of_its_own_in_two_series(tmp_path):

@@ -385,6 +385,23 @@ def test_waits_grow_while_the_archive_is_away_and_are_short_again_afterwards():
     assert waits == [10, 20, 40, 10, 10]
 
 
+def test_waits_grow_while_every_image_is_postponed():
+    none, some = Look(postponed=3), Look(answered=1, postponed=2)
+    looks = iter([none, none, ArchiveAwayError("away"), none, some, none, Look(), none])
+    waits: list[float] = []
+
+    def look():
+        match next(looks, SettingsError("end")):
+            case Look() as found:
+                return found
+            case error:
+                raise error
+
+    with pytest.raises(SettingsError):
+        keep_watching(look, 10.0, seen=lambda _: None, away=lambda *_: None, pause=waits.append)
+    assert waits == [10, 20, 40, 80, 10, 10, 10, 10]
+
+
 def test_waits_do_not_grow_without_end():
     waits: list[float] = []
 

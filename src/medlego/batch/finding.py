@@ -45,7 +45,8 @@ def find_images(source: str | Path, skip: Path) -> tuple[Path, Iterator[Found]]:
         skip: a folder that is not looked into.
 
     Raises:
-        DatasetError: nothing there. While images are found: no column `path`, rows without one.
+        DatasetError: nothing there. While images are found: no column `path`, rows without one, a
+            folder that cannot be read.
     """
     table, folder = table_and_folder(str(source))
     path = Path(table)
@@ -56,7 +57,7 @@ def find_images(source: str | Path, skip: Path) -> tuple[Path, Iterator[Found]]:
         names = _parquet_names(path) if path.suffix.lower() == ".parquet" else _csv_names(path)
         return root, (_stated(root, name) for name in names)
     if path.is_dir() and folder is None:
-        return path, _below(path, "", skip.resolve())
+        return path, _below(path, skip.resolve())
     got = "found nothing there" if not path.exists() else f"got {path.suffix or 'a file'}"
     raise DatasetError(
         f"{source}: expected a folder of images, or a .csv or .parquet table of paths "
@@ -64,18 +65,46 @@ def find_images(source: str | Path, skip: Path) -> tuple[Path, Iterator[Found]]:
     )
 
 
-def _below(folder: Path, prefix: str, skip: Path) -> Iterator[Found]:
+def _below(root: Path, skip: Path) -> Iterator[Found]:
     """Depth first, by name; links to folders are not followed, since they may lead in circles."""
-    with os.scandir(folder) as entries:
-        found = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
-    for entry in found:
-        path, name = folder / entry.name, prefix + entry.name
+    left = [("", iter(_entries(root)))]
+    while left:
+        prefix, entries = left[-1]
+        entry = next(entries, None)
+        if entry is None:
+            left.pop()
+            continue
+        path, name = Path(entry.path), prefix + entry.name
         if entry.is_dir(follow_symlinks=False):
-            if path.resolve() != skip:
-                yield from _below(path, f"{name}/", skip)
-        elif entry.name != DIRECTORY and entry.is_file() and is_image(path):
-            status = entry.stat()
-            yield Found(name, status.st_size, status.st_mtime_ns)
+            if entry.name != skip.name or path.resolve() != skip:
+                left.append((f"{name}/", iter(_entries(path))))
+        elif entry.name != DIRECTORY and _is_file(entry) and is_image(path):
+            yield _stated(root, name)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder, by name.
+
+    Raises:
+        DatasetError: it cannot be read; to pass it over would leave images out without a word.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise DatasetError(
+            f"{folder}: expected a folder that can be read, got {error.strerror}; see to it and "
+            "start again"
+        ) from error
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Also through a link; one that leads nowhere, in a circle or where nobody may look is none."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def _stated(root: Path, name: str) -> Found:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -18,6 +17,8 @@ ASKED_AHEAD = 2
 """Parts that each actor has at a time, so that none waits for this process."""
 RETRIES = 3
 """How often a part is asked again when its actor dies."""
+START_S = 600
+"""How long a job waits for its first actor; a cluster may have to start a machine for it."""
 
 
 class Actor:
@@ -29,6 +30,9 @@ class Actor:
     @cached_property
     def _answerer(self) -> Answerer:
         return Answerer(self._work, self._device)
+
+    def ready(self) -> None:
+        """Returns once the actor has a process."""
 
     def answer(self, part: Part) -> tuple[int, bytes]:
         """One part's number and rows."""
@@ -59,7 +63,7 @@ def run_on_ray(work: Work, parts: Iterator[Part], device: str) -> Iterator[tuple
 
     Raises:
         MedLegoError: as of `run_local`, from any actor.
-        JobError: actors died again and again.
+        JobError: actors died again and again, or none could be started.
     """
     import ray
 
@@ -108,19 +112,34 @@ def _cores_for_each(nodes: Sequence[Mapping[str, Any]]) -> int:
 
 
 def _results(ray: Any, actors: list[Any], parts: Iterator[Part]) -> Iterator[tuple[int, bytes]]:
-    free = deque(actors * ASKED_AHEAD)
-    asked: dict[Any, Any] = {}
+    """Parts go to actors that run; one that finds no place yet would keep its parts for ever."""
+    starting = {actor.ready.remote(): number for number, actor in enumerate(actors)}
+    asked: dict[Any, int] = {}
+    load: dict[int, int] = {}
     for part in parts:
-        if not free:
-            yield _one_of(ray, asked, free)
-        actor = free.popleft()
-        asked[actor.answer.remote(part)] = actor
+        while min(load.values(), default=ASKED_AHEAD) == ASKED_AHEAD:
+            yield from _next(ray, starting, asked, load)
+        idlest = min(load, key=load.__getitem__)
+        asked[actors[idlest].answer.remote(part)] = idlest
+        load[idlest] += 1
     while asked:
-        yield _one_of(ray, asked, free)
+        yield from _next(ray, starting, asked, load)
 
 
-def _one_of(ray: Any, asked: dict[Any, Any], free: deque[Any]) -> tuple[int, bytes]:
-    (ready,), _ = ray.wait(list(asked))
-    free.append(asked.pop(ready))
-    number, content = ray.get(ready)
-    return number, content
+def _next(
+    ray: Any, starting: dict[Any, int], asked: dict[Any, int], load: dict[int, int]
+) -> Iterator[tuple[int, bytes]]:
+    """Wait until a part is done, which is yielded, or one more actor runs."""
+    found, _ = ray.wait([*asked, *starting], timeout=None if asked else START_S)
+    if not found:
+        raise JobError(
+            f"ray: expected room for an actor within {START_S} s, got none; wait for other jobs "
+            "on the cluster or add to it, and start again, what is done is kept"
+        )
+    (ready,) = found
+    result = ray.get(ready)
+    if ready in starting:
+        load[starting.pop(ready)] = 0
+    else:
+        load[asked.pop(ready)] -= 1
+        yield result

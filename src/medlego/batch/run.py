@@ -133,12 +133,13 @@ def predict_many(
     )
     run = _engine(engine, device)
     with held(folder):
+        there = job_of(output) if output.exists() else None
         listing = write_listing(islice(found, limit), folder / LISTING, part_images, show)
         if not listing.images:
             raise DatasetError(f"{source}: expected images, found none")
         job, before = Job.of(work, listing), listing.images
-        if output.exists():
-            job.check_same(job_of(output), output, "choose another output")
+        if there is not None:
+            job.check_same(there, output, "choose another output")
             clear(folder)
         else:
             begin(folder, job)

@@ -63,7 +63,7 @@ def analyse_command(
 ) -> None:
     """Answer a study's images and store a report and saliency captures for each.
 
-    A repeat makes the same results under the same UIDs.
+    A repeat makes results under the same UIDs, with a newer date.
     """
     from datetime import datetime
 

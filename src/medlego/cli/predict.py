@@ -55,13 +55,18 @@ def command(
         typer.Option("--output", "-o", help="Parquet file for the answers to --input."),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Answer only the first so many.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Images that the model sees at a time.")] = 64,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images that the model sees at a time; 64.")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Decoding threads for each device; one a core.")
     ] = None,
     engine: Annotated[
-        str, typer.Option(help="local, or ray: the cluster of $RAY_ADDRESS, else this machine.")
-    ] = "local",
+        str | None,
+        typer.Option(
+            help="local, unless said; or ray: the cluster of $RAY_ADDRESS, else this machine."
+        ),
+    ] = None,
     json: JsonFile = None,
     base_weights: BaseWeights = None,
     device: Device = "auto",
@@ -80,20 +85,25 @@ def command(
     if task is not None and every_task:
         raise GeneralistError("--every-task: expected it without --task, got both; choose one")
     asked = {"task": task, "every_task": every_task, "mode": mode}
-    many = {"--input": source, "--output": output, "--limit": limit, "--workers": workers}
-    if any(value is not None for value in many.values()):
+    settings = {"limit": limit, "batch_size": batch_size, "workers": workers, "engine": engine}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    if source is not None or output is not None:
         here = {"IMAGE": images, "--saliency": saliency}
         if source is None or output is None:
             raise SettingsError("--input: expected it with --output, got one alone; add the other")
         if got := [word for word, value in here.items() if value]:
             raise SettingsError(f"{got[0]}: expected it without --input, got both; choose one")
-        settings = {"limit": limit, "batch_size": batch_size, "workers": workers, "engine": engine}
         of_cluster = engine == "ray" and device == "auto"
         where = {
             "base_weights": base_weights,
             "device": device if of_cluster else resolve_device(device),
         }
         into_table(options, json, directory, source, output, **asked, **settings, **where)
+    elif settings:
+        word = f"--{next(iter(settings)).replace('_', '-')}"
+        raise SettingsError(
+            f"{word}: expected it with --input and --output, got neither; add them, or leave it out"
+        )
     elif images:
         drawn = (saliency, saliency_method)
         _answer(options, json, directory, images, drawn, asked, base_weights, device)

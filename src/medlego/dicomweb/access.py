@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from medlego.errors import SettingsError
 from medlego.files import read_expected
 
 MAX_SECRET_BYTES = 1 << 16
+_PIECE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,8 @@ class Access:
     `url` is what `/studies` follows. `token_file` holds a bearer token, `password_file` a line
     `user:password`; both are read again at every request, so that they may be renewed in place.
     `ca_file` has the certificates (PEM) that the archive's is checked with, instead of the public
-    ones. Without `allow_http` only this machine is reached without TLS.
+    ones. Without `allow_http` only this machine is reached without TLS. `timeout_s` bounds the wait
+    for each piece of an answer, `whole_s` that for the whole.
     """
 
     url: str
@@ -32,6 +38,7 @@ class Access:
     ca_file: Path | None = None
     allow_http: bool = False
     timeout_s: float = 60.0
+    whole_s: float = 600.0
 
     def session(self) -> requests.Session:
         """A session that goes to the address itself: without proxies, redirects and `.netrc`.
@@ -41,7 +48,7 @@ class Access:
                 that is not there.
         """
         self._check_url()
-        session = requests.Session()
+        session = _Session(self.whole_s)
         session.trust_env = False
         session.max_redirects = 0
         if self.ca_file is not None:
@@ -73,6 +80,36 @@ class Access:
                 f"archive: expected https, got http to {parts.hostname}, which carries images and "
                 "credentials in the clear; use https, or pass --allow-http within a closed network"
             )
+
+
+class _Session(requests.Session):
+    """Reads answers whole and within a time; requests itself only bounds the wait between bytes."""
+
+    def __init__(self, whole_s: float) -> None:
+        super().__init__()
+        self._whole_s = whole_s
+
+    def send(self, request: requests.PreparedRequest, **how: Any) -> requests.Response:
+        """As of requests, but that the answer is in memory.
+
+        Raises:
+            requests.RequestException: also where it took too long.
+        """
+        end = time.monotonic() + self._whole_s
+        answer = super().send(request, **how | {"stream": True})
+        content = BytesIO()
+        try:
+            while piece := answer.raw.read1(_PIECE_BYTES, decode_content=True):
+                content.write(piece)
+                if time.monotonic() > end:
+                    raise requests.ReadTimeout(f"no whole answer within {self._whole_s:g} s")
+        except urllib3.exceptions.HTTPError as error:
+            raise requests.ConnectionError(error) from error
+        finally:
+            answer.close()
+        content.seek(0)
+        answer.raw = content
+        return answer
 
 
 class _Token(AuthBase):

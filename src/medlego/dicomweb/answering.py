@@ -16,6 +16,7 @@ from medlego.generalist import Generalist
 from medlego.prediction import Prediction
 from medlego.progress import Progress, silent
 from medlego.results import analyse, derived_uid, read_source
+from medlego.running import Running
 
 BATCH = 8
 """Images that are held in memory and answered together."""
@@ -61,6 +62,7 @@ def answer_instances(
     rule: Rule | None = None,
     method: str | None = "gradient",
     device: str = "cpu",
+    running: Running | None = None,
 ) -> Iterator[Answered]:
     """Fetch, answer and store; one at a time is yielded when the archive has its results.
 
@@ -74,6 +76,7 @@ def answer_instances(
         rule: what a fetched image must fit.
         method: of the saliency, see `medlego.results.analyse`.
         device: `cpu` or `cuda`.
+        running: the generalist made ready, see `medlego.results.analyse`.
 
     Raises:
         ArchiveError: the archive does not answer, or not so.
@@ -96,6 +99,7 @@ def answer_instances(
             base=base,
             method=method,
             device=device,
+            running=running,
         )
         for (instance, _), analysis in zip(fit, found, strict=True):
             uids, later = tuple(str(result.SOPInstanceUID) for result in analysis.results), False
@@ -144,6 +148,7 @@ def answer_study(
         raise SettingsError(
             "study: expected one with images in the archive, got none of this UID; check the UID"
         )
+    running = Running(generalist, base or Base.find(generalist.base), device=device)
     found: list[Answered] = []
     with tempfile.TemporaryDirectory() as folder:
         for start in range(0, len(instances), BATCH):
@@ -155,9 +160,9 @@ def answer_study(
                 some,
                 [when] * len(some),
                 Path(folder),
-                base=base,
                 method=method,
                 device=device,
+                running=running,
             )
     return found
 

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from email.message import Message
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
 
 import requests
 from dicomweb_client import DICOMwebClient
-from pydicom import dcmwrite
+from pydicom import dcmread, dcmwrite
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
@@ -76,7 +77,7 @@ class PictureArchive:
             SettingsError: an address or a file of credentials that cannot be used.
         """
         self._session, self._timeout_s = access.session(), access.timeout_s
-        self._stores_at = f"{access.url.rstrip('/')}/studies"
+        self._studies_at = f"{access.url.rstrip('/')}/studies"
         self._client = DICOMwebClient(
             access.url.rstrip("/"),
             session=self._session,
@@ -140,15 +141,14 @@ class PictureArchive:
 
         Raises:
             ArchiveError: the archive does not answer.
-            ArchiveObjectError: it fails on this one, or gives another.
-            ImageError: what it sends is no DICOM object.
+            ArchiveObjectError: it fails on this one, or gives another or something else.
+            ImageError: the object that it sends is no DICOM object.
         """
         try:
             with _asking(one=True), nothing_said():
+                content = self._get(instance)
                 try:
-                    found = self._client.retrieve_instance(
-                        instance.study_uid, instance.series_uid, instance.sop_uid
-                    )
+                    found = dcmread(BytesIO(content))
                     uids = found.StudyInstanceUID, found.SeriesInstanceUID, found.SOPInstanceUID
                     if Instance(*map(str, uids)) != instance:
                         raise ArchiveObjectError(
@@ -203,6 +203,33 @@ class PictureArchive:
             for each in failed
         ]
 
+    def _get(self, instance: Instance) -> bytes:
+        """One object's file, out of an answer of one part.
+
+        Raises:
+            ArchiveObjectError: another answer, such as a proxy's page, or one that is cut short.
+        """
+        place = f"{instance.study_uid}/series/{instance.series_uid}/instances/{instance.sop_uid}"
+        answer = self._session.get(
+            f"{self._studies_at}/{place}",
+            headers={"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'},
+            timeout=self._timeout_s,
+        )
+        answer.raise_for_status()
+        said = Message()
+        said["Content-Type"] = answer.headers.get("Content-Type", "")
+        boundary = said.get_boundary()
+        if said.get_content_type() != "multipart/related" or not boundary:
+            raise ArchiveObjectError(
+                "archive: expected an instance as multipart/related, got an answer of another type"
+            )
+        line = b"--" + boundary.encode()
+        _, _, part = answer.content.partition(line)
+        content, end, _ = part.partition(b"\r\n\r\n")[2].partition(b"\r\n" + line)
+        if not end:
+            raise ArchiveObjectError("archive: expected a whole instance, got one cut short")
+        return content
+
     def _post(self, results: Sequence[Dataset]) -> requests.Response:
         """Send objects; dicomweb-client itself takes answers that it cannot read for a yes."""
         boundary = secrets.token_hex(16)
@@ -216,7 +243,7 @@ class PictureArchive:
         kind = f'multipart/related; type="application/dicom"; boundary="{boundary}"'
         body.write(f"--{boundary}--\r\n".encode())
         return self._session.post(
-            self._stores_at,
+            self._studies_at,
             data=body.getvalue(),
             headers={"Content-Type": kind, "Accept": "application/dicom+json"},
             timeout=self._timeout_s,

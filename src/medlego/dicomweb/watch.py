@@ -18,6 +18,7 @@ from medlego.dicomweb.rule import Rule
 from medlego.directory import DOCUMENT
 from medlego.errors import ArchiveAwayError, ArchiveError, MedLegoError
 from medlego.generalist import Generalist
+from medlego.running import Running
 
 LONGEST_WAIT_S = 300.0
 
@@ -38,6 +39,11 @@ class Look:
     passed: int = 0
     postponed: int = 0
     problems: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def futile(self) -> bool:
+        """Whether there were images, and all of them were postponed."""
+        return self.postponed > 0 == self.answered + self.refused + self.passed
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -89,6 +95,7 @@ class Watcher:
         self._version = self._stamp()
         self._generalist = Generalist.load(directory)
         self._base = base or Base.find(self._generalist.base)
+        self._running = Running(self._generalist, self._base, device=device)
         self._whole: dict[str, int] = {}
 
     def look(self) -> Look:
@@ -153,10 +160,10 @@ class Watcher:
                     [instance for instance, _ in begun],
                     [at for _, at in begun],
                     self._fetched,
-                    base=self._base,
                     rule=self._rule,
                     method=self._method,
                     device=self._device,
+                    running=self._running,
                 ):
                     del left[found.instance]
                     yield found
@@ -198,7 +205,7 @@ class Watcher:
         stamp = self._stamp()
         if stamp != self._version:
             edited = Generalist.load(self._directory)
-            edited.check_base(self._base)
+            self._running = Running(edited, self._base, device=self._device)
             self._generalist, self._version = edited, stamp
 
     def _stamp(self) -> tuple[int, int]:
@@ -220,6 +227,8 @@ def keep_watching(
 ) -> None:
     """Look again and again; where the archive is away, wait twice as long each time, to a limit.
 
+    The wait grows, too, over looks in which nothing came of any image but a postponement: an
+    archive that gives images and takes no results would have them all answered anew each time.
     After a first look that went well address and credentials are right, so that whatever else the
     archive answers later is waited out in the same way.
 
@@ -236,14 +245,21 @@ def keep_watching(
     failures, worked = 0, False
     while True:
         try:
-            seen(look())
-            failures, worked = 0, True
+            found = look()
+            seen(found)
+            worked = True
+            if found.futile:
+                wait, failures = _wait(interval_s, failures), failures + 1
+            else:
+                wait, failures = interval_s, 0
         except ArchiveError as error:
             if not worked and not isinstance(error, ArchiveAwayError):
                 raise
-            wait = min(max(interval_s, 1.0) * 2**failures, max(LONGEST_WAIT_S, interval_s))
-            failures = min(failures + 1, 20)
+            wait, failures = _wait(interval_s, failures), failures + 1
             away(error, wait)
-            pause(wait)
-            continue
-        pause(interval_s)
+        pause(wait)
+
+
+def _wait(interval_s: float, failures: int) -> float:
+    """Seconds to wait after so many failures in a row and one more."""
+    return min(max(interval_s, 1.0) * (1 << min(failures, 20)), max(LONGEST_WAIT_S, interval_s))

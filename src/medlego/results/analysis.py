@@ -13,11 +13,12 @@ from medlego.base import Base
 from medlego.errors import ImageError
 from medlego.generalist import Generalist
 from medlego.images import Image, read_image
-from medlego.prediction import Prediction, predict
+from medlego.prediction import Prediction, answer_images, tasks_to_ask
 from medlego.results.algorithm import MODEL, NAME, Algorithm
 from medlego.results.capture import saliency_capture
 from medlego.results.report import structured_report
 from medlego.results.source import Source, read_source
+from medlego.running import Running
 from medlego.saliency import explain
 
 
@@ -52,6 +53,7 @@ def analyse(
     base: Base | None = None,
     method: str | None = "gradient",
     device: str = "cpu",
+    running: Running | None = None,
 ) -> list[Analysis]:
     """Answer DICOM images, and say the answers in DICOM.
 
@@ -62,6 +64,8 @@ def analyse(
         base: the generalist's base; found by fingerprint when left out.
         method: of the saliency in captures, see `medlego.saliency.METHODS`; None for no captures.
         device: `cpu` or `cuda`.
+        running: the generalist on its base and device, made ready once for many calls; `base` is
+            then that one's.
 
     Returns:
         One analysis per file, in order; a file that is no readable image has a problem instead of
@@ -71,17 +75,20 @@ def analyse(
         GeneralistError: another base, or an unknown method.
         BaseError: the base is not to be found.
     """
-    base = base or Base.find(generalist.base)
+    if running is None:
+        running = Running(generalist, base or Base.find(generalist.base), device=device)
     tried = [_read(Path(path), at) for path, at in zip(paths, when, strict=True)]
     read = [found for found in tried if isinstance(found, _Read)]
-    predictions = predict(generalist, [r.image for r in read], base=base, device=device)
-    captures = _captures(generalist, read, predictions, base, method, device)
+    asked = tasks_to_ask(running, None, every_task=False)
+    names = [found.source.sop_uid for found in read]
+    predictions = answer_images(running, [found.image for found in read], names, asked)
+    captures = _captures(generalist, read, predictions, running.base, method, device)
     algorithm = Algorithm.of(generalist)
     done = iter(
         Analysis(
             found.path,
             found.source,
-            replace(prediction, image=found.source.sop_uid),
+            prediction,
             (structured_report(found.source, prediction, algorithm, found.when), *shown),
         )
         for found, prediction, shown in zip(read, predictions, captures, strict=True)

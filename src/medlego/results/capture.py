@@ -35,7 +35,7 @@ def saliency_capture(
         image: its pixels.
         saliency: of the label that is shown.
         algorithm: what answered.
-        when: the capture's date and time.
+        when: the capture's date and time, told in the image's offset from UTC where it states one.
 
     Returns:
         A Secondary Capture in the image's study, in RGB, derived from the image. Its UID follows
@@ -43,7 +43,7 @@ def saliency_capture(
     """
     picture = draw_overlay(image, saliency, note="research use only")
     picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Pillow.Resampling.LANCZOS)
-    task, method = saliency.task.name, saliency.method
+    task, method, when = saliency.task.name, saliency.method, source.local(when)
     with nothing_said():
         capture = SCImage.from_ref_dataset(
             ref_dataset=source.reference(),

@@ -36,13 +36,14 @@ def structured_report(
         source: the image.
         prediction: the answers to it; without any, the report says so and why.
         algorithm: what answered.
-        when: the report's date and time.
+        when: the report's date and time, told in the image's offset from UTC where it states one.
 
     Returns:
         A Comprehensive SR in the image's study. Its UID follows from the image and the recipe, its
         bytes from the arguments. Each label is a coded finding with its probability in percent
         (DCM 111012), whether it is answered, and whether its probability is calibrated.
     """
+    when = source.local(when)
     with nothing_said():
         groups = list(_groups(source, prediction, algorithm))
         content = sr.MeasurementReport(

@@ -6,8 +6,10 @@ else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from pydicom import config
@@ -39,6 +41,8 @@ _OTHER = (
     "LossyImageCompression",
     "BurnedInAnnotation",
 )
+_OFFSET = "TimezoneOffsetFromUTC"
+_OFFSETS = re.compile(r"([+-])(0\d|1[0-4])([0-5]\d)", re.ASCII)
 _NUMBERS = ("NumberOfFrames", "InstanceNumber", "Rows", "Columns")
 _LARGEST_NUMBER = 2**31 - 1
 
@@ -49,7 +53,7 @@ class Source:
 
     `copied` has the patient's and the study's elements by keyword, an empty text where one that
     every object must have is not known; it is kept out of `repr`. `stated` has others that rules
-    and results look at.
+    and results look at. `offset` is from UTC, where the image says in which its times are.
     """
 
     sop_class_uid: str
@@ -60,6 +64,7 @@ class Source:
     number: int
     rows: int
     columns: int
+    offset: timezone | None
     stated: Mapping[str, str] = field(repr=False)
     copied: Mapping[str, str] = field(repr=False)
 
@@ -73,6 +78,10 @@ class Source:
         """Of the body part, L or R; empty where the image does not say."""
         said = self.stated.get("Laterality") or self.stated.get("ImageLaterality") or ""
         return said if said in ("L", "R") else ""
+
+    def local(self, when: datetime) -> datetime:
+        """A moment as the image's times are told, so that a result's stand beside them."""
+        return when if self.offset is None else when.astimezone(self.offset)
 
     def reference(self) -> Dataset:
         """What highdicom takes for the image: without a patient, and of a class that it knows."""
@@ -89,6 +98,8 @@ class Source:
         result.SpecificCharacterSet = "ISO_IR 192"
         for keyword, value in self.copied.items():
             setattr(result, keyword, value)
+        if self.offset is not None:
+            setattr(result, _OFFSET, datetime.now(self.offset).strftime("%z"))
 
 
 def read_source(path: str | Path) -> Source:
@@ -101,7 +112,7 @@ def read_source(path: str | Path) -> Source:
         ImageError: missing, not DICOM, or without the UIDs that results refer to.
     """
     path = Path(path)
-    keywords = (*_UIDS, *_REQUIRED, *_STUDY_REQUIRED, *_OPTIONAL, *_OTHER, *_NUMBERS)
+    keywords = (*_UIDS, *_REQUIRED, *_STUDY_REQUIRED, *_OPTIONAL, *_OTHER, _OFFSET, *_NUMBERS)
     with parsed(path, keywords) as found:
         texts: dict[str, str | None] = {}
         numbers: dict[str, int | None] = {}
@@ -132,7 +143,17 @@ def read_source(path: str | Path) -> Source:
         number=min(max(1, numbers["InstanceNumber"] or 1), _LARGEST_NUMBER),
         rows=numbers["Rows"] or 0,
         columns=numbers["Columns"] or 0,
+        offset=_offset(texts[_OFFSET]),
         stated={key: text for key in (*_OTHER, "StudyDescription") if (text := texts[key])},
         copied={key: texts[key] or "" for key in (*_REQUIRED, *_STUDY_REQUIRED)}
         | {key: text for key in _OPTIONAL if (text := texts[key])},
     )
+
+
+def _offset(text: str | None) -> timezone | None:
+    """An offset from UTC (&ZZXX, PS3.3 C.12.1.1.8); None where there is none that can be read."""
+    found = _OFFSETS.fullmatch(text or "")
+    if found is None:
+        return None
+    sign = -1 if found[1] == "-" else 1
+    return timezone(sign * timedelta(hours=int(found[2]), minutes=int(found[3])))
