@@ -31,7 +31,7 @@ RULE = Rule(modality=("DX",), within_days=0)
 POINTS = (
     (Journal, "begin"),
     (PictureArchive, "fetch"),
-    (analysis, "predict"),
+    (analysis, "answer_images"),
     (analysis, "structured_report"),
     (PictureArchive, "store"),
     (Journal, "answered"),

@@ -82,6 +82,10 @@ class Access:
             )
 
 
+class TooSlowError(requests.ReadTimeout):
+    """An answer came, but not whole within its time."""
+
+
 class _Session(requests.Session):
     """Reads answers whole and within a time; requests itself only bounds the wait between bytes."""
 
@@ -93,7 +97,8 @@ class _Session(requests.Session):
         """As of requests, but that the answer is in memory.
 
         Raises:
-            requests.RequestException: also where it took too long.
+            TooSlowError: it took too long.
+            requests.RequestException: whatever else went wrong.
         """
         end = time.monotonic() + self._whole_s
         answer = super().send(request, **how | {"stream": True})
@@ -102,7 +107,7 @@ class _Session(requests.Session):
             while piece := answer.raw.read1(_PIECE_BYTES, decode_content=True):
                 content.write(piece)
                 if time.monotonic() > end:
-                    raise requests.ReadTimeout(f"no whole answer within {self._whole_s:g} s")
+                    raise TooSlowError(f"no whole answer within {self._whole_s:g} s")
         except urllib3.exceptions.HTTPError as error:
             raise requests.ConnectionError(error) from error
         finally:

@@ -19,7 +19,7 @@ from pydicom import dcmread, dcmwrite
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
-from medlego.dicomweb.access import Access
+from medlego.dicomweb.access import Access, TooSlowError
 from medlego.errors import ArchiveAwayError, ArchiveError, ArchiveObjectError, ImageError
 from medlego.results.quiet import nothing_said
 
@@ -263,7 +263,7 @@ class _StatusError(ArchiveError):
 def _asking(*, one: bool = False) -> Iterator[None]:
     """Errors of the libraries as ours, without the addresses that they quote.
 
-    With `one` a broken answer is held against the one object that is asked about.
+    With `one` a broken or endless answer is held against the one object that is asked about.
     """
     try:
         yield
@@ -283,6 +283,10 @@ def _asking(*, one: bool = False) -> Iterator[None]:
         raise ArchiveError(
             "archive: expected an answer, got a redirect, which is not followed; pass the address "
             "itself"
+        ) from None
+    except TooSlowError:
+        raise (ArchiveObjectError if one else ArchiveAwayError)(
+            "archive: expected a whole answer in time, got one that goes on; try later"
         ) from None
     except (
         requests.ConnectionError,
