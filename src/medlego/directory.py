@@ -118,6 +118,19 @@ def update_directory(path: Path, contents: Contents, last: str) -> None:
     sweep(path, contents.lineage, contents.archive)
 
 
+Mark = tuple[int, int, int]
+"""What changes when an edit replaces a directory's document."""
+
+
+def read_mark(directory: Path) -> Mark | None:
+    """A directory's at the moment; None where there is no document."""
+    try:
+        found = (directory / DOCUMENT).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 @contextmanager
 def editing(path: Path) -> Iterator[None]:
     """Hold a generalist's directory alone; the lock is free again when its holder dies.

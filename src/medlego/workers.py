@@ -22,7 +22,6 @@ from typing import Any
 Handle = Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]]
 """What a worker does: a request and its bytes to an answer and its bytes."""
 
-
 _INSIDE = "MEDLEGO_WORKER"
 """Set in a worker's environment."""
 

@@ -15,7 +15,7 @@ from medlego.dicomweb.answering import BATCH, Answered, answer_instances, own_se
 from medlego.dicomweb.journal import MAX_ATTEMPTS, Journal
 from medlego.dicomweb.pacs import Instance, PictureArchive, Study
 from medlego.dicomweb.rule import Rule
-from medlego.directory import DOCUMENT
+from medlego.directory import read_mark
 from medlego.errors import ArchiveAwayError, ArchiveError, MedLegoError
 from medlego.generalist import Generalist
 from medlego.running import Running
@@ -92,7 +92,7 @@ class Watcher:
         self._fetched = folder / FETCHED
         shutil.rmtree(self._fetched, ignore_errors=True)
         self._fetched.mkdir(mode=0o700)
-        self._version = self._stamp()
+        self._mark = read_mark(directory)
         self._generalist = Generalist.load(directory)
         self._base = base or Base.find(self._generalist.base)
         self._running = Running(self._generalist, self._base, device=device)
@@ -202,19 +202,11 @@ class Watcher:
 
     def _take_edits(self) -> None:
         """Read the generalist again where somebody edited it."""
-        stamp = self._stamp()
-        if stamp != self._version:
+        mark = read_mark(self._directory)
+        if mark != self._mark:
             edited = Generalist.load(self._directory)
             self._running = Running(edited, self._base, device=self._device)
-            self._generalist, self._version = edited, stamp
-
-    def _stamp(self) -> tuple[int, int]:
-        """What changes with every edit; zeros where nothing is there to be read."""
-        try:
-            found = (self._directory / DOCUMENT).stat()
-        except FileNotFoundError:
-            return 0, 0
-        return found.st_mtime_ns, found.st_ino
+            self._generalist, self._mark = edited, mark
 
 
 def keep_watching(

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from medlego.archive import Archive
 from medlego.base import Base
-from medlego.directory import DOCUMENT
+from medlego.directory import read_mark
 from medlego.errors import MedLegoError
 from medlego.generalist import Generalist
 from medlego.running import Running
@@ -17,9 +18,6 @@ from medlego.signing import BrickSignature
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
 """Before a directory that could not be read is read again as it is; doubled each time."""
-
-Mark = tuple[int, int, int]
-"""What changes when an edit replaces a directory's document."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +27,19 @@ class Model:
     generalist: Generalist
     base: Base
     running: Running
+    device: str
     signatures: Mapping[str, BrickSignature]
     """Of its bricks, by digest; read at once, since a later edit may delete the files."""
+
+    @classmethod
+    def of(
+        cls, generalist: Generalist, base: Base, device: str, archive: Archive | None = None
+    ) -> Model:
+        """Make it ready; `archive` has the signatures where the generalist's own has not."""
+        held = (archive or generalist.archive).signatures
+        signatures = {b.digest: held[b.digest] for b in generalist.bricks if b.digest in held}
+        running = Running(generalist, base, device=device)
+        return cls(generalist, base, running, device, signatures)
 
     @property
     def digest(self) -> str:
@@ -92,9 +101,7 @@ class Keeper:
             self._mark = mark
             try:
                 self.model = self._load(self.model.base)
-            except (
-                Exception
-            ) as error:  # whatever it is, the old state goes on and so does following
+            except Exception as error:  # the old state goes on, and so does following
                 known = isinstance(error, MedLegoError | OSError)
                 self.problem = str(error) if known else f"unexpected {type(error).__name__}"
                 self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S) if again else FIRST_WAIT_S
@@ -109,16 +116,4 @@ class Keeper:
         generalist = Generalist.load(self.directory)
         if base is None or base.ref != generalist.base:
             base = Base.find(generalist.base, weights=self._weights)
-        running = Running(generalist, base, device=self._device)
-        held = generalist.archive.signatures
-        signatures = {b.digest: held[b.digest] for b in generalist.bricks if b.digest in held}
-        return Model(generalist, base, running, signatures)
-
-
-def read_mark(directory: Path) -> Mark | None:
-    """A directory's at the moment; None where there is no document."""
-    try:
-        found = (directory / DOCUMENT).stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+        return Model.of(generalist, base, self._device)

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medlego.base import Base
+from medlego.directory import Mark, read_mark
 from medlego.errors import GeneralistError
 from medlego.generalist import Generalist
 from medlego.history import restored
 from medlego.lineage import Lineage
-from medlego.running import Running
-from medlego.serve.models import Mark, Model, read_mark
+from medlego.serve.models import Model
 
 KEPT = 2
 """Ready at the same time, each a copy of the base's adapted weights."""
@@ -30,8 +30,8 @@ class Choice:
 class Others:
     """Made ready when first asked for, and anew after an edit; the last few asked for stay so."""
 
-    def __init__(self, beside: Mapping[str, Path], device: str = "cpu") -> None:
-        self._beside, self._device = beside, device
+    def __init__(self, beside: Mapping[str, Path]) -> None:
+        self._beside = beside
         self._ready: dict[tuple[str, str, Mark | None], Model] = {}
         self._lock = asyncio.Lock()
 
@@ -72,11 +72,8 @@ class Others:
             generalist = replace(restored(here.generalist, int(name)), lineage=lineage)
             archive = here.generalist.archive
         else:
-            generalist = Generalist.load(self._beside[name])
-            archive = generalist.archive
+            generalist, archive = Generalist.load(self._beside[name]), None
         base = here.base
         if generalist.base != base.ref:
             base = Base.find(generalist.base)
-        signed = archive.signatures
-        signatures = {b.digest: signed[b.digest] for b in generalist.bricks if b.digest in signed}
-        return Model(generalist, base, Running(generalist, base, device=self._device), signatures)
+        return Model.of(generalist, base, here.device, archive)
