@@ -1,25 +1,27 @@
 """Is a generalist the better start for a new task?
 
-    python -m benchmarks.adapt [--seeds 0 1 2] [--few 5 10 50] [--workers 2]
+    python -m benchmarks.adapt [--seeds 0 1 2] [--few 5 10 50] [--workers 2] [--device cuda]
 
 Each of the five sets is the new task in turn, the generalist assembled from plain bricks of the
 other four. Every start trains on all images, and on few a class (then validation has as few). The
 best epoch is the validation's. With all images the test split is read after every epoch, for the
 curves alone.
 
-Runs are kept in `results/runs/adapt-112px.json`, and only missing ones are trained.
+Runs are kept in `results/runs/`, a file a kind of device, and only missing ones are trained. Where
+both kinds trained a run, the result says how far they lie apart.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,9 +30,10 @@ from filelock import FileLock
 
 from benchmarks.adapt_pictures import continued, plot_epochs, plot_images
 from benchmarks.bricks import get_brick, train_all
-from benchmarks.common import RESULTS, SETS, base, dataset, write_result
+from benchmarks.common import RESULTS, SETS, base, dataset, device_name, write_result
 from benchmarks.scoring import BOOTSTRAP_SEED, facts, inputs, summary
 from medlego.adaptation import CHOICES, foundation
+from medlego.adapters import on_device
 from medlego.base import features
 from medlego.brick import Brick
 from medlego.files import write_atomically
@@ -40,10 +43,10 @@ from medlego.samples import Dataset, Samples
 from medlego.train import TrainSettings, train_brick
 
 SIZE = 112
-RUNS = RESULTS / "runs" / f"adapt-{SIZE}px.json"
 TARGET = 0.95
 """Share of the control's final score that counts as reached."""
 FEW = (5, 10, 50)
+DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True, order=True)
@@ -61,6 +64,7 @@ class Job:
         return f"{self.new} {self.start} seed {self.seed} few {self.few}"
 
 
+@cache
 def generalist(new: str, seed: int) -> Generalist:
     """Assembled by default from the plain bricks of the other four sets."""
     return assemble([get_brick(name, "svd", seed, SIZE) for name in SETS if name != new])
@@ -83,13 +87,13 @@ def _some(samples: Samples, few: int, rng: np.random.Generator) -> Samples:
     return samples.take(np.sort(np.concatenate(chosen)))
 
 
-def train(job: Job) -> dict[str, Any]:
+def train(job: Job, device: str) -> dict[str, Any]:
     """Train one run; with all images, a test score after each epoch."""
     data = limited(dataset(job.new), job.few, job.seed)
     curve: list[float] = []
 
     def watch(_scores: Sequence[float], make: Callable[[], Brick]) -> None:
-        curve.append(balanced(right(make(), job.new), data.test.labels))
+        curve.append(balanced(right(make(), job.new, device), data.test.labels))
         print(f"  {job.name}: epoch {len(curve)}, test {curve[-1]:.3f}", flush=True)
 
     began = time.monotonic()
@@ -97,9 +101,9 @@ def train(job: Job) -> dict[str, Any]:
     brick = train_brick(
         base(SIZE),
         data,
-        TrainSettings.build(seed=job.seed, head_first=first),
+        TrainSettings.build(seed=job.seed, head_first=first, profile=False, calibrate=False),
         foundation=foundation(generalist(job.new, job.seed), job.start),  # type: ignore[arg-type]
-        device="cpu",
+        device=device,
         watch=None if job.few else watch,
     )
     return {
@@ -110,19 +114,20 @@ def train(job: Job) -> dict[str, Any]:
         "validation": round(brick.card.scores["balanced_accuracy"], 4),
         "curve": [round(score, 4) for score in curve],
         "first_epoch": 0 if first else 1,
-        "hits": "".join(str(int(hit)) for hit in right(brick, job.new)),
+        "hits": "".join(str(int(hit)) for hit in right(brick, job.new, device)),
         "rank": max(delta.rank for delta in brick.deltas.values()),
         "digest": brick.digest,
         "seconds": round(time.monotonic() - began),
+        "made_with": {**brick.card.made_with, "device": device_name(device)},
     }
 
 
 @torch.no_grad()
-def right(brick: Brick, name: str) -> np.ndarray:
+def right(brick: Brick, name: str, device: str) -> np.ndarray:
     """Which test images a brick on the plain base labels rightly, (N,)."""
-    module = specialist(brick).fold(base(SIZE))
+    module = on_device(specialist(brick).fold(base(SIZE)), device)
     pooled = [
-        features(module, base(SIZE).normalise(batch))
+        features(module, base(SIZE).normalise(batch.to(device))).cpu()
         for batch in inputs(name, "test", SIZE).batches(64)
     ]
     found = brick.head.logits(torch.cat(pooled)).argmax(dim=1).numpy()
@@ -135,33 +140,44 @@ def balanced(hits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean([hits[labels == label].mean() for label in np.unique(labels)]))
 
 
-def read_runs() -> dict[str, dict[str, Any]]:
+def runs_file(device: str) -> Path:
+    """Where the runs of a kind of device are kept."""
+    return RESULTS / "runs" / f"adapt-{SIZE}px-{device}.json"
+
+
+def read_runs(device: str) -> dict[str, dict[str, Any]]:
     """Every run that was kept."""
-    found: dict[str, dict[str, Any]] = json.loads(RUNS.read_text()) if RUNS.exists() else {}
+    path = runs_file(device)
+    found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
     return found
 
 
-def keep(job: Job, run: dict[str, Any]) -> None:
+def keep(job: Job, run: dict[str, Any], device: str) -> None:
     """Add one run to the file."""
-    RUNS.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(RUNS.with_suffix(".lock")):
-        runs = read_runs() | {job.name: run}
+    path = runs_file(device)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        runs = read_runs(device) | {job.name: run}
         lines = (f"{json.dumps(name)}: {json.dumps(runs[name])}" for name in sorted(runs))
-        write_atomically(RUNS, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
+        write_atomically(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
 
 
-def train_missing(jobs: Sequence[Job], workers: int) -> None:
-    """One process a run, `workers` at a time."""
-    missing = [job for job in jobs if job.name not in read_runs()]
+def train_missing(jobs: Sequence[Job], workers: int, device: str) -> None:
+    """`workers` at a time, each a process of one thread; a kept run is not trained again."""
+    missing = [job for job in jobs if job.name not in read_runs(device)]
     print(f"{len(jobs) - len(missing)} runs kept, {len(missing)} to train", flush=True)
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
+        for done in as_completed([pool.submit(_train_and_keep, job, device) for job in missing]):
+            print(f"done: {done.result()}", flush=True)
 
-    def one(job: Job) -> None:
-        words = [str(job.seed), str(job.few), job.new, job.start]
-        subprocess.run([sys.executable, "-m", "benchmarks.adapt", "--one", *words], check=True)
-        print(f"done: {job.name}", flush=True)
 
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(one, missing))
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _train_and_keep(job: Job, device: str) -> str:
+    keep(job, run := train(job, device), device)
+    return f"{job.name} in {run['seconds']} s"
 
 
 def replicates(run: dict[str, Any]) -> np.ndarray:
@@ -236,31 +252,44 @@ def _chosen(
     return row | {"start": "chosen on validation", "chosen": [run["start"] for run in best]}
 
 
+def trained_with(runs: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """Every device and set of versions that runs were made with."""
+    each = {json.dumps(run["made_with"], sort_keys=True) for run in runs}
+    return [json.loads(text) for text in sorted(each)]
+
+
+def beside_the_other(runs: dict[str, dict[str, Any]], device: str) -> dict[str, Any]:
+    """Test scores of the runs that the other kind of device trained too, beside those here."""
+    (other,) = (name for name in DEVICES if name != device)
+    theirs = read_runs(other)
+    both = sorted(runs.keys() & theirs.keys())
+    apart = [float(replicates(runs[name])[0] - replicates(theirs[name])[0]) for name in both]
+    found: dict[str, Any] = {"device": other, "runs": len(both)}
+    if apart:
+        found["mean_difference"] = round(float(np.mean(apart)), 4)
+        found["mean_absolute_difference"] = round(float(np.mean(np.abs(apart))), 4)
+    return found
+
+
 def main() -> None:
     """Train what is missing and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--few", type=int, nargs="*", default=list(FEW))
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--one", nargs=4, metavar=("SEED", "FEW", "NEW", "START"))
+    parser.add_argument("--device", choices=DEVICES, default="cpu")
     given = parser.parse_args()
-    if given.one:
-        torch.set_num_threads(1)
-        seed, few, new, start = given.one
-        job = Job(int(seed), int(few), new, start)
-        keep(job, train(job))
-        return
     bricks = [(name, "svd", seed, SIZE) for seed in given.seeds for name in SETS]
     train_all(bricks, given.workers)
     jobs = [
         Job(seed, few, new, start)
-        for seed in given.seeds
         for few in (0, *given.few)
+        for seed in given.seeds
         for new in SETS
         for start in CHOICES
     ]
-    train_missing(jobs, given.workers)
-    runs = read_runs()
+    train_missing(jobs, given.workers, given.device)
+    runs = read_runs(given.device)
     table = rows(runs, given.seeds, given.few)
     curves = {
         new: {
@@ -277,6 +306,8 @@ def main() -> None:
         seeds=given.seeds,
         **facts(SIZE),
         setting={"target": TARGET},
+        trained_with=trained_with([runs[job.name] for job in jobs]),
+        other_device=beside_the_other(runs, given.device),
     )
 
 

@@ -14,6 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from medlego.base import Base
 from medlego.mergedfile import processor
 from medlego.readers import read_npz
@@ -67,6 +69,11 @@ def key(*parts: Any) -> str:
     """A short digest of whatever decides a cached result."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def device_name(device: str) -> str:
+    """What a device calls itself."""
+    return torch.cuda.get_device_name() if device == "cuda" else device
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:

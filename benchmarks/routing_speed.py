@@ -1,12 +1,12 @@
 """What routing and a mixed batch of eight bricks cost, beside the plain base and PEFT.
 
-    python -m benchmarks.routing_speed [--image-size 224] [--batch 16] [--rounds 15]
+    python -m benchmarks.routing_speed [--image-size 224] [--batch 16] [--rounds 15] [--device cuda]
 
-ViT-B of random weights on two threads; eight procedural tasks of different colours, so that every
-batch is routed to all eight bricks. PEFT runs a mixed batch of eight adapters of as many numbers
-(rank 4 on the fused qkv, since it cannot adapt some of its rows), all with one head's shape and
-told which image is whose; it does no routing. All take turns; times are the fastest of the rounds,
-since other work on the machine can only add.
+ViT-B of random weights, on the CPU on all its threads; eight procedural tasks of different
+colours, so that every batch is routed to all eight bricks. PEFT runs a mixed batch of eight
+adapters of as many numbers (rank 4 on the fused qkv, since it cannot adapt some of its rows), all
+with one head's shape and told which image is whose; it does no routing. All take turns; times are
+the fastest of the rounds, since other work on the machine can only add.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from benchmarks import procedural
-from benchmarks.common import write_result
+from benchmarks.common import device_name, write_result
 from benchmarks.timing import CORES, alternate, random_base, timed
+from medlego.adapters import on_device
 from medlego.base import Base
 from medlego.brick import Brick, Card, Head
 from medlego.generalist import assemble
@@ -92,53 +93,67 @@ def mixed_images(base: Base, batch: int) -> tuple[torch.Tensor, list[int]]:
     return torch.cat([held[owner].take([row]) for row, owner in enumerate(owners)]), owners
 
 
-def works(base: Base, batch: int) -> tuple[dict[str, Callable[[], Any]], float]:
-    """What is timed, and the share of images that are sent to their own task."""
+def works(base: Base, batch: int, device: str) -> tuple[dict[str, Callable[[], Any]], float]:
+    """What is timed, from pixels on the device to answers, and the share of images that are sent to
+    their own task."""
     pixels, owners = mixed_images(base, batch)
+    pixels, frozen = pixels.to(device), on_device(base.module, device)
     names = [f"procedural-{number}" for number in range(BRICKS)]
     held = {
         stem: [make_brick(base, name, stem, seed) for seed, name in enumerate(names)]
         for stem in (0, 1)
     }
-    stem, scout = (Running(assemble(held[s], mode="routed"), base) for s in (1, 0))
-    merged = Running(assemble(held[0], mode="merged"), base)
+    stem, scout = (Running(assemble(held[s], mode="routed"), base, device=device) for s in (1, 0))
+    merged = Running(assemble(held[0], mode="merged"), base, device=device)
     (task, *_) = merged.readers
     tasks = [brick.task.name for brick in held[0]]
     routes = stem.run(pixels).routes
     right = np.mean([tasks[o] in r.tasks for o, r in zip(owners, routes, strict=True)])
-    wrapped = peer(base)
+    wrapped = peer(base).to(device)
     adapters = [f"adapter{owner}" for owner in owners]
 
     def plain() -> None:
         with torch.inference_mode():
-            pool(base.module, through(base.module, embed(base.module, base.normalise(pixels)), 0))
+            pool(frozen, through(frozen, embed(frozen, base.normalise(pixels)), 0))
 
     def peft() -> None:
         with torch.inference_mode():
             wrapped(base.normalise(pixels), adapter_names=adapters)
 
-    return {
+    timed_works: dict[str, Callable[[], Any]] = {
         "plain base": plain,
         "routed mixed batch, stem of one block": lambda: stem.run(pixels),
         "routed mixed batch, scout of one block": lambda: scout.run(pixels),
         "merged mode, task given": lambda: merged.run(pixels, [task]),
         "merged mode, routed by a scout": lambda: merged.run(pixels),
         "PEFT, mixed batch": peft,
-    }, float(right)
+    }
+    return {name: waited_for(work, device) for name, work in timed_works.items()}, float(right)
 
 
-def switching(base: Base, rounds: int) -> list[float]:
+def waited_for(work: Callable[[], Any], device: str) -> Callable[[], Any]:
+    """Work that has ended when the call returns; a GPU runs behind the program."""
+
+    def whole() -> None:
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return whole
+
+
+def switching(base: Base, rounds: int, device: str) -> list[float]:
     """Seconds from one attached brick to another: what differs between two whole batches."""
     held = [make_brick(base, f"procedural-{n}", 0, n) for n in range(2)]
-    running = Running(assemble(held, mode="routed"), base)
+    running = Running(assemble(held, mode="routed"), base, device=device)
     walk = running._walk
-    rows = torch.zeros(32, dtype=torch.long)
+    rows = torch.zeros(32, dtype=torch.long, device=device)
 
     def switch() -> None:
         for number in (0, 1):
             walk._row.adapter = rows + number  # type: ignore[union-attr]
 
-    return [timed(switch)[0] / 2 for _ in range(rounds)]
+    return [timed(waited_for(switch, device))[0] / 2 for _ in range(rounds)]
 
 
 def main() -> None:
@@ -147,11 +162,12 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     given = parser.parse_args()
     load = os.getloadavg()
     torch.set_num_threads(CORES)
     base = random_base(NAME, given.image_size)
-    found, right = works(base, given.batch)
+    found, right = works(base, given.batch, given.device)
     runs = alternate(found, CORES, given.rounds, lambda _name: None)
     plain = [wall for wall, _ in runs["plain base"]]
     rows = []
@@ -169,9 +185,14 @@ def main() -> None:
                 "ratio_of_medians": round(median(plain) / median(walls), 4),
             }
         )
-    rows.append({"name": "switching an attached brick", "seconds": median(switching(base, 99))})
+    rows.append(
+        {
+            "name": "switching an attached brick",
+            "seconds": median(switching(base, 99, given.device)),
+        }
+    )
     write_result(
-        "routing_speed",
+        "routing_speed" if given.device == "cpu" else f"routing_speed-{given.device}",
         rows,
         seeds=[0],
         versions={"peft": version("peft")},
@@ -181,6 +202,7 @@ def main() -> None:
             "batch": given.batch,
             "rounds": given.rounds,
             "threads": CORES,
+            "device": device_name(given.device),
             "bricks": BRICKS,
             "rank": RANK,
             "right_routes": right,

@@ -113,9 +113,11 @@ def _routing_speed(document: dict[str, Any]) -> str:
     ]
     (switch,) = (row for row in document["rows"] if "ratio" not in row)
     load = ", ".join(f"{x:.1f}" for x in setting["load_average"])
+    device = setting.get("device", "cpu")
+    where = f"{setting['threads']} threads" if device == "cpu" else device
     return (
         f"{setting['base']} at {setting['image_size']} px, batches of {setting['batch']} images of "
-        f"{setting['bricks']} bricks, {setting['threads']} threads; the fastest of "
+        f"{setting['bricks']} bricks, {where}; the fastest of "
         f"{setting['rounds']} rounds in which all took turns. {setting['right_routes']:.0%} of the "
         "batch was sent to its own task.\n\n"
         + table(["what", "images a second", "ratio to the plain base", "of medians"], lines)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from factories import make_base, make_brick, make_delta
 from medlego.adapters import AdaptedLinear, attach, fold, on_device
+from medlego.adapters.surgery import Patches
 from medlego.base import Base, features
 from medlego.errors import BaseError
 from medlego.lowrank import LowRank
@@ -180,3 +181,20 @@ def test_target_that_the_base_lacks_is_refused(target: Target, says: str) -> Non
 
 def test_module_stays_itself_on_its_own_device() -> None:
     assert on_device(BASE.module, "cpu") is BASE.module
+
+
+@pytest.mark.parametrize(("size", "stride", "padding"), [(8, 8, 0), ((4, 2), (4, 2), 0)])
+def test_patches_by_a_matrix_product_are_the_convolutions(size, stride, padding) -> None:
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(3, 24, size, stride, padding)
+    assert Patches.can_replace(convolution)
+    patches = Patches(convolution)
+    assert patches.state_dict().keys() == convolution.state_dict().keys()
+    for shape in ((2, 3, 16, 16), (1, 3, 24, 19)):
+        shown = torch.rand(shape)
+        torch.testing.assert_close(patches(shown), convolution(shown), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("other", [{"stride": 4}, {"padding": 1}, {"dilation": 2}, {"groups": 3}])
+def test_windows_that_overlap_are_left_to_the_convolution(other) -> None:
+    assert not Patches.can_replace(nn.Conv2d(3, 24, 8, **{"stride": 8, **other}))

@@ -4,18 +4,64 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from medlego.errors import BaseError, raise_all
 from medlego.targets import Target
 
 
 def on_device(module: nn.Module, device: str) -> nn.Module:
-    """The module itself where it is on that device, else a copy there."""
-    here = next(module.parameters()).device
-    return module if here == torch.device(device) else copy.deepcopy(module).to(device)
+    """The module itself where it is on that device, else a copy there.
+
+    On a GPU the patches are embedded by a matrix product: cuDNN's convolutions are of TF32, three
+    digits, unless the whole process forbids it.
+    """
+    there = torch.empty(0, device=device).device
+    if next(module.parameters()).device == there:
+        return module
+    moved = copy.deepcopy(module).to(there)
+    if there.type == "cuda":
+        _replace_patch_convolution(moved)
+    return moved
+
+
+def _replace_patch_convolution(module: nn.Module) -> None:
+    """In place, where there is one whose windows do not overlap."""
+    embedding: Any = getattr(module, "patch_embed", None)
+    convolution = getattr(embedding, "proj", None)
+    if isinstance(convolution, nn.Conv2d) and Patches.can_replace(convolution):
+        embedding.proj = Patches(convolution)
+
+
+class Patches(nn.Module):
+    """A convolution over windows that do not overlap, as a matrix product, its tensors shared."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.weight, self.bias = convolution.weight, convolution.bias
+
+    @staticmethod
+    def can_replace(convolution: nn.Conv2d) -> bool:
+        """Whether windows stand side by side, without padding, holes or groups."""
+        return (
+            convolution.stride == convolution.kernel_size
+            and convolution.padding in ((0, 0), 0)
+            and convolution.dilation == (1, 1)
+            and convolution.groups == 1
+        )
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(N, channels, height, width) → (N, width of a token, rows, columns)."""
+        high, wide = self.weight.shape[-2:]
+        rows, columns = pixels.shape[-2] // high, pixels.shape[-1] // wide
+        cut = pixels[..., : rows * high, : columns * wide]
+        windows = cut.reshape(*cut.shape[:2], rows, high, columns, wide)
+        windows = windows.permute(0, 2, 4, 1, 3, 5).flatten(3)
+        return F.linear(windows, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
 def shared_copy(module: nn.Module) -> nn.Module:
