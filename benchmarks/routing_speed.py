@@ -33,7 +33,7 @@ from medlego.brick import Brick, Card, Head
 from medlego.generalist import assemble
 from medlego.loading import Inputs
 from medlego.lowrank import LowRank
-from medlego.profile import fit_profile
+from medlego.profile import Profile, fit_profile
 from medlego.running import Running
 from medlego.stem import embed, pool, through
 from medlego.train.profiles import measure_features
@@ -43,8 +43,10 @@ BRICKS, RANK, LABELS = 8, 4, 9
 PROFILED = 64
 
 
-def make_brick(base: Base, name: str, stem: int, seed: int) -> Brick:
-    """Random deltas and head, with the profile of a procedural task."""
+def make_brick(
+    base: Base, name: str, stem: int, seed: int, profile: Profile | None = None
+) -> Brick:
+    """Random deltas and head, and the profile of a procedural task, measured where none is given."""
     generator = torch.Generator().manual_seed(seed)
     data = procedural.dataset(name)
     task = data.task.model_copy(update={"modality": "OT", "body_part": f"PART_{'ABCDEFGH'[seed]}"})
@@ -56,7 +58,9 @@ def make_brick(base: Base, name: str, stem: int, seed: int) -> Brick:
         return LowRank.from_factors(B, A, 1e-4)
 
     rows, outputs = task.head_shape
-    found = measure_features(base, Inputs(data.train.take(np.arange(PROFILED)).images, base))
+    if profile is None:
+        profiled = Inputs(data.train.take(np.arange(PROFILED)).images, base)
+        profile = fit_profile(measure_features(base, profiled))
     return Brick(
         base=base.ref,
         task=task,
@@ -65,7 +69,7 @@ def make_brick(base: Base, name: str, stem: int, seed: int) -> Brick:
         head=Head(torch.randn(rows, base.ref.features, generator=generator), torch.zeros(outputs)),
         settings={},
         card=Card(),
-        profile=fit_profile(found),
+        profile=profile,
     )
 
 
@@ -99,10 +103,10 @@ def works(base: Base, batch: int, device: str) -> tuple[dict[str, Callable[[], A
     pixels, owners = mixed_images(base, batch)
     pixels, frozen = pixels.to(device), on_device(base.module, device)
     names = [f"procedural-{number}" for number in range(BRICKS)]
-    held = {
-        stem: [make_brick(base, name, stem, seed) for seed, name in enumerate(names)]
-        for stem in (0, 1)
-    }
+    held = {0: [make_brick(base, name, 0, seed) for seed, name in enumerate(names)]}
+    held[1] = [
+        make_brick(base, name, 1, seed, held[0][seed].profile) for seed, name in enumerate(names)
+    ]
     stem, scout = (Running(assemble(held[s], mode="routed"), base, device=device) for s in (1, 0))
     merged = Running(assemble(held[0], mode="merged"), base, device=device)
     (task, *_) = merged.readers
