@@ -46,7 +46,7 @@ PROFILED = 64
 def make_brick(
     base: Base, name: str, stem: int, seed: int, profile: Profile | None = None
 ) -> Brick:
-    """Random deltas and head, and the profile of a procedural task, measured where none is given."""
+    """Random deltas and head; the profile, unless it is given, of a procedural task."""
     generator = torch.Generator().manual_seed(seed)
     data = procedural.dataset(name)
     task = data.task.model_copy(update={"modality": "OT", "body_part": f"PART_{'ABCDEFGH'[seed]}"})
