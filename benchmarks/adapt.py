@@ -51,17 +51,19 @@ DEVICES = ("cpu", "cuda")
 
 @dataclass(frozen=True, order=True)
 class Job:
-    """One training run; `few` images a class, or all (0)."""
+    """One training run; `few` images a class, or all (0); so many epochs, or as by default (0)."""
 
     seed: int
     few: int
     new: str
     start: str
+    epochs: int = 0
 
     @property
     def name(self) -> str:
         """Its key in the file of runs."""
-        return f"{self.new} {self.start} seed {self.seed} few {self.few}"
+        budget = f" epochs {self.epochs}" if self.epochs else ""
+        return f"{self.new} {self.start} seed {self.seed} few {self.few}{budget}"
 
 
 @cache
@@ -101,10 +103,16 @@ def train(job: Job, device: str) -> dict[str, Any]:
     brick = train_brick(
         base(SIZE),
         data,
-        TrainSettings.build(seed=job.seed, head_first=first, profile=False, calibrate=False),
+        TrainSettings.build(
+            seed=job.seed,
+            head_first=first,
+            epochs=job.epochs or None,
+            profile=False,
+            calibrate=False,
+        ),
         foundation=foundation(generalist(job.new, job.seed), job.start),  # type: ignore[arg-type]
         device=device,
-        watch=None if job.few else watch,
+        watch=None if job.few or job.epochs else watch,
     )
     return {
         **asdict(job),
