@@ -1,4 +1,5 @@
-"""Pictures of `benchmarks.adapt`: test scores against epochs, and against images a class."""
+"""Pictures of `benchmarks.adapt` and `benchmarks.adapt_budgets`: test scores against epochs, images
+a class, and epochs given."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -53,13 +55,13 @@ def continued(curve: Sequence[float], length: int) -> list[float]:
 
 def plot_images(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """A panel a set: test score at the best epoch against images a class, with intervals."""
-    sets = list(dict.fromkeys(row["new"] for row in rows))
+    sets = list(dict.fromkeys(row["new"] for row in rows if "images" in row))
     figure = Figure(figsize=(3.0 * len(sets), 3.2), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(sets), squeeze=False)[0]
     sizes = [*sorted({row["few"] for row in rows} - {0}), 0]
     for axes, name in zip(panels, sets, strict=True):
-        for offset, (start, colour) in enumerate(COLOURS.items()):
+        for offset, start in enumerate(COLOURS):
             found = {
                 row["few"]: row["balanced_accuracy"]
                 for row in rows
@@ -67,21 +69,7 @@ def plot_images(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             }
             places = [i + 0.06 * (offset - 2) for i, size in enumerate(sizes) if size in found]
             values = [found[size] for size in sizes if size in found]
-            middle = [value["value"] for value in values]
-            bars = [
-                [max(0.0, v["value"] - v["interval"][0]) for v in values],
-                [max(0.0, v["interval"][1] - v["value"]) for v in values],
-            ]
-            axes.errorbar(
-                places,
-                middle,
-                bars,
-                color=colour,
-                label=start,
-                marker="o",
-                markersize=3,
-                linewidth=1,
-            )
+            _errors(axes, places, values, start)
         axes.set_xticks(range(len(sizes)), [str(size or "all") for size in sizes])
         axes.set_title(name, loc="left", fontsize=10)
         axes.set_xlabel("images a class")
@@ -90,3 +78,54 @@ def plot_images(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
     figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def plot_budgets(
+    rows: Sequence[Mapping[str, Any]], whole: Mapping[str, Mapping[str, Any]], path: Path
+) -> None:
+    """A panel a set: test score against the epochs that training was given.
+
+    Args:
+        rows: of `benchmarks.adapt_budgets`.
+        whole: per set the plain start's score in all its epochs, drawn as a line.
+        path: the PNG to write.
+    """
+    figure = Figure(figsize=(3.0 * len(whole), 3.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(whole), squeeze=False)[0]
+    epochs = sorted({row["epochs"] for row in rows})
+    starts = list(dict.fromkeys(row["start"] for row in rows))
+    for axes, (name, control) in zip(panels, whole.items(), strict=True):
+        axes.axhline(control["value"], color=COLOURS["plain"], linestyle=":", linewidth=1)
+        for offset, start in enumerate(starts):
+            held = {r["epochs"]: r for r in rows if (r["new"], r["start"]) == (name, start)}
+            scores = [held[number]["balanced_accuracy"] for number in epochs]
+            _errors(axes, [i + 0.06 * (offset - 1) for i in range(len(epochs))], scores, start)
+        axes.set_xticks(range(len(epochs)), [str(number) for number in epochs])
+        axes.set_title(name, loc="left", fontsize=10)
+        axes.set_xlabel("epochs given")
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("balanced accuracy (test, 95 %)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(starts), frameon=False)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def _errors(
+    axes: Axes, places: Sequence[float], scores: Sequence[Mapping[str, Any]], start: str
+) -> None:
+    """A start's scores with their intervals, joined by a line."""
+    bars = [
+        [max(0.0, score["value"] - score["interval"][0]) for score in scores],
+        [max(0.0, score["interval"][1] - score["value"]) for score in scores],
+    ]
+    axes.errorbar(
+        places,
+        [score["value"] for score in scores],
+        bars,
+        color=COLOURS[start],
+        label=start,
+        marker="o",
+        markersize=3,
+        linewidth=1,
+    )

@@ -1,4 +1,4 @@
-"""What the results' page says of routing, of its speed, and of adapting."""
+"""What the results' page says of routing, of its speed, and of groups."""
 
 from __future__ import annotations
 
@@ -126,46 +126,6 @@ def _routing_speed(document: dict[str, Any]) -> str:
     )
 
 
-def _adapt(document: dict[str, Any]) -> str:
-    rows = document["rows"]
-    parts = []
-    for few in dict.fromkeys(row["few"] for row in rows):
-        held = [row for row in rows if row["few"] == few]
-        lines = [
-            [
-                row["new"],
-                row["start"] + (f" ({', '.join(row['chosen'])})" if "chosen" in row else ""),
-                str(row["images"]),
-                interval(row["balanced_accuracy"]),
-                interval(row["minus_plain"]),
-                ", ".join(f"{score:.3f}" for score in row["per_seed"]),
-                *_epochs(row),
-            ]
-            for row in held
-        ]
-        heads = ["new task", "start", "images", "balanced accuracy", "− plain", "by seed"]
-        heads += [] if few else ["epochs to target by seed", "of the mean curve"]
-        title = f"{few} images a class" if few else "All images"
-        parts.append(f"### {title}\n\n{table(heads, lines)}\n")
-    return (
-        "Each set as the new task of a generalist made of the other four. Test splits, at the "
-        "epoch that validation chose, mean over seeds; intervals are bootstraps over test images, "
-        "differences are paired. *Target*: the first epoch whose test score reaches "
-        f"{document['setting']['target']:.0%} of the plain start's final one.\n\n"
-        "![test scores against epochs](results/adapt-epochs-112px.png)\n\n"
-        "![test scores against images](results/adapt-images-112px.png)\n\n" + "\n".join(parts)
-    )
-
-
-def _epochs(row: dict[str, Any]) -> list[str]:
-    """The cells of epochs to the target; none where no curve was taken."""
-    if row["few"]:
-        return []
-    found = [*row["epochs_to_target"], row["epochs_to_target_of_mean"]]
-    *seeds, mean = ["-" if number is None else str(number) for number in found]
-    return [", ".join(seeds), mean]
-
-
 def _groups(document: dict[str, Any]) -> str:
     rows = document["rows"]
     questions = list(rows[0]["questions"])
@@ -191,6 +151,5 @@ WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "routing": _routing,
     "routed": _routed,
     "routing_speed": _routing_speed,
-    "adapt": _adapt,
     "groups": _groups,
 }

@@ -32,6 +32,9 @@ Choice = Literal["plain", "head", "merged", "directions", "coefficients"]
 """A start: `plain` is ordinary training on the base alone, the control; `head` the same with the
 head fitted first; the others, whose head is fitted first too, as in `medlego.train.foundation`."""
 CHOICES: tuple[Choice, ...] = get_args(Choice)
+DEFAULT_STARTS: tuple[Choice, ...] = ("plain", "merged", "directions")
+"""What is tried where nothing is said: `head` is a control, and `coefficients` did worse on
+validation whatever the number of images (decision 022)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +72,7 @@ def adapt(
     settings: TrainSettings | None = None,
     *,
     base: Base | None = None,
-    starts: Sequence[str] = CHOICES,
+    starts: Sequence[str] = DEFAULT_STARTS,
     rank: int | None = None,
     checkpoint: str | Path | None = None,
     device: str = "auto",

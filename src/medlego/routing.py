@@ -121,16 +121,19 @@ class Router:
         """One route per image, from what `strangeness` found."""
         probs, none = self.probabilities(strange)
         chosen = self.applies(strange)
-        return [self._route(*row) for row in zip(strange, probs, none, chosen, strict=True)]
+        rows = [found.tolist() for found in (strange, probs, none, chosen)]
+        return [self._route(*row) for row in zip(*rows, strict=True)]
 
-    def _route(self, strange: Tensor, probs: Tensor, none: Tensor, chosen: Tensor) -> Route:
-        order = [i for i in strange.argsort(stable=True).tolist() if chosen[i]]
+    def _route(
+        self, strange: list[float], probs: list[float], none: float, chosen: list[bool]
+    ) -> Route:
+        order = sorted((i for i, applies in enumerate(chosen) if applies), key=strange.__getitem__)
         return Route(
             tasks=tuple(self.tasks[i] for i in order),
             unlike=tuple(self.tasks[i] for i in order if strange[i] > FAMILIAR),
-            probs=dict(zip(self.tasks, probs.tolist(), strict=True)),
-            none=float(none),
-            strangeness=dict(zip(self.tasks, strange.tolist(), strict=True)),
+            probs=dict(zip(self.tasks, probs, strict=True)),
+            none=none,
+            strangeness=dict(zip(self.tasks, strange, strict=True)),
         )
 
 

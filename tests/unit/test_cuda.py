@@ -39,7 +39,10 @@ from medlego.stem import embed, through
 from medlego.task import Kind
 from medlego.train import TrainSettings, train_brick
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
 
 BASE = make_base(image_size=32, width=48, depth=3)
 KINDS = tuple(str(kind) for kind in Kind)

@@ -44,7 +44,7 @@ def command(
             help="plain (the base alone), head (the same, the head fitted before), merged (a new "
             "brick on the frozen merge), directions (a new brick from the merge's leading "
             "directions) or coefficients (only how the bricks are weighed), all three with the "
-            "head fitted before; repeatable. Left out, all are tried."
+            "head fitted before; repeatable. Left out, plain, merged and directions are tried."
         ),
     ] = None,
     cut: Annotated[
@@ -73,7 +73,7 @@ def command(
     The brick stands on the plain base like any other: `medlego edit add` takes it in. Killed, it
     goes on where it ended when the same command runs again.
     """
-    from medlego.adaptation import CHOICES, adapt
+    from medlego.adaptation import DEFAULT_STARTS, adapt
     from medlego.base import Base
     from medlego.brickfile import save_brick
     from medlego.generalist import Generalist
@@ -93,7 +93,7 @@ def command(
             dataset,
             chosen,
             base=Base.find(generalist.base, weights=base_weights),
-            starts=start or CHOICES,
+            starts=start or DEFAULT_STARTS,
             rank=cut,
             checkpoint=output.with_name(f"{output.name}.partial"),
             device=device,

@@ -1,0 +1,106 @@
+"""How far do few epochs get from each start, when that is all that is trained?
+
+    python -m benchmarks.adapt_budgets [--seeds 0 1 2] [--epochs 1 2 4] [--workers 2]
+        [--device cuda]
+
+In `benchmarks.adapt` every start is given as many epochs as any training, and the learning rate
+falls over all of them; here it falls over the few that there are. All images; the test split is
+read at the epoch that validation chose. The target is a share of what the plain start comes to in
+all its epochs, read from the runs of `benchmarks.adapt` on the same kind of device.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.adapt_jobs import DEVICES, SIZE, Job, Run, read_runs, train_missing, trained_with
+from benchmarks.adapt_pictures import plot_budgets
+from benchmarks.adapt_rows import MEAN, TARGET, final, mean_scores, over_seeds
+from benchmarks.bricks import train_all
+from benchmarks.common import RESULTS, SETS, write_result
+from benchmarks.scoring import facts
+from medlego.adaptation import DEFAULT_STARTS
+
+EPOCHS = (1, 2, 4)
+ALL = 0
+"""Stands for as many epochs as by default."""
+
+
+def rows(
+    runs: Mapping[str, Run], seeds: Sequence[int], budgets: Sequence[int]
+) -> list[dict[str, Any]]:
+    """A row per number of epochs, new task and start, and per start the mean over the tasks."""
+    found: list[dict[str, Any]] = []
+    whole = {new: _runs(runs, seeds, new, "plain", ALL) for new in SETS}
+    for epochs in budgets:
+        pairs: dict[str, list[tuple[list[Run], list[Run]]]] = {s: [] for s in DEFAULT_STARTS}
+        for new in SETS:
+            control = _runs(runs, seeds, new, "plain", epochs)
+            target = TARGET * float(over_seeds(whole[new])[0])
+            for start in DEFAULT_STARTS:
+                tried = _runs(runs, seeds, new, start, epochs)
+                pairs[start].append((tried, control))
+                row = mean_scores([(tried, control)])
+                found.append(
+                    {
+                        "new": new,
+                        "epochs": epochs,
+                        "start": start,
+                        **row,
+                        "per_seed": [round(final(run), 4) for run in tried],
+                        "reaches_target": row["balanced_accuracy"]["value"] >= target,
+                    }
+                )
+        found += [
+            {"new": MEAN, "epochs": epochs, "start": start, **mean_scores(pairs[start])}
+            for start in DEFAULT_STARTS
+        ]
+    return found
+
+
+def _runs(
+    runs: Mapping[str, Run], seeds: Sequence[int], new: str, start: str, epochs: int
+) -> list[Run]:
+    return [runs[Job(seed, 0, new, start, epochs).name] for seed in seeds]
+
+
+def main() -> None:
+    """Train what is missing and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, nargs="+", default=list(EPOCHS))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--device", choices=DEVICES, default="cpu")
+    given = parser.parse_args()
+    train_all([(name, "svd", seed, SIZE) for seed in given.seeds for name in SETS], given.workers)
+    jobs = [
+        Job(seed, 0, new, start, epochs)
+        for epochs in sorted(given.epochs)
+        for seed in given.seeds
+        for new in SETS
+        for start in DEFAULT_STARTS
+    ]
+    jobs += [Job(seed, 0, new, "plain") for seed in given.seeds for new in SETS]
+    train_missing(jobs, given.workers, given.device)
+    runs = read_runs(given.device)
+    table = rows(runs, given.seeds, sorted(given.epochs))
+    whole = {
+        new: mean_scores([(held, held)])["balanced_accuracy"]
+        for new in SETS
+        if (held := _runs(runs, given.seeds, new, "plain", ALL))
+    }
+    plot_budgets(table, whole, RESULTS / f"adapt-budgets-{SIZE}px.png")
+    write_result(
+        f"adapt_budgets-{SIZE}px",
+        table,
+        seeds=given.seeds,
+        **facts(SIZE),
+        setting={"target": TARGET, "plain_in_all_epochs": whole},
+        trained_with=trained_with([runs[job.name] for job in jobs]),
+    )
+
+
+if __name__ == "__main__":
+    main()

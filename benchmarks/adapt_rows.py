@@ -1,0 +1,126 @@
+"""Rows of `benchmarks.adapt`: scores with intervals, differences, epochs to a target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.adapt_jobs import Job, Run
+from benchmarks.adapt_pictures import continued
+from benchmarks.common import SETS, dataset
+from benchmarks.scoring import BOOTSTRAP_SEED, summary
+from medlego.adaptation import CHOICES, DEFAULT_STARTS
+from medlego.metrics import RESAMPLES, score_replicates, wrong_answers
+
+TARGET = 0.95
+"""Share of the control's final score that counts as reached."""
+CHOSEN = "chosen on validation"
+MEAN = "mean"
+
+
+def rows(runs: Mapping[str, Run], seeds: Sequence[int], few: Sequence[int]) -> list[dict[str, Any]]:
+    """A row per number of images, new task and start, and per start the mean over the tasks.
+
+    Seeds are averaged. `CHOSEN` is what `adapt` returns: of each seed the start that is best on
+    validation, among those that it tries by default.
+    """
+    found = []
+    for count in (0, *few):
+        by_task = {new: _contenders(runs, seeds, count, new) for new in SETS}
+        for held in by_task.values():
+            found += [_row(start, tried, held["plain"]) for start, tried in held.items()]
+        for start in (*CHOICES, CHOSEN):
+            pairs = [(held[start], held["plain"]) for held in by_task.values()]
+            found.append({"new": MEAN, "few": count, "start": start, **mean_scores(pairs)})
+    return found
+
+
+def _contenders(
+    runs: Mapping[str, Run], seeds: Sequence[int], count: int, new: str
+) -> dict[str, list[Run]]:
+    """Of each start, and of the choice among them, a run a seed."""
+    tried = {s: [runs[Job(seed, count, new, s).name] for seed in seeds] for s in CHOICES}
+    by_default = zip(*(tried[start] for start in DEFAULT_STARTS), strict=True)
+    best = [max(held, key=lambda run: float(run["validation"])) for held in by_default]
+    return {**tried, CHOSEN: best}
+
+
+def mean_scores(pairs: Sequence[tuple[Sequence[Run], Sequence[Run]]]) -> dict[str, Any]:
+    """Mean over tasks of runs and of what they have more than their controls."""
+    own = np.mean([over_seeds(tried) for tried, _ in pairs], axis=0)
+    plain = np.mean([over_seeds(control) for _, control in pairs], axis=0)
+    return {"balanced_accuracy": summary(own), "minus_plain": summary(own - plain)}
+
+
+def over_seeds(tried: Sequence[Run]) -> np.ndarray:
+    """Mean over seeds of their replicates, (1 + resamples,)."""
+    found: np.ndarray = np.mean([replicates(run) for run in tried], axis=0)
+    return found
+
+
+def replicates(run: Run) -> np.ndarray:
+    """Test balanced accuracy at the best epoch, and on bootstrap replicates: (1 + resamples,).
+
+    Each set has draws of its own, so that a mean over sets has them independent.
+    """
+    seed = BOOTSTRAP_SEED + list(SETS).index(run["new"])
+    task, labels = dataset(run["new"]).task, dataset(run["new"]).test.labels
+    hits = np.array([hit == "1" for hit in run["hits"]])
+    sure = np.eye(len(task.labels))[labels]
+    probs = np.where(hits[:, None], sure, wrong_answers(task, labels))
+    found = score_replicates(task, probs, labels, resamples=RESAMPLES, seed=seed)
+    return found["balanced_accuracy"]
+
+
+def final(run: Run) -> float:
+    """Test balanced accuracy at the best epoch."""
+    return float(replicates(run)[0])
+
+
+def _row(start: str, tried: Sequence[Run], control: Sequence[Run]) -> dict[str, Any]:
+    found = {
+        "new": tried[0]["new"],
+        "few": tried[0]["few"],
+        "start": start,
+        "images": tried[0]["images"],
+        "epochs": tried[0]["epochs"],
+        **mean_scores([(tried, control)]),
+        "per_seed": [round(final(run), 4) for run in tried],
+        "rank": tried[0]["rank"],
+    }
+    if start == CHOSEN:
+        found["chosen"] = [run["start"] for run in tried]
+    return found if tried[0]["few"] else found | _epochs(tried, control)
+
+
+def _epochs(tried: Sequence[Run], control: Sequence[Run]) -> dict[str, Any]:
+    targets = [TARGET * curve_of(run)[run["best_epoch"]] for run in control]
+    curves = [curve_of(run) for run in tried]
+    longest = max(len(curve) for curve in curves)
+    mean = np.mean([continued(curve, longest) for curve in curves], axis=0)
+    return {
+        "epochs_to_target": [epochs_to(t, c) for t, c in zip(targets, curves, strict=True)],
+        "epochs_to_target_of_mean": epochs_to(float(np.mean(targets)), mean.tolist()),
+    }
+
+
+def epochs_to(target: float, curve: Sequence[float]) -> int | None:
+    """The first epoch whose test score reaches a target; 0 is the fitted head alone."""
+    return next((number for number, score in enumerate(curve) if score >= target), None)
+
+
+def curve_of(run: Run) -> list[float]:
+    """Test scores from epoch 0 on, NaN where there is none."""
+    return [float("nan")] * run["first_epoch"] + run["curve"]
+
+
+def curves(
+    runs: Mapping[str, Run], seeds: Sequence[int]
+) -> dict[str, dict[str, list[list[float]]]]:
+    """Per new task and start one curve a seed, of training on all images."""
+    return {
+        new: {s: [curve_of(runs[Job(seed, 0, new, s).name]) for seed in seeds] for s in CHOICES}
+        for new in SETS
+    }
