@@ -7,21 +7,29 @@ other four. Every start trains on all images, and on few a class (then validatio
 best epoch is the validation's. With all images the test split is read after every epoch, for the
 curves alone.
 
-Only runs that are not kept are trained. Where both kinds of device trained a run, the result says
-how far they lie apart.
+With few images the plain start is trained twice more, since a choice among three gains by the
+choice alone; these runs may be of another kind of device. Only runs that are not kept are trained.
+Where both kinds of device trained a run, the result says how far they lie apart.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from benchmarks.adapt_jobs import DEVICES, SIZE, Job, Run, read_runs, train_missing, trained_with
+from benchmarks.adapt_jobs import (
+    DEVICES,
+    SIZE,
+    Job,
+    read_all_runs,
+    read_runs,
+    train_missing,
+    trained_with,
+)
 from benchmarks.adapt_pictures import plot_epochs, plot_images
-from benchmarks.adapt_rows import TARGET, curves, final, rows
+from benchmarks.adapt_rows import REPEATS, TARGET, curves, final, rows
 from benchmarks.bricks import train_all
 from benchmarks.common import RESULTS, SETS, write_result
 from benchmarks.scoring import facts
@@ -30,10 +38,10 @@ from medlego.adaptation import CHOICES, DEFAULT_STARTS
 FEW = (5, 10, 50)
 
 
-def beside_the_other(runs: Mapping[str, Run], device: str) -> dict[str, Any]:
+def beside_the_other(device: str) -> dict[str, Any]:
     """Test scores of the runs that the other kind of device trained too, beside those here."""
     (other,) = (name for name in DEVICES if name != device)
-    theirs = read_runs(other)
+    runs, theirs = read_runs(device), read_runs(other)
     both = sorted(runs.keys() & theirs.keys())
     apart = [final(runs[name]) - final(theirs[name]) for name in both]
     found: dict[str, Any] = {"device": other, "runs": len(both)}
@@ -61,7 +69,16 @@ def main() -> None:
         for start in CHOICES
     ]
     train_missing(jobs, given.workers, given.device)
-    runs = read_runs(given.device)
+    repeats = [
+        Job(seed, few, new, "plain", again=again)
+        for few in given.few
+        for seed in given.seeds
+        for again in REPEATS
+        for new in SETS
+    ]
+    missing = [job for job in repeats if job.name not in read_all_runs(given.device)]
+    train_missing(missing, given.workers, given.device)
+    runs = read_all_runs(given.device)
     table = rows(runs, given.seeds, given.few)
     plot_epochs(curves(runs, given.seeds), RESULTS / f"adapt-epochs-{SIZE}px.png")
     plot_images(table, RESULTS / f"adapt-images-{SIZE}px.png")
@@ -71,8 +88,8 @@ def main() -> None:
         seeds=given.seeds,
         **facts(SIZE),
         setting={"target": TARGET, "starts_by_default": DEFAULT_STARTS},
-        trained_with=trained_with([runs[job.name] for job in jobs]),
-        other_device=beside_the_other(runs, given.device),
+        trained_with=trained_with([runs[job.name] for job in (*jobs, *repeats)]),
+        other_device=beside_the_other(given.device),
     )
 
 

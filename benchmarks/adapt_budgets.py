@@ -17,13 +17,14 @@ from typing import Any
 
 from benchmarks.adapt_jobs import DEVICES, SIZE, Job, Run, read_runs, train_missing, trained_with
 from benchmarks.adapt_pictures import plot_budgets
-from benchmarks.adapt_rows import MEAN, TARGET, final, mean_scores, over_seeds
+from benchmarks.adapt_rows import MEAN, TARGET, compare, final, over_seeds
 from benchmarks.bricks import train_all
 from benchmarks.common import RESULTS, SETS, write_result
-from benchmarks.scoring import facts
-from medlego.adaptation import DEFAULT_STARTS
+from benchmarks.scoring import facts, summary
 
 EPOCHS = (1, 2, 4)
+STARTS = ("plain", "directions")
+"""The control, and the start that does best on validation in `benchmarks.adapt`."""
 ALL = 0
 """Stands for as many epochs as by default."""
 
@@ -33,29 +34,21 @@ def rows(
 ) -> list[dict[str, Any]]:
     """A row per number of epochs, new task and start, and per start the mean over the tasks."""
     found: list[dict[str, Any]] = []
-    whole = {new: _runs(runs, seeds, new, "plain", ALL) for new in SETS}
     for epochs in budgets:
-        pairs: dict[str, list[tuple[list[Run], list[Run]]]] = {s: [] for s in DEFAULT_STARTS}
-        for new in SETS:
-            control = _runs(runs, seeds, new, "plain", epochs)
-            target = TARGET * float(over_seeds(whole[new])[0])
-            for start in DEFAULT_STARTS:
-                tried = _runs(runs, seeds, new, start, epochs)
-                pairs[start].append((tried, control))
-                row = mean_scores([(tried, control)])
-                found.append(
-                    {
-                        "new": new,
-                        "epochs": epochs,
-                        "start": start,
-                        **row,
-                        "per_seed": [round(final(run), 4) for run in tried],
-                        "reaches_target": row["balanced_accuracy"]["value"] >= target,
-                    }
-                )
+        tasks = {
+            new: {start: _runs(runs, seeds, new, start, epochs) for start in STARTS} for new in SETS
+        }
+        for new, held in tasks.items():
+            whole = _runs(runs, seeds, new, "plain", ALL)
+            target = TARGET * float(over_seeds(whole)[0])
+            for start, tried in held.items():
+                row = {"new": new, "epochs": epochs, "start": start, **compare(start, [held])}
+                row["per_seed"] = [round(final(run), 4) for run in tried]
+                row["reaches_target"] = row["balanced_accuracy"]["value"] >= target
+                found.append(row)
         found += [
-            {"new": MEAN, "epochs": epochs, "start": start, **mean_scores(pairs[start])}
-            for start in DEFAULT_STARTS
+            {"new": MEAN, "epochs": epochs, "start": start, **compare(start, list(tasks.values()))}
+            for start in STARTS
         ]
     return found
 
@@ -80,17 +73,13 @@ def main() -> None:
         for epochs in sorted(given.epochs)
         for seed in given.seeds
         for new in SETS
-        for start in DEFAULT_STARTS
+        for start in STARTS
     ]
     jobs += [Job(seed, 0, new, "plain") for seed in given.seeds for new in SETS]
     train_missing(jobs, given.workers, given.device)
     runs = read_runs(given.device)
     table = rows(runs, given.seeds, sorted(given.epochs))
-    whole = {
-        new: mean_scores([(held, held)])["balanced_accuracy"]
-        for new in SETS
-        if (held := _runs(runs, given.seeds, new, "plain", ALL))
-    }
+    whole = {new: summary(over_seeds(_runs(runs, given.seeds, new, "plain", ALL))) for new in SETS}
     plot_budgets(table, whole, RESULTS / f"adapt-budgets-{SIZE}px.png")
     write_result(
         f"adapt_budgets-{SIZE}px",

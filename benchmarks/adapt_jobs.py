@@ -154,6 +154,12 @@ def read_runs(device: str) -> dict[str, dict[str, Any]]:
     return found
 
 
+def read_all_runs(device: str) -> dict[str, Run]:
+    """Every run that was kept: of this kind of device, or where it has none, of another."""
+    others = [read_runs(other) for other in DEVICES if other != device]
+    return {name: run for runs in (*others, read_runs(device)) for name, run in runs.items()}
+
+
 def keep(job: Job, run: dict[str, Any], device: str) -> None:
     """Add one run to the file."""
     path = runs_file(device)
@@ -182,7 +188,7 @@ def _train_and_keep(job: Job, device: str) -> str:
     return f"{job.name} in {run['seconds']} s"
 
 
-def trained_with(runs: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    """Every device and set of versions that runs were made with."""
-    each = {json.dumps(run["made_with"], sort_keys=True) for run in runs}
+def trained_with(runs: Sequence[Run]) -> list[dict[str, str]]:
+    """Every device and set of versions that runs were made with, as far as they say."""
+    each = {json.dumps(run["made_with"], sort_keys=True) for run in runs if "made_with" in run}
     return [json.loads(text) for text in sorted(each)]

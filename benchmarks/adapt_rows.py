@@ -17,6 +17,9 @@ from medlego.metrics import RESAMPLES, score_replicates, wrong_answers
 TARGET = 0.95
 """Share of the control's final score that counts as reached."""
 CHOSEN = "chosen on validation"
+REPEATED = "plain, the best of three"
+REPEATS = (1, 2)
+"""Further trainings of the plain start on the same few images, from other seeds."""
 MEAN = "mean"
 
 
@@ -24,34 +27,58 @@ def rows(runs: Mapping[str, Run], seeds: Sequence[int], few: Sequence[int]) -> l
     """A row per number of images, new task and start, and per start the mean over the tasks.
 
     Seeds are averaged. `CHOSEN` is what `adapt` returns: of each seed the start that is best on
-    validation, among those that it tries by default.
+    validation, among those that it tries by default. With few images, `REPEATED` is the control
+    for the choice itself: as many plain trainings, the best on validation.
     """
     found = []
     for count in (0, *few):
-        by_task = {new: _contenders(runs, seeds, count, new) for new in SETS}
-        for held in by_task.values():
-            found += [_row(start, tried, held["plain"]) for start, tried in held.items()]
-        for start in (*CHOICES, CHOSEN):
-            pairs = [(held[start], held["plain"]) for held in by_task.values()]
-            found.append({"new": MEAN, "few": count, "start": start, **mean_scores(pairs)})
+        tasks = {new: _contenders(runs, seeds, count, new) for new in SETS}
+        for held in tasks.values():
+            found += [_row(start, held) for start in held]
+        for start in next(iter(tasks.values())):
+            row = {"new": MEAN, "few": count, "start": start}
+            found.append(row | compare(start, list(tasks.values())))
     return found
 
 
 def _contenders(
     runs: Mapping[str, Run], seeds: Sequence[int], count: int, new: str
 ) -> dict[str, list[Run]]:
-    """Of each start, and of the choice among them, a run a seed."""
-    tried = {s: [runs[Job(seed, count, new, s).name] for seed in seeds] for s in CHOICES}
-    by_default = zip(*(tried[start] for start in DEFAULT_STARTS), strict=True)
-    best = [max(held, key=lambda run: float(run["validation"])) for held in by_default]
-    return {**tried, CHOSEN: best}
+    """Of each start, and of the choices, a run a seed."""
+    found: dict[str, list[Run]] = {
+        start: [runs[Job(seed, count, new, start).name] for seed in seeds] for start in CHOICES
+    }
+    chosen = zip(*(found[start] for start in DEFAULT_STARTS), strict=True)
+    again = [
+        [runs[Job(seed, count, new, "plain", again=number).name] for seed in seeds]
+        for number in REPEATS * bool(count)
+    ]
+    repeated = zip(found["plain"], *again, strict=True)
+    found[CHOSEN] = [_best(held) for held in chosen]
+    if count:
+        found[REPEATED] = [_best(held) for held in repeated]
+    return found
 
 
-def mean_scores(pairs: Sequence[tuple[Sequence[Run], Sequence[Run]]]) -> dict[str, Any]:
-    """Mean over tasks of runs and of what they have more than their controls."""
-    own = np.mean([over_seeds(tried) for tried, _ in pairs], axis=0)
-    plain = np.mean([over_seeds(control) for _, control in pairs], axis=0)
-    return {"balanced_accuracy": summary(own), "minus_plain": summary(own - plain)}
+def _best(held: Sequence[Run]) -> Run:
+    return max(held, key=lambda run: float(run["validation"]))
+
+
+def compare(start: str, tasks: Sequence[Mapping[str, Sequence[Run]]]) -> dict[str, Any]:
+    """Mean over tasks of a start's score, and of what it has more than its controls."""
+    own = _mean_over_tasks(start, tasks)
+    found = {
+        "balanced_accuracy": summary(own),
+        "minus_plain": summary(own - _mean_over_tasks("plain", tasks)),
+    }
+    if start == CHOSEN and REPEATED in tasks[0]:
+        found["minus_repeated"] = summary(own - _mean_over_tasks(REPEATED, tasks))
+    return found
+
+
+def _mean_over_tasks(start: str, tasks: Sequence[Mapping[str, Sequence[Run]]]) -> np.ndarray:
+    found: np.ndarray = np.mean([over_seeds(held[start]) for held in tasks], axis=0)
+    return found
 
 
 def over_seeds(tried: Sequence[Run]) -> np.ndarray:
@@ -79,20 +106,21 @@ def final(run: Run) -> float:
     return float(replicates(run)[0])
 
 
-def _row(start: str, tried: Sequence[Run], control: Sequence[Run]) -> dict[str, Any]:
+def _row(start: str, held: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
+    tried = held[start]
     found = {
         "new": tried[0]["new"],
         "few": tried[0]["few"],
         "start": start,
         "images": tried[0]["images"],
         "epochs": tried[0]["epochs"],
-        **mean_scores([(tried, control)]),
+        **compare(start, [held]),
         "per_seed": [round(final(run), 4) for run in tried],
         "rank": tried[0]["rank"],
     }
     if start == CHOSEN:
         found["chosen"] = [run["start"] for run in tried]
-    return found if tried[0]["few"] else found | _epochs(tried, control)
+    return found if tried[0]["few"] else found | _epochs(tried, held["plain"])
 
 
 def _epochs(tried: Sequence[Run], control: Sequence[Run]) -> dict[str, Any]:
@@ -113,7 +141,7 @@ def epochs_to(target: float, curve: Sequence[float]) -> int | None:
 
 def curve_of(run: Run) -> list[float]:
     """Test scores from epoch 0 on, NaN where there is none."""
-    return [float("nan")] * run["first_epoch"] + run["curve"]
+    return [*[float("nan")] * run["first_epoch"], *run["curve"]]
 
 
 def curves(

@@ -26,7 +26,9 @@ def _adapt(document: dict[str, Any]) -> str:
         "Each set as the new task of a generalist made of the other four. "
         f"{_READ} *Chosen on validation* is what `adapt` returns: the best of "
         f"{', '.join(setting['starts_by_default'])}. *Target*: the first epoch whose test score "
-        f"reaches {setting['target']:.0%} of the plain start's final one.\n\n"
+        f"reaches {setting['target']:.0%} of the plain start's final one. *Plain, the best of "
+        "three* trains the plain start three times on the same few images and takes the best on "
+        "validation: what a choice gains by itself.\n\n"
         f"Trained on {_devices(document)}. {other['runs']} of the runs were trained on "
         f"{other['device']} too: the scores here are {other['mean_difference']:+.3f} off on "
         f"average, {other['mean_absolute_difference']:.3f} in absolute value.\n\n"
@@ -47,12 +49,14 @@ def _table(rows: list[dict[str, Any]], few: int) -> str:
             str(row.get("images", "")),
             interval(row["balanced_accuracy"]),
             interval(row["minus_plain"]),
+            *([interval(row["minus_repeated"]) if "minus_repeated" in row else ""] * bool(few)),
             ", ".join(f"{score:.3f}" for score in row.get("per_seed", [])),
             *([] if few else _epochs(row)),
         ]
         for row in rows
     ]
-    heads = ["new task", "start", "images", "balanced accuracy", "− plain", "by seed"]
+    heads = ["new task", "start", "images", "balanced accuracy", "− plain"]
+    heads += ["− the best of three plain", "by seed"] if few else ["by seed"]
     heads += [] if few else ["epochs to target by seed", "of the mean curve"]
     return table(heads, lines) + "\n"
 
