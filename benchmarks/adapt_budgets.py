@@ -1,6 +1,6 @@
 """How far do few epochs get from each start, when that is all that is trained?
 
-    python -m benchmarks.adapt_budgets [--seeds 0 1 2] [--epochs 1 2 4] [--workers 2]
+    python -m benchmarks.adapt_budgets [--seeds 0 1 2] [--epochs 1 2 3 4] [--workers 2]
         [--device cuda]
 
 In `benchmarks.adapt` every start is given as many epochs as any training, and the learning rate
@@ -22,7 +22,7 @@ from benchmarks.bricks import train_all
 from benchmarks.common import RESULTS, SETS, write_result
 from benchmarks.scoring import facts, summary
 
-EPOCHS = (1, 2, 4)
+EPOCHS = (1, 2, 3, 4)
 STARTS = ("plain", "directions")
 """The control, and the start that does best on validation in `benchmarks.adapt`."""
 ALL = 0

@@ -42,6 +42,7 @@ def _devices(document: Mapping[str, Any]) -> str:
 
 
 def _table(rows: list[dict[str, Any]], few: int) -> str:
+    repeated = any("minus_repeated" in row for row in rows)
     lines = [
         [
             row["new"],
@@ -49,14 +50,14 @@ def _table(rows: list[dict[str, Any]], few: int) -> str:
             str(row.get("images", "")),
             interval(row["balanced_accuracy"]),
             interval(row["minus_plain"]),
-            *([interval(row["minus_repeated"]) if "minus_repeated" in row else ""] * bool(few)),
+            *([interval(row["minus_repeated"]) if "minus_repeated" in row else ""] * repeated),
             ", ".join(f"{score:.3f}" for score in row.get("per_seed", [])),
             *([] if few else _epochs(row)),
         ]
         for row in rows
     ]
     heads = ["new task", "start", "images", "balanced accuracy", "− plain"]
-    heads += ["− the best of three plain", "by seed"] if few else ["by seed"]
+    heads += ["− the best of three plain"] * repeated + ["by seed"]
     heads += [] if few else ["epochs to target by seed", "of the mean curve"]
     return table(heads, lines) + "\n"
 
