@@ -27,8 +27,8 @@ def rows(runs: Mapping[str, Run], seeds: Sequence[int], few: Sequence[int]) -> l
     """A row per number of images, new task and start, and per start the mean over the tasks.
 
     Seeds are averaged. `CHOSEN` is what `adapt` returns: of each seed the start that is best on
-    validation, among those that it tries by default. With very few images, `REPEATED` is the control
-    for the choice itself: as many plain trainings, the best on validation.
+    validation, among those that it tries by default. `REPEATED`, with very few images, is the
+    control for the choice itself: as many plain trainings, the best on validation.
     """
     found = []
     for count in (0, *few):
