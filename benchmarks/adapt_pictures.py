@@ -99,8 +99,9 @@ def plot_budgets(
         axes.axhline(control["value"], color=COLOURS["plain"], linestyle=":", linewidth=1)
         for offset, start in enumerate(starts):
             held = {r["epochs"]: r for r in rows if (r["new"], r["start"]) == (name, start)}
-            scores = [held[number]["balanced_accuracy"] for number in epochs]
-            _errors(axes, [i + 0.06 * (offset - 1) for i in range(len(epochs))], scores, start)
+            places = [i + 0.06 * (offset - 1) for i, number in enumerate(epochs) if number in held]
+            scores = [held[number]["balanced_accuracy"] for number in epochs if number in held]
+            _errors(axes, places, scores, start)
         axes.set_xticks(range(len(epochs)), [str(number) for number in epochs])
         axes.set_title(name, loc="left", fontsize=10)
         axes.set_xlabel("epochs given")
