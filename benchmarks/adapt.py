@@ -14,7 +14,6 @@ Where both kinds of device trained a run, the result says how far they lie apart
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from benchmarks.adapt_jobs import (
     DEVICES,
     SIZE,
     Job,
+    arguments,
     read_all_runs,
     read_runs,
     train_missing,
@@ -53,11 +53,8 @@ def beside_the_other(device: str) -> dict[str, Any]:
 
 def main() -> None:
     """Train what is missing and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser = arguments(__doc__)
     parser.add_argument("--few", type=int, nargs="*", default=list(FEW))
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--device", choices=DEVICES, default="cpu")
     given = parser.parse_args()
     bricks = [(name, "svd", seed, SIZE) for seed in given.seeds for name in SETS]
     train_all(bricks, given.workers)

@@ -11,11 +11,10 @@ all its epochs, read from the runs of `benchmarks.adapt` on the same kind of dev
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.adapt_jobs import DEVICES, SIZE, Job, Run, read_runs, train_missing, trained_with
+from benchmarks.adapt_jobs import SIZE, Job, Run, arguments, read_runs, train_missing, trained_with
 from benchmarks.adapt_pictures import plot_budgets
 from benchmarks.adapt_rows import MEAN, TARGET, compare, final, over_seeds
 from benchmarks.bricks import train_all
@@ -68,11 +67,8 @@ def _runs(
 
 def main() -> None:
     """Train what is missing and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser = arguments(__doc__)
     parser.add_argument("--epochs", type=int, nargs="+", default=list(EPOCHS))
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--device", choices=DEVICES, default="cpu")
     given = parser.parse_args()
     train_all([(name, "svd", seed, SIZE) for seed in given.seeds for name in SETS], given.workers)
     jobs = [

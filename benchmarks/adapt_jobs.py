@@ -5,6 +5,7 @@ They are kept in `results/runs/`, a file a kind of device.
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -58,6 +59,15 @@ class Job:
         more = f" epochs {self.epochs}" if self.epochs else ""
         more += f" again {self.again}" if self.again else ""
         return f"{self.new} {self.start} seed {self.seed} few {self.few}{more}"
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """Flags of what trains these runs."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--device", choices=DEVICES, default="cpu")
+    return parser
 
 
 @cache
