@@ -23,7 +23,8 @@ from benchmarks.scoring import facts, summary
 
 EPOCHS = (1, 2, 3, 4)
 STARTS = ("plain", "directions")
-"""The control, and the start that does best on validation in `benchmarks.adapt`."""
+"""The control, and the start that is best, or level with the best, on validation in
+`benchmarks.adapt`."""
 HEAD_EPOCHS = (1,)
 """For these the fitted head alone is a control too; there it has most to say."""
 ALL = 0

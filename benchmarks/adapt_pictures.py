@@ -28,10 +28,8 @@ def plot_epochs(curves: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], p
         curves: per set and start one curve a seed, from epoch 0 on.
         path: the PNG to write.
     """
-    figure = Figure(figsize=(3.0 * len(curves), 3.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(curves), squeeze=False)[0]
-    for axes, (name, by_start) in zip(panels, curves.items(), strict=True):
+    figure, panels = _panels(list(curves), "epochs")
+    for axes, by_start in zip(panels, curves.values(), strict=True):
         for start, seeds in by_start.items():
             longest = max(len(curve) for curve in seeds)
             held = np.array([continued(curve, longest) for curve in seeds])
@@ -39,13 +37,7 @@ def plot_epochs(curves: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], p
             for curve in seeds:
                 axes.plot(range(len(curve)), curve, color=COLOURS[start], alpha=0.25, linewidth=0.7)
             axes.plot(epochs, held.mean(axis=0), color=COLOURS[start], label=start)
-        axes.set_title(name, loc="left", fontsize=10)
-        axes.set_xlabel("epochs")
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("balanced accuracy (test)")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    _save(figure, panels, "balanced accuracy (test)", path)
 
 
 def continued(curve: Sequence[float], length: int) -> list[float]:
@@ -56,9 +48,7 @@ def continued(curve: Sequence[float], length: int) -> list[float]:
 def plot_images(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """A panel a set: test score at the best epoch against images a class, with intervals."""
     sets = list(dict.fromkeys(row["new"] for row in rows if "images" in row))
-    figure = Figure(figsize=(3.0 * len(sets), 3.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(sets), squeeze=False)[0]
+    figure, panels = _panels(sets, "images a class")
     sizes = [*sorted({row["few"] for row in rows} - {0}), 0]
     for axes, name in zip(panels, sets, strict=True):
         for offset, start in enumerate(COLOURS):
@@ -71,13 +61,7 @@ def plot_images(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             values = [found[size] for size in sizes if size in found]
             _errors(axes, places, values, start)
         axes.set_xticks(range(len(sizes)), [str(size or "all") for size in sizes])
-        axes.set_title(name, loc="left", fontsize=10)
-        axes.set_xlabel("images a class")
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("balanced accuracy (test, 95 %)")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    _save(figure, panels, "balanced accuracy (test, 95 %)", path)
 
 
 def plot_budgets(
@@ -90,9 +74,7 @@ def plot_budgets(
         whole: per set the plain start's score in all its epochs, drawn as a line.
         path: the PNG to write.
     """
-    figure = Figure(figsize=(3.0 * len(whole), 3.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(whole), squeeze=False)[0]
+    figure, panels = _panels(list(whole), "epochs given")
     epochs = sorted({row["epochs"] for row in rows})
     starts = list(dict.fromkeys(row["start"] for row in rows))
     for axes, (name, control) in zip(panels, whole.items(), strict=True):
@@ -103,12 +85,26 @@ def plot_budgets(
             scores = [held[number]["balanced_accuracy"] for number in epochs if number in held]
             _errors(axes, places, scores, start)
         axes.set_xticks(range(len(epochs)), [str(number) for number in epochs])
+    _save(figure, panels, "balanced accuracy (test, 95 %)", path)
+
+
+def _panels(names: Sequence[str], across: str) -> tuple[Figure, Sequence[Axes]]:
+    """A row of panels with their titles, and what their x axis shows."""
+    figure = Figure(figsize=(3.0 * len(names), 3.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels: Sequence[Axes] = figure.subplots(1, len(names), squeeze=False)[0]
+    for axes, name in zip(panels, names, strict=True):
         axes.set_title(name, loc="left", fontsize=10)
-        axes.set_xlabel("epochs given")
+        axes.set_xlabel(across)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("balanced accuracy (test, 95 %)")
+    return figure, panels
+
+
+def _save(figure: Figure, panels: Sequence[Axes], up: str, path: Path) -> None:
+    """With one legend below all panels."""
+    panels[0].set_ylabel(up)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(starts), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 

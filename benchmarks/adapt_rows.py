@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -88,15 +89,18 @@ def over_seeds(tried: Sequence[Run]) -> np.ndarray:
 
 
 def replicates(run: Run) -> np.ndarray:
-    """Test balanced accuracy at the best epoch, and on bootstrap replicates: (1 + resamples,).
+    """Test balanced accuracy at the best epoch, and on bootstrap replicates: (1 + resamples,)."""
+    return _replicates(run["new"], run["hits"])
 
-    Each set has draws of its own, so that a mean over sets has them independent.
-    """
-    seed = BOOTSTRAP_SEED + list(SETS).index(run["new"])
-    task, labels = dataset(run["new"]).task, dataset(run["new"]).test.labels
-    hits = np.array([hit == "1" for hit in run["hits"]])
+
+@cache
+def _replicates(new: str, hits: str) -> np.ndarray:
+    """Each set has draws of its own, so that a mean over sets has them independent."""
+    task, labels = dataset(new).task, dataset(new).test.labels
+    right = np.array([hit == "1" for hit in hits])
     sure = np.eye(len(task.labels))[labels]
-    probs = np.where(hits[:, None], sure, wrong_answers(task, labels))
+    probs = np.where(right[:, None], sure, wrong_answers(task, labels))
+    seed = BOOTSTRAP_SEED + list(SETS).index(new)
     found = score_replicates(task, probs, labels, resamples=RESAMPLES, seed=seed)
     return found["balanced_accuracy"]
 

@@ -21,7 +21,6 @@ def _adapt(document: dict[str, Any]) -> str:
         + _table([row for row in rows if row["few"] == few], few)
         for few in dict.fromkeys(row["few"] for row in rows)
     ]
-    other = document["other_device"]
     return (
         "Each set as the new task of a generalist made of the other four. "
         f"{_READ} *Chosen on validation* is what `adapt` returns: the best of "
@@ -29,9 +28,7 @@ def _adapt(document: dict[str, Any]) -> str:
         f"reaches {setting['target']:.0%} of the plain start's final one. *Plain, the best of "
         "three* trains the plain start three times on the same few images and takes the best on "
         "validation: what a choice gains by itself.\n\n"
-        f"Trained on {_devices(document)}. {other['runs']} of the runs were trained on "
-        f"{other['device']} too: the scores here are {other['mean_difference']:+.3f} off on "
-        f"average, {other['mean_absolute_difference']:.3f} in absolute value.\n\n"
+        f"Trained on {_devices(document)}. {_beside(document['other_device'])}\n\n"
         "![test scores against epochs](results/adapt-epochs-112px.png)\n\n"
         "![test scores against images](results/adapt-images-112px.png)\n\n" + "\n".join(parts)
     )
@@ -39,6 +36,16 @@ def _adapt(document: dict[str, Any]) -> str:
 
 def _devices(document: Mapping[str, Any]) -> str:
     return " and ".join(f"{m['device']} (torch {m['torch']})" for m in document["trained_with"])
+
+
+def _beside(other: Mapping[str, Any]) -> str:
+    if not other["runs"]:
+        return f"No run was trained on {other['device']} too."
+    return (
+        f"{other['runs']} of the runs were trained on {other['device']} too: the scores here are "
+        f"{other['mean_difference']:+.3f} off on average, "
+        f"{other['mean_absolute_difference']:.3f} in absolute value."
+    )
 
 
 def _table(rows: list[dict[str, Any]], few: int) -> str:
