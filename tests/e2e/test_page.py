@@ -232,6 +232,8 @@ def test_images_outlast_a_session_and_are_gone_on_with_after_the_next_sign_in(pa
         page.get_by_role("heading", name="strange.png").wait_for()
         assert page.get_by_role("article").count() == 2
         assert not page.locator("#signed-out").is_visible()
+        page.get_by_role("button", name="Sign out").click()
+        page.get_by_role("heading", name="Sign in").wait_for()
 
 
 def test_a_folder_of_dicom_is_answered_file_by_file(page, address, images):
@@ -326,6 +328,16 @@ def test_one_signs_in_with_the_token_and_out_again(browser, place):
         opened.get_by_role("button", name="Sign out").click()
         opened.get_by_role("heading", name="Sign in").wait_for()
         opened.close()
+
+
+def test_one_signs_out_before_any_script_has_arrived(page, place):
+    with on_a_socket(here(place, place.generalist("scriptless")), TOKEN) as (port, _):
+        page.route("**/*.js", lambda asked: asked.abort())
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.get_by_label("Access token").fill(TOKEN)
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="Sign out").click()
+        page.get_by_role("heading", name="Sign in").wait_for()
 
 
 def test_a_brick_is_removed_seen_by_the_gate_compared_and_taken_back(page, editable, images):

@@ -79,10 +79,11 @@ def word(client):
 
 
 def sign_in(client, token=TOKEN):
-    headers = {"content-type": "application/x-www-form-urlencoded"}
-    return client.post(
-        "/page/sign-in", content=f"token={token}", headers=headers, follow_redirects=False
-    )
+    return client.post("/page/sign-in", data={"token": token}, follow_redirects=False)
+
+
+def sign_out(client, said):
+    return client.post("/page/sign-out", data={"csrf": said}, follow_redirects=False)
 
 
 def propose(client, uploads=None, **words):
@@ -155,16 +156,29 @@ def test_a_form_larger_than_a_token_is_refused(locked):
 
 def test_signing_out_ends_the_session(locked):
     cookie = sign_in(locked).headers["set-cookie"].partition(";")[0]
-    headers = {"x-csrf-token": word(locked)}
-    assert locked.post("/page/sign-out", headers=headers).status_code == 204
+    found = sign_out(locked, word(locked))
+    assert (found.status_code, found.headers["location"]) == (303, "/page/sign-in")
     found = locked.get("/page/", headers={"cookie": cookie}, follow_redirects=False)
     assert found.status_code == 303
 
 
-@pytest.mark.parametrize("path", ["answers", "sign-out"])
-def test_a_request_without_the_pages_word_is_refused(client, path):
+def test_signing_out_twice_leads_to_the_sign_in_too(locked):
+    sign_in(locked)
+    said = word(locked)
+    sign_out(locked, said)
+    assert sign_out(locked, said).headers["location"] == "/page/sign-in"
+
+
+@pytest.mark.parametrize("said", ["", "guessed"])
+def test_another_sites_sign_out_leaves_the_session(locked, said):
+    sign_in(locked)
+    assert sign_out(locked, said).headers["location"] == "/page/"
+    assert locked.get("/page/", follow_redirects=False).status_code == 200
+
+
+def test_a_request_without_the_pages_word_is_refused(client):
     client.headers["x-csrf-token"] = "guessed"
-    assert client.post(f"/page/{path}", files=files(png(picture()))).status_code == 403
+    assert client.post("/page/answers", files=files(png(picture()))).status_code == 403
 
 
 def test_a_request_of_another_sites_page_is_refused(client):

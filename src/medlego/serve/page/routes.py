@@ -160,9 +160,7 @@ def _entrance(page: Page) -> APIRouter:
 
     @router.post(SIGN_IN)
     async def sign_in(request: Request) -> Response:
-        content = await request.body()
-        tokens = parse_qs(content.decode("latin-1")).get("token", [""])
-        session = page.sessions.sign_in(tokens[0].strip())
+        session = page.sessions.sign_in(await _field(request, "token"))
         if session is None:
             return html("sign_in.html", 401, wrong=True)
         response = RedirectResponse(f"{PAGE}/", 303)
@@ -170,13 +168,23 @@ def _entrance(page: Page) -> APIRouter:
         return response
 
     @router.post(f"{PAGE}/sign-out")
-    def sign_out(request: Request, session: Session = Depends(page.signed_in)) -> Response:
-        page.sessions.end(session)
-        response = Response(status_code=204)
+    async def sign_out(request: Request) -> Response:
+        session = page.session(request)
+        if session is not None:
+            if not session.vouches(await _field(request, "csrf")):
+                return RedirectResponse(f"{PAGE}/", 303)  # asked by a page of an older session
+            page.sessions.end(session)
+        response = RedirectResponse(SIGN_IN, 303)
         response.delete_cookie(_cookie(request), path=PAGE)
         return response
 
     return router
+
+
+async def _field(request: Request, name: str) -> str:
+    """Of a form that a browser sends without any script; empty where it is missing."""
+    content = (await request.body()).decode("latin-1")
+    return parse_qs(content).get(name, [""])[0].strip()
 
 
 def _pages(page: Page) -> APIRouter:

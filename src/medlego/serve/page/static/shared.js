@@ -10,7 +10,6 @@ export async function ask(path, form = new FormData()) {
     await signedInAgain();
     response = await send(path, form);
   }
-  if (response.status === 204) return null;
   const found = await response.json();
   if (!response.ok) throw new Error(found.problems.join("\n") || found.title);
   return found;
@@ -37,8 +36,10 @@ async function renewed() {
   const response = await fetch(location.pathname);
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   const word = find('meta[name="csrf"]', page);
-  if (word) find('meta[name="csrf"]').content = word.content;
-  return word !== null;
+  if (!word) return false;
+  find('meta[name="csrf"]').content = word.content;
+  find('input[name="csrf"]')?.setAttribute("value", word.content);
+  return true;
 }
 
 // The content alone: names of files may hold names of patients.
@@ -116,8 +117,4 @@ function printsWhole() {
   find("#print")?.addEventListener("click", () => window.print());
 }
 
-find("#sign-out")?.addEventListener("click", async () => {
-  await ask("/sign-out");
-  location.reload();
-});
 printsWhole();
