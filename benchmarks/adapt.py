@@ -7,7 +7,7 @@ other four. Every start trains on all images, and on few a class (then validatio
 best epoch is the validation's. With all images the test split is read after every epoch, for the
 curves alone.
 
-With very few images the plain start is trained twice more, since a choice among three gains by the
+With few images the plain start is trained twice more, since a choice among three gains by the
 choice alone; these runs may be of another kind of device. Only runs that are not kept are trained.
 Where both kinds of device trained a run, the result says how far they lie apart.
 """
@@ -29,7 +29,7 @@ from benchmarks.adapt_jobs import (
     trained_with,
 )
 from benchmarks.adapt_pictures import plot_epochs, plot_images
-from benchmarks.adapt_rows import REPEATED_FEW, REPEATS, TARGET, curves, final, rows
+from benchmarks.adapt_rows import REPEATS, TARGET, curves, final, rows
 from benchmarks.bricks import train_all
 from benchmarks.common import RESULTS, SETS, write_result
 from benchmarks.scoring import facts
@@ -69,7 +69,6 @@ def main() -> None:
     repeats = [
         Job(seed, few, new, "plain", again=again)
         for few in given.few
-        if few in REPEATED_FEW
         for seed in given.seeds
         for again in REPEATS
         for new in SETS

@@ -19,8 +19,8 @@ TARGET = 0.95
 """Share of the control's final score that counts as reached."""
 CHOSEN = "chosen on validation"
 REPEATED = "plain, the best of three"
-REPEATS, REPEATED_FEW = (1, 2), (5, 10)
-"""Further trainings of the plain start from other seeds, on the same so many images a class."""
+REPEATS = (1, 2)
+"""Further trainings of the plain start from other seeds, on the same few images a class."""
 MEAN = "mean"
 
 
@@ -28,7 +28,7 @@ def rows(runs: Mapping[str, Run], seeds: Sequence[int], few: Sequence[int]) -> l
     """A row per number of images, new task and start, and per start the mean over the tasks.
 
     Seeds are averaged. `CHOSEN` is what `adapt` returns: of each seed the start that is best on
-    validation, among those that it tries by default. `REPEATED`, with very few images, is the
+    validation, among those that it tries by default. `REPEATED`, with few images, is the
     control for the choice itself: as many plain trainings, the best on validation.
     """
     found = []
@@ -46,17 +46,16 @@ def _contenders(
     runs: Mapping[str, Run], seeds: Sequence[int], count: int, new: str
 ) -> dict[str, list[Run]]:
     """Of each start, and of the choices, a run a seed."""
-    repeated = count in REPEATED_FEW
     found: dict[str, list[Run]] = {
         start: [runs[Job(seed, count, new, start).name] for seed in seeds] for start in CHOICES
     }
     chosen = zip(*(found[start] for start in DEFAULT_STARTS), strict=True)
     again = [
         [runs[Job(seed, count, new, "plain", again=number).name] for seed in seeds]
-        for number in REPEATS * repeated
+        for number in REPEATS * (count > 0)
     ]
     found[CHOSEN] = [_best(held) for held in chosen]
-    if repeated:
+    if again:
         found[REPEATED] = [_best(held) for held in zip(found["plain"], *again, strict=True)]
     return found
 
