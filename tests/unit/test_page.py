@@ -311,7 +311,7 @@ def test_an_overlay_that_took_too_long_is_computed_to_its_end_before_the_next(
         goes_on.wait(20)
         return []
 
-    monkeypatch.setattr("medlego.serve.page.routes.explain", slow)
+    monkeypatch.setattr("medlego.serve.page.answers.explain", slow)
     limits = SMALL.model_copy(update={"answer_s": 0.2})
     with asking(here(place, routed, limits=limits)) as client:
         client.headers["x-csrf-token"] = word(client)
