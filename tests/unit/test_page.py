@@ -236,7 +236,12 @@ def test_an_answer_is_that_of_the_programs_interface(client):
     assert found["document"] == client.post("/v1/predict", files=sent).json()
 
 
-def test_no_image_of_any_size_comes_whole_into_the_service(place, routed, monkeypatch):
+@pytest.mark.parametrize(
+    ("path", "sides"), [("answers", [640, 32]), ("comparison?other=beside-same", [640, 32, 32])]
+)
+def test_an_image_is_decoded_once_and_does_not_come_whole_into_the_service(
+    place, routed, monkeypatch, path, sides
+):
     service, sizes = here(place, routed), []
     ask = service.readers._pool.ask
 
@@ -246,11 +251,11 @@ def test_no_image_of_any_size_comes_whole_into_the_service(place, routed, monkey
         return answer, body
 
     monkeypatch.setattr(service.readers._pool, "ask", seen)
-    with asking(service) as client:
+    with asking(service, page=PageSettings(beside={"same": routed})) as client:
         client.headers["x-csrf-token"] = word(client)
-        found = client.post("/page/answers", files=files(png(picture(0, 900))))
+        found = client.post(f"/page/{path}", files=files(png(picture(0, 900))))
     assert "904 × 900 pixels" in found.json()["html"]
-    assert max(sizes) == 3 * 640 * 640 * 4
+    assert sizes == [sum(3 * side * side * 4 for side in sides)]
 
 
 def test_an_answer_never_repeats_a_files_name(client):

@@ -419,7 +419,7 @@ def test_shared_readers_serve_two_services_and_outlive_them(place, routed, reade
             answer = client.post("/v1/predict", files=files(png(picture())))
             digests.append(answer.json()["generalist"])
     assert len(set(digests)) == 2
-    image = asyncio.run(readers.read(png(picture())))
+    (image,) = asyncio.run(readers.read(png(picture())))
     assert image.pixels.shape == (1, 16, 20)
     assert image.applied == ("scaled: 8 bit by 1/255",)
 

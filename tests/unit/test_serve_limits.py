@@ -413,7 +413,8 @@ def stop(readers, number):
 
 
 def again(readers):
-    assert asyncio.run(readers.read(png(picture()))).pixels.shape == (1, 16, 20)
+    (image,) = asyncio.run(readers.read(png(picture())))
+    assert image.pixels.shape == (1, 16, 20)
 
 
 def test_a_reader_that_takes_too_long_is_replaced(readers):

@@ -98,7 +98,9 @@ def _add_predict(app: FastAPI, service: Service) -> None:
                 found = await service.predict(asked.images, asked.task, every_task=asked.every_task)
         except TimeoutError:
             raise RequestError(503, ["answer: expected within the time limit, was not"]) from None
-        return predictions_document(found.model, found.applied, found.found)
+        return predictions_document(
+            found.model, [image.applied for image in found.images], found.found
+        )
 
 
 def _add_facts(app: FastAPI, service: Service) -> None:

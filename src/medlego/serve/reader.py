@@ -1,9 +1,9 @@
 """The process that decodes uploads, `python -m medlego.serve.reader`; see `medlego.workers`.
 
-A request has `pixels` (most that are decoded), `size` (side in pixels of a network input, or null
-for the image as it is) and a file behind it. An answer has `error`, or `shape`, `applied`,
-`spacing_mm` and `sides` (height and width in the file) with float32 pixels behind it. The file is
-held in memory, on no disk.
+A request has `pixels` (most that are decoded), `sizes` (each a side in pixels of a network input,
+or null for the image as it is) and a file behind it. An answer has `error`, or `applied`,
+`spacing_mm`, `sides` (height and width in the file) and `shapes`, one a size, with float32 pixels
+behind it. The file is held in memory, on no disk.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ def read(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes
     with _held(content) as path:
         try:
             image = read_image(path, max_pixels=request["pixels"])
-            size = request["size"]
-            pixels = image.pixels if size is None else fit(image, size)
+            fitted = [
+                image.pixels if size is None else fit(image, size) for size in request["sizes"]
+            ]
         except ImageError as error:
             return {"error": str(error).removeprefix(f"{path}: ")}, b""
         except Exception as error:  # of a library on bytes of strangers
@@ -40,12 +41,12 @@ def read(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes
                 "error": f"expected a whole image, got a damaged one ({type(error).__name__})"
             }, b""
     answer = {
-        "shape": pixels.shape,
+        "shapes": [pixels.shape for pixels in fitted],
         "applied": image.applied,
         "spacing_mm": image.spacing_mm,
         "sides": image.pixels.shape[1:],
     }
-    return answer, pixels.contiguous().numpy().tobytes()
+    return answer, b"".join(pixels.contiguous().numpy().tobytes() for pixels in fitted)
 
 
 @contextmanager

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
+from math import prod
 
-import numpy as np
 import torch
 from PIL import Image as Pillow
 
@@ -35,25 +36,28 @@ class Readers:
         self._pool = Pool("medlego.serve.reader")
         self._threads = ThreadPoolExecutor(limits.readers, thread_name_prefix="medlego-reading")
 
-    async def read(self, content: bytes, size: int | None = None) -> Fitted:
-        """Decode an upload.
+    async def read(
+        self, content: bytes, sizes: Sequence[int | None] = (None,)
+    ) -> tuple[Fitted, ...]:
+        """Decode an upload once.
 
         Args:
             content: a file that `medlego.images.read_image` reads.
-            size: side in pixels of the network input to fit it to; None leaves it as it is.
+            sizes: sides in pixels of the network inputs to fit it to, an image each; None leaves it
+                as it is.
 
         Raises:
             ImageError: no image, damaged, too large, or it took too long; names no file.
         """
         loop = asyncio.get_running_loop()
         limit_s = self._limits.decode_s
-        return await loop.run_in_executor(self._threads, self._read, content, size, limit_s)
+        return await loop.run_in_executor(self._threads, self._read, content, sizes, limit_s)
 
     async def start(self) -> None:
         """Have every process ready."""
         picture = BytesIO()
         Pillow.new("L", (1, 1)).save(picture, "PNG")
-        loop, asked = asyncio.get_running_loop(), (picture.getvalue(), None, START_S)
+        loop, asked = asyncio.get_running_loop(), (picture.getvalue(), (None,), START_S)
         await asyncio.gather(
             *(
                 loop.run_in_executor(self._threads, self._read, *asked)
@@ -66,8 +70,10 @@ class Readers:
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._pool.close()
 
-    def _read(self, content: bytes, size: int | None, limit_s: float) -> Fitted:
-        request = {"pixels": self._limits.pixels, "size": size}
+    def _read(
+        self, content: bytes, sizes: Sequence[int | None], limit_s: float
+    ) -> tuple[Fitted, ...]:
+        request = {"pixels": self._limits.pixels, "sizes": sizes}
         try:
             answer, body = self._pool.ask(request, content, limit_s)
         except WorkerError as error:
@@ -77,10 +83,14 @@ class Readers:
             ) from None
         if "error" in answer:
             raise ImageError(answer["error"])
-        spacing = answer["spacing_mm"]
-        return Fitted(
-            torch.from_numpy(np.frombuffer(bytearray(body), np.float32).reshape(answer["shape"])),
-            tuple(answer["applied"]),
-            None if spacing is None else (spacing[0], spacing[1]),
-            (answer["sides"][0], answer["sides"][1]),
+        spacing, applied = answer["spacing_mm"], tuple(answer["applied"])
+        values, shapes = torch.frombuffer(bytearray(body), dtype=torch.float32), answer["shapes"]
+        return tuple(
+            Fitted(
+                pixels.reshape(shape),
+                applied,
+                None if spacing is None else (spacing[0], spacing[1]),
+                (answer["sides"][0], answer["sides"][1]),
+            )
+            for pixels, shape in zip(torch.split(values, [*map(prod, shapes)]), shapes, strict=True)
         )

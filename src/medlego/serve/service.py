@@ -29,10 +29,11 @@ class UploadError(ImageError):
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """A request's answers by one model; `applied` is what was done to each image."""
+    """A request's answers by one model; `images` as it saw each, `views` of the size asked for."""
 
     model: Model
-    applied: list[tuple[str, ...]]
+    images: list[Fitted]
+    views: list[Fitted]
     found: list[Found]
 
 
@@ -100,7 +101,12 @@ class Service:
             await asyncio.to_thread(self.readers.close)
 
     async def predict(
-        self, uploads: Sequence[bytes], task: str | None = None, *, every_task: bool = False
+        self,
+        uploads: Sequence[bytes],
+        task: str | None = None,
+        *,
+        every_task: bool = False,
+        view_size: int | None = None,
     ) -> Answered:
         """Answer files as `medlego.predict` does, all by one state of the generalist.
 
@@ -108,6 +114,7 @@ class Service:
             uploads: contents of image files.
             task: ask this task of every image, whatever it looks like.
             every_task: ask every task of every image.
+            view_size: pixels a side of the views, which are not made where it is left out.
 
         Raises:
             UploadError: files that cannot be read; none is answered then.
@@ -115,22 +122,26 @@ class Service:
         """
         model = self.model
         asked = tasks_to_ask(model.running, task, every_task=every_task)
-        images = await self.read(uploads, model.base.ref.image_size)
+        sizes = [model.base.ref.image_size] + [view_size] * (view_size is not None)
+        read = await self.read(uploads, sizes)
+        images, views = [one[0] for one in read], [view for one in read for view in one[1:]]
         futures = [self.batcher.submit(model, image.pixels, asked) for image in images]
         found = await asyncio.gather(*map(asyncio.wrap_future, futures))
         self.metrics.answered(found)
-        return Answered(model, [image.applied for image in images], found)
+        return Answered(model, images, views, found)
 
-    async def read(self, uploads: Sequence[bytes], size: int | None = None) -> list[Fitted]:
-        """Decode files, each fitted to a network input of `size` pixels a side, or as it is.
+    async def read(
+        self, uploads: Sequence[bytes], sizes: Sequence[int | None] = (None,)
+    ) -> list[tuple[Fitted, ...]]:
+        """Decode files once, each fitted to network inputs of these sizes; see `Readers.read`.
 
         Raises:
             UploadError: files that cannot be read.
         """
         read = await asyncio.gather(
-            *(self.readers.read(content, size) for content in uploads), return_exceptions=True
+            *(self.readers.read(content, sizes) for content in uploads), return_exceptions=True
         )
-        images: list[Fitted] = []
+        images: list[tuple[Fitted, ...]] = []
         problems: list[str] = []
         for number, one in enumerate(read, 1):
             if isinstance(one, ImageError):

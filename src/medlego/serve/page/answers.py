@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -43,8 +43,8 @@ def answer_routes(
     async def answers(request: Request, number: int = 1) -> Response:
         sent = await _one_image(request, service)
         async with _in_time(service):
-            (image,) = await service.read(sent.images, VIEW_SIZE)
-            answered = await service.predict(sent.images, sent.task)
+            answered = await service.predict(sent.images, sent.task, view_size=VIEW_SIZE)
+        (image,) = answered.views
         return JSONResponse(
             {
                 "html": render(
@@ -71,7 +71,7 @@ def answer_routes(
                 409, ["generalist: expected the one that answered, got a newer; ask it again"]
             )
         async with _in_time(service):
-            (image,) = await service.read(sent.images, model.base.ref.image_size)
+            ((image,),) = await service.read(sent.images, [model.base.ref.image_size])
             asked = partial(explain, label=label, base=model.base)
             (found,) = await asyncio.get_running_loop().run_in_executor(
                 explaining, asked, model.generalist, [image], sent.task
@@ -86,8 +86,12 @@ def answer_routes(
         here = service.model
         async with _in_time(service):
             there = await others.model(other, here)
-            (image,) = await service.read(sent.images, VIEW_SIZE)
-            found = [await _answer(service, model, sent.images) for model in (here, there)]
+            sides = [model.base.ref.image_size for model in (here, there)]
+            ((image, *inputs),) = await service.read(sent.images, [VIEW_SIZE, *sides])
+            found = [
+                await _answer(service, model, fitted)
+                for model, fitted in zip((here, there), inputs, strict=True)
+            ]
         words = {choice.key: choice.words for choice in others.choices(here.generalist.lineage)}
         cards = [image_card(m, f, trust) for m, f in zip((here, there), found, strict=True)]
         return JSONResponse(
@@ -128,8 +132,7 @@ async def _one_image(request: Request, service: Service, more: tuple[str, ...] =
     return asked
 
 
-async def _answer(service: Service, model: Model, images: Sequence[bytes]) -> Found:
-    (image,) = await service.read(images, model.base.ref.image_size)
+async def _answer(service: Service, model: Model, image: Fitted) -> Found:
     asked = tasks_to_ask(model.running, None, every_task=False)
     return await asyncio.wrap_future(service.batcher.submit(model, image.pixels, asked))
 
