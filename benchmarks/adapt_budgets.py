@@ -16,15 +16,13 @@ from typing import Any
 
 from benchmarks.adapt_jobs import SIZE, Job, Run, arguments, read_runs, train_missing, trained_with
 from benchmarks.adapt_pictures import plot_budgets
-from benchmarks.adapt_rows import MEAN, TARGET, compare, final, over_seeds
+from benchmarks.adapt_rows import CHOSEN, MEAN, TARGET, compare, final, over_seeds, with_choice
 from benchmarks.bricks import train_all
 from benchmarks.common import RESULTS, SETS, write_result
 from benchmarks.scoring import facts, summary
+from medlego.adaptation import DEFAULT_STARTS
 
 EPOCHS = (1, 2, 3, 4)
-STARTS = ("plain", "directions")
-"""The control, and the start that is best, or level with the best, on validation in
-`benchmarks.adapt`."""
 HEAD_EPOCHS = (1,)
 """For these the fitted head alone is a control too; there it has most to say."""
 ALL = 0
@@ -38,7 +36,8 @@ def rows(
     found: list[dict[str, Any]] = []
     for epochs in budgets:
         tasks = {
-            new: {s: _runs(runs, seeds, new, s, epochs) for s in starts_for(epochs)} for new in SETS
+            new: with_choice({s: _runs(runs, seeds, new, s, epochs) for s in starts_for(epochs)})
+            for new in SETS
         }
         for new, held in tasks.items():
             whole = _runs(runs, seeds, new, "plain", ALL)
@@ -50,14 +49,14 @@ def rows(
                 found.append(row)
         found += [
             {"new": MEAN, "epochs": epochs, "start": start, **compare(start, list(tasks.values()))}
-            for start in starts_for(epochs)
+            for start in (*starts_for(epochs), CHOSEN)
         ]
     return found
 
 
 def starts_for(epochs: int) -> tuple[str, ...]:
     """What is trained for so many epochs."""
-    return (*STARTS, "head") if epochs in HEAD_EPOCHS else STARTS
+    return (*DEFAULT_STARTS, "head") if epochs in HEAD_EPOCHS else DEFAULT_STARTS
 
 
 def _runs(

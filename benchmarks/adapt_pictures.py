@@ -76,12 +76,14 @@ def plot_budgets(
     """
     figure, panels = _panels(list(whole), "epochs given")
     epochs = sorted({row["epochs"] for row in rows})
-    starts = list(dict.fromkeys(row["start"] for row in rows))
+    starts = [start for start in COLOURS if any(row["start"] == start for row in rows)]
     for axes, (name, control) in zip(panels, whole.items(), strict=True):
         axes.axhline(control["value"], color=COLOURS["plain"], linestyle=":", linewidth=1)
         for offset, start in enumerate(starts):
             held = {r["epochs"]: r for r in rows if (r["new"], r["start"]) == (name, start)}
-            places = [i + 0.06 * (offset - 1) for i, number in enumerate(epochs) if number in held]
+            places = [
+                i + 0.06 * (offset - 1.5) for i, number in enumerate(epochs) if number in held
+            ]
             scores = [held[number]["balanced_accuracy"] for number in epochs if number in held]
             _errors(axes, places, scores, start)
         axes.set_xticks(range(len(epochs)), [str(number) for number in epochs])

@@ -46,22 +46,26 @@ def _contenders(
     runs: Mapping[str, Run], seeds: Sequence[int], count: int, new: str
 ) -> dict[str, list[Run]]:
     """Of each start, and of the choices, a run a seed."""
-    found: dict[str, list[Run]] = {
-        start: [runs[Job(seed, count, new, start).name] for seed in seeds] for start in CHOICES
-    }
-    chosen = zip(*(found[start] for start in DEFAULT_STARTS), strict=True)
+    found = with_choice(
+        {start: [runs[Job(seed, count, new, start).name] for seed in seeds] for start in CHOICES}
+    )
     again = [
         [runs[Job(seed, count, new, "plain", again=number).name] for seed in seeds]
         for number in REPEATS * (count > 0)
     ]
-    found[CHOSEN] = [_best(held) for held in chosen]
     if again:
-        found[REPEATED] = [_best(held) for held in zip(found["plain"], *again, strict=True)]
+        found[REPEATED] = _best(found["plain"], *again)
     return found
 
 
-def _best(held: Sequence[Run]) -> Run:
-    return max(held, key=lambda run: float(run["validation"]))
+def with_choice(runs: Mapping[str, list[Run]]) -> dict[str, list[Run]]:
+    """Runs a start, and `CHOSEN` after them."""
+    return {**runs, CHOSEN: _best(*(runs[start] for start in DEFAULT_STARTS))}
+
+
+def _best(*held: Sequence[Run]) -> list[Run]:
+    """Of every seed's runs the one that validation prefers."""
+    return [max(runs, key=lambda run: float(run["validation"])) for runs in zip(*held, strict=True)]
 
 
 def compare(start: str, tasks: Sequence[Mapping[str, Sequence[Run]]]) -> dict[str, Any]:
