@@ -81,10 +81,8 @@ def plot_budgets(
         axes.axhline(control["value"], color=COLOURS["plain"], linestyle=":", linewidth=1)
         for offset, start in enumerate(starts):
             held = {r["epochs"]: r for r in rows if (r["new"], r["start"]) == (name, start)}
-            places = [
-                i + 0.06 * (offset - 1.5) for i, number in enumerate(epochs) if number in held
-            ]
-            scores = [held[number]["balanced_accuracy"] for number in epochs if number in held]
+            places = [epochs.index(number) + 0.06 * (offset - 1.5) for number in held]
+            scores = [row["balanced_accuracy"] for row in held.values()]
             _errors(axes, places, scores, start)
         axes.set_xticks(range(len(epochs)), [str(number) for number in epochs])
     _save(figure, panels, "balanced accuracy (test, 95 %)", path)
