@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from medlego.cli.app import app
 from medlego.cli.outcome import run_app
 from serving import make_place
@@ -19,6 +21,12 @@ CODE = "import sys; sys.argv[0] = 'medlego'; from medlego.cli import main; main(
 def refused(capsys, *words: object) -> str:
     assert run_app(app, ["serve", *map(str, words)]) == 2
     return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["fastapi", "uvicorn", "python_multipart", "prometheus_client"])
+def test_without_the_extra_it_is_named(capsys, tmp_path, monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    assert "pip install 'medlego[serve]'" in refused(capsys, tmp_path)
 
 
 def test_another_host_without_a_token_is_refused_before_anything_else(capsys, tmp_path):

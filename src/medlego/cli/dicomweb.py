@@ -11,7 +11,7 @@ import typer
 
 from medlego.cli.console import Options, emit, progress, say, show_table
 from medlego.cli.options import BaseWeights, Device, JsonFile
-from medlego.cli.shared import resolve_device
+from medlego.cli.shared import need_extra, resolve_device
 
 if TYPE_CHECKING:
     from medlego.dicomweb import Access, Answered, Look
@@ -67,7 +67,7 @@ def analyse_command(
     """
     from datetime import datetime
 
-    needed()
+    need_extra("dicomweb", "highdicom", "dicomweb_client")
     from medlego.base import Base
     from medlego.dicomweb import PictureArchive, answer_study
     from medlego.errors import ArchiveError
@@ -119,7 +119,7 @@ def watch_command(
 
     It may be killed at any moment: what was begun is done again, under the same UIDs.
     """
-    needed()
+    need_extra("dicomweb", "highdicom", "dicomweb_client")
     from medlego.base import Base
     from medlego.dicomweb import Journal, PictureArchive, Rule, Watcher, keep_watching
     from medlego.errors import ArchiveError
@@ -165,24 +165,6 @@ def watch_command(
         except KeyboardInterrupt:
             counts = ", ".join(f"{n} {word}" for word, n in journal.counts().items())
             say(options, f"stopped; in the journal: {counts or 'nothing'}")
-
-
-def needed() -> None:
-    """Refuse to go on without the libraries of the extra.
-
-    Raises:
-        SettingsError: one is missing.
-    """
-    from medlego.errors import SettingsError
-
-    try:
-        import dicomweb_client  # noqa: F401
-        import highdicom  # noqa: F401
-    except ImportError as error:
-        raise SettingsError(
-            f"dicomweb: expected highdicom and dicomweb-client ({error}); "
-            "pip install 'medlego[dicomweb]'"
-        ) from error
 
 
 def _access(

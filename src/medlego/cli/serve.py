@@ -10,7 +10,7 @@ import typer
 from medlego.cli.console import Options, say
 from medlego.cli.options import BaseWeights, Device
 from medlego.cli.page import Beside, Edits, GateData, GateFile, Trusted, page_settings
-from medlego.cli.shared import resolve_device
+from medlego.cli.shared import need_extra, resolve_device
 
 
 def command(
@@ -42,6 +42,7 @@ def command(
 
     The log goes to standard error as lines of JSON, without anything of an image.
     """
+    need_extra("serve", "fastapi", "uvicorn", "python_multipart", "prometheus_client")
     from medlego.errors import SettingsError
     from medlego.serve.access import read_token
     from medlego.serve.app import make_app

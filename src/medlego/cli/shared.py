@@ -1,8 +1,9 @@
-"""How several verbs read their options' texts, and what several verbs show."""
+"""What several verbs need, how they read their options' texts, and what they show."""
 
 from __future__ import annotations
 
 import tomllib
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,24 @@ if TYPE_CHECKING:
     from medlego.lineage import Stamp
     from medlego.signing import BrickSignature
     from medlego.task import Task
+
+
+def need_extra(extra: str, *modules: str) -> None:
+    """Refuse to go on without the libraries of an extra.
+
+    Raises:
+        SettingsError: one is missing.
+    """
+    from medlego.errors import SettingsError
+
+    for module in modules:
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise SettingsError(
+                f"{extra}: expected its libraries, found one missing ({error}); "
+                f"pip install 'medlego[{extra}]'"
+            ) from error
 
 
 def refuse_existing(output: Path, force: bool) -> None:
