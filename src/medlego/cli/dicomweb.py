@@ -16,6 +16,9 @@ from medlego.cli.shared import need_extra, resolve_device
 if TYPE_CHECKING:
     from medlego.dicomweb import Access, Answered, Look
 
+_EXTRA = ("dicomweb", "highdicom", "dicomweb_client")
+"""Its name, and what it must hold."""
+
 app = typer.Typer(
     help="Answer the images of a picture archive, and store the answers there as DICOM.",
     no_args_is_help=True,
@@ -67,7 +70,7 @@ def analyse_command(
     """
     from datetime import datetime
 
-    need_extra("dicomweb", "highdicom", "dicomweb_client")
+    need_extra(*_EXTRA)
     from medlego.base import Base
     from medlego.dicomweb import PictureArchive, answer_study
     from medlego.errors import ArchiveError
@@ -119,7 +122,7 @@ def watch_command(
 
     It may be killed at any moment: what was begun is done again, under the same UIDs.
     """
-    need_extra("dicomweb", "highdicom", "dicomweb_client")
+    need_extra(*_EXTRA)
     from medlego.base import Base
     from medlego.dicomweb import Journal, PictureArchive, Rule, Watcher, keep_watching
     from medlego.errors import ArchiveError

@@ -87,10 +87,13 @@ def answer_routes(
         async with _in_time(service):
             there = await others.model(other, here)
             sides = [model.base.ref.image_size for model in (here, there)]
-            ((image, *inputs),) = await service.read(sent.images, [VIEW_SIZE, *sides])
+            sizes = list(dict.fromkeys((VIEW_SIZE, *sides)))
+            (fitted,) = await service.read(sent.images, sizes)
+            at = dict(zip(sizes, fitted, strict=True))
+            image = at[VIEW_SIZE]
             found = [
-                await _answer(service, model, fitted)
-                for model, fitted in zip((here, there), inputs, strict=True)
+                await _answer(service, model, at[side])
+                for model, side in zip((here, there), sides, strict=True)
             ]
         words = {choice.key: choice.words for choice in others.choices(here.generalist.lineage)}
         cards = [image_card(m, f, trust) for m, f in zip((here, there), found, strict=True)]
