@@ -32,15 +32,11 @@ from medlego.brick import (
 from medlego.calibration import Calibration, calibration_problems
 from medlego.errors import BrickError, raise_all
 from medlego.files import read_expected, write_atomically
-from medlego.gram import MAX_DIRECTIONS, MIN_IMAGES, Gram, gram_problems
+from medlego.gram import MAX_GRAM_DIRECTIONS, MIN_GRAM_IMAGES, Gram, gram_problems
 from medlego.lowrank import LowRank, canonical_problems
 from medlego.profile import (
-    MAX_DIRECTIONS as MAX_PROFILE_DIRECTIONS,
-)
-from medlego.profile import (
-    MIN_IMAGES as MIN_PROFILE_IMAGES,
-)
-from medlego.profile import (
+    MAX_PROFILE_DIRECTIONS,
+    MIN_PROFILE_IMAGES,
     PARTS,
     Noise,
     Profile,
@@ -94,8 +90,8 @@ class _TargetEntry(BaseModel):
 class _GramEntry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    directions: Annotated[int, Field(ge=1, le=MAX_DIRECTIONS)]
-    images: Annotated[int, Field(ge=MIN_IMAGES)]
+    directions: Annotated[int, Field(ge=1, le=MAX_GRAM_DIRECTIONS)]
+    images: Annotated[int, Field(ge=MIN_GRAM_IMAGES)]
 
 
 class _ProfileEntry(BaseModel):

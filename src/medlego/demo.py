@@ -19,7 +19,7 @@ from medlego.evaluation import evaluate
 from medlego.generalist import Generalist, assemble
 from medlego.images import Image
 from medlego.prediction import Prediction, predict
-from medlego.profile import MIN_IMAGES
+from medlego.profile import MIN_PROFILE_IMAGES
 from medlego.progress import Progress, silent
 from medlego.report import find_examples, plot_report, write_page
 from medlego.samples import Dataset
@@ -127,7 +127,7 @@ def _brick(
         brick = load_brick(path)
         wanted = settings.of_training().items()
         same = all(brick.settings.get(key) == value for key, value in wanted if value is not None)
-        can_know = settings.profile and len(dataset.train) >= MIN_IMAGES
+        can_know = settings.profile and len(dataset.train) >= MIN_PROFILE_IMAGES
         known = brick.profile is not None or not can_know
         if same and known and brick.base == base.ref and brick.task == dataset.task:
             return brick

@@ -36,7 +36,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-Progress = Callable[[int, int], None]
+ByteProgress = Callable[[int, int], None]
 """Told bytes done and bytes in all; the latter is 0 where the server does not say."""
 
 _CHUNK = 1 << 20
@@ -50,7 +50,7 @@ def download(
     path: Path,
     *,
     md5: str,
-    progress: Progress | None = None,
+    progress: ByteProgress | None = None,
     timeout_s: float = 30.0,
     tries: int = 4,
     pause_s: float = 1.0,
@@ -94,7 +94,7 @@ class _Job:
     url: str
     path: Path
     md5: str
-    progress: Progress | None
+    progress: ByteProgress | None
     timeout_s: float
 
     @property

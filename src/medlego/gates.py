@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from medlego.align import align
 from medlego.base import Base
 from medlego.errors import DatasetError, SettingsError
-from medlego.evaluation import align
 from medlego.generalist import Generalist
 from medlego.loading import Inputs
 from medlego.metrics import RESAMPLES, Interval, group_rows, interval, score_replicates

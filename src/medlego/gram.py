@@ -15,9 +15,9 @@ from torch import Tensor
 
 from medlego.lowrank import ORTHONORMAL_TOLERANCE, fix_signs, off_orthonormal
 
-MIN_IMAGES = 50
+MIN_GRAM_IMAGES = 50
 """Fewer images give no Grams: leading directions could resemble a single image's features."""
-MAX_DIRECTIONS = 1024
+MAX_GRAM_DIRECTIONS = 1024
 """Directions that a Gram holds at most."""
 
 

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from medlego.align import align
 from medlego.base import Base
 from medlego.brick import Brick, Card, Head, probabilities, tools_used
 from medlego.calibration import Aim
 from medlego.compatibility import head_conflicts
 from medlego.errors import GeneralistError, raise_all
-from medlego.evaluation import align
 from medlego.generalist import Generalist, specialist
 from medlego.lineage import Stamp, extended, stale_head
 from medlego.loading import Inputs

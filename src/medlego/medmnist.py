@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from medlego.download import Progress, download
+from medlego.download import ByteProgress, download
 from medlego.errors import DatasetError
 from medlego.files import cache_directory
 from medlego.samples import TaskHints
@@ -52,7 +52,7 @@ class MedMNIST:
 
 
 def fetch(
-    spec: str, hints: TaskHints, *, progress: Progress | None = None
+    spec: str, hints: TaskHints, *, progress: ByteProgress | None = None
 ) -> tuple[Path, TaskHints]:
     """Fetch a set's file, unless the cache has it, and complete the hints.
 
@@ -121,7 +121,7 @@ def fetch_file(
     folder: Path,
     *,
     base_url: str | None = None,
-    progress: Progress | None = None,
+    progress: ByteProgress | None = None,
 ) -> Path:
     """Fetch one set's file into `folder`; `base_url` stands in for the Zenodo record's."""
     path = folder / entry.file_name(size)

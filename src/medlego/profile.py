@@ -21,10 +21,10 @@ from medlego.threads import one_thread
 
 BLOCKS = 1
 """Blocks of the stem."""
-MIN_IMAGES = 16
+MIN_PROFILE_IMAGES = 16
 """Fewer images give no profile: a mean of a handful resembles each of them."""
 IMAGES_PER_DIRECTION = 8
-MAX_DIRECTIONS = 16
+MAX_PROFILE_DIRECTIONS = 16
 MAX_BYTES = 48 << 10
 FOLDS = 5
 SMALLEST = 1e-4
@@ -93,18 +93,18 @@ class Profile:
 def directions_for(images: int, width: int) -> int:
     """How many directions a profile of so many images and so wide features keeps, at least 1."""
     fitting = MAX_BYTES // (4 * width) - 2
-    return max(1, min(MAX_DIRECTIONS, images // IMAGES_PER_DIRECTION, fitting, width - 1))
+    return max(1, min(MAX_PROFILE_DIRECTIONS, images // IMAGES_PER_DIRECTION, fitting, width - 1))
 
 
 def check_features(features: Tensor) -> None:
     """Refuse stem features that cannot become a profile.
 
     Raises:
-        SettingsError: fewer than `MIN_IMAGES` images, or features that are not finite.
+        SettingsError: fewer than `MIN_PROFILE_IMAGES` images, or features that are not finite.
     """
-    if (count := len(features)) < MIN_IMAGES:
+    if (count := len(features)) < MIN_PROFILE_IMAGES:
         raise SettingsError(
-            f"profile: expected at least {MIN_IMAGES} training images, got {count}; "
+            f"profile: expected at least {MIN_PROFILE_IMAGES} training images, got {count}; "
             "train with --no-profile, or with more images"
         )
     if not torch.isfinite(features).all():
@@ -122,7 +122,7 @@ def fit_profile(features: Tensor, *, blocks: int = BLOCKS, seed: int = 0) -> Pro
         seed: of the folds in which distances are measured.
 
     Raises:
-        SettingsError: fewer than `MIN_IMAGES` images, or features that are not finite.
+        SettingsError: fewer than `MIN_PROFILE_IMAGES` images, or features that are not finite.
     """
     check_features(features)
     count, whole = len(features), features.double()

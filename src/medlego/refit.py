@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medlego.align import align
 from medlego.base import Base
 from medlego.brick import REFIT_COMPANY, Brick, brick_names
 from medlego.errors import SettingsError
-from medlego.evaluation import align
 from medlego.generalist import assemble, specialist
 from medlego.loading import Inputs
 from medlego.prediction import Predictor

@@ -13,8 +13,8 @@ from medlego.errors import SettingsError
 from medlego.loading import Inputs
 from medlego.profile import (
     MAX_BYTES,
-    MAX_DIRECTIONS,
-    MIN_IMAGES,
+    MAX_PROFILE_DIRECTIONS,
+    MIN_PROFILE_IMAGES,
     SMALLEST,
     directions_for,
     fit_profile,
@@ -65,9 +65,9 @@ def test_distances_were_measured_on_images_that_the_gaussian_had_not_seen():
 
 
 def test_too_few_images_give_no_profile():
-    with pytest.raises(SettingsError, match=f"at least {MIN_IMAGES} training images, got 15"):
+    with pytest.raises(SettingsError, match=f"at least {MIN_PROFILE_IMAGES} training images"):
         fit_profile(features(15))
-    assert fit_profile(features(MIN_IMAGES)).images == MIN_IMAGES
+    assert fit_profile(features(MIN_PROFILE_IMAGES)).images == MIN_PROFILE_IMAGES
 
 
 def test_features_that_are_not_finite_are_refused():
@@ -88,7 +88,7 @@ def test_images_that_are_all_the_same_still_give_a_sound_profile():
 @pytest.mark.parametrize("width", [2 * 192, 2 * 768, 2 * 1024])
 def test_a_profile_takes_a_few_tens_of_kilobytes(images, width):
     kept = directions_for(images, width)
-    assert 1 <= kept <= min(MAX_DIRECTIONS, images // 8)
+    assert 1 <= kept <= min(MAX_PROFILE_DIRECTIONS, images // 8)
     assert 4 * (width * (kept + 2) + kept + 3) <= MAX_BYTES + 100
 
 

@@ -123,7 +123,7 @@ def command(
     """
     from medlego.base import Base
     from medlego.brickfile import load_brick, load_bricks, save_brick
-    from medlego.profile import MIN_IMAGES
+    from medlego.profile import MIN_PROFILE_IMAGES
     from medlego.samples import describe
     from medlego.train import TrainSettings, train_brick
 
@@ -175,7 +175,7 @@ def command(
     if brick.profile is None and chosen.profile:
         say(
             options,
-            f"note: no profile, since there are fewer than {MIN_IMAGES} training images: a "
+            f"note: no profile, since there are fewer than {MIN_PROFILE_IMAGES} training images: a "
             "generalist cannot tell by itself which images are this brick's",
         )
     counts = ", ".join(

@@ -1,4 +1,4 @@
-"""pydicom without its warnings and logs, which quote values and with them patients' data."""
+"""DICOM libraries kept from logging: their warnings quote values, and with them patients' data."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pydicom import config
+
+LIBRARIES = ("highdicom", "dicomweb_client")
 
 _ONE_AT_A_TIME = threading.RLock()
 
@@ -28,3 +30,18 @@ def quietly() -> Iterator[None]:
             yield
         finally:
             logger.disabled = disabled
+
+
+@contextmanager
+def nothing_said() -> Iterator[None]:
+    """As `quietly`, for the libraries that make DICOM objects and send them too."""
+    loggers = [logging.getLogger(name) for name in LIBRARIES]
+    with quietly():
+        levels = [logger.level for logger in loggers]
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL + 1)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

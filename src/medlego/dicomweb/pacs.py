@@ -19,9 +19,9 @@ from pydicom import dcmread, dcmwrite
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
+from medlego.dicom.quiet import nothing_said
 from medlego.dicomweb.access import Access, TooSlowError
 from medlego.errors import ArchiveAwayError, ArchiveError, ArchiveObjectError, ImageError
-from medlego.results.quiet import nothing_said
 
 WITHOUT_IMAGES = frozenset(
     {"AU", "DOC", "ECG", "FID", "HD", "KO", "PLAN", "PR", "REG", "RTPLAN", "RTSTRUCT", "SEG", "SR"}

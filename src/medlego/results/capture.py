@@ -11,11 +11,11 @@ from PIL import Image as Pillow
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
+from medlego.dicom.quiet import nothing_said
 from medlego.images import Image
 from medlego.results.algorithm import MODEL, NAME, Algorithm
 from medlego.results.finish import finish, stamp
 from medlego.results.identity import derived_uid
-from medlego.results.quiet import nothing_said
 from medlego.results.source import Source
 from medlego.saliency import Saliency
 from medlego.saliency.overlay import draw_overlay

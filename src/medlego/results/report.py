@@ -9,12 +9,12 @@ from highdicom import sr
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
+from medlego.dicom.quiet import nothing_said
 from medlego.prediction import Answer, Prediction
 from medlego.results.algorithm import MODEL, NAME, Algorithm
 from medlego.results.coding import declared, label_code, own_code
 from medlego.results.finish import finish, stamp
 from medlego.results.identity import derived_uid
-from medlego.results.quiet import nothing_said
 from medlego.results.source import Source
 
 RESEARCH_USE = "For research use only. Not a diagnosis, and not verified by a physician."

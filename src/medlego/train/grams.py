@@ -10,7 +10,7 @@ from medlego.adapters import fold, on_device
 from medlego.base import Base
 from medlego.brick import Brick
 from medlego.errors import SettingsError
-from medlego.gram import MIN_IMAGES, Gram
+from medlego.gram import MIN_GRAM_IMAGES, Gram
 from medlego.loading import Inputs
 from medlego.moments import input_moments
 from medlego.progress import Progress, silent
@@ -23,11 +23,11 @@ def check_images(count: int) -> None:
     """Refuse to take Grams of few images, which would say too much about each.
 
     Raises:
-        SettingsError: fewer than `MIN_IMAGES`.
+        SettingsError: fewer than `MIN_GRAM_IMAGES`.
     """
-    if count < MIN_IMAGES:
+    if count < MIN_GRAM_IMAGES:
         raise SettingsError(
-            f"gram: expected at least {MIN_IMAGES} training images, got {count}; "
+            f"gram: expected at least {MIN_GRAM_IMAGES} training images, got {count}; "
             "train without it, or with more images"
         )
 
@@ -55,7 +55,7 @@ def measure_grams(
         One Gram per module path; q, k and v of one block share theirs.
 
     Raises:
-        SettingsError: fewer than `MIN_IMAGES` images.
+        SettingsError: fewer than `MIN_GRAM_IMAGES` images.
 
     Cost: one forward pass an image, n · in² a module for n tokens in all, and in³ once.
     """

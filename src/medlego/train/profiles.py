@@ -12,7 +12,7 @@ from medlego.base import Base
 from medlego.errors import SettingsError
 from medlego.loading import Inputs
 from medlego.noise import Reference, fit_private_profile
-from medlego.profile import BLOCKS, MIN_IMAGES, Noise, Profile, fit_profile
+from medlego.profile import BLOCKS, MIN_PROFILE_IMAGES, Noise, Profile, fit_profile
 from medlego.progress import Progress, silent
 from medlego.stem import depth, embed, stem_features, through
 from medlego.synthetic import MAX_SIZE, MIN_SIZE, SYNTHETIC_TASKS, synthetic_dataset
@@ -82,7 +82,7 @@ def make_profile(
     Raises:
         SettingsError: a delta of the noise that is too large for so few images.
     """
-    if not settings.profile or len(inputs) < MIN_IMAGES:
+    if not settings.profile or len(inputs) < MIN_PROFILE_IMAGES:
         return None
     found = measure_features(base, inputs, device=device, show=show)
     if settings.profile_epsilon is None:

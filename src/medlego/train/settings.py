@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from medlego.calibration import Aim
 from medlego.errors import SettingsError, raise_all
-from medlego.gram import MAX_DIRECTIONS
+from medlego.gram import MAX_GRAM_DIRECTIONS
 from medlego.profile import MAX_EPSILON
 from medlego.targets import DEFAULT_KINDS
 
@@ -54,7 +54,7 @@ class TrainSettings(BaseModel):
     head_first: bool = False
     """Fit the head to the features that training sets out from, before the first epoch."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    gram: Annotated[int, Field(ge=0, le=MAX_DIRECTIONS)] = 0
+    gram: Annotated[int, Field(ge=0, le=MAX_GRAM_DIRECTIONS)] = 0
     """Leading directions of each module's inputs that the brick keeps; for `regmean`."""
     profile: bool = True
     """Keep a profile of the training images in the brick, by which a generalist knows its own."""
