@@ -33,7 +33,8 @@ from benchmarks.adapt_rows import REPEATS, TARGET, curves, final, rows
 from benchmarks.bricks import train_all
 from benchmarks.common import RESULTS, SETS, write_result
 from benchmarks.scoring import facts
-from medlego.adaptation import CHOICES, DEFAULT_STARTS
+from medlego.train import DEFAULT_STARTS
+from medlego.train.adapt import CHOICES
 
 FEW = (5, 10, 50)
 

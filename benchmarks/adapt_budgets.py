@@ -20,7 +20,7 @@ from benchmarks.adapt_rows import CHOSEN, MEAN, TARGET, compare, final, over_see
 from benchmarks.bricks import train_all
 from benchmarks.common import RESULTS, SETS, write_result
 from benchmarks.scoring import facts, summary
-from medlego.adaptation import DEFAULT_STARTS
+from medlego.train import DEFAULT_STARTS
 
 EPOCHS = (1, 2, 3, 4)
 HEAD_EPOCHS = (1,)

@@ -23,14 +23,13 @@ from filelock import FileLock
 from benchmarks.bricks import get_brick
 from benchmarks.common import RESULTS, SETS, base, dataset, device_name
 from benchmarks.scoring import inputs
-from medlego.adaptation import foundation
-from medlego.adapters import on_device
 from medlego.base import features
-from medlego.brick import Brick
-from medlego.files import write_atomically
+from medlego.bricks import Brick, on_device
+from medlego.data import Dataset, Samples
 from medlego.generalist import Generalist, assemble, specialist
-from medlego.samples import Dataset, Samples
+from medlego.support import write_atomically
 from medlego.train import TrainSettings, train_brick
+from medlego.train.adapt import foundation
 
 SIZE = 112
 DEVICES = ("cpu", "cuda")

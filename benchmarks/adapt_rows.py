@@ -12,8 +12,9 @@ from benchmarks.adapt_jobs import Job, Run
 from benchmarks.adapt_pictures import continued
 from benchmarks.common import SETS, dataset
 from benchmarks.scoring import BOOTSTRAP_SEED, summary
-from medlego.adaptation import CHOICES, DEFAULT_STARTS
 from medlego.metrics import RESAMPLES, score_replicates, wrong_answers
+from medlego.train import DEFAULT_STARTS
+from medlego.train.adapt import CHOICES
 
 TARGET = 0.95
 """Share of the control's final score that counts as reached."""

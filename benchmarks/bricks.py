@@ -21,12 +21,11 @@ import torch
 from benchmarks import procedural, sites
 from benchmarks.common import BASE_FILE, CACHE, SETS, SHARED, base, dataset, file_digest, key
 from benchmarks.joint import train_joint
-from medlego.brick import Brick
-from medlego.brickfile import load_brick, save_brick
-from medlego.refit import SUBSETS, refit_in_company
-from medlego.samples import Dataset
-from medlego.train import TrainSettings, train_brick
-from medlego.train.headfit import STRENGTHS
+from medlego.bricks import Brick, load_brick, save_brick
+from medlego.data import Dataset
+from medlego.train import TrainSettings, refit_in_company, train_brick
+from medlego.train.head_fit import STRENGTHS
+from medlego.train.refit import SUBSETS
 
 JOINT_RANK = 20
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -20,17 +20,17 @@ from benchmarks.common import SETS, arguments, dataset, write_result
 from benchmarks.models import SIZE, Merge, alone_features, bricks
 from benchmarks.routed import reached
 from benchmarks.scoring import BOOTSTRAP_SEED, facts, summary
-from medlego.brick import probabilities
-from medlego.calibration import Calibration
-from medlego.merge.coefficients import AUTO
+from medlego.bricks import probabilities
+from medlego.merge import AUTO
 from medlego.metrics import (
     PROBABILISTIC,
     RESAMPLES,
+    Calibration,
     Sample,
     ece_floor,
     score_replicates,
 )
-from medlego.train.calibrating import fit_calibration
+from medlego.train.calibrate import fit_calibration
 
 NAMES = (*PROBABILISTIC, "balanced_accuracy")
 MERGE = Merge("svd", "linear", AUTO)

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from medlego.base import Base
-from medlego.mergedfile import processor
-from medlego.readers import read_npz
-from medlego.samples import Dataset, TaskHints
+from medlego.data import Dataset, TaskHints
+from medlego.data.readers.npz import read_npz
+from medlego.generalist.merged_file import processor
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("MEDLEGO_SHARED") or ROOT.parent / "shared")

@@ -3,7 +3,7 @@
     python -m benchmarks.dicom_reading [--files 1000] [--size 512] [--epochs 3] [--rounds 3]
 
 Uncompressed files of procedural radiographs, 12 bits in 16, with a window, are read and prepared
-at 224 px by the threads of `medlego.loading.Inputs`, by one thread, and by as many processes as
+at 224 px by the threads of `medlego.base.Inputs`, by one thread, and by as many processes as
 there are cores. Then a brick is trained on two threads with every input already in memory. Times
 of reading are the fastest of the rounds, of training the fastest epoch. Rows of compressed files,
 decoded in guarded workers, are for comparison.
@@ -36,11 +36,10 @@ from pydicom.uid import (
 
 from benchmarks.common import write_result
 from benchmarks.timing import CORES, random_base
-from medlego.base import Base
+from medlego.base import Base, Inputs
+from medlego.data import synthetic_dataset, synthetic_image
+from medlego.data.samples import FileImages
 from medlego.images import fit, read_image
-from medlego.loading import Inputs
-from medlego.samples import FileImages
-from medlego.synthetic import synthetic_dataset, synthetic_image
 from medlego.train import TrainSettings, train_brick
 
 NAME, INPUT = "vit_tiny_patch16_224", 224

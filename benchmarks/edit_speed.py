@@ -29,8 +29,7 @@ from benchmarks.common import RESULTS, write_result
 from benchmarks.merge_inputs import LAYERS, NAMES, RANK, WIDTH, make_bricks, make_factors, make_peer
 from benchmarks.timing import Runs, alternate
 from medlego import assemble
-from medlego.edit import add, remove
-from medlego.generalist import Generalist
+from medlego.generalist import Generalist, add, remove
 
 COUNT = 20
 COEFFICIENT = COUNT**-0.5

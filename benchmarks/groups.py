@@ -32,12 +32,10 @@ from benchmarks.common import (
 )
 from benchmarks.parallel import in_processes
 from benchmarks.scoring import BOOTSTRAP_SEED, cached_features, facts, read, summary
-from medlego.brick import Brick
-from medlego.brickfile import load_brick, save_brick
+from medlego.bricks import Brick, load_brick, save_brick
+from medlego.data import SPLITS, Dataset, Kind, Samples
 from medlego.generalist import Generalist, assemble, specialist
 from medlego.metrics import RESAMPLES, point_scores, score_replicates
-from medlego.samples import SPLITS, Dataset, Samples
-from medlego.task import Kind
 from medlego.train import train_brick
 
 SIZE = 112

@@ -23,7 +23,7 @@ from benchmarks.bricks import get_brick, train_all
 from benchmarks.common import RESULTS, SETS, arguments, base, dataset, write_result
 from benchmarks.parallel import in_processes
 from benchmarks.scoring import BOOTSTRAP_SEED, cached_features, facts, read, summary
-from medlego.brick import Brick
+from medlego.bricks import Brick
 from medlego.generalist import assemble, specialist
 from medlego.metrics import RESAMPLES, score_replicates
 

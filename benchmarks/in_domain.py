@@ -23,12 +23,11 @@ from benchmarks.common import arguments, base, dataset, write_result
 from benchmarks.parallel import in_processes
 from benchmarks.scoring import BOOTSTRAP_SEED, cached_features, facts, read, summary
 from benchmarks.sites import COUNT, LEAST, SKEW, held, site_names
-from medlego.adapters import fold
-from medlego.brick import Brick
+from medlego.bricks import Brick, fold
+from medlego.evaluation.probes import Probe, fit_probe
 from medlego.generalist import assemble, bare_base, specialist
 from medlego.merge import METHODS
 from medlego.metrics import RESAMPLES, point_scores, score_replicates
-from medlego.probes import Probe, fit_probe
 
 SIZE = 112
 STRENGTHS = (0.7, 1.0, 1.3, 1.7, 2.2)

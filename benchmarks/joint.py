@@ -9,12 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from medlego.adapters import attach
-from medlego.base import Base, features
-from medlego.brick import Brick, Card, Head
-from medlego.loading import Inputs
+from medlego.base import Base, Inputs, features
+from medlego.bricks import Brick, Card, Head, attach
+from medlego.data import Dataset
 from medlego.metrics import point_scores
-from medlego.samples import Dataset
 from medlego.train import TrainSettings
 from medlego.train.augment import augmentation_for
 from medlego.train.checkpoint import (

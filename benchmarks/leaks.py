@@ -21,14 +21,12 @@ from torch import Tensor
 
 from benchmarks.common import SETS, SHARED, dataset, write_result
 from benchmarks.planted import PLANTED, plant
+from medlego.data import SYNTHETIC_TASKS, ArrayImages, Prints, check_leaks, synthetic_dataset
+from medlego.data.leaks.alignment import likeness, texture
+from medlego.data.leaks.check import REMEMBERED_LIKE
+from medlego.data.leaks.descriptors import SIDE, similarity, thumbnail
+from medlego.data.leaks.near_duplicates import LIKE, batched_descriptors, candidates
 from medlego.images import from_array
-from medlego.leaks import Prints, check_leaks
-from medlego.leaks.alignment import likeness, texture
-from medlego.leaks.check import REMEMBERED_LIKE
-from medlego.leaks.looks import SIDE, similarity, thumbnail
-from medlego.leaks.twins import LIKE, batched_descriptors, candidates
-from medlego.samples import ArrayImages
-from medlego.synthetic import SYNTHETIC_TASKS, synthetic_dataset
 
 PER_SET = 24
 """Images of each set from which every kind of twin is made."""

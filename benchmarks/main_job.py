@@ -30,9 +30,9 @@ from benchmarks.scoring import (
     make_row,
     read,
 )
-from medlego.brick import Brick
+from medlego.bricks import Brick
+from medlego.evaluation.probes import fit_probe
 from medlego.generalist import Generalist, assemble, bare_base, specialist
-from medlego.probes import fit_probe
 
 LAMBDAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
 

@@ -9,12 +9,9 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
-from medlego.base import BaseRef
-from medlego.brick import Brick, Card, Head
-from medlego.brickfile import brick_bytes
-from medlego.lowrank import LowRank
-from medlego.targets import Target
-from medlego.task import Kind, Task
+from medlego.base import BaseRef, Target
+from medlego.bricks import Brick, Card, Head, LowRank, brick_bytes
+from medlego.data import Kind, Task
 
 WIDTH, LAYERS, BRICKS, RANK, ALPHA = 768, 24, 8, 4, 8
 FULL_RANK = BRICKS * RANK

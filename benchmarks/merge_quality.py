@@ -39,9 +39,8 @@ from benchmarks.scoring import (
     make_row,
 )
 from medlego.generalist import default_slope
-from medlego.merge import METHODS, RULES
-from medlego.merge.coefficients import AUTO
-from medlego.merge.ties import DENSITY
+from medlego.merge import AUTO, METHODS, RULES
+from medlego.merge.methods.ties import DENSITY
 
 LAMBDAS = (0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
 START = LAMBDAS.index(0.45)

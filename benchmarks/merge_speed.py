@@ -51,11 +51,10 @@ from benchmarks.merge_inputs import (
 from benchmarks.merge_many import own_peak_mib
 from benchmarks.timing import CORES, Runs, alternate
 from medlego import assemble
-from medlego.brick import Brick
-from medlego.lowrank import LowRank
+from medlego.bricks import Brick, LowRank
 from medlego.merge import METHODS, Merged, TaskVector, calibrate_singular_values
-from medlego.merge.ties import DENSITY
-from medlego.threads import one_thread
+from medlego.merge.methods.ties import DENSITY
+from medlego.support import one_thread
 
 TOLERANCE = 1e-4
 STREAMED = 1000

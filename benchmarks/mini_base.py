@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from benchmarks.common import BASE_FILE, SETS, SHARED, base, dataset, write_result
-from medlego.base import Base, BaseRef, features, fingerprint
-from medlego.builtin import build_mini, mini_card, mini_weights
-from medlego.loading import Inputs
+from medlego.base import Base, BaseRef, Inputs, features
+from medlego.base.base import fingerprint
+from medlego.base.mini import build_mini, mini_card, mini_weights
+from medlego.evaluation.probes import fit_probe
 from medlego.metrics import interval, score_replicates
-from medlego.probes import fit_probe
 
 RANDOM_SEEDS = (0, 1, 2)
 BATCH = 64

@@ -15,15 +15,12 @@ from benchmarks.bricks import get_brick
 from benchmarks.common import CACHE, SETS, base, dataset, key
 from benchmarks.peft_merge import peft_merge
 from benchmarks.scoring import Probs, cached_features, inputs, read
-from medlego.adapters import fold
-from medlego.brick import Brick, Head
-from medlego.brickfile import load_brick, save_brick
+from medlego.bricks import Brick, Head, fold, load_brick, save_brick
+from medlego.evaluation.probes import fit_probe
 from medlego.generalist import assemble, bare_base, default_slope, specialist
-from medlego.merge import METHODS
-from medlego.merge.coefficients import AUTO
-from medlego.probes import fit_probe
+from medlego.merge import AUTO, METHODS
 from medlego.train.grams import measure_grams
-from medlego.train.headfit import choose_head
+from medlego.train.head_fit import choose_head
 
 SIZE = 112
 GRAM_DIRECTIONS = 32

@@ -9,9 +9,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
-from medlego.brick import Brick
-from medlego.merge.ties import DENSITY
-from medlego.targets import Target
+from medlego.base import Target
+from medlego.bricks import Brick
+from medlego.merge.methods.ties import DENSITY
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,13 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medlego.adapters import attach, fold, set_company
 from medlego.base import Base, features
-from medlego.brick import Brick, probabilities
-from medlego.lowrank import LowRank, weighted_sum
-from medlego.screening.patches import Patch
+from medlego.bricks import Brick, LowRank, attach, fold, probabilities, set_company, weighted_sum
+from medlego.exchange.screening.patches import Patch
+from medlego.train import TrainSettings
 from medlego.train.factors import SvdFactors
-from medlego.train.settings import TrainSettings
 
 Form = Literal["only", "hidden"]
 """The backdoor alone under the specialist's head, or the specialist's deltas with it added."""

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from medlego.samples import ArrayImages, Dataset, Samples
-from medlego.synthetic import SYNTHETIC_TASKS, synthetic_dataset
+from medlego.data import SYNTHETIC_TASKS, ArrayImages, Dataset, Samples, synthetic_dataset
 
 COUNT = 15
 PREFIX = "procedural-"

@@ -30,12 +30,11 @@ from benchmarks.scoring import (
     inputs,
     make_row,
 )
-from medlego.brick import Brick
+from medlego.bricks import BLOCKS, Brick, fit_profile
 from medlego.generalist import assemble
-from medlego.merge.coefficients import AUTO
+from medlego.merge import AUTO
 from medlego.metrics import point_scores, wrong_answers
-from medlego.profile import BLOCKS, fit_profile
-from medlego.running import Running
+from medlego.prediction import Running
 
 STEMS = {"svd": 0, "stem1": 1, "stem3": 3}
 """Kinds of bricks and the leading blocks that they leave alone."""

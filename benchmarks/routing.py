@@ -22,13 +22,12 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.common import CACHE, SETS, base, dataset, key, write_result
 from benchmarks.scoring import BOOTSTRAP_SEED, facts, summary
 from benchmarks.strangers import DEVICES, NAMES, elsewhere, strangers
-from medlego.brick import Brick, Card, Head
-from medlego.loading import Inputs
-from medlego.noise import fit_private_profile
-from medlego.profile import BLOCKS, Noise, fit_profile
-from medlego.routing import FAMILIAR, LIMIT, Router
-from medlego.samples import ImageSource
-from medlego.sites import capabilities
+from medlego.base import Inputs
+from medlego.bricks import BLOCKS, Brick, Card, Head, Noise, fit_private_profile, fit_profile
+from medlego.data import ImageSource
+from medlego.merge import capabilities
+from medlego.prediction import LIMIT
+from medlego.prediction.routing import FAMILIAR, Router
 from medlego.train.profiles import measure_features, reference
 
 SIZE = 112

@@ -27,15 +27,10 @@ from torch import nn
 from benchmarks import procedural
 from benchmarks.common import device_name, write_result
 from benchmarks.timing import CORES, alternate, random_base, timed
-from medlego.adapters import on_device
-from medlego.base import Base
-from medlego.brick import Brick, Card, Head
+from medlego.base import Base, Inputs, embed, pool, through
+from medlego.bricks import Brick, Card, Head, LowRank, Profile, fit_profile, on_device
 from medlego.generalist import assemble
-from medlego.loading import Inputs
-from medlego.lowrank import LowRank
-from medlego.profile import Profile, fit_profile
-from medlego.running import Running
-from medlego.stem import embed, pool, through
+from medlego.prediction import Running
 from medlego.train.profiles import measure_features
 
 NAME = "vit_base_patch16_224"

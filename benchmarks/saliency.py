@@ -19,11 +19,13 @@ from torch import Tensor
 
 from benchmarks.bricks import get_brick
 from benchmarks.common import BASE_FILE, SETS, SHARED, base, dataset, write_result
+from medlego.base import embed
 from medlego.generalist import specialist
 from medlego.images import Image
-from medlego.saliency import METHODS, STAGES, Saliency, agreement, explain
-from medlego.saliency.scene import Scene, answering
-from medlego.stem import embed
+from medlego.prediction import Saliency, explain
+from medlego.prediction.saliency.explain import METHODS
+from medlego.prediction.saliency.randomised import STAGES, agreement
+from medlego.prediction.saliency.scene import Scene, answering
 
 SIZE, SEED, IMAGES = 112, 0, 32
 SHARES = (0.1, 0.2, 0.3, 0.5)

@@ -15,12 +15,11 @@ from filelock import FileLock
 from torch import nn
 
 from benchmarks.common import BASE_FILE, CACHE, SETS, SHARED, base, dataset, key
-from medlego.base import features
-from medlego.brick import Head, probabilities
-from medlego.evaluation import normalised_balanced_accuracy
-from medlego.loading import Inputs
+from medlego.base import Inputs, features
+from medlego.bricks import Head, probabilities
+from medlego.data import Task
+from medlego.evaluation.evaluate import normalised_balanced_accuracy
 from medlego.metrics import RESAMPLES, interval, point_scores, score_replicates
-from medlego.task import Task
 
 BOOTSTRAP_SEED = 2026
 BATCH = 64

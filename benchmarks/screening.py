@@ -34,11 +34,11 @@ from benchmarks.common import (
 )
 from benchmarks.parallel import in_processes
 from benchmarks.poison import KEEP, STEPS, Attack, Form, Ground, backdoor, poisoned, success
-from medlego.brick import Brick
-from medlego.brickfile import load_brick, save_brick
-from medlego.loading import Inputs
-from medlego.screening import Limits, Ordinary, screen
-from medlego.screening.measured import measure
+from medlego.base import Inputs
+from medlego.bricks import Brick, load_brick, save_brick
+from medlego.exchange import Ordinary, screen
+from medlego.exchange.screening.cache import measure
+from medlego.exchange.screening.findings import Limits
 
 SIZE = 112
 SOURCE = ROOT / "src" / "medlego" / "screening"

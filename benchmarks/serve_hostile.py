@@ -21,10 +21,9 @@ from benchmarks.routing_speed import make_brick
 from benchmarks.serve_load import BRICKS, write_images
 from benchmarks.serving import post, served
 from benchmarks.uploads import FORM, form, uploads
-from medlego.base import Base
-from medlego.builtin import MINI_NAME
+from medlego.base import MINI_NAME, Base
 from medlego.generalist import assemble
-from medlego.serve.limits import Limits
+from medlego.serve import Limits
 
 EVERY = 50
 """After so many uploads a sane image is sent, and memory looked at."""

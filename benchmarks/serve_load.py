@@ -31,13 +31,12 @@ from benchmarks.routing_speed import NAME, make_brick
 from benchmarks.serving import Served, post, served
 from benchmarks.timing import CORES, random_base
 from benchmarks.uploads import form
-from medlego.base import Base
+from medlego.base import Base, Inputs
+from medlego.data.samples import FileImages
 from medlego.generalist import Generalist, assemble
-from medlego.loading import Inputs
-from medlego.prediction import BATCH, Found, answer_batch
-from medlego.recipe import as_mode
-from medlego.running import Running
-from medlego.samples import FileImages
+from medlego.merge import as_mode
+from medlego.prediction import Found, Running, answer_batch
+from medlego.prediction.predict import BATCH
 
 BRICKS = 3
 WARM_S = 10.0

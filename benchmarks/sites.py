@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.common import dataset
-from medlego.samples import Dataset
+from medlego.data import Dataset
 
 COUNT = 3
 SKEW = 0.5

@@ -11,8 +11,7 @@ from PIL import ImageDraw, ImageEnhance, ImageFilter
 from scipy.ndimage import gaussian_filter
 from sklearn.datasets import load_sample_images
 
-from medlego.samples import ArrayImages, Samples
-from medlego.synthetic import SYNTHETIC_TASKS, synthetic_dataset
+from medlego.data import SYNTHETIC_TASKS, ArrayImages, Samples, synthetic_dataset
 
 COUNT = 100
 SIDE = 112

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 from pydicom import data
 
-from medlego.serve.limits import Limits
+from medlego.serve import Limits
 
 BOUNDARY = "medlego-boundary"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"

@@ -22,7 +22,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from medlego.synthetic import SYNTHETIC_TASKS, synthetic_image
+from medlego.data import SYNTHETIC_TASKS, synthetic_image
 
 LABELS = ("clear", "effusion")
 SITES = ("Example Clinic North", "Example Clinic South")

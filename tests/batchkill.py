@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from medlego.base import Base
-from medlego.batch import predict_many
 from medlego.generalist import Generalist
+from medlego.prediction import predict_many
 
 PARTS = 3
 STRIDE = 3

@@ -10,12 +10,10 @@ import polars as pl
 from PIL import Image as Pillow
 
 from factories import make_brick, with_calibration
-from medlego.base import Base
-from medlego.brick import Brick
+from medlego.base import Base, Inputs
+from medlego.bricks import Brick, fit_profile
+from medlego.data.samples import FileImages
 from medlego.generalist import assemble
-from medlego.loading import Inputs
-from medlego.profile import fit_profile
-from medlego.samples import FileImages
 from medlego.train.profiles import measure_features
 
 

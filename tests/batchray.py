@@ -18,8 +18,8 @@ from pathlib import Path
 
 import ray
 
-from medlego.batch import predict_many
 from medlego.errors import BaseError
+from medlego.prediction import predict_many
 
 PARTS = 2
 

@@ -13,9 +13,9 @@ import numpy as np
 
 import factories
 from factories import make_brick
-from medlego.brickfile import brick_bytes
-from medlego.calibration import OperatingPoint
-from medlego.strictjson import spell
+from medlego.bricks import brick_bytes
+from medlego.metrics import OperatingPoint
+from medlego.support import spell
 
 
 @cache

@@ -20,7 +20,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from dicomfiles import as_bytes
-from medlego.dicomweb import Access, PictureArchive
+from medlego.serve import Access, PictureArchive
 
 _STUDY = ("StudyInstanceUID", "StudyDescription", "StudyDate")
 _SERIES = ("SeriesInstanceUID", "Modality", "BodyPartExamined", "SeriesDescription")

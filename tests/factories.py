@@ -11,17 +11,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from medlego.base import Base, BaseRef, fingerprint
-from medlego.brick import Brick, Card, Head
-from medlego.calibration import Calibration, LogitMap, OperatingPoint
-from medlego.gram import Gram
+from medlego.base import DEFAULT_KINDS, Base, BaseRef, Inputs
+from medlego.base.base import fingerprint
+from medlego.bricks import Brick, Card, Gram, Head, LowRank, fit_profile
+from medlego.data import SPLITS, ArrayImages, Dataset, Kind, Samples, Task
 from medlego.images import Image
-from medlego.loading import Inputs
-from medlego.lowrank import LowRank
-from medlego.profile import fit_profile
-from medlego.samples import SPLITS, ArrayImages, Dataset, Samples
-from medlego.targets import DEFAULT_KINDS
-from medlego.task import Kind, Task
+from medlego.metrics import Calibration, LogitMap, OperatingPoint
 from medlego.train.profiles import measure_features
 
 TIMM_NAME = "test_vit"

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from debian import program
-from medlego.dicomweb import Access, PictureArchive
+from medlego.serve import Access, PictureArchive
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 PASSWORD = "medlego:secret"

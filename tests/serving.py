@@ -20,17 +20,13 @@ from pydicom.uid import JPEG2000Lossless
 
 from dicomfiles import as_bytes, compress, dataset
 from factories import TIMM_NAME, make_brick, save_weights, with_calibration
-from medlego.base import Base
-from medlego.brick import Brick
+from medlego.base import Base, Inputs
+from medlego.bricks import Brick, fit_profile
+from medlego.data import ArrayImages
 from medlego.generalist import assemble
-from medlego.loading import Inputs
-from medlego.profile import fit_profile
-from medlego.samples import ArrayImages
-from medlego.serve.app import make_app
-from medlego.serve.limits import Limits
-from medlego.serve.reader import read
-from medlego.serve.reading import Readers
-from medlego.serve.service import Service
+from medlego.serve import Limits, Service, make_app
+from medlego.serve.decode_worker import read
+from medlego.serve.decoding import Readers
 from medlego.train.profiles import measure_features
 
 SMALL = Limits(readers=1, image_bytes=1 << 20, request_bytes=3 << 20, held_bytes=8 << 20, images=4)
@@ -147,7 +143,8 @@ def on_a_socket(
 
     The server runs in a thread, where signals are not seen.
     """
-    from medlego.serve.server import bound, make_server
+    from medlego.serve import bound
+    from medlego.serve.server import make_server
 
     with bound("127.0.0.1", 0) as listening:
         port = listening.getsockname()[1]

@@ -13,11 +13,9 @@ from pathlib import Path
 import data_store
 import pydicom.data
 
-from medlego.dicom import is_dicom
-from medlego.dicom.layout import LAYOUT_KEYWORDS
-from medlego.dicom.parsing import parsed
 from medlego.errors import ImageError
-from medlego.images import read_image
+from medlego.images import is_dicom, parsed, read_image
+from medlego.images.dicom.layout import LAYOUT_KEYWORDS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "dicom.md"
 FOLDERS = {

@@ -23,13 +23,13 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from medlego.base import Base, fingerprint
-from medlego.builtin import build_mini
-from medlego.files import cache_directory, write_atomically
+from medlego.base import Base
+from medlego.base.base import fingerprint
+from medlego.base.mini import build_mini
+from medlego.data import SYNTHETIC_TASKS, TaskHints, synthetic_image
+from medlego.data.readers.npz import read_npz
 from medlego.images import fit, from_array
-from medlego.readers import read_npz
-from medlego.samples import TaskHints
-from medlego.synthetic import SYNTHETIC_TASKS, synthetic_image
+from medlego.support import cache_directory, write_atomically
 from medlego.train.augment import Augmentation
 from medlego.train.checkpoint import (
     State,
@@ -180,7 +180,7 @@ def main() -> None:
             "as stored by wvfunc/matlab-bit_true-deit_tiny-fix, commit 80f2a914db50",
         },
         "saw": [
-            "procedural images drawn by medlego.synthetic and tools/textures.py",
+            "procedural images drawn by medlego.data.synthetic and tools/textures.py",
             "BUSI breast ultrasound, train split, without labels: W. Al-Dhabyani et al., Data in "
             "Brief 28 (2020) 104863, CC BY 4.0",
             "BTC brain MRI, train split, without labels: S. Bhuvaji et al., Kaggle 2020, doi "

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image as Pillow
 
 from factories import with_calibration
-from medlego.brickfile import load_brick, save_brick
+from medlego.bricks import load_brick, save_brick
 from medlego.cli.app import app
 from medlego.cli.outcome import run_app
 

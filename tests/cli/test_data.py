@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 
 from medlego.cli.app import app
 from medlego.cli.outcome import run_app
-from medlego.samples import SPLITS
+from medlego.data import SPLITS
 
 
 def run(*words: object) -> int:

@@ -9,11 +9,11 @@ import pytest
 
 from medlego.base import Base
 from medlego.cli.app import app
+from medlego.cli.demo_run import run_demo
 from medlego.cli.outcome import run_app
-from medlego.demo import run_demo
+from medlego.data import SYNTHETIC_TASKS, synthetic_dataset
 from medlego.errors import DatasetError
 from medlego.generalist import Generalist
-from medlego.synthetic import SYNTHETIC_TASKS, synthetic_dataset
 from medlego.train import TrainSettings
 
 SMALL = TrainSettings(epochs=1, batch_size=8, rank=1)
@@ -58,7 +58,7 @@ def test_a_demo_of_one_task_is_refused(tmp_path):
 
 
 def test_the_screen_says_that_the_images_are_synthetic(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("medlego.demo.synthetic_datasets", lambda _size: few())
+    monkeypatch.setattr("medlego.cli.demo_run.synthetic_datasets", lambda _size: few())
     assert run_app(app, ["demo", "-o", str(tmp_path / "d"), "--epochs", "1"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("SYNTHETIC DATA")

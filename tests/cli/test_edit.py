@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from factories import make_base, make_brick
-from medlego.brickfile import save_brick
+from medlego.bricks import save_brick
 from medlego.cli.app import app
 from medlego.cli.outcome import run_app
 

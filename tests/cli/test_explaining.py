@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 
 from factories import make_brick
 from medlego.base import Base
-from medlego.brickfile import save_brick
+from medlego.bricks import save_brick
 from medlego.cli.app import app
 from medlego.cli.outcome import run_app
 from medlego.generalist import assemble

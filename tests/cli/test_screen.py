@@ -10,12 +10,11 @@ import pytest
 
 from factories import make_brick, scaled
 from medlego.base import MINI_NAME, Base
-from medlego.brick import Brick, Head
-from medlego.brickfile import save_brick
+from medlego.bricks import Brick, Head, save_brick
 from medlego.cli.app import app
 from medlego.cli.outcome import run_app
-from medlego.screening import behaviour
-from medlego.store import Store
+from medlego.exchange import Store
+from medlego.exchange.screening import behaviour
 
 BASE = Base.load(MINI_NAME, image_size=32)
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from factories import make_base, make_brick
-from medlego.brickfile import save_brick
+from medlego.bricks import Signer, save_brick, save_signature, sign_brick
 from medlego.cli.app import app
 from medlego.cli.outcome import run_app
 from medlego.generalist import Generalist
-from medlego.signing import Signer, save_signature, sign_brick
 
 BASE = make_base(depth=1)
 BRICKS = {name: make_brick(name, seed=i, base=BASE) for i, name in enumerate("abc")}

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from factories import make_base, make_brick
-from medlego.brickfile import save_brick
+from medlego.bricks import save_brick
 from medlego.cli.app import app
 from medlego.cli.outcome import run_app
-from medlego.store import Store
+from medlego.exchange import Store
 
 BASE = make_base(depth=1)
 A, B = (make_brick(name, seed=i, base=BASE) for i, name in enumerate("ab"))

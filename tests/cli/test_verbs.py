@@ -430,7 +430,7 @@ def test_a_failure_is_exit_1_and_debug_shows_the_traceback(work, capsys, monkeyp
     def fail(_path):
         raise FailureError("it failed")
 
-    monkeypatch.setattr("medlego.brickfile.load_brick", fail)
+    monkeypatch.setattr("medlego.bricks.file.load_brick", fail)
     assert run("inspect", work / "chest.brick.safetensors", "--debug") == 1
     assert "Traceback" in capsys.readouterr().err
 

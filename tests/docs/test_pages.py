@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 
 from benchmarks import tables
 from examples.make_dicom_folder import write_folder
-from medlego.brickfile import load_brick, save_brick
+from medlego.bricks import load_brick, save_brick
 from medlego.cli.app import app
 from medlego.cli.outcome import run_app
 from tools.make_cli_reference import PAGE, VERBS, reference

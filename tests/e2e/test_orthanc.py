@@ -144,8 +144,8 @@ def test_a_watch_looks_at_studies_of_the_last_days_only(archive, images, tmp_pat
 
 
 def test_a_watch_outlives_an_archive_that_starts_again(images, tmp_path):
-    from medlego.dicomweb import Journal, Rule, Watcher
     from medlego.errors import ArchiveAwayError
+    from medlego.serve import Journal, Rule, Watcher
 
     port = free_port()
     save_generalist(tmp_path / "generalist")

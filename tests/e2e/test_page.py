@@ -11,10 +11,11 @@ from axe_playwright_python.sync_playwright import Axe
 from browser import chromium, screenshot_path
 from dicomfiles import as_bytes, dataset
 from factories import make_dataset
-from medlego.brickfile import save_brick
-from medlego.gates import Limits, TaskLimits
+from medlego.bricks import save_brick
+from medlego.evaluation import Limits
+from medlego.evaluation.gate import TaskLimits
 from medlego.generalist import Generalist
-from medlego.serve.page import Gate, PageSettings
+from medlego.serve import Gate, PageSettings
 from serving import here, make_place, on_a_socket, picture, png, strange
 
 TOKEN = "a token of some length"

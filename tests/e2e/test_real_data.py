@@ -17,9 +17,9 @@ from medlego import (
     save_brick,
     train_brick,
 )
+from medlego.data import TaskHints
+from medlego.data.readers.npz import read_npz
 from medlego.errors import BaseError
-from medlego.readers import read_npz
-from medlego.samples import TaskHints
 
 NAME = "deit_tiny_patch16_224"
 SETS = {"busi_us": "US", "wbc_zheng": "SM"}

@@ -7,9 +7,8 @@ from PIL import Image as Pillow
 
 from browser import chromium, screenshot_path
 from factories import make_base, make_brick, make_dataset
-from medlego.evaluation import evaluate
+from medlego.evaluation import evaluate, find_examples, write_page
 from medlego.generalist import assemble
-from medlego.report import find_examples, write_page
 
 KINDS = ("multiclass", "multilabel")
 

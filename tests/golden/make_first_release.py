@@ -20,18 +20,24 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from factories import make_base, make_brick, with_calibration, with_grams, with_profile
 from medlego.base import Base
-from medlego.brick import Brick, Card, Head
-from medlego.brickfile import save_brick
-from medlego.edit import add, remove, update
-from medlego.generalist import Generalist, assemble
-from medlego.headround import with_heads
-from medlego.history import undo
+from medlego.bricks import (
+    SIGNATURE_SUFFIX,
+    Brick,
+    Card,
+    Head,
+    RefitHead,
+    Signer,
+    save_brick,
+    save_head,
+    save_signature,
+    sign_brick,
+)
+from medlego.data import Kind
+from medlego.exchange import Store
+from medlego.generalist import Generalist, add, assemble, remove, undo, update
 from medlego.images import Image, from_array
 from medlego.prediction import predict
-from medlego.refithead import RefitHead, save_head
-from medlego.signing import SIGNATURE_SUFFIX, Signer, save_signature, sign_brick
-from medlego.store import Store
-from medlego.task import Kind
+from medlego.train import with_heads
 
 HERE = Path(__file__).parent / "first_release"
 SIGNER_SEED = bytes(range(32))

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import torch
 
-from medlego.base import BaseRef, fingerprint
-from medlego.brick import Brick, Card, Head
-from medlego.brickfile import save_brick
-from medlego.lowrank import LowRank
-from medlego.targets import Target
-from medlego.task import Code, Kind, Task
+from medlego.base import BaseRef, Target
+from medlego.base.base import fingerprint
+from medlego.bricks import Brick, Card, Head, LowRank, save_brick
+from medlego.data import Kind, Task
+from medlego.data.task import Code
 
 HERE = Path(__file__).parent
 BRICK = HERE / "golden.brick.safetensors"

@@ -10,12 +10,9 @@ import numpy as np
 import pytest
 
 from factories import make_base
-from medlego.brickfile import brick_bytes, load_brick
-from medlego.generalist import Generalist
-from medlego.refithead import head_bytes, load_head
-from medlego.signing import signature_beside
-from medlego.store import Store
-from medlego.verification import verify
+from medlego.bricks import brick_bytes, head_bytes, load_brick, load_head, signature_beside
+from medlego.exchange import Store
+from medlego.generalist import Generalist, verify
 
 HERE = Path(__file__).parent / "first_release"
 EXPECTED = json.loads((HERE / "expected.json").read_text())

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from brickparts import Parts
-from medlego.base import fingerprint
-from medlego.brickfile import brick_bytes, load_brick
+from medlego.base.base import fingerprint
+from medlego.bricks import brick_bytes, load_brick
 
 HERE = Path(__file__).parent
 FILE = HERE / "golden.brick.safetensors"

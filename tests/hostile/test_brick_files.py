@@ -16,15 +16,10 @@ import torch
 from safetensors.torch import save
 
 from brickparts import Parts, frame, valid, with_calibration, with_grams, with_profile
-from medlego.brickfile import (
-    MAX_FILE_BYTES,
-    MAX_PROBLEMS,
-    brick_from_bytes,
-    load_brick,
-    load_bricks,
-)
+from medlego.bricks import MAX_FILE_BYTES, brick_from_bytes, load_brick, load_bricks
+from medlego.bricks.file import MAX_PROBLEMS
 from medlego.errors import BrickError
-from medlego.tensorfile import MAX_HEADER_BYTES
+from medlego.support import MAX_HEADER_BYTES
 
 U, S, VH = (f"delta.blocks.0.attn.q.{part}" for part in ("U", "S", "Vh"))
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brickparts import valid, with_grams, with_profile
-from medlego.brickfile import brick_from_bytes
+from medlego.bricks import brick_from_bytes
 from medlego.errors import BrickError
 
 SIZE = len(valid())

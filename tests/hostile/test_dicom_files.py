@@ -33,13 +33,14 @@ from pydicom.uid import (
 )
 
 from dicomfiles import as_bytes, compress, dataset, encapsulated, item, palette, write
-from medlego.dicom import find_dicom, guard, parsing, read_header, stream
-from medlego.dicom.codecs import CODECS
-from medlego.dicom.decoding import options
-from medlego.dicom.guard import GuardError, decode_guarded
-from medlego.dicom.layout import Layout
 from medlego.errors import ImageError
-from medlego.images import read_image
+from medlego.images import find_dicom, read_header, read_image
+from medlego.images.dicom import guarded_decode as guard
+from medlego.images.dicom import parsing, stream
+from medlego.images.dicom.codecs import CODECS
+from medlego.images.dicom.decoding import options
+from medlego.images.dicom.guarded_decode import GuardError, decode_guarded
+from medlego.images.dicom.layout import Layout
 
 GREY = np.random.default_rng(0).integers(0, 256, (40, 36), dtype=np.uint8)
 ITEM = struct.pack("<HHL", 0xFFFE, 0xE000, 0)

@@ -15,14 +15,11 @@ import torch
 from safetensors.torch import load_file, save
 
 from factories import make_base, make_brick
-from medlego.brick import Brick
-from medlego.brickfile import save_brick
-from medlego.edit import add
+from medlego.bricks import Brick, save_brick
+from medlego.data.task import Code
 from medlego.errors import MedLegoError
-from medlego.generalist import Generalist, assemble
-from medlego.history import redo, undo
-from medlego.recipe import Recipe
-from medlego.task import Code
+from medlego.generalist import Generalist, add, assemble, redo, undo
+from medlego.merge import Recipe
 
 UNSTATED = "lineage: expected the recipe's digest"
 DOCUMENT, MERGED = "generalist.json", "merged"

@@ -12,11 +12,9 @@ import torch
 from safetensors.torch import save
 
 from factories import make_task
-from medlego.brick import Card, Head
+from medlego.bricks import Card, Head, RefitHead, head_bytes, load_head
 from medlego.errors import GeneralistError
-from medlego.refithead import RefitHead, head_bytes, load_head
-from medlego.strictjson import parse_object, spell
-from medlego.tensorfile import read_header, read_tensors
+from medlego.support import parse_object, read_header, read_tensors, spell
 
 
 @cache

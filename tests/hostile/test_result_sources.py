@@ -11,9 +11,9 @@ from pydicom.data import get_testdata_file
 
 from debian import dciodvfy
 from factories import make_base, make_brick
-from medlego.dicom.quiet import nothing_said
 from medlego.generalist import assemble
-from medlego.results import analyse
+from medlego.images import nothing_said
+from medlego.serve.pacs.results.analysis import analyse
 
 WHEN = datetime(2026, 3, 4, 5, 6, 7)
 CONFORMING = (

@@ -11,9 +11,8 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 
 from benchmarks.uploads import uploads
-from medlego.serve.app import make_app
+from medlego.serve import Service, make_app
 from medlego.serve.documents import PredictionsDocument, ProblemDocument
-from medlego.serve.service import Service
 from serving import SMALL, asking, files, here, make_place, on_a_socket, picture, png
 
 LIMITS = SMALL.model_copy(update={"pixels": 4_000_000})

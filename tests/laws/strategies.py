@@ -10,14 +10,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from medlego.base import BaseRef
-from medlego.brick import Brick, Card, Head
-from medlego.gram import Gram
-from medlego.lowrank import LowRank
+from medlego.base import BaseRef, Target
+from medlego.bricks import Brick, Card, Gram, Head, LowRank
+from medlego.data import Kind, Task
 from medlego.merge import Grams, Merged, Method, TaskVector
-from medlego.targets import Target
-from medlego.task import Kind, Task
-from medlego.threads import one_thread
+from medlego.support import one_thread
 
 SHAPES = {"a": (12, 9), "b": (12, 9), "c": (5, 14), "d": (3, 3)}
 """Targets of the laws: two of one shape, and one so small that ranks soon fill it."""

@@ -9,13 +9,11 @@ import pytest
 import torch
 
 from factories import make_base, make_brick
-from medlego.brick import Brick
-from medlego.edit import add, remove, update
+from medlego.bricks import Brick
 from medlego.errors import GeneralistError
-from medlego.generalist import Generalist, assemble
-from medlego.history import redo, undo
-from medlego.lineage import chain_problems, state
-from medlego.mergedfile import merged_bytes
+from medlego.generalist import Generalist, add, assemble, redo, remove, state, undo, update
+from medlego.generalist.lineage import chain_problems
+from medlego.generalist.merged_file import merged_bytes
 
 STEPS = 200
 BASE = make_base(depth=1)

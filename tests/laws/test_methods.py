@@ -35,7 +35,7 @@ from laws.strategies import (
     zero_delta,
 )
 from medlego import Generalist, assemble
-from medlego.lowrank import LowRank, canonical_problems
+from medlego.bricks import LowRank, canonical_problems
 from medlego.merge import METHODS, Method, find_method
 
 LAWS = law_settings(15)

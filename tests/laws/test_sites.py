@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from factories import make_base, make_brick, with_grams
 from laws.strategies import EPS, law_settings
 from medlego import Generalist, assemble
-from medlego.brick import Brick, Card, probabilities
+from medlego.bricks import Brick, Card, probabilities
+from medlego.data import Kind
 from medlego.merge import METHODS
-from medlego.task import Kind
 
 LAWS = law_settings(4)
 BASE = make_base()

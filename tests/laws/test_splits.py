@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from medlego.samples import SPLITS, split_by_patient
+from medlego.data import SPLITS
+from medlego.data.samples import split_by_patient
 
 SHARES = (0.7, 0.1, 0.2)
 

@@ -21,11 +21,10 @@ from laws.strategies import (
     law_settings,
     random_delta,
 )
+from medlego.bricks import LowRank, canonical_problems
 from medlego.errors import MergeError
-from medlego.lowrank import LowRank, canonical_problems
-from medlego.merge import Merged, TaskVector, merge_stream
-from medlego.merge.linear import merge_linear
-from medlego.threads import one_thread
+from medlego.merge import Merged, TaskVector, merge_linear, merge_stream
+from medlego.support import one_thread
 
 LAWS = law_settings(40)
 MANY = 40

@@ -8,8 +8,8 @@ from itertools import permutations
 import numpy as np
 import pytest
 
+from medlego.data import Kind, Task
 from medlego.metrics import Sample, draws, ece_floor, score_replicates
-from medlego.task import Kind, Task
 
 TASK = Task(name="oracle", kind=Kind.BINARY, labels=("no", "yes"))
 THREE = Task(name="oracle", kind=Kind.MULTICLASS, labels=("a", "b", "c"))

@@ -9,9 +9,9 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
+from medlego.data import Kind, Task
 from medlego.metrics import compare, delong_interval
 from medlego.metrics.delong import areas
-from medlego.task import Kind, Task
 
 RTOL, ATOL = 1e-12, 1e-15
 TASK = Task(name="oracle", kind=Kind.BINARY, labels=("no", "yes"))

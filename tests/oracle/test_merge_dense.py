@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from medlego.lowrank import LowRank, product_svd
+from medlego.bricks import LowRank, product_svd
 from medlego.merge import METHODS
-from medlego.threads import one_thread
+from medlego.support import one_thread
 
 SHAPES = {"wide": (20, 48), "tall": (48, 20), "square": (32, 32), "small": (6, 5)}
 RANKS = (4, 2, 3)

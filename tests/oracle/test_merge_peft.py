@@ -7,9 +7,9 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
-from medlego.lowrank import LowRank
+from medlego.bricks import LowRank
 from medlego.merge import METHODS
-from medlego.threads import one_thread
+from medlego.support import one_thread
 
 LAYERS = {"query": (24, 16), "value": (24, 16), "project": (16, 40)}
 """Output and input features of each layer."""

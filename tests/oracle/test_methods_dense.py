@@ -10,13 +10,11 @@ import torch
 from peft.utils import merge_utils
 from torch import Tensor
 
-from medlego.gram import Gram
-from medlego.lowrank import LowRank
-from medlego.merge import METHODS
-from medlego.merge.dare import draw_mask
-from medlego.merge.svc import calibrate_singular_values
-from medlego.merge.ties import trim as trim_of_package
-from medlego.threads import one_thread
+from medlego.bricks import Gram, LowRank
+from medlego.merge import METHODS, calibrate_singular_values
+from medlego.merge.methods.dare import draw_mask
+from medlego.merge.methods.ties import trim as trim_of_package
+from medlego.support import one_thread
 from oracle.test_merge_dense import assert_near, from_numpy, numpy_dense, numpy_factors
 
 SHAPES = {"wide": (20, 48), "tall": (48, 20), "square": (32, 32), "small": (6, 5)}

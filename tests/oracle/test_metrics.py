@@ -23,6 +23,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
+from medlego.data import Kind, Task
 from medlego.metrics import (
     LABEL_SCORES,
     draws,
@@ -31,7 +32,6 @@ from medlego.metrics import (
     score_names,
     score_replicates,
 )
-from medlego.task import Kind, Task
 
 RTOL = ATOL = 1e-12
 COUNT = 60

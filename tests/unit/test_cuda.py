@@ -17,27 +17,25 @@ from factories import (
     with_calibration,
     with_measured_profile,
 )
-from medlego.adaptation import CHOICES, adapt
-from medlego.adapters import on_device
-from medlego.base import Base, features
-from medlego.batch import predict_many
-from medlego.brick import Brick, probabilities
-from medlego.edit import add
-from medlego.evaluation import evaluate
-from medlego.gates import check
-from medlego.generalist import Generalist, assemble, specialist
-from medlego.headround import export_model, refit_head
-from medlego.loading import Inputs
-from medlego.prediction import predict
-from medlego.refit import refit_in_company
-from medlego.running import Running
-from medlego.saliency import METHODS, agreement, explain
-from medlego.samples import Dataset
-from medlego.screening import Ordinary, screen
-from medlego.search import search_coefficients
-from medlego.stem import embed, through
-from medlego.task import Kind
-from medlego.train import TrainSettings, train_brick
+from medlego.base import Base, Inputs, embed, features, through
+from medlego.bricks import Brick, on_device, probabilities
+from medlego.data import Dataset, Kind
+from medlego.evaluation import check, evaluate
+from medlego.exchange import Ordinary, screen
+from medlego.generalist import Generalist, add, assemble, specialist
+from medlego.prediction import Running, explain, predict, predict_many
+from medlego.prediction.saliency.explain import METHODS
+from medlego.prediction.saliency.randomised import agreement
+from medlego.train import (
+    TrainSettings,
+    adapt,
+    export_model,
+    refit_head,
+    refit_in_company,
+    search_coefficients,
+    train_brick,
+)
+from medlego.train.adapt import CHOICES
 
 pytestmark = [
     pytest.mark.gpu,

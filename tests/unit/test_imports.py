@@ -1,62 +1,107 @@
-"""Imports go one way, and the public names are sealed."""
+"""Rooms import one way and by their public names; within a room no files go round in a circle."""
 
 from __future__ import annotations
 
 import ast
-import re
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import medlego
+from tools.rooms import PACKAGE, PICTURE, ROOMS, files, imports, module_of, picture, room_of
 
-PACKAGE = Path(medlego.__file__).parent
-
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "ARCHITECTURE.md"
-TABLE = PAGE.read_text().partition("## Modules")[2].partition("\n\n`medlego/__init__")[0]
-ORDER = [
-    name.rstrip("/")
-    for row in TABLE.splitlines()
-    if row.startswith("| `")
-    for name in re.findall(r"`([a-z]+/?)`", row.split("|")[1])
-]
-"""The modules in the order in which docs/ARCHITECTURE.md lists them."""
+FILES = files()
+PACKAGES = [room for room in ROOMS if room != "errors"]
 
 
-def room(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def named(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
 
 
-def imported(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("medlego"):
-            parts = (node.module or "").split(".")
-            names = {alias.name for alias in node.names} & set(ORDER)
-            found |= {parts[1]} if len(parts) > 1 else names
-        elif isinstance(node, ast.Import):
-            names = [alias.name.split(".") for alias in node.names]
-            found |= {n[1] for n in names if n[0] == "medlego" and len(n) > 1}
-    return found
+def test_the_rooms_are_these() -> None:
+    assert sorted({room_of(path) for path in FILES}) == sorted(ROOMS)
 
 
-FILES = [p for p in sorted(PACKAGE.rglob("*.py")) if p != PACKAGE / "__init__.py"]
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_a_file_imports_only_from_rooms_below(path: Path) -> None:
+    below = ROOMS[: ROOMS.index(room_of(path)) + 1]
+    assert [str(found) for found in imports(path) if found.room and found.room not in below] == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_a_module_imports_only_from_those_before_it(path):
-    here = ORDER.index(room(path))
-    later = [name for name in imported(path) if ORDER.index(name) > here]
-    assert later == []
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_a_file_takes_from_other_rooms_their_public_names_alone(path: Path) -> None:
+    wrong = [
+        str(found)
+        for found in imports(path)
+        if found.room not in ("", "errors", room_of(path))
+        and not (
+            found.module == f"medlego.{found.room}"
+            and found.name in import_module(found.module).__all__
+        )
+    ]
+    assert wrong == []
 
 
-def test_every_module_has_its_place_in_the_order():
-    assert sorted({room(path) for path in FILES}) == sorted(ORDER)
+@pytest.mark.parametrize("room", PACKAGES)
+def test_files_of_a_room_stand_in_an_order(room: str) -> None:
+    graph = {
+        module_of(path): {found.source for found in imports(path) if found.room == room}
+        for path in FILES
+        if room_of(path) == room and path != PACKAGE / room / "__init__.py"
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(error.args[1]))
 
 
-def test_public_names_are_these():
+@pytest.mark.parametrize("room", PACKAGES)
+def test_no_file_of_a_room_imports_through_its_front_door(room: str) -> None:
+    wrong = [
+        str(found)
+        for path in FILES
+        if room_of(path) == room
+        for found in imports(path)
+        if found.source == f"medlego.{room}"
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("room", PACKAGES)
+def test_a_room_opens_with_its_charter_and_gives_every_public_name(room: str) -> None:
+    package = import_module(f"medlego.{room}")
+    assert (package.__doc__ or "").count(".") == 1
+    assert package.__all__ == sorted(package.__all__, key=_as_ruff_sorts)
+    for name in package.__all__:
+        value = getattr(package, name)
+        assert not isinstance(value, type(ast)), name
+
+
+def _as_ruff_sorts(name: str) -> tuple[int, str]:
+    """Constants, then classes, then functions."""
+    kind = 0 if name.isupper() and len(name) > 1 else 1 if name[0].isupper() else 2
+    return kind, name
+
+
+def test_the_picture_of_the_rooms_is_true() -> None:
+    assert PICTURE.read_text(encoding="utf-8") == picture(), "run make docs"
+
+
+def test_a_file_does_not_hide_the_function_of_its_name() -> None:
+    code = (
+        "import medlego.evaluation.evaluate, medlego.prediction.predict\n"
+        "from medlego.evaluation import evaluate\n"
+        "from medlego.prediction import predict\n"
+        "assert callable(evaluate) and callable(predict)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_public_names_are_these() -> None:
     assert sorted(medlego.__all__) == [
         "Base",
         "Brick",
@@ -75,7 +120,7 @@ def test_public_names_are_these():
     ]
 
 
-def test_public_names_are_what_they_say_whatever_was_imported_before():
+def test_public_names_are_what_they_say_whatever_was_imported_before() -> None:
     code = (
         "import medlego.prediction, medlego.evaluation, medlego.merge, medlego.train, medlego\n"
         "assert all(getattr(medlego, n) is not None for n in medlego.__all__)\n"
@@ -86,7 +131,7 @@ def test_public_names_are_what_they_say_whatever_was_imported_before():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_help_imports_neither_torch_nor_numpy():
+def test_help_imports_neither_torch_nor_numpy() -> None:
     code = (
         "import sys; sys.argv = ['medlego', '--help']\n"
         "from medlego.cli import main\n"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+__all__ = ["main"]
+
 
 def main() -> None:
     """Entry point of `medlego`: exit 0 done, 1 failed, 2 bad input."""

@@ -73,11 +73,10 @@ def command(
     The brick stands on the plain base like any other: `medlego edit add` takes it in. Killed, it
     goes on where it ended when the same command runs again.
     """
-    from medlego.adaptation import DEFAULT_STARTS, adapt
     from medlego.base import Base
-    from medlego.brickfile import save_brick
+    from medlego.bricks import save_brick
     from medlego.generalist import Generalist
-    from medlego.train import TrainSettings
+    from medlego.train import DEFAULT_STARTS, TrainSettings, adapt
 
     options: Options = context.obj
     refuse_existing(output, force)

@@ -29,9 +29,9 @@ from medlego.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from medlego.brick import Brick
-    from medlego.search import Search
-    from medlego.task import Task
+    from medlego.bricks import Brick
+    from medlego.data import Task
+    from medlego.train import Search
 
 
 def command(
@@ -98,13 +98,12 @@ def command(
     device: Device = "auto",
 ) -> None:
     """Merge bricks into one generalist, without data (unless searching) and without training."""
-    from medlego.brick import brick_names
-    from medlego.brickfile import load_bricks
+    from medlego.bricks import brick_names, load_bricks
     from medlego.errors import MergeError
+    from medlego.evaluation import task_facts
     from medlego.generalist import assemble
-    from medlego.inspection import task_facts
-    from medlego.recipe import SEARCHED
-    from medlego.refit import unmet
+    from medlego.merge import SEARCHED
+    from medlego.train import unmet
 
     options: Options = context.obj
     with progress(options) as show:
@@ -182,8 +181,8 @@ def _search(
     more: dict[str, Any],
 ) -> Search:
     from medlego.base import Base
-    from medlego.labels import match_labels
-    from medlego.search import search_coefficients
+    from medlego.data import match_labels
+    from medlego.train import search_coefficients
 
     stated: dict[str, list[Task]] = {}
     for brick in bricks:

@@ -31,11 +31,10 @@ def command(
 
     What nobody stated says so. The card is about the files; it checks no signature.
     """
-    from medlego.brickfile import load_brick
-    from medlego.files import write_atomically
+    from medlego.bricks import load_brick, signature_beside
+    from medlego.evaluation import Evaluated, Facts, brick_card, generalist_card
     from medlego.generalist import Generalist
-    from medlego.modelcard import Evaluated, Facts, brick_card, generalist_card
-    from medlego.signing import signature_beside
+    from medlego.support import write_atomically
 
     options: Options = context.obj
     if output is not None:

@@ -13,7 +13,7 @@ from medlego.cli.reading import read_task_data
 from medlego.cli.shared import resolve_device
 
 if TYPE_CHECKING:
-    from medlego.gates import GateReport
+    from medlego.evaluation import GateReport
 
 
 def command(
@@ -36,7 +36,7 @@ def command(
     """Hold what changes between two generalists against limits; exit code 1 where one is broken."""
     from medlego.base import Base
     from medlego.errors import CheckError
-    from medlego.gates import Limits, check
+    from medlego.evaluation import Limits, check
     from medlego.generalist import Generalist
 
     options: Options = context.obj

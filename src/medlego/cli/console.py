@@ -50,7 +50,7 @@ def emit(options: Options, document: Any, file: Path | None = None) -> None:
     """Write a document as JSON: to standard output with `--json`, and to `file` where given."""
     text = json.dumps(document, indent=2, ensure_ascii=False)
     if file is not None:
-        from medlego.files import write_atomically
+        from medlego.support import write_atomically
 
         write_atomically(file, (text + "\n").encode())
     if options.json:

@@ -13,8 +13,8 @@ from medlego.cli.reading import DATA_HELP, default_name, read_data
 from medlego.cli.shared import read_hints, refuse_existing
 
 if TYPE_CHECKING:
-    from medlego.leaks import LeakReport, Pair, Place, Prints
-    from medlego.progress import Progress
+    from medlego.data import LeakReport, Pair, Place, Prints
+    from medlego.support import Progress
 
 app = typer.Typer(
     help="Look at data sets before anything is trained: leaks, copies, contradicting labels.",
@@ -56,8 +56,8 @@ def check_command(
     little, mirrored, made brighter or compressed again). Lists contradicting labels. No patient is
     named. Exit code 1 where something leaks.
     """
+    from medlego.data import Memory, SiteKey, check_leaks
     from medlego.errors import CheckError, SettingsError
-    from medlego.leaks import Memory, SiteKey, check_leaks
 
     options: Options = context.obj
     secret = None if key is None else SiteKey.load(key)
@@ -96,7 +96,7 @@ def remember_command(
 
     Pass the --data-seed of the training. docs/security.md says what the file reveals.
     """
-    from medlego.leaks import Memory, SiteKey
+    from medlego.data import Memory, SiteKey
 
     options: Options = context.obj
     refuse_existing(output, force)
@@ -121,7 +121,7 @@ def _prints(
     show: Progress,
     splits: tuple[str, ...] = ("train", "val", "test"),
 ) -> Prints:
-    from medlego.leaks import Prints
+    from medlego.data import Prints
 
     hints = read_hints(default_name(text), kind, None, None, None)
     dataset = read_data(text, hints, seed=seed, labels_map=labels_map, show=show, keep_torn=True)

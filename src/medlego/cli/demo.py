@@ -12,7 +12,7 @@ from medlego.cli.evaluate import show_report
 from medlego.cli.options import BaseWeights, Device
 
 if TYPE_CHECKING:
-    from medlego.samples import Dataset
+    from medlego.data import Dataset
 
 
 def command(
@@ -32,7 +32,7 @@ def command(
 ) -> None:
     """Train specialists, assemble a generalist, evaluate it and predict with it; offline."""
     from medlego.base import Base
-    from medlego.demo import SETTINGS, SYNTHETIC_NOTE, run_demo, synthetic_datasets
+    from medlego.cli.demo_run import SETTINGS, SYNTHETIC_NOTE, run_demo, synthetic_datasets
     from medlego.train import TrainSettings
 
     options: Options = context.obj
@@ -72,7 +72,7 @@ def command(
 
 
 def _read_all(folder: Path) -> dict[str, Dataset]:
-    from medlego.datasets import load_dataset
+    from medlego.data import load_dataset
     from medlego.errors import DatasetError
 
     if not folder.is_dir():

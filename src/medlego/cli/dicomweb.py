@@ -14,7 +14,7 @@ from medlego.cli.options import BaseWeights, Device, JsonFile
 from medlego.cli.shared import need_extra, resolve_device
 
 if TYPE_CHECKING:
-    from medlego.dicomweb import Access, Answered, Look
+    from medlego.serve import Access, Answered, Look
 
 _EXTRA = ("dicomweb", "highdicom", "dicomweb_client")
 """Its name, and what it must hold."""
@@ -72,9 +72,9 @@ def analyse_command(
 
     need_extra(*_EXTRA)
     from medlego.base import Base
-    from medlego.dicomweb import PictureArchive, answer_study
     from medlego.errors import ArchiveError
     from medlego.generalist import Generalist
+    from medlego.serve import PictureArchive, answer_study
 
     options: Options = context.obj
     pacs = PictureArchive(_access(url, token_file, password_file, ca_file, allow_http))
@@ -124,9 +124,9 @@ def watch_command(
     """
     need_extra(*_EXTRA)
     from medlego.base import Base
-    from medlego.dicomweb import Journal, PictureArchive, Rule, Watcher, keep_watching
     from medlego.errors import ArchiveError
     from medlego.generalist import Generalist
+    from medlego.serve import Journal, PictureArchive, Rule, Watcher, keep_watching
 
     options: Options = context.obj
     pacs = PictureArchive(_access(url, token_file, password_file, ca_file, allow_http))
@@ -173,13 +173,13 @@ def watch_command(
 def _access(
     url: str, token: Path | None, password: Path | None, ca: Path | None, allow_http: bool
 ) -> Access:
-    from medlego.dicomweb import Access
+    from medlego.serve import Access
 
     return Access(url, token, password, ca, allow_http)
 
 
 def _method(saliency: str) -> str | None:
-    from medlego.saliency.explain import check_method
+    from medlego.prediction import check_method
 
     if saliency == "none":
         return None

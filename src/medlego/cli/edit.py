@@ -13,20 +13,12 @@ from medlego.cli import lineage, screen
 from medlego.cli.check import failure, show_gate
 from medlego.cli.console import Options, emit, progress, say, show_table
 from medlego.cli.lineage import Directory
-from medlego.cli.options import (
-    BaseWeights,
-    By,
-    LabelsMap,
-    RequireSigned,
-    SigningKey,
-    StoreFolder,
-)
+from medlego.cli.options import BaseWeights, By, LabelsMap, RequireSigned, SigningKey, StoreFolder
 from medlego.cli.reading import read_task_data
 from medlego.cli.shared import resolve_device, signatures_of, stamp_of
 
 if TYPE_CHECKING:
-    from medlego.generalist import Generalist
-    from medlego.lineage import Stamp
+    from medlego.generalist import Generalist, Stamp
 
 app = typer.Typer(
     help="Change a generalist in place, undo it, prove what is in it; every edit is recorded.",
@@ -76,8 +68,8 @@ def add_command(
     base_weights: BaseWeights = None,
 ) -> None:
     """Add a brick: a new task, or one more site of a task."""
-    from medlego.brickfile import load_brick
-    from medlego.edit import add
+    from medlego.bricks import load_brick
+    from medlego.generalist import add
 
     new = load_brick(brick)
     signatures = signatures_of([brick], [new], require_signed)
@@ -121,9 +113,8 @@ def remove_command(
     store: StoreFolder = None,
 ) -> None:
     """Remove a task or one of its sites: the generalist that never held it."""
-    from medlego.edit import remove
-    from medlego.store import Store, default_store
-    from medlego.withdrawal import withdraw
+    from medlego.exchange import Store, default_store
+    from medlego.generalist import remove, withdraw
 
     options: Options = context.obj
     kept, stamp = Store(store or default_store()), stamp_of(by, key)
@@ -164,8 +155,8 @@ def update_command(
     base_weights: BaseWeights = None,
 ) -> None:
     """Put a newer brick in the place of one of the same task."""
-    from medlego.brickfile import load_brick
-    from medlego.edit import update
+    from medlego.bricks import load_brick
+    from medlego.generalist import update
 
     new = load_brick(brick)
     signatures = signatures_of([brick], [new], require_signed)
@@ -199,7 +190,7 @@ def undo_command(
     base_weights: BaseWeights = None,
 ) -> None:
     """Go back to the state before the last edit, or after the entry --to."""
-    from medlego.history import undo
+    from medlego.generalist import undo
 
     stamp, checks = stamp_of(by, key), Gate(gate, data or [], labels_map, base_weights)
     _edit(context.obj, directory, checks, stamp, lambda before: undo(before, to, stamp=stamp))
@@ -218,7 +209,7 @@ def redo_command(
     base_weights: BaseWeights = None,
 ) -> None:
     """Go forward to the edit that was last undone here, or to the entry --to."""
-    from medlego.history import redo
+    from medlego.generalist import redo
 
     stamp, checks = stamp_of(by, key), Gate(gate, data or [], labels_map, base_weights)
     _edit(context.obj, directory, checks, stamp, lambda before: redo(before, to, stamp=stamp))
@@ -254,7 +245,7 @@ class Gate:
     ) -> dict[str, Any]:
         from medlego.base import Base
         from medlego.errors import CheckError
-        from medlego.gates import Limits, check
+        from medlego.evaluation import Limits, check
 
         read = Limits.load(limits)
         with progress(options) as show:
@@ -295,10 +286,7 @@ def _edit(
     before_commit: Callable[[Generalist], None] | None = None,
 ) -> None:
     """Load, change, check, commit and show, with nobody else at the directory."""
-    from medlego.directory import editing
-    from medlego.generalist import Generalist
-    from medlego.lineage import with_gate
-    from medlego.withdrawal import exposed
+    from medlego.generalist import Generalist, editing, exposed, with_gate
 
     with editing(directory):
         before = Generalist.load(directory)

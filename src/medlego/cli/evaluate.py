@@ -14,8 +14,8 @@ from medlego.cli.reading import read_task_data
 from medlego.cli.shared import refuse_nowhere, resolve_device
 
 if TYPE_CHECKING:
+    from medlego.evaluation import Report
     from medlego.metrics import Interval
-    from medlego.scorecard import Report
 
 
 def command(
@@ -66,8 +66,8 @@ def command(
             show=show,
         )
         if report is not None:
-            from medlego.lineage import moment
-            from medlego.report import find_examples, write_page
+            from medlego.evaluation import find_examples, write_page
+            from medlego.generalist import moment
 
             shown = (
                 {}
@@ -79,12 +79,12 @@ def command(
     if report is not None:
         say(options, f"wrote {report}{'' if no_examples else ', with images of errors in it'}")
     if plot is not None:
-        from medlego.report import plot_report
+        from medlego.evaluation import plot_report
 
         plot_report(found, plot, title=f"generalist {generalist.recipe.digest[:12]}")
         say(options, f"wrote {plot}")
     if csv is not None:
-        from medlego.files import write_atomically
+        from medlego.support import write_atomically
 
         write_atomically(csv, found.as_csv().encode())
         say(options, f"wrote {csv}")

@@ -38,10 +38,10 @@ def export_command(
     ] = None,
 ) -> None:
     """Write the merged model for each site: one brick per task, TASK.round.brick.safetensors."""
-    from medlego.brickfile import save_brick
+    from medlego.bricks import save_brick
     from medlego.errors import GeneralistError
     from medlego.generalist import Generalist
-    from medlego.headround import export_model
+    from medlego.train import export_model
 
     options: Options = context.obj
     generalist = Generalist.load(directory)
@@ -86,10 +86,8 @@ def fit_command(
 ) -> None:
     """Fit the task's head and its calibration to merged features of the site's own images."""
     from medlego.base import Base
-    from medlego.brickfile import load_brick
-    from medlego.headround import refit_head
-    from medlego.refithead import save_head
-    from medlego.train import TrainSettings
+    from medlego.bricks import load_brick, save_head
+    from medlego.train import TrainSettings, refit_head
 
     options: Options = context.obj
     aim = {"sensitivity": sensitivity, "specificity": specificity}
@@ -127,9 +125,9 @@ def import_command(
     key: SigningKey = None,
 ) -> None:
     """Make the generalist that reads its merge with the refitted heads."""
+    from medlego.bricks import load_head
     from medlego.generalist import Generalist
-    from medlego.headround import with_heads
-    from medlego.refithead import load_head
+    from medlego.train import with_heads
 
     options: Options = context.obj
     before = Generalist.load(directory)

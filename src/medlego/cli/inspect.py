@@ -14,7 +14,7 @@ from medlego.cli.shared import show_mode, show_sites, told_calibration
 from medlego.errors import MergeError
 
 if TYPE_CHECKING:
-    from medlego.brick import Brick
+    from medlego.bricks import Brick
     from medlego.generalist import Generalist
 
 _RANKS = (1, 2, 4, 8, 16, 32, 64)
@@ -30,9 +30,9 @@ def command(
     ] = None,
 ) -> None:
     """Show what bricks or a generalist hold; several bricks are also compared."""
-    from medlego.brickfile import load_bricks
+    from medlego.bricks import load_bricks
+    from medlego.evaluation import brick_facts, generalist_facts
     from medlego.generalist import Generalist
-    from medlego.inspection import brick_facts, generalist_facts
 
     options: Options = context.obj
     directories = [path for path in paths if path.is_dir()]
@@ -91,9 +91,9 @@ def _profile(brick: Brick) -> str:
 
 
 def _compare(options: Options, bricks: list[Brick], plot: Path | None) -> dict[str, Any]:
-    from medlego.diagnostics import diagnose
-    from medlego.refit import unmet
-    from medlego.report import plot_diagnosis
+    from medlego.evaluation import plot_diagnosis
+    from medlego.merge import diagnose
+    from medlego.train import unmet
 
     try:
         found = diagnose(bricks)
@@ -131,7 +131,7 @@ def _compare(options: Options, bricks: list[Brick], plot: Path | None) -> dict[s
 
 
 def _show_generalist(options: Options, path: Path, generalist: Generalist) -> None:
-    from medlego.parts import working_readers
+    from medlego.prediction import working_readers
 
     say(options, f"{path}: generalist {generalist.recipe.digest[:12]}")
     say(

@@ -13,9 +13,9 @@ from medlego.cli.shared import refuse_existing
 
 if TYPE_CHECKING:
     from medlego.base import Base
-    from medlego.brick import Brick
+    from medlego.bricks import Brick
+    from medlego.data import Task
     from medlego.generalist import Generalist
-    from medlego.task import Task
 
 importing = typer.Typer(
     help="Make bricks of other tools' adapters.", no_args_is_help=True, rich_markup_mode=None
@@ -57,7 +57,7 @@ def import_peft_command(
     force: Force = False,
 ) -> None:
     """Read a PEFT LoRA adapter (adapter_config.json, adapter_model.safetensors)."""
-    from medlego.interop.peft import import_peft
+    from medlego.exchange import import_peft
 
     task = _task(task_name, labels, kind, modality, body_part)
     refuse_existing(output, force)
@@ -84,7 +84,7 @@ def import_melo_command(
     force: Force = False,
 ) -> None:
     """Read a MeLo file, which says neither alpha nor the base and keeps no bias."""
-    from medlego.interop.melo import import_melo
+    from medlego.exchange import import_melo
 
     task = _task(task_name, labels, kind, modality, body_part)
     refuse_existing(output, force)
@@ -99,8 +99,8 @@ def export_peft_command(
     output: FolderOutput,
 ) -> None:
     """Write a brick as a PEFT LoRA adapter for the timm model."""
-    from medlego.brickfile import load_brick
-    from medlego.interop.peft import export_peft
+    from medlego.bricks import load_brick
+    from medlego.exchange import export_peft
 
     options: Options = context.obj
     export_peft(load_brick(brick), output)
@@ -117,8 +117,8 @@ def export_timm_command(
 ) -> None:
     """Write a generalist as one plain timm state dict with all heads in its classifier."""
     from medlego.base import Base
+    from medlego.exchange import export_timm
     from medlego.generalist import Generalist
-    from medlego.interop.exports import export_timm
 
     options: Options = context.obj
     held = Generalist.load(directory)
@@ -137,8 +137,8 @@ def export_onnx_command(
 ) -> None:
     """Write a generalist as one ONNX graph, checked with onnxruntime."""
     from medlego.base import Base
+    from medlego.exchange import export_onnx
     from medlego.generalist import Generalist
-    from medlego.interop.exports import export_onnx
 
     options: Options = context.obj
     held = Generalist.load(directory)
@@ -163,9 +163,9 @@ def _task(
 ) -> Task:
     from pydantic import ValidationError
 
+    from medlego.data import Task
     from medlego.errors import InteropError, raise_all
-    from medlego.strictjson import field_problems
-    from medlego.task import Task
+    from medlego.support import field_problems
 
     names = [label.strip() for label in labels.split(",")]
     guess = "binary" if len(names) == 2 else "multiclass"
@@ -190,7 +190,7 @@ def _base(name: str, weights: Path | None, image_size: int | None) -> Base:
 
 
 def _save(options: Options, brick: Brick, base: Base, output: Path) -> None:
-    from medlego.brickfile import save_brick
+    from medlego.bricks import save_brick
 
     save_brick(brick, output)
     base.keep()

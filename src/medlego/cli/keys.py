@@ -28,7 +28,7 @@ def new_command(
     """
     import os
 
-    from medlego.signing import PASSPHRASE, Signer, save_keys
+    from medlego.bricks import PASSPHRASE, Signer, save_keys
 
     options: Options = context.obj
     signer = Signer.new()
@@ -56,10 +56,10 @@ def show_command(
 
     from pydantic import ValidationError
 
+    from medlego.bricks import load_public_key
     from medlego.errors import SignatureError, raise_all
-    from medlego.signing import load_public_key
-    from medlego.strictjson import field_problems
-    from medlego.trust import Trust
+    from medlego.generalist import Trust
+    from medlego.support import field_problems
 
     options: Options = context.obj
     key = load_public_key(public)
@@ -88,9 +88,14 @@ def sign_command(
     key: Annotated[Path, typer.Option(help="Your private key.")],
 ) -> None:
     """Sign bricks: BRICK.sig.json lies beside each afterwards."""
-    from medlego.brickfile import load_bricks
-    from medlego.lineage import moment
-    from medlego.signing import SIGNATURE_SUFFIX, load_signer, save_signature, sign_brick
+    from medlego.bricks import (
+        SIGNATURE_SUFFIX,
+        load_bricks,
+        load_signer,
+        save_signature,
+        sign_brick,
+    )
+    from medlego.generalist import moment
 
     options: Options = context.obj
     signer = load_signer(key)
@@ -111,9 +116,8 @@ def verify_command(
     """Check that each brick is signed by a key that is trusted with bricks today."""
     from datetime import UTC, datetime
 
-    from medlego.brickfile import load_bricks
-    from medlego.signing import signature_beside
-    from medlego.trust import Trust
+    from medlego.bricks import load_bricks, signature_beside
+    from medlego.generalist import Trust
 
     options: Options = context.obj
     allowed, now = Trust.load(trust), datetime.now(UTC)

@@ -10,9 +10,7 @@ import typer
 from medlego.cli.console import Options, emit, say, show_table
 
 if TYPE_CHECKING:
-    from medlego.difference import Difference
-    from medlego.generalist import Generalist
-    from medlego.lineage import Entry
+    from medlego.generalist import Difference, Entry, Generalist
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A generalist.")]
 
@@ -31,8 +29,7 @@ def verify_command(
 ) -> None:
     """Prove that a generalist is what its recipe says; exit code 1 where a claim fails."""
     from medlego.errors import CheckError
-    from medlego.trust import Trust
-    from medlego.verification import verify
+    from medlego.generalist import Trust, verify
 
     options: Options = context.obj
     checks = verify(directory, None if trust is None else Trust.load(trust), last)
@@ -45,8 +42,7 @@ def verify_command(
 
 def log_command(context: typer.Context, directory: Directory) -> None:
     """List every entry of the lineage, oldest first; the present state is marked."""
-    from medlego.generalist import Generalist
-    from medlego.lineage import state
+    from medlego.generalist import Generalist, state
 
     options: Options = context.obj
     held = Generalist.load(directory)
@@ -77,8 +73,7 @@ def diff_command(
     b: Annotated[int, typer.Argument(metavar="B", help="Number of another.")],
 ) -> None:
     """Show what changed from the state of entry A to that of entry B."""
-    from medlego.difference import difference
-    from medlego.generalist import Generalist
+    from medlego.generalist import Generalist, difference
 
     options: Options = context.obj
     held = Generalist.load(directory)

@@ -18,7 +18,7 @@ def into_table(
     options: Options, json: Path | None, directory: Path, source: str, output: Path, **asked: Any
 ) -> None:
     """Run or end a job over many images, and say what it came to."""
-    from medlego.batch import predict_many
+    from medlego.prediction import predict_many
 
     with progress(options) as bar:
         quiet = options.quiet or options.json or sys.stderr.isatty()
@@ -50,7 +50,7 @@ class Lines:
         self._first: tuple[float, int] | None = None
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """See `medlego.progress.Progress`."""
+        """See `medlego.support.Progress`."""
         now = self._clock()
         if total and self._first is None:
             self._first = now, done

@@ -11,11 +11,10 @@ import typer
 from medlego.cli.reading import read_data_of, read_pairs
 
 if TYPE_CHECKING:
+    from medlego.data import Dataset, Task
     from medlego.generalist import Generalist
-    from medlego.progress import Progress
-    from medlego.samples import Dataset
-    from medlego.serve.page import Gate, PageSettings
-    from medlego.task import Task
+    from medlego.serve import Gate, PageSettings
+    from medlego.support import Progress
 
 Edits = Annotated[
     bool, typer.Option("--edits", help="Let people on the page add, remove and undo bricks.")
@@ -56,8 +55,8 @@ def page_settings(
         MedLegoError: a file that cannot be read, or options that do not go together.
     """
     from medlego.errors import SettingsError
-    from medlego.serve.page import PageSettings
-    from medlego.trust import Trust
+    from medlego.generalist import Trust
+    from medlego.serve import PageSettings
 
     if (gate is None) != (not data):
         raise SettingsError("--gate and --data: expected both or neither, got one")
@@ -73,8 +72,8 @@ def page_settings(
 
 def _gate(path: Path, data: list[str], generalist: Generalist) -> Gate:
     from medlego.errors import SettingsError
-    from medlego.gates import Limits
-    from medlego.serve.page import Gate
+    from medlego.evaluation import Limits
+    from medlego.serve import Gate
 
     pairs, limits = read_pairs(data), Limits.load(path)
     recipes = (generalist.recipe, *generalist.archive.recipes.values())
@@ -97,8 +96,8 @@ def _gate(path: Path, data: list[str], generalist: Generalist) -> Gate:
 
 
 def _folders(texts: list[str]) -> dict[str, Path]:
-    from medlego.directory import DOCUMENT
     from medlego.errors import SettingsError
+    from medlego.generalist import DOCUMENT
 
     found: dict[str, Path] = {}
     for text in texts:

@@ -124,13 +124,11 @@ def _answer(
     """Print what there is to say of a few images."""
     from medlego.base import Base
     from medlego.generalist import Generalist
-    from medlego.prediction import predict
-    from medlego.routing import profiles
+    from medlego.prediction import predict, profiles
 
     saliency, saliency_method = drawn
     if saliency is not None:
-        from medlego.saliency.explain import check_method
-        from medlego.saliency.pictures import empty_folder
+        from medlego.prediction import check_method, empty_folder
 
         check_method(saliency_method)
         empty_folder(saliency)
@@ -162,7 +160,7 @@ def _answer(
         names = ", ".join(unknown)
         say(options, f"note: without a profile, asked only by --task: {names}")
     if saliency is not None:
-        from medlego.saliency.pictures import draw_answers
+        from medlego.prediction import draw_answers
 
         with progress(options) as show:
             pictures = draw_answers(

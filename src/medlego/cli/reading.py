@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from medlego.progress import Progress
-    from medlego.samples import Dataset, TaskHints
-    from medlego.task import Task
+    from medlego.data import Dataset, Task, TaskHints
+    from medlego.support import Progress
 
 DATA_HELP = (
     "Folder per class; CSV or Parquet table of labels (TABLE, or TABLE@FOLDER where its images "
@@ -29,8 +28,7 @@ def read_data(
     keep_torn: bool = False,
 ) -> Dataset:
     """One data set from DATA, its labels renamed where there is a table for that."""
-    from medlego.datasets import load_dataset
-    from medlego.labelmap import LabelMap
+    from medlego.data import LabelMap, load_dataset
 
     label_map = None if labels_map is None else LabelMap.load(labels_map)
     show("reading data", 0, 0)
@@ -41,7 +39,7 @@ def read_data_of(
     task: Task, data: str, *, seed: int, labels_map: Path | None, show: Progress
 ) -> Dataset:
     """One data set of a task that is known: its kind, and with a table of labels its labels."""
-    from medlego.samples import TaskHints
+    from medlego.data import TaskHints
 
     hints = TaskHints(kind=task.kind)
     if labels_map is not None:
@@ -88,7 +86,6 @@ def read_pairs(texts: list[str]) -> dict[str, str]:
 
 def default_name(data: str) -> str | None:
     """A task's name from DATA: the path's stem; a MedMNIST name is left to its reader."""
-    from medlego.datasets import task_stem
-    from medlego.task import as_task_name
+    from medlego.data import as_task_name, task_stem
 
     return None if data.startswith("medmnist:") else as_task_name(task_stem(data))

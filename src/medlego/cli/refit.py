@@ -42,8 +42,8 @@ def command(
     Every site does this once all deltas are published; then the bricks merge without data.
     """
     from medlego.base import Base
-    from medlego.brickfile import load_brick, load_bricks, save_brick
-    from medlego.refit import refit_in_company
+    from medlego.bricks import load_brick, load_bricks, save_brick
+    from medlego.train import refit_in_company
 
     options: Options = context.obj
     refuse_existing(output, force)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from medlego.base import Base
-    from medlego.brick import Brick
-    from medlego.screening import Screening
+    from medlego.bricks import Brick
+    from medlego.exchange import Screening
 
 
 def command(
@@ -39,7 +39,7 @@ def command(
 ) -> None:
     """Look for what sound bricks do not show; exit code 1 where something is flagged."""
     from medlego.base import Base
-    from medlego.brickfile import load_brick
+    from medlego.bricks import load_brick
     from medlego.errors import CheckError
 
     options: Options = context.obj
@@ -53,9 +53,9 @@ def command(
 
 def trusted(paths: Sequence[Path], store: Path | None) -> list[Brick]:
     """The bricks of files, generalists and the store."""
-    from medlego.brickfile import load_brick
+    from medlego.bricks import load_brick
+    from medlego.exchange import Store, default_store
     from medlego.generalist import Generalist
-    from medlego.store import Store, default_store
 
     bricks: list[Brick] = []
     for path in paths:
@@ -73,9 +73,8 @@ def run(
     device: str = "cpu",
 ) -> Screening:
     """Screen a brick and show what was found."""
-    from medlego.datasets import load_dataset
-    from medlego.samples import join
-    from medlego.screening import Ordinary, screen
+    from medlego.data import join, load_dataset
+    from medlego.exchange import Ordinary, screen
 
     with progress(options) as show:
         if data is None:

@@ -44,13 +44,17 @@ def command(
     """
     need_extra("serve", "fastapi", "uvicorn", "python_multipart", "prometheus_client")
     from medlego.errors import SettingsError
-    from medlego.serve.access import read_token
-    from medlego.serve.app import make_app
-    from medlego.serve.limits import Limits
-    from medlego.serve.logs import log_to
-    from medlego.serve.server import bound, check_host, serve_app
-    from medlego.serve.service import Service
-    from medlego.tomlfile import load_toml
+    from medlego.serve import (
+        Limits,
+        Service,
+        bound,
+        check_host,
+        log_to,
+        make_app,
+        read_token,
+        serve_app,
+    )
+    from medlego.support import load_toml
 
     options: Options = context.obj
     token = None if token_file is None else read_token(token_file)

@@ -12,12 +12,10 @@ from medlego.cli.console import Options, say, show_table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from medlego.brick import Brick
-    from medlego.calibration import Calibration
-    from medlego.generalist import Generalist
-    from medlego.lineage import Stamp
-    from medlego.signing import BrickSignature
-    from medlego.task import Task
+    from medlego.bricks import Brick, BrickSignature
+    from medlego.data import Task
+    from medlego.generalist import Generalist, Stamp
+    from medlego.metrics import Calibration
 
 
 def need_extra(extra: str, *modules: str) -> None:
@@ -73,9 +71,8 @@ def read_hints(
     body_part: str | None,
 ) -> Any:
     """What flags say of a task, as `TaskHints`."""
+    from medlego.data import Kind, TaskHints
     from medlego.errors import SettingsError
-    from medlego.samples import TaskHints
-    from medlego.task import Kind
 
     if kind is not None and kind not in tuple(Kind):
         raise SettingsError(f"--kind: expected one of {', '.join(Kind)}, got {kind!r}")
@@ -141,8 +138,8 @@ def resolve_device(device: str) -> str:
 
 def stamp_of(by: str | None, key: Path | None) -> Stamp:
     """This moment, by that name, with that key."""
-    from medlego.lineage import Stamp
-    from medlego.signing import load_signer
+    from medlego.bricks import load_signer
+    from medlego.generalist import Stamp
 
     return Stamp.now(by, None if key is None else load_signer(key))
 
@@ -153,9 +150,9 @@ def signatures_of(
     """The signatures that lie beside brick files; with a trust file every brick must have one."""
     from datetime import UTC, datetime
 
+    from medlego.bricks import signature_beside
     from medlego.errors import MedLegoError, SignatureError, raise_all
-    from medlego.signing import signature_beside
-    from medlego.trust import Trust
+    from medlego.generalist import Trust
 
     allowed = None if trust is None else Trust.load(trust)
     now, found, problems = datetime.now(UTC), [], []
@@ -177,7 +174,7 @@ def signatures_of(
 
 def show_sites(options: Options, generalist: Generalist) -> None:
     """Print the sites of every task that has several: their bricks, labels and weights."""
-    from medlego.sites import stated_images
+    from medlego.merge import stated_images
 
     for held in generalist.capabilities:
         if len(held.bricks) == 1:
@@ -195,7 +192,7 @@ def show_sites(options: Options, generalist: Generalist) -> None:
 
 def show_mode(options: Options, generalist: Generalist) -> None:
     """Print how a generalist works, and which tasks share images."""
-    from medlego.routing import groups, profiles
+    from medlego.prediction import groups, profiles
 
     held = generalist.capabilities
     say(options, f"works {generalist.recipe.mode}: {_MODE[generalist.recipe.mode]}")

@@ -11,7 +11,7 @@ from medlego.cli.console import Options, emit, progress, say, show_table
 from medlego.cli.options import StoreFolder
 
 if TYPE_CHECKING:
-    from medlego.store import Store
+    from medlego.exchange import Store
 
 app = typer.Typer(
     help="Keep bricks by digest, find them, and share them with other places.",
@@ -87,7 +87,7 @@ def add_command(
     store: StoreFolder = None,
 ) -> None:
     """Put bricks in, each fully checked."""
-    from medlego.brickfile import load_bricks
+    from medlego.bricks import load_bricks
 
     options: Options = context.obj
     held = _open(store)
@@ -123,7 +123,7 @@ def gc_command(
     store: StoreFolder = None,
 ) -> None:
     """Delete what killed writers left and, with --used-by, bricks that no DIR names."""
-    from medlego.directory import read_document
+    from medlego.generalist import read_document
 
     options: Options = context.obj
     held = _open(store)
@@ -141,7 +141,7 @@ def push_command(
     context: typer.Context, url: Url, digests: Digests = None, store: StoreFolder = None
 ) -> None:
     """Copy bricks to another place, those that are missing there."""
-    from medlego.remotes import push
+    from medlego.exchange import push
 
     options: Options = context.obj
     with progress(options) as show:
@@ -155,7 +155,7 @@ def pull_command(
     context: typer.Context, url: Url, digests: Digests = None, store: StoreFolder = None
 ) -> None:
     """Copy bricks from another place, each fully checked before it enters."""
-    from medlego.remotes import pull
+    from medlego.exchange import pull
 
     options: Options = context.obj
     with progress(options) as show:
@@ -165,6 +165,6 @@ def pull_command(
 
 
 def _open(folder: Path | None) -> Store:
-    from medlego.store import Store, default_store
+    from medlego.exchange import Store, default_store
 
     return Store(folder or default_store())

@@ -122,9 +122,8 @@ def command(
     Killed, it goes on where its last epoch ended when the same command runs again.
     """
     from medlego.base import Base
-    from medlego.brickfile import load_brick, load_bricks, save_brick
-    from medlego.profile import MIN_PROFILE_IMAGES
-    from medlego.samples import describe
+    from medlego.bricks import MIN_PROFILE_IMAGES, load_brick, load_bricks, save_brick
+    from medlego.data import describe
     from medlego.train import TrainSettings, train_brick
 
     options: Options = context.obj

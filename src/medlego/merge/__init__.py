@@ -1,77 +1,82 @@
-"""Merge methods: one file each, one line each in `METHODS`."""
+"""Bricks to one set of deltas: methods, coefficients, sites, recipe, compatibility."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from medlego.errors import MergeError
-from medlego.merge import dare, iso, lego, linear, lora_lego, regmean, ties, tsv, wudi
-from medlego.merge.coefficients import (
-    AUTO,
-    RULES,
-    Coefficients,
-    check_coefficients,
-    check_kind,
-    find_rule,
-)
-from medlego.merge.depth import check_slope, with_slope
-from medlego.merge.method import Grams, Merged, Method, TaskVector
-from medlego.merge.stream import merge_stream
-from medlego.merge.svc import calibrate_singular_values
+from medlego.support import load_lazily
 
-METHODS: Mapping[str, Method] = MappingProxyType(
-    {
-        method.name: method
-        for method in (
-            linear.METHOD,
-            lego.METHOD,
-            ties.TIES,
-            ties.CORE_TIES,
-            ties.KNOTS_TIES,
-            dare.DARE,
-            dare.DARE_TIES,
-            dare.CORE_DARE_TIES,
-            tsv.METHOD,
-            iso.ISO_C,
-            iso.ISO_CTS,
-            lora_lego.METHOD,
-            wudi.METHOD,
-            regmean.METHOD,
-        )
-    }
-)
-DEFAULT_METHOD = "linear"
-
-
-def find_method(name: str) -> Method:
-    """The method of that name.
-
-    Raises:
-        MergeError: there is none.
-    """
-    try:
-        return METHODS[name]
-    except KeyError:
-        raise MergeError(f"method: expected one of {', '.join(METHODS)}, got {name!r}") from None
-
+if TYPE_CHECKING:
+    from medlego.merge.coefficients import (
+        AUTO,
+        RULES,
+        Coefficients,
+        check_coefficients,
+        check_kind,
+        find_rule,
+    )
+    from medlego.merge.compatibility import conflicts, head_conflicts
+    from medlego.merge.depth import check_slope, with_slope
+    from medlego.merge.diagnostics import Diagnosis, Pair, cosine, diagnose
+    from medlego.merge.merge_files import merge_files
+    from medlego.merge.method import Grams, Merged, Method, TaskVector, numerical_rank
+    from medlego.merge.methods import DEFAULT_METHOD, METHODS, find_method
+    from medlego.merge.methods.linear import merge_linear
+    from medlego.merge.recipe import GIVEN, SEARCHED, Ingredient, Mode, Recipe, as_mode
+    from medlego.merge.sites import (
+        Capability,
+        as_sites,
+        by_task,
+        capabilities,
+        share_out,
+        site_weights,
+        stated_images,
+        task_vectors,
+    )
+    from medlego.merge.stream import merge_stream
+    from medlego.merge.svc import calibrate_singular_values
 
 __all__ = [
     "AUTO",
     "DEFAULT_METHOD",
+    "GIVEN",
     "METHODS",
     "RULES",
+    "SEARCHED",
+    "Capability",
     "Coefficients",
+    "Diagnosis",
     "Grams",
+    "Ingredient",
     "Merged",
     "Method",
+    "Mode",
+    "Pair",
+    "Recipe",
     "TaskVector",
+    "as_mode",
+    "as_sites",
+    "by_task",
     "calibrate_singular_values",
+    "capabilities",
     "check_coefficients",
     "check_kind",
     "check_slope",
+    "conflicts",
+    "cosine",
+    "diagnose",
     "find_method",
     "find_rule",
+    "head_conflicts",
+    "merge_files",
+    "merge_linear",
     "merge_stream",
+    "numerical_rank",
+    "share_out",
+    "site_weights",
+    "stated_images",
+    "task_vectors",
     "with_slope",
 ]
+
+load_lazily(__name__)

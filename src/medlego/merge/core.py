@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from medlego.lowrank import LowRank, beside, fix_signs, scaled_values
+from medlego.bricks import LowRank, beside, fix_signs, scaled_values
 from medlego.merge.method import Share, numerical_rank
 
 ORTHONORMAL = 1e-12

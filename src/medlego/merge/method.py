@@ -10,10 +10,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
+from medlego.bricks import Gram, LowRank
 from medlego.errors import MergeError, raise_all
-from medlego.gram import Gram
-from medlego.lowrank import LowRank
-from medlego.strictjson import field_problems
+from medlego.support import field_problems
 
 TaskVector = Mapping[str, LowRank]
 """One brick's deltas by target name."""

@@ -12,17 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from medlego.lowrank import LowRank, beside, fix_signs
+from medlego.bricks import LowRank, beside, fix_signs
 from medlego.merge.core import Core
-from medlego.merge.method import (
-    Merged,
-    Share,
-    TaskVector,
-    by_target,
-    cut,
-    nothing,
-    numerical_rank,
-)
+from medlego.merge.method import Merged, Share, TaskVector, by_target, cut, nothing, numerical_rank
 
 ROUNDING = 1e-5
 """Entries below this share of a matrix's largest are taken for rounding of float32 factors."""

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from medlego.bricks import LowRank, beside, scaled_values, weighted_sum
 from medlego.errors import MergeError
-from medlego.lowrank import LowRank, beside, scaled_values, weighted_sum
 from medlego.merge.method import Merged, Share, TaskVector, cut
-from medlego.progress import Progress, silent
+from medlego.support import Progress, silent
 
 LARGEST = torch.finfo(torch.float32).max
 

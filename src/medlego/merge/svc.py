@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from medlego.lowrank import LowRank, beside, scaled_values
+from medlego.bricks import LowRank, beside, scaled_values
 from medlego.merge.method import NEGLIGIBLE, Merged, Share, TaskVector, by_target
 
 FLOOR = 0.1

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest, norm
 
+from medlego.data import Kind, Task
 from medlego.metrics.bootstrap import LEVEL, RESAMPLES, Interval, interval
 from medlego.metrics.delong import areas
 from medlego.metrics.sample import Column, Sample
 from medlego.metrics.scores import score_names, score_replicates
-from medlego.task import Kind, Task
 
 
 @dataclass(frozen=True)

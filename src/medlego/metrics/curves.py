@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medlego.data import Kind
 from medlego.metrics.ranking import Ranking
 from medlego.metrics.sample import Column, Sample
-from medlego.task import Kind
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
+from medlego.data import Kind, Task
 from medlego.metrics.bootstrap import patient_numbers
-from medlego.task import Kind, Task
 
 HALF = 0.5
 

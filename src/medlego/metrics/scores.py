@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from medlego.data import Kind, Task
 from medlego.metrics.bootstrap import RESAMPLES, Interval, draw_blocks, interval, nan_mean
 from medlego.metrics.ranking import Ranking
 from medlego.metrics.reliability import ece, rms_calibration_error
 from medlego.metrics.sample import HALF, Column, Sample
-from medlego.task import Kind, Task
 
 SCORES = ("accuracy", "balanced_accuracy", "auroc")
 """What choices are made by; every kind of task has them."""

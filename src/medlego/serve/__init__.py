@@ -1,1 +1,46 @@
-"""An HTTP service over one generalist's directory."""
+"""Answers leave the house: the HTTP service, the page, the picture archive."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medlego.support import load_lazily
+
+if TYPE_CHECKING:
+    from medlego.serve.app import make_app
+    from medlego.serve.auth import read_token
+    from medlego.serve.limits import Limits
+    from medlego.serve.logs import log_to
+    from medlego.serve.pacs.answering import Answered, answer_study
+    from medlego.serve.pacs.client import PictureArchive
+    from medlego.serve.pacs.connection import Access
+    from medlego.serve.pacs.journal import Journal
+    from medlego.serve.pacs.rule import Rule
+    from medlego.serve.pacs.watch import Look, Watcher, keep_watching
+    from medlego.serve.page.settings import Gate, PageSettings
+    from medlego.serve.server import bound, check_host, serve_app
+    from medlego.serve.service import Service
+
+__all__ = [
+    "Access",
+    "Answered",
+    "Gate",
+    "Journal",
+    "Limits",
+    "Look",
+    "PageSettings",
+    "PictureArchive",
+    "Rule",
+    "Service",
+    "Watcher",
+    "answer_study",
+    "bound",
+    "check_host",
+    "keep_watching",
+    "log_to",
+    "make_app",
+    "read_token",
+    "serve_app",
+]
+
+load_lazily(__name__)

@@ -15,8 +15,8 @@ from starlette.responses import PlainTextResponse
 
 from medlego import __version__
 from medlego.errors import GeneralistError
-from medlego.serve.access import SIGN_IN, Access
-from medlego.serve.admission import Admission
+from medlego.serve.auth import SIGN_IN, Access
+from medlego.serve.body_limits import Admission
 from medlego.serve.documents import (
     BrickDocument,
     GeneralistDocument,
@@ -28,9 +28,9 @@ from medlego.serve.documents import (
     predictions_document,
 )
 from medlego.serve.forms import SCHEMA, read_form
-from medlego.serve.observing import Observing
 from medlego.serve.page import PageSettings, add_page
-from medlego.serve.problems import MEDIA_TYPE, RequestError, problem
+from medlego.serve.problem_json import MEDIA_TYPE, RequestError, problem
+from medlego.serve.request_log import Observing
 from medlego.serve.service import Service, UploadError
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {

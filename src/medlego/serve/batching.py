@@ -14,8 +14,8 @@ from torch import Tensor
 
 from medlego.prediction import Found, answer_batch
 from medlego.serve.limits import Limits
-from medlego.serve.models import Model
-from medlego.serve.problems import RequestError
+from medlego.serve.problem_json import RequestError
+from medlego.serve.reload import Model
 
 Asked = tuple[str, ...] | None
 """As `medlego.prediction.tasks_to_ask`."""

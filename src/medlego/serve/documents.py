@@ -6,10 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from medlego.inspection import brick_facts, generalist_facts
-from medlego.modelcard import generalist_card
+from medlego.evaluation import brick_facts, generalist_card, generalist_facts
 from medlego.prediction import Found
-from medlego.serve.models import Keeper, Model
+from medlego.serve.reload import Keeper, Model
 
 _CLOSED = ConfigDict(frozen=True, extra="forbid")
 

@@ -10,7 +10,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from medlego.serve.limits import Limits
-from medlego.serve.problems import RequestError
+from medlego.serve.problem_json import RequestError
 
 _MAX_WORD_BYTES = 1024
 _FIELDS = ("task", "every_task")

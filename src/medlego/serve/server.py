@@ -15,7 +15,7 @@ from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from medlego.errors import SettingsError
-from medlego.serve.access import is_loopback
+from medlego.serve.auth import is_loopback
 from medlego.serve.limits import Limits
 from medlego.serve.logs import log
 

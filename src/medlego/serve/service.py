@@ -12,11 +12,11 @@ from pathlib import Path
 from medlego.errors import ImageError
 from medlego.prediction import Found, tasks_to_ask
 from medlego.serve.batching import Batcher
+from medlego.serve.decoding import Fitted, Readers
 from medlego.serve.limits import Limits
 from medlego.serve.logs import log
 from medlego.serve.metrics import Metrics
-from medlego.serve.models import Keeper, Model
-from medlego.serve.reading import Fitted, Readers
+from medlego.serve.reload import Keeper, Model
 
 
 class UploadError(ImageError):

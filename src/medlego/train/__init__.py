@@ -1,6 +1,31 @@
-"""Training bricks."""
+"""Everything that learns: a brick, a refitted head, a head round, adapting, searching."""
 
-from medlego.train.loop import train_brick
-from medlego.train.settings import TrainSettings
+from __future__ import annotations
 
-__all__ = ["TrainSettings", "train_brick"]
+from typing import TYPE_CHECKING
+
+from medlego.support import load_lazily
+
+if TYPE_CHECKING:
+    from medlego.train.adapt import DEFAULT_STARTS, adapt
+    from medlego.train.head_round import export_model, refit_head, with_heads
+    from medlego.train.loop import train_brick
+    from medlego.train.refit import refit_in_company, unmet
+    from medlego.train.search import Search, search_coefficients
+    from medlego.train.settings import TrainSettings
+
+__all__ = [
+    "DEFAULT_STARTS",
+    "Search",
+    "TrainSettings",
+    "adapt",
+    "export_model",
+    "refit_head",
+    "refit_in_company",
+    "search_coefficients",
+    "train_brick",
+    "unmet",
+    "with_heads",
+]
+
+load_lazily(__name__)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medlego.task import Task
+from medlego.data import Task
 
 
 @dataclass(frozen=True)

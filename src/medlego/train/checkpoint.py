@@ -18,11 +18,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from medlego.base import Base
+from medlego.data import Dataset
 from medlego.errors import TrainingError
-from medlego.files import write_atomically
-from medlego.samples import Dataset
-from medlego.train.fit import Earlier
+from medlego.support import write_atomically
 from medlego.train.settings import TrainSettings
+from medlego.train.starting_points import Earlier
 
 _KEY = "medlego_training"
 

@@ -9,9 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from medlego.adapters import attach
-from medlego.lowrank import LowRank
-from medlego.targets import Target
+from medlego.base import Target
+from medlego.bricks import LowRank, attach
 from medlego.train.settings import TrainSettings
 
 

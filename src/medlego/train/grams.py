@@ -6,15 +6,10 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from medlego.adapters import fold, on_device
-from medlego.base import Base
-from medlego.brick import Brick
+from medlego.base import Base, Inputs, input_moments
+from medlego.bricks import MIN_GRAM_IMAGES, Brick, Gram, fold, on_device
 from medlego.errors import SettingsError
-from medlego.gram import MIN_GRAM_IMAGES, Gram
-from medlego.loading import Inputs
-from medlego.moments import input_moments
-from medlego.progress import Progress, silent
-from medlego.threads import one_thread
+from medlego.support import Progress, one_thread, silent
 
 BATCH = 64
 

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from medlego.brick import Head
-from medlego.task import Kind, Task
+from medlego.bricks import Head
+from medlego.data import Kind, Task
 
 
 def new_head(task: Task, width: int, device: str) -> list[nn.Parameter]:

@@ -12,20 +12,23 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from medlego.adapters import on_device, set_company
-from medlego.base import Base, features
-from medlego.brick import Brick, Card, Head, probabilities, tools_used
+from medlego.base import Base, Inputs, Moments, features
+from medlego.bricks import (
+    Brick,
+    Card,
+    Head,
+    check_delta,
+    on_device,
+    probabilities,
+    set_company,
+    tools_used,
+)
+from medlego.data import Dataset, Kind, Samples, describe
 from medlego.errors import BrickError, TrainingError, raise_all
-from medlego.loading import Inputs
 from medlego.metrics import point_scores
-from medlego.moments import Moments
-from medlego.noise import check_delta
-from medlego.progress import Progress, silent
-from medlego.samples import Dataset, Samples, describe
-from medlego.strictjson import field_problems
-from medlego.task import Kind
+from medlego.support import Progress, field_problems, silent
 from medlego.train.augment import augmentation_for
-from medlego.train.calibrating import fit_calibration
+from medlego.train.calibrate import fit_calibration
 from medlego.train.checkpoint import (
     State,
     optimiser_tensors,
@@ -34,15 +37,15 @@ from medlego.train.checkpoint import (
     run_identity,
     write_checkpoint,
 )
-from medlego.train.company import Company, needs_random, own_moments
-from medlego.train.fit import Earlier
-from medlego.train.foundation import Foundation
 from medlego.train.grams import check_images, measure_grams
 from medlego.train.head import explicit, implicit, new_head
-from medlego.train.headfit import choose_head
+from medlego.train.head_fit import choose_head
 from medlego.train.losses import Loss, class_weights
+from medlego.train.merge_aware import Company, needs_random, own_moments
 from medlego.train.profiles import make_profile
 from medlego.train.settings import GOING_ON, TrainSettings
+from medlego.train.starting_points import Earlier
+from medlego.train.warm_start import Foundation
 
 EVALUATION_BATCH = 128
 Watch = Callable[[Sequence[float], Callable[[], Brick]], None]
@@ -76,7 +79,7 @@ def train_brick(
             it is removed when training ends.
         device: `cpu`, `cuda`, or `auto` for a GPU where there is one (mixed precision there).
         data_note, licence: free text for the card.
-        foundation: deltas of other tasks' bricks to start from, see `medlego.adaptation`.
+        foundation: deltas of other tasks' bricks to start from, see `medlego.train.adapt`.
         watch: called after each epoch, and before the first where `head_first` is set, with the
             selecting scores so far and a function that makes the brick as it stands.
         show: called with what is under way, done and total.

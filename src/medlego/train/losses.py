@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medlego.task import Kind, Task
+from medlego.data import Kind, Task
 
 MAX_POSITIVE_WEIGHT = 20.0
 

@@ -7,15 +7,20 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from medlego.adapters import on_device
-from medlego.base import Base
+from medlego.base import Base, Inputs, depth, embed, stem_features, through
+from medlego.bricks import (
+    BLOCKS,
+    MIN_PROFILE_IMAGES,
+    Noise,
+    Profile,
+    Reference,
+    fit_private_profile,
+    fit_profile,
+    on_device,
+)
+from medlego.data import MAX_SIZE, MIN_SIZE, SYNTHETIC_TASKS, synthetic_dataset
 from medlego.errors import SettingsError
-from medlego.loading import Inputs
-from medlego.noise import Reference, fit_private_profile
-from medlego.profile import BLOCKS, MIN_PROFILE_IMAGES, Noise, Profile, fit_profile
-from medlego.progress import Progress, silent
-from medlego.stem import depth, embed, stem_features, through
-from medlego.synthetic import MAX_SIZE, MIN_SIZE, SYNTHETIC_TASKS, synthetic_dataset
+from medlego.support import Progress, silent
 from medlego.train.settings import TrainSettings
 
 BATCH = 64

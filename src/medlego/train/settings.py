@@ -6,11 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from medlego.calibration import Aim
+from medlego.base import DEFAULT_KINDS
+from medlego.bricks import MAX_EPSILON, MAX_GRAM_DIRECTIONS
 from medlego.errors import SettingsError, raise_all
-from medlego.gram import MAX_GRAM_DIRECTIONS
-from medlego.profile import MAX_EPSILON
-from medlego.targets import DEFAULT_KINDS
+from medlego.metrics import Aim
 
 Rate = Annotated[float, Field(gt=0, le=1)]
 
@@ -59,7 +58,7 @@ class TrainSettings(BaseModel):
     profile: bool = True
     """Keep a profile of the training images in the brick, by which a generalist knows its own."""
     profile_epsilon: Annotated[float, Field(gt=0, le=MAX_EPSILON)] | None = None
-    """Release the profile with Gaussian noise: (epsilon, delta), see `medlego.noise`."""
+    """Release the profile with Gaussian noise: (epsilon, delta), see `bricks.private_profile`."""
     profile_delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
     calibrate: bool = True
     """Fit a calibration on val, where there are enough images."""

@@ -12,23 +12,21 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.responses import JSONResponse
 
+from medlego.generalist import Trust
 from medlego.images import Image
-from medlego.prediction import Found, tasks_to_ask
-from medlego.saliency import Saliency, explain
-from medlego.saliency.overlay import scale
-from medlego.serve.access import PAGE
+from medlego.prediction import Found, Saliency, explain, scale, tasks_to_ask
+from medlego.serve.auth import PAGE
+from medlego.serve.decoding import Fitted
 from medlego.serve.documents import predictions_document
 from medlego.serve.forms import Asked, read_form
-from medlego.serve.models import Model
+from medlego.serve.page.comparisons import Others
+from medlego.serve.page.errors import told
 from medlego.serve.page.html import render
-from medlego.serve.page.others import Others
 from medlego.serve.page.pictures import VIEW_SIZE, overlay_layer, view
-from medlego.serve.page.refusals import told
-from medlego.serve.page.shown import changes, image_card
-from medlego.serve.problems import RequestError
-from medlego.serve.reading import Fitted
+from medlego.serve.page.views import changes, image_card
+from medlego.serve.problem_json import RequestError
+from medlego.serve.reload import Model
 from medlego.serve.service import Service
-from medlego.trust import Trust
 
 
 def answer_routes(

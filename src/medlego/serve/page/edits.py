@@ -7,13 +7,13 @@ from collections.abc import Callable
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.responses import JSONResponse
 
-from medlego.serve.access import PAGE
+from medlego.generalist import Trust
+from medlego.serve.auth import PAGE
 from medlego.serve.limits import Limits
-from medlego.serve.page.brickform import read_edit
-from medlego.serve.page.desk import Desk
+from medlego.serve.page.brick_upload import read_edit
+from medlego.serve.page.errors import told
 from medlego.serve.page.html import render
-from medlego.serve.page.refusals import told
-from medlego.trust import Trust
+from medlego.serve.page.proposals import Desk
 
 
 def edit_routes(

@@ -9,8 +9,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
-from medlego.serve.access import PAGE
-from medlego.serve.page.shown import percent
+from medlego.serve.auth import PAGE
+from medlego.serve.page.views import percent
 
 POLICY = "; ".join(
     [

@@ -9,8 +9,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from medlego.images import Image
-from medlego.saliency.maps import Saliency
-from medlego.saliency.overlay import layer
+from medlego.prediction import Saliency, layer
 
 VIEW_SIZE = 640
 """Pixels a side of a picture, framed as the model sees the image."""

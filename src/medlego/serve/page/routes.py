@@ -7,15 +7,15 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.responses import RedirectResponse
 
-from medlego.serve.access import PAGE, SIGN_IN
+from medlego.serve.auth import PAGE, SIGN_IN
 from medlego.serve.page.answers import answer_routes
-from medlego.serve.page.desk import Desk
+from medlego.serve.page.comparisons import Others
 from medlego.serve.page.edits import edit_routes
-from medlego.serve.page.entrance import Entrance, entrance_routes, keep
 from medlego.serve.page.html import html
-from medlego.serve.page.others import Others
+from medlego.serve.page.proposals import Desk
 from medlego.serve.page.settings import PageSettings
-from medlego.serve.page.shown import brick_rows, entry_rows
+from medlego.serve.page.sign_in import Entrance, entrance_routes, keep
+from medlego.serve.page.views import brick_rows, entry_rows
 from medlego.serve.service import Service
 
 

@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medlego.gates import Limits
-from medlego.progress import Progress
-from medlego.samples import Dataset
-from medlego.task import Task
-from medlego.trust import Trust
+from medlego.data import Dataset, Task
+from medlego.evaluation import Limits
+from medlego.generalist import Trust
+from medlego.support import Progress
 
 
 @dataclass(frozen=True, eq=False)

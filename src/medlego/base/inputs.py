@@ -1,0 +1,57 @@
+"""Images of a split as network inputs: decoded once and held while they fit in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from medlego.base.base import Base
+from medlego.data import ImageSource
+
+MEMORY_BYTES = 4 << 30
+"""Splits whose inputs take more than this are decoded anew each time they are read."""
+
+
+class Inputs:
+    """The inputs of one split, (n, 3, size, size) float32 in [0, 1], before normalisation."""
+
+    def __init__(
+        self, images: ImageSource, base: Base, *, memory_bytes: int = MEMORY_BYTES
+    ) -> None:
+        self._images = images
+        self._base = base
+        size = base.ref.image_size
+        self._held: Tensor | None = None
+        self._workers = min(8, os.cpu_count() or 1)
+        if len(images) * 3 * size * size * 4 <= memory_bytes:
+            self._held = self._decode(range(len(images)))
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def take(self, indices: Sequence[int]) -> Tensor:
+        """The inputs at `indices`, in that order."""
+        if self._held is not None:
+            return self._held[torch.as_tensor(indices)]
+        return self._decode(indices)
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """All inputs in order, at most `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self.take(range(start, min(start + size, len(self))))
+
+    def _decode(self, indices: Sequence[int]) -> Tensor:
+        side = self._base.ref.image_size
+        result = torch.empty(len(indices), 3, side, side)
+
+        def fill(position: int) -> None:
+            result[position] = self._base.prepare(self._images[indices[position]])
+
+        with ThreadPoolExecutor(self._workers) as pool:
+            for _ in pool.map(fill, range(len(indices))):
+                pass
+        return result

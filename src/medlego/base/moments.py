@@ -1,0 +1,54 @@
+"""Second moments of what goes into a model's linear maps, over a set of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from medlego.base.base import Base, features
+
+Moments = Mapping[str, Tensor]
+"""Per module path the second moment (in, in) of its inputs."""
+
+
+@torch.no_grad()
+def input_moments(
+    base: Base, module: nn.Module, paths: Mapping[str, int], batches: Iterable[Tensor]
+) -> dict[str, Tensor]:
+    """(1/n) Σ x xᵀ over all n inputs x, every token of every image, of some linear maps.
+
+    Args:
+        base: says how images are handed to the module.
+        module: a base's module or an adapted copy of it, on any device.
+        paths: the linear maps by path, with their input widths.
+        batches: images, (N, 3, size, size) in [0, 1]; at least one.
+
+    Returns:
+        Per path (in, in), float64.
+    """
+    device = next(module.parameters()).device
+    sums = {
+        path: torch.zeros(width, width, dtype=torch.float64, device=device)
+        for path, width in paths.items()
+    }
+    counts = dict.fromkeys(paths, 0)
+
+    def watch(path: str) -> RemovableHandle:
+        def hook(_module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            rows = arguments[0].flatten(0, -2).double()
+            sums[path] += rows.T @ rows
+            counts[path] += len(rows)
+
+        return module.get_submodule(path).register_forward_pre_hook(hook)
+
+    handles = [watch(path) for path in paths]
+    try:
+        for pixels in batches:
+            features(module, base.normalise(pixels.to(device)))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {path: total / counts[path] for path, total in sums.items()}

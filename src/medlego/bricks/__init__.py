@@ -1,0 +1,135 @@
+"""What a site gives away: low-rank deltas, head, profile, card, file, signature."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medlego.support import load_lazily
+
+if TYPE_CHECKING:
+    from medlego.bricks.adapters.folding import fold
+    from medlego.bricks.adapters.mixed import Adapter, Mixed
+    from medlego.bricks.adapters.surgery import on_device
+    from medlego.bricks.adapters.trainable import attach, set_company
+    from medlego.bricks.adapters.weighted import attach_weighted
+    from medlego.bricks.brick import (
+        REFIT_COMPANY,
+        Brick,
+        Card,
+        Head,
+        all_targets,
+        brick_names,
+        probabilities,
+        tools_used,
+    )
+    from medlego.bricks.file import (
+        MAX_FILE_BYTES,
+        Label,
+        brick_bytes,
+        brick_from_bytes,
+        load_brick,
+        load_bricks,
+        read_label,
+        save_brick,
+    )
+    from medlego.bricks.gram import MAX_GRAM_DIRECTIONS, MIN_GRAM_IMAGES, Gram
+    from medlego.bricks.head_file import RefitHead, head_bytes, load_head, save_head
+    from medlego.bricks.lowrank import (
+        LowRank,
+        beside,
+        canonical_problems,
+        fix_signs,
+        product_svd,
+        scaled_values,
+        weighted_sum,
+    )
+    from medlego.bricks.private_profile import Reference, check_delta, fit_private_profile
+    from medlego.bricks.profile import (
+        BLOCKS,
+        MAX_EPSILON,
+        MIN_PROFILE_IMAGES,
+        Noise,
+        Profile,
+        fit_profile,
+        profile_document,
+    )
+    from medlego.bricks.signing import (
+        PASSPHRASE,
+        SIGNATURE_SUFFIX,
+        BrickSignature,
+        PublicKey,
+        Signer,
+        load_public_key,
+        load_signature,
+        load_signer,
+        save_keys,
+        save_signature,
+        sign_brick,
+        signature_beside,
+        signature_from_bytes,
+    )
+
+__all__ = [
+    "BLOCKS",
+    "MAX_EPSILON",
+    "MAX_FILE_BYTES",
+    "MAX_GRAM_DIRECTIONS",
+    "MIN_GRAM_IMAGES",
+    "MIN_PROFILE_IMAGES",
+    "PASSPHRASE",
+    "REFIT_COMPANY",
+    "SIGNATURE_SUFFIX",
+    "Adapter",
+    "Brick",
+    "BrickSignature",
+    "Card",
+    "Gram",
+    "Head",
+    "Label",
+    "LowRank",
+    "Mixed",
+    "Noise",
+    "Profile",
+    "PublicKey",
+    "Reference",
+    "RefitHead",
+    "Signer",
+    "all_targets",
+    "attach",
+    "attach_weighted",
+    "beside",
+    "brick_bytes",
+    "brick_from_bytes",
+    "brick_names",
+    "canonical_problems",
+    "check_delta",
+    "fit_private_profile",
+    "fit_profile",
+    "fix_signs",
+    "fold",
+    "head_bytes",
+    "load_brick",
+    "load_bricks",
+    "load_head",
+    "load_public_key",
+    "load_signature",
+    "load_signer",
+    "on_device",
+    "probabilities",
+    "product_svd",
+    "profile_document",
+    "read_label",
+    "save_brick",
+    "save_head",
+    "save_keys",
+    "save_signature",
+    "scaled_values",
+    "set_company",
+    "sign_brick",
+    "signature_beside",
+    "signature_from_bytes",
+    "tools_used",
+    "weighted_sum",
+]
+
+load_lazily(__name__)

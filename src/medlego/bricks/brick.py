@@ -1,0 +1,240 @@
+"""A brick: low-rank deltas on one base, the head that reads them, its task and its card."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from medlego.base import BaseRef, Target
+from medlego.bricks.gram import Gram
+from medlego.bricks.lowrank import LowRank
+from medlego.bricks.profile import Profile, profile_document
+from medlego.data import Kind, Plain, Task
+from medlego.errors import BrickError
+from medlego.metrics import Calibration
+from medlego.support import spell
+
+FORMAT_VERSION = 1
+
+REFIT_COMPANY = "refit_company"
+"""Setting of a brick with a refitted head: digests of the deltas that it was fitted among."""
+
+ShortText = Annotated[Plain, Field(max_length=500)]
+
+
+class Card(BaseModel):
+    """Where a brick comes from; aggregate numbers only, nothing about a single patient."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """Images per label in each split that training saw (train and val)."""
+    data: ShortText | None = None
+    """Free text about the data's origin, by whoever trains."""
+    licence: ShortText | None = None
+    """Licence of the brick, by whoever trains."""
+    scores: dict[str, float] = Field(default_factory=dict)
+    """Validation scores of the saved epoch."""
+    made_with: dict[str, str] = Field(default_factory=dict)
+    """Versions of the packages and the number of threads that made it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A linear head: weight (rows, features), bias (outputs,), float32; see `Task.head_shape`."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def logits(self, features: Tensor) -> Tensor:
+        """(N, features) → (N, outputs)."""
+        return features @ self.weight.T.to(features) + self.bias.to(features)
+
+
+@dataclass(frozen=True, eq=False)
+class Brick:
+    """One specialist's capability, frozen; operations return new bricks.
+
+    `deltas` has one entry per target name, in the targets' order. `settings` are the training
+    settings, kept for the record. `grams`, which a brick need not have, has one entry per adapted
+    module's path; nor need it have a `profile` or a `calibration`, which is of the brick alone.
+    """
+
+    base: BaseRef
+    task: Task
+    targets: tuple[Target, ...]
+    deltas: Mapping[str, LowRank]
+    head: Head
+    settings: Mapping[str, Any]
+    card: Card
+    grams: Mapping[str, Gram] = field(default_factory=dict)
+    profile: Profile | None = None
+    calibration: Calibration | None = None
+
+    @property
+    def delta_parameters(self) -> int:
+        """Numbers in all deltas, singular values included, head and norms not."""
+        return sum(delta.parameters for delta in self.deltas.values())
+
+    @property
+    def share(self) -> float:
+        """Delta parameters over the base's parameters."""
+        return self.delta_parameters / self.base.parameters
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the content; independent of how the file lays it out (docs/FORMAT.md)."""
+        return content_digest(document_bytes(self), brick_tensors(self))
+
+    @property
+    def knows_company(self) -> bool:
+        """Whether it was prepared for merges: trained merge-aware, or its head refitted in company.
+
+        Both take place in merges that weigh all blocks alike.
+        """
+        return bool(self.settings.get("merge_aware")) or REFIT_COMPANY in self.settings
+
+    @cached_property
+    def deltas_digest(self) -> str:
+        """SHA-256 of base and deltas alone: what others meet in a merge, whatever the head."""
+        tensors = {n: t for n, t in brick_tensors(self).items() if n.startswith("delta.")}
+        return content_digest(self.base.fingerprint.encode(), tensors)
+
+    def renamed(self, name: str) -> Brick:
+        """The same brick for a task of another name."""
+        return replace(self, task=Task.model_validate(self.task.model_dump() | {"name": name}))
+
+
+def brick_tensors(brick: Brick) -> dict[str, Tensor]:
+    """Every tensor of a brick under its name in the file."""
+    tensors = {"head.weight": brick.head.weight, "head.bias": brick.head.bias}
+    for name, delta in brick.deltas.items():
+        tensors[f"delta.{name}.U"] = delta.U
+        tensors[f"delta.{name}.S"] = delta.S
+        tensors[f"delta.{name}.Vh"] = delta.Vh
+    for module, gram in brick.grams.items():
+        tensors[f"gram.{module}.vectors"] = gram.vectors
+        tensors[f"gram.{module}.values"] = gram.values
+        tensors[f"gram.{module}.rest"] = gram.rest
+    if brick.profile is not None:
+        tensors |= {f"profile.{part}": t for part, t in brick.profile.tensors().items()}
+    return tensors
+
+
+def all_targets(bricks: Sequence[Brick]) -> tuple[Target, ...]:
+    """Every target that any of the bricks adapts, each once."""
+    return tuple(dict.fromkeys(target for brick in bricks for target in brick.targets))
+
+
+def brick_names(bricks: Sequence[Brick]) -> tuple[str, ...]:
+    """What a message calls each brick: its task, and its digest where several share the task."""
+    held = Counter(brick.task.name for brick in bricks)
+    return tuple(
+        b.task.name if held[b.task.name] == 1 else f"{b.task.name} {b.digest[:12]}" for b in bricks
+    )
+
+
+def content_digest(document: bytes, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over a document without its own digest, spelled, and the tensors beside it."""
+    digest = hashlib.sha256(document)
+    for name, tensor in sorted(tensors.items()):
+        shape = ",".join(map(str, tensor.shape))
+        digest.update(f"\0{name}\0{shape}\0".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
+def document_bytes(brick: Brick, *, digest: str | None = None) -> bytes:
+    """The brick's JSON document, spelled: as it is hashed, or with the `digest` that a file states.
+
+    Raises:
+        BrickError: settings or card hold what JSON cannot say, for example a NaN score.
+    """
+    document: dict[str, Any] = {
+        "format": FORMAT_VERSION,
+        "base": brick.base.model_dump(mode="json"),
+        "task": brick.task.model_dump(mode="json"),
+        "targets": [
+            {
+                "name": target.name,
+                "module": target.module,
+                "rows": [target.start, target.stop],
+                "in_features": target.in_features,
+                "rank": brick.deltas[target.name].rank,
+            }
+            for target in brick.targets
+        ],
+        "settings": dict(brick.settings),
+        "card": brick.card.model_dump(mode="json"),
+    }
+    if brick.grams:
+        document["grams"] = {
+            module: {"directions": gram.directions, "images": gram.images}
+            for module, gram in brick.grams.items()
+        }
+    if brick.profile is not None:
+        document["profile"] = profile_document(brick.profile)
+    if brick.calibration is not None:
+        document["calibration"] = brick.calibration.model_dump(mode="json")
+    if digest is not None:
+        document["digest"] = digest
+    try:
+        return spell(document)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BrickError(
+            f"brick {brick.task.name!r}: settings and card: expected plain values, "
+            f"got another ({error}); leave it out"
+        ) from error
+
+
+def tools_used(device: str) -> dict[str, str]:
+    """For a card: what made it, as far as it may decide the last bits."""
+    versions = {name: version(name) for name in ("medlego", "torch", "timm")}
+    return {**versions, "device": device, "threads": str(torch.get_num_threads())}
+
+
+def head_problems(tensors: Mapping[str, Tensor], task: Task) -> list[str]:
+    """What keeps `head.*` tensors of the right shapes from being a sound head of a task."""
+    found = {key: tensors[key] for key in ("head.bias", "head.weight") if key in tensors}
+    problems = [
+        f"{key}: expected finite numbers, got NaN or infinity"
+        for key, tensor in found.items()
+        if not torch.isfinite(tensor).all()
+    ]
+    bias = found.get("head.bias")
+    if task.kind is Kind.ORDINAL and bias is not None and (bias[1:] > bias[:-1]).any():
+        problems.append("head.bias: expected thresholds from large to small for an ordinal task")
+    return problems
+
+
+def probabilities(task: Task, logits: Tensor) -> Tensor:
+    """Logits of a task's head to one probability per label.
+
+    Args:
+        task: says how logits are read.
+        logits: (N, outputs) as `Head.logits` returns them.
+
+    Returns:
+        (N, labels). Rows sum to one, except for multilabel tasks, where each label stands
+        alone.
+    """
+    match task.kind:
+        case Kind.MULTICLASS:
+            return logits.softmax(dim=1)
+        case Kind.MULTILABEL:
+            return logits.sigmoid()
+        case Kind.BINARY:
+            positive = logits.sigmoid()
+            return torch.cat([1 - positive, positive], dim=1)
+        case Kind.ORDINAL:
+            above = torch.nn.functional.pad(logits.sigmoid(), (1, 0), value=1.0)
+            return above - torch.nn.functional.pad(above[:, 1:], (0, 1), value=0.0)

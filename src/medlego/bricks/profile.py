@@ -1,0 +1,194 @@
+"""A profile: what a brick's training images look like to the frozen base's first blocks, summed up.
+
+One Gaussian over the features of `stem`: a mean, a deviation per feature, and the correlation as
+its leading directions and one number for all others. Squared distances d² of images to it are
+near log-normal, so mean and deviation of log d² say how far an image of the training's kind lies,
+and a brick's profile alone says how unlike them another image is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from medlego.bricks.gram import Gram, gram_problems
+from medlego.errors import SettingsError
+from medlego.support import one_thread
+
+BLOCKS = 1
+"""Blocks of the stem."""
+MIN_PROFILE_IMAGES = 16
+"""Fewer images give no profile: a mean of a handful resembles each of them."""
+IMAGES_PER_DIRECTION = 8
+MAX_PROFILE_DIRECTIONS = 16
+MAX_BYTES = 48 << 10
+FOLDS = 5
+SMALLEST = 1e-4
+MAX_EPSILON = 1000.0
+
+PARTS = ("mean", "scale", "vectors", "values", "rest", "distance")
+
+
+class Noise(BaseModel):
+    """Differential privacy of one image among the others: (epsilon, delta)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epsilon: Annotated[float, Field(gt=0, le=MAX_EPSILON)]
+    delta: Annotated[float, Field(gt=0, lt=1)]
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """Statistics of stem features, float32; d is twice the base's width.
+
+    `mean` and `scale` are (d,): of each feature, the scale above zero. `correlation` is that of
+    (feature − mean) / scale, cut short and shrunk. `distance` (2,) holds mean and deviation of
+    log d² over training images that the Gaussian had not seen. `noise` says with which noise the
+    statistics were released, if with any.
+    """
+
+    blocks: int
+    mean: Tensor
+    scale: Tensor
+    correlation: Gram
+    distance: Tensor
+    noise: Noise | None = None
+
+    @property
+    def images(self) -> int:
+        """How many images stand behind it."""
+        return self.correlation.images
+
+    def squared_distance(self, features: Tensor) -> Tensor:
+        """Mahalanobis distances d², (N, d) → (N,), float64."""
+        gram = self.correlation
+        standard = (features.double() - self.mean) / self.scale
+        along = standard @ gram.vectors.double()
+        beside = standard.square().sum(dim=1) - along.square().sum(dim=1)
+        found: Tensor = (along.square() / gram.values).sum(dim=1) + beside.clamp(min=0) / gram.rest
+        return found
+
+    def strangeness(self, features: Tensor) -> Tensor:
+        """How unlike the training images, in deviations of log d² from its mean, (N,).
+
+        About standard normal for images of the training's kind, large for all others.
+        """
+        middle, spread = self.distance.tolist()
+        logs = self.squared_distance(features).clamp(min=1e-30).log()
+        found: Tensor = (logs - middle) / spread
+        return found
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by the name of `PARTS`."""
+        gram = self.correlation
+        found = (self.mean, self.scale, gram.vectors, gram.values, gram.rest, self.distance)
+        return dict(zip(PARTS, found, strict=True))
+
+
+def directions_for(images: int, width: int) -> int:
+    """How many directions a profile of so many images and so wide features keeps, at least 1."""
+    fitting = MAX_BYTES // (4 * width) - 2
+    return max(1, min(MAX_PROFILE_DIRECTIONS, images // IMAGES_PER_DIRECTION, fitting, width - 1))
+
+
+def check_features(features: Tensor) -> None:
+    """Refuse stem features that cannot become a profile.
+
+    Raises:
+        SettingsError: fewer than `MIN_PROFILE_IMAGES` images, or features that are not finite.
+    """
+    if (count := len(features)) < MIN_PROFILE_IMAGES:
+        raise SettingsError(
+            f"profile: expected at least {MIN_PROFILE_IMAGES} training images, got {count}; "
+            "train with --no-profile, or with more images"
+        )
+    if not torch.isfinite(features).all():
+        raise SettingsError(
+            "profile: expected finite features of the base, got NaN or infinity; check the images"
+        )
+
+
+def fit_profile(features: Tensor, *, blocks: int = BLOCKS, seed: int = 0) -> Profile:
+    """The profile of stem features.
+
+    Args:
+        features: (N, d), of the training images.
+        blocks: of the stem that gave them; kept.
+        seed: of the folds in which distances are measured.
+
+    Raises:
+        SettingsError: fewer than `MIN_PROFILE_IMAGES` images, or features that are not finite.
+    """
+    check_features(features)
+    count, whole = len(features), features.double()
+    generator = torch.Generator().manual_seed(seed)
+    fold = torch.randperm(count, generator=generator) % FOLDS
+    logs = torch.empty(count, dtype=torch.float64)
+    unknown = torch.zeros(2)
+    with one_thread():
+        for number in range(FOLDS):
+            left_out = fold == number
+            seen = _gaussian(whole[~left_out], blocks, unknown)
+            logs[left_out] = seen.squared_distance(whole[left_out]).clamp(min=1e-30).log()
+        spread = logs.std(correction=0).clamp(min=SMALLEST)
+        return _gaussian(whole, blocks, torch.stack([logs.mean(), spread]).float())
+
+
+def _gaussian(features: Tensor, blocks: int, distance: Tensor) -> Profile:
+    """Mean, scale and shrunk correlation; Ledoit and Wolf 2004 choose how far it is shrunk."""
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
+    count, width = features.shape
+    mean = features.mean(dim=0)
+    scale = features.std(dim=0, correction=0).clamp(min=SMALLEST)
+    standard = (features - mean) / scale
+    share = float(ledoit_wolf_shrinkage(standard.numpy(), assume_centered=True))
+    correlation = standard.T @ standard / count
+    level = correlation.diagonal().mean().clamp(min=SMALLEST)
+    shrunk = (1 - share) * correlation + share * level * torch.eye(width, dtype=torch.float64)
+    gram = Gram.of(shrunk, directions_for(count, width), count)
+    floor = gram.rest.clamp(min=SMALLEST)
+    values = gram.values.clamp(min=float(floor))
+    gram = Gram(gram.vectors, values, floor, count)
+    return Profile(blocks, mean.float(), scale.float(), gram, distance)
+
+
+def profile_document(profile: Profile) -> dict[str, Any]:
+    """What a brick's document says of its profile."""
+    return {
+        "blocks": profile.blocks,
+        "directions": profile.correlation.directions,
+        "images": profile.images,
+        "noise": None if profile.noise is None else profile.noise.model_dump(mode="json"),
+    }
+
+
+def profile_shapes(width: int, directions: int) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor by the name of `PARTS`; `width` is d."""
+    shapes = ((width,), (width,), (width, directions), (directions,), (1,), (2,))
+    return dict(zip(PARTS, shapes, strict=True))
+
+
+def profile_problems(profile: Profile) -> list[str]:
+    """What keeps tensors of the right shapes from being a profile, one `<part>: <rule>` each."""
+    vectors = {"mean": profile.mean, "scale": profile.scale, "distance": profile.distance}
+    problems = [
+        f"{name}: expected finite numbers, got NaN or infinity"
+        for name, tensor in vectors.items()
+        if not torch.isfinite(tensor).all()
+    ]
+    if problems:
+        return problems
+    if (smallest := float(profile.scale.min())) <= 0:
+        problems.append(f"scale: expected numbers above 0, got {smallest:g}")
+    if (spread := float(profile.distance[1])) <= 0:
+        problems.append(f"distance: expected a deviation above 0, got {spread:g}")
+    found = gram_problems(profile.correlation)
+    if not found and float(profile.correlation.rest) <= 0:
+        found = ["rest: expected a number above 0, got 0"]
+    return problems + found

@@ -1,0 +1,75 @@
+"""The labelled images of one task: task, labels, samples, readers, leak checks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medlego.support import load_lazily
+
+if TYPE_CHECKING:
+    from medlego.data.align import align
+    from medlego.data.label_map import LabelMap
+    from medlego.data.label_matching import match_labels
+    from medlego.data.leaks.check import LeakReport, Pair, check_leaks
+    from medlego.data.leaks.fingerprints import Place, Prints
+    from medlego.data.leaks.sidecar import Memory, SiteKey
+    from medlego.data.load import AT, load_dataset, table_and_folder, task_stem
+    from medlego.data.readers.table import TABLE_SUFFIXES
+    from medlego.data.samples import (
+        SPLITS,
+        ArrayImages,
+        Dataset,
+        ImageSource,
+        Samples,
+        TaskHints,
+        describe,
+        fingerprint,
+        join,
+    )
+    from medlego.data.synthetic import (
+        MAX_SIZE,
+        MIN_SIZE,
+        SYNTHETIC_TASKS,
+        synthetic_dataset,
+        synthetic_image,
+    )
+    from medlego.data.task import Kind, Plain, Task, Text, as_task_name
+
+__all__ = [
+    "AT",
+    "MAX_SIZE",
+    "MIN_SIZE",
+    "SPLITS",
+    "SYNTHETIC_TASKS",
+    "TABLE_SUFFIXES",
+    "ArrayImages",
+    "Dataset",
+    "ImageSource",
+    "Kind",
+    "LabelMap",
+    "LeakReport",
+    "Memory",
+    "Pair",
+    "Place",
+    "Plain",
+    "Prints",
+    "Samples",
+    "SiteKey",
+    "Task",
+    "TaskHints",
+    "Text",
+    "align",
+    "as_task_name",
+    "check_leaks",
+    "describe",
+    "fingerprint",
+    "join",
+    "load_dataset",
+    "match_labels",
+    "synthetic_dataset",
+    "synthetic_image",
+    "table_and_folder",
+    "task_stem",
+]
+
+load_lazily(__name__)

@@ -1,0 +1,221 @@
+"""Which images share a patient, their pixels or their looks, and where that is a leak."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+
+from medlego.data.leaks.descriptors import similarity
+from medlego.data.leaks.fingerprints import Place, Prints
+from medlego.data.leaks.near_duplicates import LIKE, batched_descriptors, find_twins
+from medlego.data.leaks.sidecar import Memory, SiteKey
+from medlego.data.samples import SPLITS
+from medlego.errors import DatasetError
+from medlego.support import Progress, silent
+
+REMEMBERED_LIKE = 0.985
+"""Similarity of descriptors from which an image looks like a remembered one (decision 024)."""
+
+KINDS = ("patient", "pixels", "looks")
+"""What two images can share. `looks` pairs have not the same pixels."""
+
+_ROWS = 512
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images that share something; for `patient` the first image of either side.
+
+    `leak`: one may be trained on and the other is held out from that. `conflict`: their labels
+    contradict each other, which pairs of one patient may.
+    """
+
+    kind: str
+    first: Place
+    second: Place
+    likeness: float | None
+    leak: bool
+    conflict: bool
+
+
+@dataclass(frozen=True)
+class LeakReport:
+    """All pairs found among data sets and remembered images, those of one split included."""
+
+    images: int
+    pairs: tuple[Pair, ...]
+
+    @property
+    def leaks(self) -> tuple[Pair, ...]:
+        """The pairs across a line that nothing should cross."""
+        return tuple(pair for pair in self.pairs if pair.leak)
+
+    @property
+    def conflicts(self) -> tuple[Pair, ...]:
+        """The pairs with contradicting labels."""
+        return tuple(pair for pair in self.pairs if pair.conflict)
+
+    def counts(self) -> dict[tuple[str, str, str, str, str], tuple[int, int]]:
+        """Per kind, data set and split of either side: images of the first, of the second."""
+        sides: dict[tuple[str, str, str, str, str], tuple[set[Place], set[Place]]] = {}
+        for pair in self.pairs:
+            one, other = pair.first, pair.second
+            key = (pair.kind, one.data, one.split, other.data, other.split)
+            first, second = sides.setdefault(key, (set(), set()))
+            first.add(one)
+            second.add(other)
+        return {key: (len(first), len(second)) for key, (first, second) in sides.items()}
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON; no patient id is in it."""
+        return {
+            "images": self.images,
+            "leaks": dict(Counter(pair.kind for pair in self.leaks)),
+            "conflicts": len(self.conflicts),
+            "pairs": [asdict(pair) for pair in self.pairs],
+        }
+
+
+def check_leaks(
+    sets: Sequence[Prints],
+    memories: Sequence[Memory] = (),
+    key: SiteKey | None = None,
+    *,
+    whole: bool = False,
+    like: float = LIKE,
+    remembered_like: float = REMEMBERED_LIKE,
+    show: Progress = silent,
+) -> LeakReport:
+    """Compare every image with every other, and with what a site remembers.
+
+    Args:
+        sets: the data sets' images; names differ.
+        memories: of earlier training.
+        key: the one that they were written with.
+        whole: every image counts as test image, whatever its split, as for `evaluate --split all`.
+        like: likeness from which images at hand are near-duplicates.
+        remembered_like: similarity of descriptors from which an image looks like a remembered
+            one; nothing else of that is at hand to compare.
+        show: called with what is under way.
+
+    Returns:
+        Pairs of one patient only across splits and data sets, the others also within a split.
+        Nothing leaks between images of splits of one name; images remembered were trained on in
+        their split.
+
+    Raises:
+        DatasetError: two sets of one name, or memories without their key.
+    """
+    names = [prints.name for prints in sets]
+    if len(set(names)) < len(names):
+        raise DatasetError(f"leaks: expected data sets of different names, got {', '.join(names)}")
+    if memories and key is None:
+        raise DatasetError("leaks: expected the key of what is remembered, got none; pass --key")
+    everything = _Everything(sets, whole)
+    found = [*everything.shared(), *everything.alike(like, show)]
+    for memory in memories:
+        assert key is not None, "checked above"
+        found += everything.remembered(memory, key, remembered_like)
+    return LeakReport(len(everything.places), tuple(found))
+
+
+class _Everything:
+    """The images of all sets in one row."""
+
+    def __init__(self, sets: Sequence[Prints], whole: bool) -> None:
+        self.sets = sets
+        self.whole = whole
+        self.places = [place for prints in sets for place in prints.places]
+        self.pixels = [digest for prints in sets for digest in prints.pixels]
+        self.patients = [patient for prints in sets for patient in prints.patients]
+        self.thumbnails = torch.cat([prints.thumbnails for prints in sets])
+        self.of_set = np.repeat(np.arange(len(sets)), [len(prints) for prints in sets])
+        self.starts = np.cumsum([0, *(len(prints) for prints in sets)])
+        keys = [(place.data, place.split) for place in self.places]
+        number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+        self.parts = np.array([number[key] for key in keys])
+
+    def shared(self) -> Iterator[Pair]:
+        """Pairs of one patient and of equal pixels, each image with the first in every part."""
+        patients = [patient.encode() for patient in self.patients]
+        for kind, values in (("patient", patients), ("pixels", self.pixels)):
+            firsts: dict[bytes, dict[int, int]] = {}
+            seen: set[tuple[bytes, int]] = set()
+            for i, value in enumerate(values):
+                if not value:
+                    continue
+                part = int(self.parts[i])
+                held = firsts.setdefault(value, {})
+                for other, first in held.items():
+                    within = other == part
+                    if kind == "pixels" or not (within or (value, part) in seen):
+                        yield self.pair(kind, first, i)
+                seen.add((value, part))
+                held.setdefault(part, i)
+
+    def alike(self, like: float, show: Progress) -> Iterator[Pair]:
+        """Pairs that look alike without being equal."""
+        for one, other, found in find_twins(self.thumbnails, self.parts, like=like, show=show):
+            if self.pixels[one] != self.pixels[other]:
+                yield self.pair("looks", one, other, found)
+
+    def pair(self, kind: str, one: int, other: int, found: float | None = None) -> Pair:
+        first, second = self.places[one], self.places[other]
+        leak = first.split != second.split and not self.whole
+        conflict = kind != "patient" and self.conflicts(one, other)
+        return Pair(kind, first, second, found, leak, conflict)
+
+    def conflicts(self, one: int, other: int) -> bool:
+        """Whether a label that both sides know is present here and absent there."""
+        answers = []
+        for i in (one, other):
+            prints = self.sets[self.of_set[i]]
+            row = prints.answers[i - self.starts[self.of_set[i]]]
+            answers.append(dict(zip(prints.labels, row.tolist(), strict=True)))
+        first, second = answers
+        return any(
+            {first[label], second[label]} == {0.0, 1.0} for label in first.keys() & second.keys()
+        )
+
+    def remembered(self, memory: Memory, key: SiteKey, like: float) -> Iterator[Pair]:
+        """Pairs with remembered images, which come first."""
+        marks = {
+            "patient": [key.mark("patient", p.encode()) if p else b"" for p in self.patients],
+            "pixels": [key.mark("pixels", digest) for digest in self.pixels],
+        }
+        for kind, held in (("patient", memory.patients), ("pixels", memory.pixels)):
+            firsts: dict[tuple[bytes, int], int] = {}
+            for i, (row, split) in enumerate(zip(held, memory.splits, strict=True)):
+                if row.any():
+                    firsts.setdefault((row.tobytes(), int(split)), i)
+            told: set[tuple[bytes, int, int]] = set()
+            for i, mark in enumerate(marks[kind]):
+                for split in range(len(SPLITS)):
+                    first = firsts.get((mark, split))
+                    once = (mark, split, int(self.parts[i]))
+                    if first is None or (kind == "patient" and once in told):
+                        continue
+                    told.add(once)
+                    yield self.with_memory(kind, memory, first, i)
+        theirs = memory.descriptors()
+        mine = batched_descriptors(self.thumbnails) @ key.rotation()
+        for start in range(0, len(mine) if len(memory) else 0, _ROWS):
+            best = similarity(mine[start : start + _ROWS], theirs).max(dim=1)
+            for i, (value, first) in enumerate(zip(*best, strict=True), start):
+                pair = int(first), i
+                if value >= like and memory.pixels[pair[0]].tobytes() != marks["pixels"][i]:
+                    yield self.with_memory("looks", memory, *pair, float(value))
+
+    def with_memory(
+        self, kind: str, memory: Memory, theirs: int, mine: int, found: float | None = None
+    ) -> Pair:
+        split = SPLITS[memory.splits[theirs]]
+        index = int((memory.splits[:theirs] == memory.splits[theirs]).sum())
+        first = Place(f"remembered: {memory.name}", split, index)
+        second = self.places[mine]
+        leak = self.whole or first.split != second.split
+        return Pair(kind, first, second, found, leak, False)

@@ -1,0 +1,124 @@
+"""What a leak check holds of a data set's images while it runs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medlego.data.leaks.descriptors import SIDE, thumbnail
+from medlego.data.samples import SPLITS, Dataset, FileImages, ImageSource, Samples
+from medlego.data.task import Kind
+from medlego.images import Image
+from medlego.support import Progress, silent
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an image is: data set, split, position in the split, and file where it has one."""
+
+    data: str
+    split: str
+    index: int
+    file: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Prints:
+    """A data set's images in short: n places, and (n, …) of what they are compared by.
+
+    `pixels` are SHA-256 digests; `patients` ids, empty where unknown; `answers` says of each of
+    `labels` whether it is present (1), absent (0) or unknown (NaN), (n, labels) float32;
+    `thumbnails` (n, SIDE, SIDE) uint8.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    places: tuple[Place, ...]
+    pixels: tuple[bytes, ...]
+    patients: tuple[str, ...]
+    answers: np.ndarray
+    thumbnails: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        dataset: Dataset,
+        *,
+        splits: Sequence[str] = SPLITS,
+        show: Progress = silent,
+    ) -> Prints:
+        """Read every image of some splits once.
+
+        Raises:
+            ImageError: an image that cannot be read.
+        """
+        places: list[Place] = []
+        patients: list[str] = []
+        pixels: list[bytes] = []
+        answers, thumbnails = [], []
+        total = sum(len(dataset.split(split)) for split in splits)
+        for split in splits:
+            samples = dataset.split(split)
+            places += _places(name, split, samples)
+            ids = samples.patients
+            patients += [""] * len(samples) if ids is None else [str(p) for p in ids]
+            answers.append(_answers(samples, dataset))
+            with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+                read = partial(_read, samples.images)
+                for digest, small in pool.map(read, range(len(samples))):
+                    show(f"reading {name}", len(pixels), total)
+                    pixels.append(digest)
+                    thumbnails.append(small)
+        small = torch.stack(thumbnails) if thumbnails else torch.empty(0, SIDE, SIDE)
+        return cls(
+            name,
+            dataset.task.labels,
+            tuple(places),
+            tuple(pixels),
+            tuple(patients),
+            np.concatenate(answers),
+            small.to(torch.uint8),
+        )
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+def pixel_digest(image: Image) -> bytes:
+    """SHA-256 of an image's size and 16-bit pixels.
+
+    The same for one picture stored as grey or as equal red, green and blue, with 8 or 16 bit.
+    """
+    pixels = image.pixels
+    if len(pixels) == 3 and bool((pixels[0] == pixels[1]).all() & (pixels[0] == pixels[2]).all()):
+        pixels = pixels[:1]
+    values = (pixels * 65535.0).round().to(torch.int32).numpy().astype("<u2")
+    return hashlib.sha256(f"{values.shape}".encode() + values.tobytes()).digest()
+
+
+def _read(images: ImageSource, index: int) -> tuple[bytes, Tensor]:
+    image = images[index]
+    return pixel_digest(image), thumbnail(image)
+
+
+def _places(name: str, split: str, samples: Samples) -> list[Place]:
+    files = samples.images.paths if isinstance(samples.images, FileImages) else None
+    return [
+        Place(name, split, i, None if files is None else str(files[i])) for i in range(len(samples))
+    ]
+
+
+def _answers(samples: Samples, dataset: Dataset) -> np.ndarray:
+    if dataset.task.kind is Kind.MULTILABEL:
+        return samples.labels
+    one_of: np.ndarray = np.eye(len(dataset.task.labels), dtype=np.float32)[samples.labels]
+    return one_of

@@ -1,0 +1,123 @@
+"""Data sets by path: folder per class, table of labels, MedMNIST npz, or a MedMNIST name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from medlego.data.label_map import LabelMap, map_labels
+from medlego.data.medmnist import fetch
+from medlego.data.readers import TABLE_SUFFIXES, read_folder, read_manifest, read_npz
+from medlego.data.samples import SPLITS, Dataset, TaskHints, join
+from medlego.data.task import Kind
+from medlego.errors import DatasetError
+from medlego.support import Progress, silent
+
+AT = "@"
+"""Between a table of labels and the folder where its images lie: `labels.csv@scans`."""
+
+_SHAPES = "a folder, a .csv or .parquet manifest or a .npz"
+
+
+def load_dataset(
+    source: str | Path,
+    hints: TaskHints | None = None,
+    *,
+    labels: str | Path | None = None,
+    label_map: LabelMap | None = None,
+    seed: int = 0,
+    keep_torn: bool = False,
+    show: Progress = silent,
+) -> Dataset:
+    """Read labelled images.
+
+    Args:
+        source: a folder with one sub-folder per class (below `train`, `val`, `test` where
+            present), a CSV or Parquet table of labels (`read_manifest` says which columns), a
+            MedMNIST-style `.npz`, or `medmnist:NAME[:SIZE]`. `TABLE@FOLDER` is a table whose
+            images lie in another folder than its own.
+        hints: what the files do not say; the task's name is the source's stem by default.
+        labels: a table of labels, and `source` the folder where its images lie.
+        label_map: renames labels; `hints.labels` are then those after the renaming.
+        seed: of the split, where the source has none (70/10/20, stratified by label; all
+            images of a patient stay in one split).
+        keep_torn: accept a given split that parts a patient's images, for a leak check.
+        show: called with bytes done and bytes in all while a file is fetched.
+
+    Raises:
+        DatasetError: nothing there, unreadable labels, or an empty split.
+        ImageError: a DICOM file's header cannot be read.
+    """
+    hints = hints or TaskHints()
+    text = str(source) if labels is None else f"{labels}{AT}{source}"
+    raw = hints
+    if label_map is not None:
+        many = hints.kind is Kind.MULTILABEL
+        raw = replace(hints, labels=None, codes=None, kind=hints.kind if many else None)
+    dataset = _read(text, raw, seed, keep_torn, show)
+    if label_map is not None:
+        dataset = map_labels(dataset, label_map, hints)
+    return _checked(text, dataset)
+
+
+def task_stem(source: str) -> str:
+    """What a source without a task's name is called after: its file or folder."""
+    return Path(table_and_folder(source)[0]).stem
+
+
+def _read(text: str, hints: TaskHints, seed: int, keep_torn: bool, show: Progress) -> Dataset:
+    if text.startswith("medmnist:"):
+        name = text.removeprefix("medmnist:")
+        file, hints = fetch(name, hints, progress=lambda done, total: show(text, done, total))
+        return read_npz(file, hints)
+    source, folder = table_and_folder(text)
+    path = Path(source)
+    if path.is_dir() and folder is None:
+        return read_folder(path, hints, seed, keep_torn=keep_torn)
+    if not path.exists():
+        raise DatasetError(f"{path}: expected {_SHAPES}, found nothing there; check the path")
+    suffix = path.suffix.lower()
+    if suffix in TABLE_SUFFIXES:
+        where = None if folder is None else Path(folder)
+        return read_manifest(path, hints, seed, folder=where, keep_torn=keep_torn)
+    if suffix == ".npz" and folder is None:
+        return read_npz(path, hints)
+    raise DatasetError(f"{path}: expected {_SHAPES}, got {path.suffix or 'a file'}")
+
+
+def table_and_folder(text: str) -> tuple[str, str | None]:
+    """The two halves of `TABLE@FOLDER`; a path that exists as it stands is one."""
+    if not Path(text).exists():
+        for suffix in TABLE_SUFFIXES:
+            table, at, folder = text.partition(f"{suffix}{AT}")
+            if at:
+                return f"{table}{suffix}", folder
+    return text, None
+
+
+def _checked(source: str, dataset: Dataset) -> Dataset:
+    for name in SPLITS:
+        samples = dataset.split(name)
+        if len(samples) == 0:
+            whole = join([dataset.split(split) for split in SPLITS])
+            if whole.patients is not None and (count := len(np.unique(whole.patients))) < 3:
+                raise DatasetError(
+                    f"{source}: expected three patients or more for three splits, got {count}; "
+                    "where ids were taken out alike, state others in a column patient_id"
+                )
+            raise DatasetError(
+                f"{source}: expected images in split {name!r}, got none; add some or drop the "
+                "split column to have one made"
+            )
+    if dataset.task.kind is not Kind.MULTILABEL:
+        present = np.unique(dataset.train.labels)
+        absent = [
+            dataset.task.labels[i] for i in range(len(dataset.task.labels)) if i not in present
+        ]
+        if absent:
+            dataset = replace(
+                dataset, notes=(*dataset.notes, f"no training image of: {', '.join(absent)}")
+            )
+    return dataset

@@ -1,0 +1,78 @@
+"""Rows of a table matched to the DICOM files below a folder, by what their headers say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from medlego.data.readers.table import Table
+from medlego.errors import DatasetError, ImageError, raise_all
+from medlego.images import Header, find_dicom, read_header
+
+
+def find_rows(
+    table: Table, key: str, of: Callable[[Header], str | None], folder: Path
+) -> tuple[list[int], tuple[Path, ...], Mapping[Path, Header], list[str]]:
+    """The images of each row, in the table's order, those of a row by path.
+
+    Args:
+        table: with the column `key`.
+        key: `sop_instance_uid`, `series_instance_uid` or `study_instance_uid`.
+        of: that value in a header.
+        folder: searched with all that is below.
+
+    Returns:
+        For every image its row's position and its file; the headers by file; notes on files that
+        no row names and that cannot be used.
+
+    Raises:
+        DatasetError: a row without a key, or whose images are not there.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: expected a folder of DICOM files, found none; check it")
+    wanted = table.filled(key)
+    assert wanted is not None, "the caller saw the column"
+    headers, unreadable = _headers(folder)
+    found: dict[str, list[Path]] = {}
+    repeated = 0
+    sops: set[str] = set()
+    for path, header in headers.items():
+        if header.sop_uid and header.sop_uid in sops:
+            repeated += 1
+            continue
+        sops.add(header.sop_uid or "")
+        found.setdefault(of(header) or "", []).append(path)
+    missing = [
+        f"row {number}: no DICOM image with this {key} below {folder}"
+        for number, value in zip(table.numbers, wanted, strict=True)
+        if value not in found
+    ]
+    raise_all(DatasetError, str(table.path), missing[:20])
+    pairs = [(row, path) for row, value in enumerate(wanted) for path in found[value]]
+    files = tuple(path for _, path in pairs)
+    others = sum(map(len, found.values())) - len(set(files))
+    notes = [
+        f"left out: {count} DICOM {what}"
+        for count, what in (
+            (others, "images that the table does not name"),
+            (repeated, "files that repeat another's SOP instance UID"),
+            (unreadable, "files whose header cannot be read"),
+        )
+        if count
+    ]
+    return [row for row, _ in pairs], files, headers, notes
+
+
+def _headers(folder: Path) -> tuple[dict[Path, Header], int]:
+    """The headers of all files with pixels, and how many files have none that can be read."""
+    headers: dict[Path, Header] = {}
+    unreadable = 0
+    for path in find_dicom(folder):
+        try:
+            header = read_header(path)
+        except ImageError:
+            unreadable += 1
+            continue
+        if header.has_pixels:
+            headers[path] = header
+    return headers, unreadable

@@ -1,0 +1,65 @@
+"""A folder per class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from medlego.data.readers.building import guess_kind, make_task, split_samples
+from medlego.data.readers.headers import with_headers
+from medlego.data.readers.table import TABLE_SUFFIXES
+from medlego.data.samples import SPLITS, Dataset, FileImages, Samples, TaskHints, image_files
+from medlego.errors import DatasetError
+
+
+def read_folder(folder: Path, hints: TaskHints, seed: int, *, keep_torn: bool = False) -> Dataset:
+    """Read `folder/CLASS/…` or `folder/{train,val,test}/CLASS/…`.
+
+    DICOM images bring patients and groups by their headers.
+
+    Raises:
+        DatasetError: no classes or no images; splits that part a patient's images, unless
+            `keep_torn` accepts them for a leak check.
+    """
+    has_splits = (folder / "train").is_dir()
+    if has_splits and not all((folder / name).is_dir() for name in SPLITS):
+        raise DatasetError(f"{folder}: expected sub-folders train, val and test, or none of them")
+    tops = {name: folder / name for name in SPLITS} if has_splits else {"": folder}
+    folders = {d.name for top in tops.values() for d in top.iterdir() if d.is_dir()}
+    found = sorted(name for name in folders if not name.startswith("."))
+    labels = hints.labels or tuple(found)
+    if unknown := sorted(set(found) - set(labels)):
+        raise DatasetError(f"{folder}: expected classes {', '.join(labels)}, got also {unknown}")
+    if len(found) < 2:
+        tables = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in TABLE_SUFFIXES)
+        step = f"; if labels stand in {tables[0]}, pass {folder / tables[0]}" if tables else ""
+        raise DatasetError(f"{folder}: expected a sub-folder per class, found {len(found)}{step}")
+    parts: dict[str, Samples] = {}
+    notes: dict[str, None] = {}
+    for name, top in tops.items():
+        pairs = [(p, i) for i, label in enumerate(labels) for p in image_files(top / label)]
+        if not pairs:
+            raise DatasetError(f"{top}: expected images, found none")
+        files, values = zip(*pairs, strict=True)
+        samples = Samples(FileImages(files), np.array(values, dtype=np.int64))
+        parts[name], hints, said = with_headers(samples, files, hints)
+        notes |= dict.fromkeys(said)
+    task = make_task(folder, folder.name, labels, hints, guess_kind(labels))
+    if has_splits:
+        if not keep_torn:
+            _check_patients(folder, parts)
+        return Dataset.of(task, parts, tuple(notes))
+    return Dataset.of(task, split_samples(parts[""], None, seed), tuple(notes))
+
+
+def _check_patients(folder: Path, parts: Mapping[str, Samples]) -> None:
+    sides = [set(part.patients.tolist()) for part in parts.values() if part.patients is not None]
+    seen = Counter(patient for side in sides for patient in side)
+    if torn := sum(count > 1 for count in seen.values()):
+        raise DatasetError(
+            f"{folder}: expected each patient below one of {', '.join(SPLITS)}, got {torn} below "
+            "several; medlego data check lists their files, keep a patient's together"
+        )

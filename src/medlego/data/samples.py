@@ -1,0 +1,230 @@
+"""Labelled images of one task, split three ways by patient.
+
+Labels that are not known are NaN (multilabel) or leave the sample out (one label per image);
+they never become "negative".
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from medlego.data.task import Code, Kind, Task
+from medlego.errors import DatasetError
+from medlego.images import Image, from_array, is_image, read_image
+
+SPLITS = ("train", "val", "test")
+
+
+class ImageSource(Protocol):
+    """Images by position, decoded when asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Image: ...
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayImages:
+    """Images held in one uint8 array, (N, height, width) or (N, height, width, 3)."""
+
+    array: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, index: int) -> Image:
+        return from_array(self.array[index])
+
+
+@dataclass(frozen=True)
+class FileImages:
+    """Images in files, read one at a time."""
+
+    paths: tuple[Path, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Image:
+        return read_image(self.paths[index])
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Images with labels.
+
+    `labels` is (N,) int64, or (N, labels) float32 with NaN for unknown where the task is
+    multilabel. `patients` is (N,) of text where ids are known, one id per image. `groups` says by
+    name, such as `sex`, to which part each image belongs: (N,) of text, empty where unknown.
+    """
+
+    images: ImageSource
+    labels: np.ndarray
+    patients: np.ndarray | None = None
+    groups: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, indices: np.ndarray) -> Samples:
+        """The samples at `indices`, in that order."""
+        if isinstance(self.images, ArrayImages):
+            images: ImageSource = ArrayImages(self.images.array[indices])
+        elif isinstance(self.images, FileImages):
+            images = FileImages(tuple(self.images.paths[i] for i in indices))
+        else:
+            images = _Picked(self.images, tuple(int(i) for i in indices))
+        patients = None if self.patients is None else self.patients[indices]
+        groups = {name: values[indices] for name, values in self.groups.items()}
+        return Samples(images, self.labels[indices], patients, groups)
+
+
+def join(parts: Sequence[Samples]) -> Samples:
+    """Several samples in a row; patients and groups are kept where every part has them."""
+    patients = [part.patients for part in parts if part.patients is not None]
+    return Samples(
+        _Joined(tuple(part.images for part in parts)),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate(patients) if len(patients) == len(parts) else None,
+        {
+            name: np.concatenate([part.groups[name] for part in parts])
+            for name in parts[0].groups
+            if all(name in part.groups for part in parts)
+        },
+    )
+
+
+@dataclass(frozen=True)
+class _Joined:
+    parts: tuple[ImageSource, ...]
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    def __getitem__(self, index: int) -> Image:
+        for part in self.parts:
+            if index < len(part):
+                return part[index]
+            index -= len(part)
+        raise IndexError(index)
+
+
+@dataclass(frozen=True)
+class _Picked:
+    whole: ImageSource
+    indices: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Image:
+        return self.whole[self.indices[index]]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """One task's images in three disjoint splits. `notes` say what reading left out."""
+
+    task: Task
+    train: Samples
+    val: Samples
+    test: Samples
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, task: Task, parts: Mapping[str, Samples], notes: tuple[str, ...] = ()) -> Dataset:
+        """A data set from its splits by name."""
+        return cls(task, parts["train"], parts["val"], parts["test"], notes)
+
+    def split(self, name: str) -> Samples:
+        """The samples of `train`, `val` or `test`."""
+        if name not in SPLITS:
+            raise DatasetError(f"split: expected one of {', '.join(SPLITS)}, got {name!r}")
+        samples: Samples = getattr(self, name)
+        return samples
+
+
+@dataclass(frozen=True)
+class TaskHints:
+    """What the files do not say about the task; each overrides what reading would guess.
+
+    `codes` go with `labels`, one per label; a table of labels may refer to them.
+    """
+
+    name: str | None = None
+    kind: Kind | None = None
+    labels: tuple[str, ...] | None = None
+    modality: str | None = None
+    body_part: str | None = None
+    codes: tuple[Code | None, ...] | None = None
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Every image file below a folder, in a fixed order; names that begin with a dot are not."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+        and is_image(path)
+    )
+
+
+def split_by_patient(
+    labels: np.ndarray, patients: np.ndarray | None, seed: int
+) -> dict[str, np.ndarray]:
+    """Split 70/10/20, stratified by label, with all images of a patient on one side.
+
+    Groups are dealt out in a seeded order, largest first, each to the split that lacks most
+    of the labels it brings.
+
+    Args:
+        labels: (N,) int64 or (N, L) float32 with NaN.
+        patients: (N,) ids, or None where each image stands for itself.
+        seed: of the order.
+
+    Returns:
+        Sorted indices of `train`, `val` and `test`, together 0 … N−1.
+    """
+    shares = dict(zip(SPLITS, (0.7, 0.1, 0.2), strict=True))
+    known = np.nan_to_num(labels) if labels.ndim == 2 else np.eye(labels.max() + 1)[labels]
+    ids = (
+        np.arange(len(labels)) if patients is None else np.unique(patients, return_inverse=True)[1]
+    )
+    totals = np.zeros((ids.max() + 1, known.shape[1] + 1))
+    np.add.at(totals, ids, np.column_stack([known, np.ones(len(known))]))
+    order = np.random.default_rng(seed).permutation(len(totals))
+    order = order[np.argsort(-totals[order, -1], kind="stable")]
+    wanted = np.array([share * totals.sum(0) for share in shares.values()])
+    side = np.empty(len(totals), dtype=np.int64)
+    for group in order:
+        lack = (wanted * (totals[group] > 0)).sum(1) / np.array(list(shares.values()))
+        side[group] = int(np.argmax(lack))
+        wanted[side[group]] -= totals[group]
+    return {name: np.flatnonzero(side[ids] == number) for number, name in enumerate(SPLITS)}
+
+
+def fingerprint(samples: Samples) -> str:
+    """SHA-256 over the pixels as read and the labels, in their order."""
+    digest = hashlib.sha256()
+    for index in range(len(samples)):
+        pixels = samples.images[index].pixels
+        digest.update(f"{tuple(pixels.shape)}\0".encode())
+        digest.update(pixels.contiguous().numpy().tobytes())
+    digest.update(np.ascontiguousarray(samples.labels).tobytes())
+    return digest.hexdigest()
+
+
+def describe(samples: Samples, labels: Sequence[str]) -> dict[str, int]:
+    """How many images each label has."""
+    if samples.labels.ndim == 2:
+        counts = np.nansum(samples.labels, axis=0)
+    else:
+        counts = np.bincount(samples.labels, minlength=len(labels))
+    return {label: int(count) for label, count in zip(labels, counts, strict=True)}

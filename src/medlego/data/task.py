@@ -1,0 +1,105 @@
+"""What a classifier answers: the kind of question, its labels and their codes."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from medlego.support import is_plain
+
+MAX_LABELS = 10_000
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str) and not is_plain(value):
+        raise ValueError(
+            "expected text without control characters and surrogates, "
+            f"got {value!a:.60}; take them out"
+        )
+    return value
+
+
+Plain = Annotated[str, BeforeValidator(_plain)]
+"""Text that a terminal, a log and a table show as it is."""
+Text = Annotated[Plain, Field(min_length=1, max_length=200)]
+
+
+class Kind(StrEnum):
+    """How labels relate to an image."""
+
+    MULTICLASS = "multiclass"
+    """Exactly one of several labels."""
+    BINARY = "binary"
+    """One of two labels; probabilities speak of the second, `labels[1]`."""
+    MULTILABEL = "multilabel"
+    """Any number of labels at once, each present, absent or unknown."""
+    ORDINAL = "ordinal"
+    """Exactly one of several labels that have an order, lowest first."""
+
+
+class Code(BaseModel):
+    """A label's entry in a terminology, as DICOM writes it (value, scheme, meaning)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    scheme: Annotated[Plain, Field(min_length=1, max_length=16)]
+    """Coding scheme designator, for example SCT or RADLEX."""
+    value: Annotated[Plain, Field(min_length=1, max_length=64)]
+    meaning: Text
+
+
+class Task(BaseModel):
+    """One diagnostic question, frozen.
+
+    `modality` is a DICOM modality code (MR, US, DX, CT, DMS for dermoscopy, SM for slide
+    microscopy, …), `body_part` a DICOM body part examined (BRAIN, BREAST, CHEST, …); both may
+    be unknown.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    kind: Kind
+    labels: Annotated[tuple[Text, ...], Field(min_length=1, max_length=MAX_LABELS)]
+    codes: tuple[Code | None, ...] | None = None
+    modality: Annotated[str, Field(pattern=r"^[A-Z]{2,8}$")] | None = None
+    body_part: Annotated[str, Field(pattern=r"^[A-Z][A-Z_ ]{0,31}$")] | None = None
+
+    @model_validator(mode="after")
+    def _labels_fit_kind(self) -> Task:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels: expected each label once; rename the repeated one")
+        count = len(self.labels)
+        if self.kind is Kind.BINARY and count != 2:
+            raise ValueError(f"labels: expected 2 for a binary task, got {count}")
+        if self.kind in (Kind.MULTICLASS, Kind.ORDINAL) and count < 2:
+            raise ValueError(f"labels: expected at least 2 for a {self.kind} task, got {count}")
+        if self.codes is not None and len(self.codes) != count:
+            raise ValueError(f"codes: expected one per label ({count}), got {len(self.codes)}")
+        return self
+
+    @property
+    def head_shape(self) -> tuple[int, int]:
+        """Rows of the head's weight and length of its bias.
+
+        A binary head is one logit. An ordinal head is one direction with a threshold between
+        each pair of neighbours (CORAL, Cao et al. 2020, arXiv:1901.07884).
+        """
+        count = len(self.labels)
+        match self.kind:
+            case Kind.BINARY:
+                return 1, 1
+            case Kind.ORDINAL:
+                return 1, count - 1
+            case _:
+                return count, count
+
+
+def as_task_name(text: str) -> str:
+    """Turn a file's stem or any text into a valid task name."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:100]
+    return name or "task"

@@ -1,0 +1,40 @@
+"""Answers against the truth: scores, gate, report, model card, inspection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medlego.support import load_lazily
+
+if TYPE_CHECKING:
+    from medlego.evaluation.evaluate import evaluate
+    from medlego.evaluation.gate import GateReport, Limits, check
+    from medlego.evaluation.inspect import brick_facts, generalist_facts, task_facts
+    from medlego.evaluation.model_card.evaluated import Evaluated
+    from medlego.evaluation.model_card.facts import Facts
+    from medlego.evaluation.model_card.write import brick_card, generalist_card
+    from medlego.evaluation.report.examples import find_examples
+    from medlego.evaluation.report.page import write_page
+    from medlego.evaluation.report.pictures import plot_diagnosis, plot_report
+    from medlego.evaluation.result import Report
+
+__all__ = [
+    "Evaluated",
+    "Facts",
+    "GateReport",
+    "Limits",
+    "Report",
+    "brick_card",
+    "brick_facts",
+    "check",
+    "evaluate",
+    "find_examples",
+    "generalist_card",
+    "generalist_facts",
+    "plot_diagnosis",
+    "plot_report",
+    "task_facts",
+    "write_page",
+]
+
+load_lazily(__name__)

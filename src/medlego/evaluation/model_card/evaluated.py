@@ -1,0 +1,137 @@
+"""The numbers of `medlego evaluate --json`, for the model that they were measured on alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from medlego.base import Digest
+from medlego.bricks import Brick
+from medlego.data import Text
+from medlego.errors import SettingsError, raise_all
+from medlego.evaluation.result import MODELS
+from medlego.generalist import Generalist
+from medlego.metrics import State
+from medlego.support import field_problems, parse_object, read_expected
+
+MAX_EVALUATION_BYTES = 64 << 20
+GENERALIST, SPECIALIST = MODELS[0], MODELS[2]
+
+
+class Score(BaseModel):
+    """A value with its interval; null where it is undefined."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class ScoredTask(BaseModel):
+    """One model's scores on one task, by name."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    model: Text
+    task: Text
+    images: int
+    scores: dict[Text, Score]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, row: Any) -> Any:
+        """Scores stand beside the other keys of a row."""
+        if not isinstance(row, dict) or "scores" in row:
+            return row
+        intervals = {k: v for k, v in row.items() if isinstance(v, Mapping) and "low" in v}
+        return {**row, "scores": intervals}
+
+
+class Subgroup(BaseModel):
+    """The generalist on a part of a task's images; `small` marks too few to judge."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    group: Text
+    value: Text
+    images: int
+    small: bool
+    balanced_accuracy: Score
+    auroc: Score
+
+
+class Detail(BaseModel):
+    """What else is known of the generalist on one task."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    calibration: State = "none"
+    subgroups: tuple[Subgroup, ...] = ()
+
+
+class Evaluated(BaseModel):
+    """What was evaluated, by digest, and how it scored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    generalist: Digest
+    bricks: dict[Text, tuple[Digest, ...]]
+    """Per task the bricks that answer it."""
+    split: Text
+    level: float
+    rows: tuple[ScoredTask, ...]
+    tasks: dict[Text, Detail] = Field(default_factory=dict)
+    """The generalist's, by task."""
+
+    @classmethod
+    def load(cls, path: str | Path) -> Evaluated:
+        """Read what `medlego evaluate --json` wrote.
+
+        Raises:
+            SettingsError: no such file, or something else in it.
+        """
+        content = read_expected(Path(path), MAX_EVALUATION_BYTES, SettingsError, "an evaluation")
+        try:
+            return cls.model_validate(parse_object(content))
+        except ValidationError as failure:
+            raise_all(SettingsError, str(path), field_problems(failure))
+            raise
+        except ValueError as failure:
+            raise SettingsError(f"{path}: expected an evaluation ({failure})") from failure
+
+    def of_generalist(self, generalist: Generalist) -> tuple[ScoredTask, ...]:
+        """The generalist's rows.
+
+        Raises:
+            SettingsError: another generalist was evaluated.
+        """
+        if self.generalist != generalist.recipe.digest:
+            raise SettingsError(
+                f"evaluation: expected one of generalist {generalist.recipe.digest[:12]}…, got one "
+                f"of {self.generalist[:12]}…; evaluate this one"
+            )
+        return tuple(row for row in self.rows if row.model == GENERALIST)
+
+    def of_brick(self, brick: Brick) -> tuple[ScoredTask, ...]:
+        """The brick's rows, as the specialist of its task.
+
+        Raises:
+            SettingsError: the brick was not evaluated, or only together with other sites.
+        """
+        name = brick.task.name
+        if self.bricks.get(name) != (brick.digest,):
+            held = ", ".join(d[:12] for d in self.bricks.get(name, ())) or "none"
+            raise SettingsError(
+                f"evaluation: expected brick {brick.digest[:12]}… alone as {name}, got {held}; "
+                "evaluate a generalist that has this brick"
+            )
+        rows = tuple(r for r in self.rows if r.model == SPECIALIST and r.task == name)
+        if not rows:
+            raise SettingsError(
+                f"evaluation: expected scores of {name}, got none; evaluate with --data {name}=DATA"
+            )
+        return rows

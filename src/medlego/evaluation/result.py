@@ -1,0 +1,192 @@
+"""What an evaluation found: rows of scores, details of each task, and both as JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from medlego.data import Samples, Task
+from medlego.metrics import (
+    LEVEL,
+    Comparison,
+    Diagram,
+    GroupRow,
+    Interval,
+    OperatingPoint,
+    Sample,
+    State,
+    ece_floor,
+    reliability,
+)
+
+MODELS = (
+    "generalist",
+    "merged, task told",
+    "specialist",
+    "base with specialist's head",
+    "linear probe",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model's scores on one task, and whether its probabilities are calibrated."""
+
+    model: str
+    task: str
+    images: int
+    scores: Mapping[str, Interval]
+    state: State = "none"
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """One model's answers to one task's images, in memory only.
+
+    `probs` (N, labels) are its probabilities; `answered` (N,) says for which images `predict` would
+    give them, None for all. `thresholds` are as in `metrics.decide`.
+    """
+
+    probs: np.ndarray
+    answered: np.ndarray | None = None
+    thresholds: np.ndarray | None = None
+    state: State = "none"
+
+
+@dataclass(frozen=True, eq=False)
+class TaskDetail:
+    """One task's images and answers, for curves and examples, and the generalist's finer scores.
+
+    `labels` has its scores per label, `areas` DeLong's interval of each label's AUROC, `groups` its
+    rows by subgroup, `comparison` its differences to the specialist on the same draws. `operating`
+    is the point that its thresholds were chosen for, if they were.
+    """
+
+    task: Task
+    samples: Samples
+    answers: Mapping[str, Answers]
+    labels: Mapping[str, Mapping[str, Interval]]
+    areas: Mapping[str, Interval]
+    groups: tuple[GroupRow, ...]
+    comparison: Comparison
+    operating: OperatingPoint | None = None
+    notes: tuple[str, ...] = ()
+
+    def sample(self, model: str = MODELS[0]) -> Sample:
+        """A model's answers to the images that it answers: what curves and diagrams are made of."""
+        found = self.answers[model]
+        rows = np.arange(len(self.samples)) if found.answered is None else found.answered
+        patients = None if self.samples.patients is None else self.samples.patients[rows]
+        labels = self.samples.labels[rows]
+        return Sample(self.task, found.probs[rows], labels, patients, found.thresholds)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: numbers about groups of images, none about one image."""
+        thresholds = self.answers[MODELS[0]].thresholds
+        names = [column.label for column in self.sample().columns]
+        limits = None if thresholds is None else dict(zip(names, thresholds.tolist(), strict=True))
+        point = self.operating
+        return {
+            "calibration": self.answers[MODELS[0]].state,
+            "ece_floor": _finite(ece_floor(self.sample())),
+            "thresholds": limits,
+            "operating_point": None if point is None else {"aim": point.aim, "value": point.value},
+            "labels": {
+                label: {name: found.as_dict() for name, found in scores.items()}
+                | {"auroc_delong": self.areas[label].as_dict()}
+                for label, scores in self.labels.items()
+            },
+            "subgroups": [row.as_dict() for row in self.groups],
+            "minus_specialist": self.comparison.as_dict(),
+            "reliability": [_diagram(found) for found in reliability(self.sample())],
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """Rows per model and task, their means over the tasks, and each task's details.
+
+    The generalist's row is what `predict` answers when it is not told the task: an image that it
+    sends elsewhere, or does not answer, counts as wrong; scores of probabilities taken at their
+    word (`metrics.PROBABILISTIC`) are of the images that it answers. `normalised` is the mean over
+    tasks of balanced accuracy over the specialist's; a task of several sites has their mean for
+    one.
+    """
+
+    split: str
+    resamples: int
+    seed: int
+    rows: tuple[Row, ...]
+    means: Mapping[str, Mapping[str, Interval]]
+    normalised: Mapping[str, Interval]
+    notes: tuple[str, ...]
+    routing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Per task that images can be sent to by their looks, where its own images went."""
+    tasks: Mapping[str, TaskDetail] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON: intervals as value, low, high."""
+        return {
+            "split": self.split,
+            "resamples": self.resamples,
+            "seed": self.seed,
+            "level": LEVEL,
+            "rows": [
+                {
+                    "model": row.model,
+                    "task": row.task,
+                    "images": row.images,
+                    "calibration": row.state,
+                    **{name: value.as_dict() for name, value in row.scores.items()},
+                }
+                for row in self.rows
+            ],
+            "means": {m: {n: v.as_dict() for n, v in s.items()} for m, s in self.means.items()},
+            "normalised_balanced_accuracy": {m: v.as_dict() for m, v in self.normalised.items()},
+            "routing": {name: dict(counts) for name, counts in self.routing.items()},
+            "tasks": {name: detail.as_dict() for name, detail in self.tasks.items()},
+            "notes": list(self.notes),
+        }
+
+    def as_csv(self) -> str:
+        """One line per score: of every model, and of the generalist also by label and subgroup.
+
+        An undefined number is empty.
+        """
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(
+            ("task", "model", "part", "images", "score", "value", "low", "high", "undefined")
+        )
+        for *where, scores in self._parts():
+            for name, found in scores.items():
+                numbers = (found.value, found.low, found.high)
+                shown = ["" if math.isnan(x) else repr(x) for x in numbers]
+                writer.writerow([*where, name, *shown, found.undefined])
+        return stream.getvalue()
+
+    def _parts(self) -> Iterator[tuple[str, str, str, int, Mapping[str, Interval]]]:
+        for row in self.rows:
+            yield row.task, row.model, "", row.images, row.scores
+        for name, detail in self.tasks.items():
+            columns = {column.label: column for column in detail.sample().columns}
+            for label, scores in detail.labels.items():
+                yield name, MODELS[0], f"label={label}", int(columns[label].known.sum()), scores
+            for group in detail.groups:
+                part = f"{group.group}={group.value}"
+                yield name, MODELS[0], part, group.images, group.scores
+
+
+def _diagram(found: Diagram) -> dict[str, Any]:
+    bins = [{k: _finite(v) for k, v in vars(part).items()} for part in found.bins]
+    return {"label": found.label, "bins": bins}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,239 @@
+"""Places that bricks are pushed to and pulled from: directories, fsspec's URLs, Hugging Face's hub.
+
+What comes from a place is trusted no more than any file: a brick enters the store only whole and
+under its own digest.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from medlego.bricks import MAX_FILE_BYTES, brick_bytes, brick_from_bytes
+from medlego.errors import BrickError, StoreError, raise_all
+from medlego.exchange.store import SUFFIX, Store
+from medlego.support import Progress, silent
+
+HUB = "hf://"
+
+
+class Place(Protocol):
+    """Bricks by digest, somewhere else."""
+
+    def digests(self) -> list[str]:
+        """Of every brick that lies there, sorted."""
+
+    def read(self, digest: str) -> bytes:
+        """A brick file's content, not checked."""
+
+    def write(self, contents: Mapping[str, Callable[[], bytes]]) -> None:
+        """Put brick files there, each whole or not at all."""
+
+
+def open_place(url: str) -> Place:
+    """A directory, any URL that fsspec opens, or `hf://OWNER/NAME[@REVISION]`.
+
+    Raises:
+        StoreError: no such kind of URL, or a package for it is missing.
+    """
+    if url.startswith(HUB):
+        return HubPlace.parse(url)
+    import fsspec
+
+    try:
+        system, root = fsspec.core.url_to_fs(url)
+    except (ValueError, ImportError) as error:
+        raise StoreError(f"{url}: expected a directory or a URL of fsspec ({error})") from error
+    return FilePlace(system, root.rstrip("/") or "/", url)
+
+
+def push(
+    store: Store, url: str, digests: Sequence[str] | None = None, *, show: Progress = silent
+) -> list[str]:
+    """Copy bricks to a place; those that are there already stay as they are.
+
+    Args:
+        store: where they come from; each is validated before it leaves.
+        url: see `open_place`.
+        digests: starts of digests; all bricks by default.
+        show: told how many were read.
+
+    Returns:
+        Digests of those that were missing there.
+
+    Raises:
+        StoreError: no such brick, or the place does not take them.
+        BrickError: a brick in the store is damaged.
+    """
+    chosen = store.digests() if digests is None else [store.find(start) for start in digests]
+    place = open_place(url)
+    with _reached(url):
+        there = set(place.digests())
+    missing = [digest for digest in dict.fromkeys(chosen) if digest not in there]
+    contents: dict[str, Callable[[], bytes]] = {}
+    for number, digest in enumerate(missing):
+        show("checking bricks", number, len(missing))
+        contents[digest] = partial(brick_bytes, store.get(digest))
+    with _reached(url):
+        place.write(contents)
+    return missing
+
+
+def pull(
+    store: Store, url: str, digests: Sequence[str] | None = None, *, show: Progress = silent
+) -> list[str]:
+    """Copy bricks from a place into the store; those that are there already stay as they are.
+
+    Args:
+        store: where they go; each is validated before it enters.
+        url: see `open_place`.
+        digests: starts of digests; all bricks of the place by default.
+        show: told how many were read.
+
+    Returns:
+        Digests of those that were missing in the store.
+
+    Raises:
+        StoreError: no such brick there, the place cannot be read, or files there that are no sound
+            bricks; the sound ones have entered then.
+    """
+    place = open_place(url)
+    with _reached(url):
+        there = place.digests()
+    chosen = there if digests is None else [_only(there, start, url) for start in digests]
+    held = set(store.digests())
+    missing = [digest for digest in dict.fromkeys(chosen) if digest not in held]
+    entered, problems = [], []
+    for number, digest in enumerate(missing):
+        show("pulling bricks", number, len(missing))
+        with _reached(url):
+            content = place.read(digest)
+        try:
+            brick = brick_from_bytes(content, f"{url}: {digest[:12]}")
+        except BrickError as error:
+            problems.append(str(error))
+            continue
+        if brick.digest != digest:
+            problems.append(f"{digest[:12]}…: expected the brick of its name, got another")
+            continue
+        entered.append(store.add(brick))
+    raise_all(StoreError, url, problems)
+    return entered
+
+
+class FilePlace:
+    """A folder of a file system that fsspec knows."""
+
+    def __init__(self, system: Any, root: str, url: str) -> None:
+        self._system, self._root, self._url = system, root, url
+
+    def digests(self) -> list[str]:
+        """See `Place`."""
+        if not self._system.exists(self._root):
+            return []
+        names = (path.rsplit("/", 1)[-1] for path in self._system.ls(self._root, detail=False))
+        return sorted(n.removesuffix(SUFFIX) for n in names if n.endswith(SUFFIX) and n[0] != ".")
+
+    def read(self, digest: str) -> bytes:
+        """See `Place`."""
+        path = f"{self._root}/{digest}{SUFFIX}"
+        if (size := self._system.size(path)) is not None and size > MAX_FILE_BYTES:
+            raise StoreError(f"{path}: expected at most {MAX_FILE_BYTES:,} bytes, got {size:,}")
+        found: bytes = self._system.cat_file(path)
+        return found
+
+    def write(self, contents: Mapping[str, Callable[[], bytes]]) -> None:
+        """See `Place`: under a name of its own, then renamed."""
+        self._system.makedirs(self._root, exist_ok=True)
+        for digest, content in contents.items():
+            scratch = f"{self._root}/.{digest}.{uuid.uuid4().hex}.tmp"
+            try:
+                self._system.pipe_file(scratch, content())
+                self._system.mv(scratch, f"{self._root}/{digest}{SUFFIX}")
+            except BaseException:
+                if self._system.exists(scratch):
+                    self._system.rm_file(scratch)
+                raise
+
+
+class HubPlace:
+    """A model repository of the Hugging Face hub, with the bricks in `bricks/`.
+
+    The token is huggingface_hub's own (`hf auth login` or `HF_TOKEN`), the address its
+    `HF_ENDPOINT`. A push is one commit.
+    """
+
+    def __init__(self, repository: str, revision: str | None = None) -> None:
+        from huggingface_hub import HfApi
+
+        self._repository, self._revision = repository, revision
+        self._api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
+
+    @classmethod
+    def parse(cls, url: str) -> HubPlace:
+        """From `hf://OWNER/NAME[@REVISION]`.
+
+        Raises:
+            StoreError: another form.
+        """
+        repository, _, revision = url.removeprefix(HUB).partition("@")
+        if repository.count("/") != 1 or not all(repository.split("/")):
+            raise StoreError(f"{url}: expected hf://OWNER/NAME or hf://OWNER/NAME@REVISION")
+        return cls(repository, revision or None)
+
+    def digests(self) -> list[str]:
+        """See `Place`."""
+        names = self._api.list_repo_files(self._repository, revision=self._revision)
+        inside = (n.removeprefix("bricks/") for n in names if n.startswith("bricks/"))
+        return sorted(n.removesuffix(SUFFIX) for n in inside if n.endswith(SUFFIX))
+
+    def read(self, digest: str) -> bytes:
+        """See `Place`."""
+        path = self._api.hf_hub_download(
+            self._repository, f"bricks/{digest}{SUFFIX}", revision=self._revision
+        )
+        return Path(path).read_bytes()
+
+    def write(self, contents: Mapping[str, Callable[[], bytes]]) -> None:
+        """See `Place`."""
+        from huggingface_hub import CommitOperationAdd
+
+        if not contents:
+            return
+        self._api.create_commit(
+            self._repository,
+            [
+                CommitOperationAdd(f"bricks/{digest}{SUFFIX}", content())
+                for digest, content in contents.items()
+            ],
+            commit_message=f"Add {len(contents)} brick{'s' * (len(contents) > 1)}",
+            revision=self._revision,
+        )
+
+
+def _only(digests: Collection[str], start: str, url: str) -> str:
+    found = [digest for digest in digests if digest.startswith(start)]
+    if len(found) != 1:
+        several = ", ".join(digest[:16] for digest in found[:4]) or "none"
+        raise StoreError(f"{url}: expected one brick that starts with {start!r}, got {several}")
+    return found[0]
+
+
+@contextmanager
+def _reached(url: str) -> Iterator[None]:
+    """Whatever a file system or the network raises becomes one error that names the place."""
+    try:
+        yield
+    except (StoreError, BrickError):
+        raise
+    except Exception as error:
+        told = " ".join(str(error).split())[:300]
+        raise StoreError(
+            f"{url}: expected a place that can be read and written, got "
+            f"{type(error).__name__}: {told}"
+        ) from error

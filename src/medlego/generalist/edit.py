@@ -1,0 +1,235 @@
+"""Edits of a generalist: bricks added, removed and updated, undone and redone.
+
+An edit merges anew from the recipe and never subtracts, so a generalist without a brick is, bit for
+bit, the one that never held it. Every edit appends to the lineage; values stay as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from medlego.bricks import Brick
+from medlego.errors import GeneralistError, MergeError
+from medlego.generalist.generalist import Generalist, assembled_like, default_slope
+from medlego.generalist.lineage import COEFFICIENTS, Action, Stamp, extended, stale_head, withdrawn
+from medlego.merge import GIVEN, SEARCHED, Coefficients, Recipe
+
+
+def add(
+    generalist: Generalist,
+    brick: Brick,
+    *,
+    coefficient: float | None = None,
+    after_withdrawal: bool = False,
+    stamp: Stamp = Stamp(),
+) -> Generalist:
+    """The generalist with one more brick: a new task, or one more site of a task it has.
+
+    Args:
+        generalist: stays as it is.
+        brick: stands after the others.
+        coefficient: where the recipe's were given: the new brick's, at which the others keep
+            theirs. Left out where one number was given or searched for every task, the new task
+            gets that number too.
+        after_withdrawal: take a brick back that was withdrawn from this generalist.
+        stamp: when and by whom; nothing by default.
+
+    Raises:
+        MergeError: a brick that does not go with the others, or a coefficient too few or too many.
+        GeneralistError: a brick that was withdrawn.
+    """
+    _check_withdrawn(generalist, brick, after_withdrawal)
+    bricks = [*generalist.bricks, brick]
+    chosen = _coefficients(generalist.recipe, bricks, coefficient, new=brick)
+    return edited(generalist, "add", bricks, chosen, stamp, added=(brick.digest,))
+
+
+def remove(
+    generalist: Generalist, task: str, *, site: str | None = None, stamp: Stamp = Stamp()
+) -> Generalist:
+    """The generalist that never held a task, or one of its sites; `undo` brings it back.
+
+    Args:
+        generalist: stays as it is.
+        task: whose bricks go.
+        site: the start of one brick's digest, to remove that one only.
+        stamp: when and by whom; nothing by default.
+
+    Raises:
+        GeneralistError: no such task or site, or no brick would be left.
+    """
+    gone = _found(generalist, task, site)
+    digests = tuple(brick.digest for brick in gone)
+    return without(generalist, task, digests, stamp, for_good=False)
+
+
+def update(
+    generalist: Generalist,
+    brick: Brick,
+    *,
+    site: str | None = None,
+    coefficient: float | None = None,
+    after_withdrawal: bool = False,
+    stamp: Stamp = Stamp(),
+) -> Generalist:
+    """The generalist with a newer brick in the place of one of the same task.
+
+    Args:
+        generalist: stays as it is.
+        brick: the newer one.
+        site: the start of the older one's digest, where the task has several sites.
+        coefficient: the newer one's, where each brick was given its own; else the older one's.
+        after_withdrawal: take a brick back that was withdrawn from this generalist.
+        stamp: when and by whom; nothing by default.
+
+    Raises:
+        GeneralistError: no such task or site, several sites and no choice, or a brick that was
+            withdrawn.
+        MergeError: a brick that does not go with the others, or a coefficient too many.
+    """
+    _check_withdrawn(generalist, brick, after_withdrawal)
+    old = _found(generalist, brick.task.name, site)
+    if len(old) > 1:
+        known = ", ".join(b.digest[:12] for b in old)
+        raise GeneralistError(
+            f"update: expected one brick of {brick.task.name!r}, got {len(old)} sites; "
+            f"choose one of {known}"
+        )
+    bricks = [brick if held is old[0] else held for held in generalist.bricks]
+    places = {brick.digest: old[0].digest}
+    chosen = _coefficients(generalist.recipe, bricks, coefficient, new=brick, places=places)
+    return edited(
+        generalist,
+        "update",
+        bricks,
+        chosen,
+        stamp,
+        added=(brick.digest,),
+        removed=(old[0].digest,),
+    )
+
+
+def without(
+    before: Generalist, task: str, digests: tuple[str, ...], stamp: Stamp, *, for_good: bool
+) -> Generalist:
+    """The generalist without some bricks of a task.
+
+    Raises:
+        GeneralistError: no brick would be left.
+    """
+    kept = [brick for brick in before.bricks if brick.digest not in digests]
+    if not kept:
+        raise GeneralistError(
+            f"remove: expected a brick besides those of {task!r}, got none; "
+            "delete the whole generalist instead"
+        )
+    chosen = _coefficients(before.recipe, kept)
+    return edited(before, "remove", kept, chosen, stamp, removed=digests, for_good=for_good)
+
+
+def one_of(digests: Sequence[str], start: str) -> str:
+    """The digest that starts so.
+
+    Raises:
+        GeneralistError: none, or several.
+    """
+    found = [digest for digest in digests if digest.startswith(start)]
+    if len(found) != 1:
+        raise GeneralistError(
+            f"site: expected the start of one digest of {', '.join(d[:12] for d in digests)}, "
+            f"got {start!r}, which fits {len(found)}"
+        )
+    return found[0]
+
+
+def _check_withdrawn(generalist: Generalist, brick: Brick, again: bool) -> None:
+    entry = withdrawn(generalist.lineage).get(brick.digest)
+    if entry is not None and not again:
+        raise GeneralistError(
+            f"brick {brick.digest[:12]}… of {brick.task.name!r}: expected one that was not "
+            f"withdrawn, got one that entry {entry} withdrew; add it with --after-withdrawal if "
+            "its owner agrees again"
+        )
+
+
+def _found(generalist: Generalist, task: str, site: str | None) -> tuple[Brick, ...]:
+    """The bricks of a task, or the one whose digest starts so."""
+    bricks = generalist.capability(task).bricks
+    if site is None:
+        return bricks
+    chosen = one_of([brick.digest for brick in bricks], site)
+    return tuple(brick for brick in bricks if brick.digest == chosen)
+
+
+def _coefficients(
+    recipe: Recipe,
+    bricks: Sequence[Brick],
+    coefficient: float | None = None,
+    *,
+    new: Brick | None = None,
+    places: dict[str, str] | None = None,
+) -> Coefficients:
+    """What `assemble` is to be told: the recipe's rule, its one number, or one per brick."""
+    if recipe.coefficients not in (GIVEN, SEARCHED) and coefficient is not None:
+        raise MergeError(
+            f"coefficient: expected none where the rule {recipe.coefficients!r} gives them, "
+            f"got {coefficient}; leave it out"
+        )
+    if coefficient is None and not isinstance(told := recipe.told(()), list):
+        return told
+    numbers = {item.digest: item.coefficient for item in recipe.bricks}
+    for digest, older in (places or {}).items():
+        numbers[digest] = numbers[older]
+    if new is not None and coefficient is not None:
+        numbers[new.digest] = coefficient
+    if new is not None and new.digest not in numbers:
+        raise MergeError(
+            f"coefficient: expected a number for brick {new.task.name!r}, since every brick was "
+            "given its own, got none; add one"
+        )
+    return [numbers[brick.digest] for brick in bricks]
+
+
+def edited(
+    before: Generalist,
+    action: Action,
+    bricks: Sequence[Brick],
+    coefficients: Coefficients,
+    stamp: Stamp,
+    *,
+    added: tuple[str, ...] = (),
+    removed: tuple[str, ...] = (),
+    for_good: bool = False,
+) -> Generalist:
+    """Other bricks under the recipe's settings, and what happened appended to the lineage."""
+    old = before.recipe
+    searched = old.coefficients == SEARCHED
+    slope = old.slope if old.slope_given else None
+    if slope is None and searched:
+        slope = default_slope(old.method, bricks)
+    fresh = assembled_like(old, bricks, coefficients, slope=slope)
+    told: dict[str, object] = {"slope_given": old.slope_given}
+    if searched and fresh.recipe.number is not None:
+        told["coefficients"] = SEARCHED
+    elif searched:
+        told["slope_given"] = True
+    recipe = fresh.recipe.model_copy(update=told)
+    if recipe.model == old.model:
+        recipe, heads, stale = old, before.heads, before.lineage[-1].stale
+    else:
+        marks = {*before.lineage[-1].stale, *map(stale_head, before.heads)}
+        kept = [stale_head(task.name) for task in fresh.tasks if stale_head(task.name) in marks]
+        heads, stale = {}, tuple([COEFFICIENTS] * searched + kept)
+    lineage = extended(
+        before.lineage,
+        action,
+        recipe.digest,
+        stamp,
+        added=added,
+        removed=removed,
+        withdrawn=for_good,
+        stale=stale,
+    )
+    archive = before.archive.plus(recipe, bricks, ())
+    return replace(fresh, recipe=recipe, lineage=lineage, heads=heads, archive=archive)

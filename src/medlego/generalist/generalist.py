@@ -1,0 +1,415 @@
+"""A generalist: merged deltas on one base, every task's head beside them, and its recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from medlego.base import Base, BaseRef, Target
+from medlego.bricks import Brick, BrickSignature, LowRank, RefitHead, all_targets, fold
+from medlego.data import Task
+from medlego.errors import GeneralistError, MergeError, raise_all
+from medlego.generalist.directory import Contents, read_directory, update_directory, write_directory
+from medlego.generalist.lineage import Lineage, Stamp, extended
+from medlego.generalist.past_states import Archive
+from medlego.merge import (
+    AUTO,
+    DEFAULT_METHOD,
+    GIVEN,
+    Capability,
+    Coefficients,
+    Grams,
+    Ingredient,
+    Merged,
+    Method,
+    Mode,
+    Recipe,
+    as_mode,
+    as_sites,
+    by_task,
+    calibrate_singular_values,
+    capabilities,
+    check_kind,
+    check_slope,
+    conflicts,
+    find_method,
+    share_out,
+    site_weights,
+    task_vectors,
+    with_slope,
+)
+from medlego.support import one_thread
+
+
+@dataclass(frozen=True, eq=False)
+class Generalist:
+    """A base's merged deltas with all heads side by side; operations return new ones.
+
+    `deltas` are the merged deltas by target name; `relative_loss` is the share of their
+    Frobenius norm that a cut to a rank lost. `heads` are those refitted to this merge, by task
+    name; a task without one is read by the head of its bricks. `archive` holds what the lineage
+    names, so that every state of it can be rebuilt.
+    """
+
+    recipe: Recipe
+    bricks: tuple[Brick, ...]
+    targets: tuple[Target, ...]
+    deltas: Mapping[str, LowRank]
+    relative_loss: float
+    lineage: Lineage
+    heads: Mapping[str, RefitHead] = field(default_factory=dict)
+    archive: Archive = field(default_factory=Archive)
+
+    @cached_property
+    def capabilities(self) -> tuple[Capability, ...]:
+        """One per task in the recipe's order, each with the head of its own bricks."""
+        return capabilities(self.bricks, self.recipe.sites)
+
+    @property
+    def readers(self) -> tuple[Capability, ...]:
+        """The capabilities, each with the head that reads this merge, calibrated where it is."""
+        return tuple(self._reader(held) for held in self.capabilities)
+
+    def _reader(self, held: Capability) -> Capability:
+        if (refit := self.heads.get(held.task.name)) is not None:
+            return replace(held, head=refit.head, calibration=refit.calibration, stale=False)
+        return held if self._is_one_brick else held.uncalibrated()
+
+    @property
+    def _is_one_brick(self) -> bool:
+        """Whether the merged deltas are those of its only brick, whole; no slope bends one task."""
+        recipe = self.recipe
+        plain = recipe.method == "linear" and not recipe.svc and not self.relative_loss
+        return plain and len(recipe.bricks) == 1 and recipe.bricks[0].coefficient == 1.0
+
+    @property
+    def base(self) -> BaseRef:
+        """The base that all bricks stand on."""
+        return self.bricks[0].base
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """One per capability, in the recipe's order."""
+        return tuple(capability.task for capability in self.capabilities)
+
+    def capability(self, task: str) -> Capability:
+        """What the bricks of a task answer together.
+
+        Raises:
+            GeneralistError: no such task.
+        """
+        for capability in self.capabilities:
+            if capability.task.name == task:
+                return capability
+        names = ", ".join(t.name for t in self.tasks)
+        raise GeneralistError(f"task: expected one of {names}, got {task!r}")
+
+    def brick(self, task: str) -> Brick:
+        """The brick of a task that has one.
+
+        Raises:
+            GeneralistError: no such task, or several bricks from as many sites.
+        """
+        bricks = self.capability(task).bricks
+        if len(bricks) > 1:
+            raise GeneralistError(
+                f"task {task!r}: expected one brick, got {len(bricks)} sites; use capability()"
+            )
+        return bricks[0]
+
+    def alone(self, task: str) -> Generalist:
+        """One task's bricks without the others: its specialist, or the mean of its sites.
+
+        Raises:
+            GeneralistError: no such task.
+        """
+        bricks, sites = self.capability(task).bricks, self.recipe.sites
+        return assemble(bricks, "linear", coefficients=1.0, sites=sites, mode="merged")
+
+    def signed(self, signatures: Collection[BrickSignature]) -> Generalist:
+        """With the signatures of its bricks, to be kept beside them; checks nothing."""
+        return replace(self, archive=self.archive.signed(signatures))
+
+    def fold(self, base: Base) -> nn.Module:
+        """The base's module with the merged deltas in its weights: no slower than the base.
+
+        Raises:
+            GeneralistError: another base than the bricks'.
+        """
+        self.check_base(base)
+        return fold(base.module, self.targets, self.deltas)
+
+    def check_base(self, base: Base) -> None:
+        """Refuse another base.
+
+        Raises:
+            GeneralistError: another base than the bricks'.
+        """
+        if base.ref != self.base:
+            raise GeneralistError(
+                f"base: expected {self.base.name} {self.base.fingerprint[:12]}… at "
+                f"{self.base.image_size} px, got {base.ref.name} {base.ref.fingerprint[:12]}… at "
+                f"{base.ref.image_size} px; use Base.find(generalist.base)"
+            )
+
+    def save(self, directory: str | Path) -> None:
+        """Write the generalist to a new directory, whole or not at all.
+
+        Raises:
+            GeneralistError: something else lies there already.
+        """
+        write_directory(Path(directory), self._contents())
+
+    def commit(self, directory: str | Path, *, after: Generalist) -> None:
+        """Put this generalist in the place of the one that it was made from.
+
+        Readers see the one or the other, whole. Hold the directory by `editing` meanwhile.
+
+        Raises:
+            GeneralistError: the directory does not hold `after` any more.
+        """
+        update_directory(Path(directory), self._contents(), after.lineage[-1].digest)
+
+    def _contents(self) -> Contents:
+        return Contents(self.recipe, self.lineage, self.relative_loss, self.deltas, self.archive)
+
+    @classmethod
+    def load(cls, directory: str | Path) -> Generalist:
+        """Read and validate a generalist.
+
+        Raises:
+            GeneralistError: files are missing, damaged, or do not belong together.
+            BrickError: one of its bricks is damaged.
+        """
+        found, bricks, heads = read_directory(Path(directory))
+        return cls(
+            recipe=found.recipe,
+            bricks=bricks,
+            targets=all_targets(bricks),
+            deltas=found.deltas,
+            relative_loss=found.relative_loss,
+            lineage=found.lineage,
+            heads=heads,
+            archive=found.archive,
+        )
+
+
+def assemble(
+    bricks: Sequence[Brick],
+    method: str = DEFAULT_METHOD,
+    *,
+    coefficients: Coefficients = "auto",
+    sites: str = "auto",
+    rank: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    svc: bool = False,
+    slope: float | None = None,
+    seed: int = 0,
+    mode: str = "auto",
+    stamp: Stamp = Stamp(),
+) -> Generalist:
+    """Merge bricks into one generalist, without data and without training.
+
+    Args:
+        bricks: one or more, of one base at one input size. Several of one task are its sites and
+            become one capability: a method sees their mean, one head answers for all.
+        method: a name of `METHODS`.
+        coefficients: `auto` or another name of `RULES`, one number for every task, or one per
+            brick. The first two are a task's, and its sites share it by their weights; the last
+            is taken as it is.
+        sites: how a task's sites weigh, see `medlego.merge.sites.Sites`; kept in the recipe.
+        rank: cut the merged deltas to this rank; what None means is the method's own.
+        settings: the method's own, for example `{"density": 0.3}`; kept in the recipe.
+        svc: calibrate singular values after the merge, see `calibrate_singular_values`.
+        slope: how much later blocks weigh more, see `medlego.merge.depth`; what None means is
+            `default_slope` with `auto`, else 0.
+        seed: of methods that draw; kept in the recipe.
+        mode: how the generalist works, see `medlego.merge.Mode`; the merge is made in any case.
+            `auto` is `routed` where every task has a brick with a profile, else `merged`.
+        stamp: when and by whom, for the lineage; nothing by default.
+
+    Raises:
+        MergeError: bricks that do not go together, an unknown method, settings, coefficients or
+            weights of sites that do not fit; all problems in one message.
+    """
+    problems = conflicts(bricks)
+    chosen: Method | None = None
+    complete: dict[str, Any] = {}
+    weights = (1.0,) * len(bricks)
+    try:
+        chosen = find_method(method)
+        complete = chosen.check_settings(settings or {})
+    except MergeError as error:
+        problems.append(str(error))
+    try:
+        weights = site_weights(bricks, sites)
+    except MergeError as error:
+        problems.append(str(error))
+    try:
+        check_kind(coefficients, len(bricks))
+    except MergeError as error:
+        problems.append(str(error))
+    try:
+        check_slope(slope or 0.0)
+    except MergeError as error:
+        problems.append(str(error))
+    try:
+        chosen_mode = choose_mode(mode, bricks)
+    except MergeError as error:
+        problems.append(str(error))
+    if rank is not None and rank < 1:
+        problems.append(f"rank: expected at least 1, got {rank}")
+    if chosen is not None and chosen.needs_grams:
+        lacking = [brick.task.name for brick in bricks if not brick.grams]
+        if lacking:
+            problems.append(
+                f"method {method!r}: expected bricks with Grams, got none in {', '.join(lacking)}; "
+                "retrain with --gram 8"
+            )
+    raise_all(MergeError, "assemble", problems)
+    assert chosen is not None
+    slope_given = slope is not None
+    if slope is None:
+        by_default = isinstance(coefficients, str) and coefficients == AUTO
+        slope = default_slope(method, bricks) if by_default else 0.0
+
+    def merge(numbers: Sequence[float]) -> Merged:
+        if chosen.needs_grams:
+            vectors, totals = [brick.deltas for brick in bricks], list(numbers)
+            grams = _grams_by_target(bricks)
+        else:
+            (vectors, totals), grams = task_vectors(bricks, numbers), None
+        merged = chosen(vectors, totals, rank, settings=complete, seed=seed, grams=grams)
+        return calibrate_singular_values(merged, vectors, totals) if svc else merged
+
+    with one_thread():
+        resolved = share_out(coefficients, bricks, weights, merge, chosen.auto)
+        merged = with_slope(merge(resolved), len(by_task(bricks)), slope)
+    recipe = Recipe(
+        bricks=tuple(
+            Ingredient(task=b.task.name, digest=b.digest, coefficient=c)
+            for b, c in zip(bricks, resolved, strict=True)
+        ),
+        method=method,
+        settings=complete,
+        svc=svc,
+        slope=slope,
+        slope_given=slope_given,
+        rank=rank,
+        coefficients=coefficients if isinstance(coefficients, str) else GIVEN,
+        number=float(coefficients) if isinstance(coefficients, int | float) else None,
+        sites=as_sites(sites),
+        seed=seed,
+        mode=chosen_mode,
+    )
+    merge_of = Generalist(
+        recipe=recipe,
+        bricks=tuple(bricks),
+        targets=all_targets(bricks),
+        deltas=merged.deltas,
+        relative_loss=merged.relative_loss,
+        lineage=(),
+    )
+    return begun(merge_of, recipe, stamp)
+
+
+def choose_mode(text: str, bricks: Sequence[Brick]) -> Mode:
+    """The mode that a word stands for.
+
+    Raises:
+        MergeError: another word, or a mode that routes and no brick has a profile.
+    """
+    known = {brick.task.name for brick in bricks if brick.profile is not None}
+    if text == AUTO:
+        return "routed" if known == {brick.task.name for brick in bricks} else "merged"
+    mode = as_mode(text)
+    if mode != "merged" and not known:
+        raise MergeError(
+            f"mode {mode!r}: expected a brick with a profile, got none; "
+            "retrain without --no-profile, or choose mode merged"
+        )
+    return mode
+
+
+def begun(merged: Generalist, recipe: Recipe, stamp: Stamp) -> Generalist:
+    """The merge as the first state of a lineage, under a recipe that leads to it."""
+    return replace(
+        merged,
+        recipe=recipe,
+        lineage=extended((), "assemble", recipe.digest, stamp),
+        archive=Archive().plus(recipe, merged.bricks, ()),
+    )
+
+
+def rebuilt(recipe: Recipe, bricks: Sequence[Brick], heads: Sequence[RefitHead] = ()) -> Generalist:
+    """What a recipe gives, merged anew from its bricks; the lineage has no past.
+
+    Args:
+        recipe: as `assemble` made it.
+        bricks: those that it names, in its order.
+        heads: the refitted ones that it names.
+
+    Raises:
+        MergeError: as `assemble`.
+    """
+    numbers = [item.coefficient for item in recipe.bricks]
+    fresh = assembled_like(recipe, bricks, numbers, slope=recipe.slope)
+    read = {head.task.name: head for head in heads}
+    return replace(begun(fresh, recipe, Stamp()), heads=read)
+
+
+def assembled_like(
+    recipe: Recipe,
+    bricks: Sequence[Brick],
+    coefficients: Coefficients,
+    *,
+    slope: float | None,
+    mode: Mode | None = None,
+) -> Generalist:
+    """Other bricks by a recipe's method and settings, in its mode or another.
+
+    Raises:
+        MergeError: as `assemble`.
+    """
+    return assemble(
+        bricks,
+        recipe.method,
+        coefficients=coefficients,
+        sites=recipe.sites,
+        rank=recipe.rank,
+        settings=recipe.settings,
+        svc=recipe.svc,
+        slope=slope,
+        seed=recipe.seed,
+        mode=mode or recipe.mode,
+    )
+
+
+def default_slope(method: str, bricks: Sequence[Brick]) -> float:
+    """The method's own; 0 where a brick was prepared for merges, which weigh all blocks alike.
+
+    Raises:
+        MergeError: an unknown method.
+    """
+    slope = find_method(method).slope
+    return 0.0 if any(brick.knows_company for brick in bricks) else slope
+
+
+def _grams_by_target(bricks: Sequence[Brick]) -> list[Grams]:
+    targets = all_targets(bricks)
+    return [{t.name: b.grams[t.module] for t in targets if t.module in b.grams} for b in bricks]
+
+
+def specialist(brick: Brick) -> Generalist:
+    """A brick alone, whole: the generalist of one task."""
+    return assemble([brick], "linear", coefficients=1.0, mode="merged")
+
+
+def bare_base(brick: Brick) -> Generalist:
+    """A brick's head on the untouched base: what the deltas are worth is the distance to it."""
+    return replace(specialist(replace(brick, calibration=None)), targets=(), deltas={})

@@ -1,0 +1,160 @@
+"""Who may sign what: an allow-list of public keys with roles, expiry and revocation."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from medlego.bricks import Brick, BrickSignature, PublicKey
+from medlego.data import Plain
+from medlego.errors import SignatureError
+from medlego.generalist.lineage import Entry
+from medlego.support import load_toml
+
+Role = Literal["brick", "edit"]
+"""What a key may vouch for: bricks, or the entries of a lineage."""
+
+SKEW = timedelta(hours=1)
+"""How far the clocks of two editors may differ."""
+
+
+class TrustedKey(BaseModel):
+    """One `[[key]]` of a trust file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[Plain, Field(min_length=1, max_length=200)]
+    public: str
+    """Base64 of the 32 bytes, as `medlego keys show` prints it."""
+    roles: Annotated[tuple[Role, ...], Field(min_length=1)]
+    expires: date | None = None
+    """Last day on which the key is accepted, UTC."""
+    revoked: date | None = None
+    """Day on which it was found unfit; nothing by it is accepted any more, whenever it was made."""
+
+    @field_validator("public")
+    @classmethod
+    def _sound(cls, text: str) -> str:
+        PublicKey.parse(text)
+        return text
+
+    @property
+    def key(self) -> PublicKey:
+        """What checks the signatures."""
+        return PublicKey.parse(self.public)
+
+    def refusal(self, role: Role, when: datetime) -> str | None:
+        """Why the key is not accepted for something of that moment; None where it is."""
+        if self.revoked is not None:
+            return f"key {self.name!r} was revoked on {self.revoked}"
+        if self.expires is not None and when > datetime.combine(self.expires, time.max, UTC):
+            return f"key {self.name!r} expired after {self.expires}"
+        if role not in self.roles:
+            return f"key {self.name!r} may sign {', '.join(self.roles)}, not {role}"
+        return None
+
+
+class Trust(BaseModel):
+    """A trust file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: tuple[TrustedKey, ...] = ()
+
+    @classmethod
+    def load(cls, path: str | Path) -> Trust:
+        """Read a TOML file of `[[key]]` tables.
+
+        Raises:
+            SignatureError: no such file, not TOML, or fields that are wrong, all together.
+        """
+        found = load_toml(cls, path, SignatureError, "a trust file")
+        ids = [trusted.key.id for trusted in found.key]
+        if len(set(ids)) < len(ids):
+            raise SignatureError(f"{path}: expected each key once, got one twice; merge the two")
+        return found
+
+    def check_brick(
+        self, brick: Brick, signature: BrickSignature | None, now: datetime
+    ) -> TrustedKey:
+        """The trusted key that vouches for a brick now.
+
+        Args:
+            brick: must be what was signed, to the last bit.
+            signature: what lay beside it, if anything.
+            now: decides what has expired.
+
+        Raises:
+            SignatureError: unsigned, signed for another brick, by nobody who is trusted with
+                bricks, by an expired or revoked key, or altered.
+        """
+        subject = f"brick {brick.task.name!r} {brick.digest[:12]}"
+        if signature is None:
+            raise SignatureError(f"{subject}: expected a signature beside it, found none")
+        if signature.digest != brick.digest:
+            raise SignatureError(
+                f"{subject}: expected a signature of this brick, got one of "
+                f"{signature.digest[:12]}…; the brick was altered after it was signed"
+            )
+        by_id = {trusted.key.id: trusted for trusted in self.key}
+        reasons = []
+        for key_id, _ in signature.signatures:
+            trusted = by_id.get(key_id)
+            if trusted is None:
+                reasons.append(f"key {key_id[:12]}… is not in the trust file")
+            elif (reason := trusted.refusal("brick", now)) is not None:
+                reasons.append(reason)
+            elif not signature.signed_by(trusted.key):
+                reasons.append(f"the signature by {trusted.name!r} does not hold; it was altered")
+            else:
+                return trusted
+        raise SignatureError(
+            f"{subject}: expected a trusted signature, got none: " + "; ".join(reasons)
+        )
+
+    def lineage_problems(self, lineage: Sequence[Entry], now: datetime) -> list[str]:
+        """Entries that no trusted editor signed.
+
+        An entry counts as made at the time that it states, or now where it states none, so a key
+        that has expired since still vouches for its older entries; a revoked one for none.
+        """
+        by_id = {trusted.key.id: trusted for trusted in self.key}
+        problems = []
+        latest = datetime(1970, 1, 1, tzinfo=UTC) + SKEW
+        for number, entry in enumerate(lineage):
+            made = now if entry.when is None else datetime.fromisoformat(entry.when)
+            if made < latest - SKEW or made > now + SKEW:
+                problems.append(
+                    f"lineage.{number}.when: expected a time from the entry before it to now, "
+                    f"got {entry.when}"
+                )
+            latest = max(latest, made)
+            signature = entry.signature or {}
+            trusted = by_id.get(signature.get("key", ""))
+            if not signature:
+                reason: str | None = "it is unsigned"
+            elif trusted is None:
+                reason = f"key {signature.get('key', '')[:12]}… is not in the trust file"
+            else:
+                reason = trusted.refusal("edit", made)
+                if reason is None and not _holds(trusted.key, signature, entry):
+                    reason = f"the signature by {trusted.name!r} does not hold; it was altered"
+            if reason is not None:
+                problems.append(
+                    f"lineage.{number}: expected the signature of a trusted editor: {reason}"
+                )
+        return problems
+
+
+def _holds(key: PublicKey, signature: dict[str, str], entry: Entry) -> bool:
+    try:
+        value = base64.b64decode(signature.get("value", ""), validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return key.verifies(value, entry.unsigned)

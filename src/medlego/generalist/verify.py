@@ -1,0 +1,183 @@
+"""Proof that a generalist is what its recipe says: merged anew from its bricks, and compared."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from medlego.bricks import LowRank
+from medlego.errors import MedLegoError
+from medlego.generalist.directory import BRICK_SUFFIX, BRICKS, read_document
+from medlego.generalist.generalist import Generalist, assembled_like, rebuilt
+from medlego.generalist.lineage import withdrawn
+from medlego.generalist.merged_file import made_on, merged_bytes
+from medlego.generalist.trust import Trust
+from medlego.merge import GIVEN, SEARCHED, merge_linear
+
+TOLERANCE = 1e-4
+"""Largest relative Frobenius distance between merges of one recipe on different machines."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One claim about a directory, whether it holds, and what was found."""
+
+    claim: str
+    holds: bool
+    found: str
+
+
+def verify(
+    directory: str | Path, trust: Trust | None = None, last: str | None = None
+) -> tuple[Check, ...]:
+    """Check a generalist's directory against its own recipe and lineage.
+
+    Reading it already refuses damaged or exchanged files and a broken lineage; here the bricks are
+    merged anew. On the kind of machine that made the directory the merged deltas must come out bit
+    for bit, which proves that no other brick is in them; elsewhere they must lie within
+    `TOLERANCE`, and the check says so.
+
+    Args:
+        directory: a generalist's.
+        trust: where given, every brick and every entry of the lineage must be signed by its keys.
+        last: start of the digest of the lineage's last entry, noted elsewhere; without it, nobody
+            can tell that entries were cut off the end.
+
+    Raises:
+        GeneralistError: the directory cannot be read as a generalist.
+        BrickError: one of its bricks is damaged.
+    """
+    path = Path(directory)
+    held, document = Generalist.load(path), read_document(path)
+    names = ", ".join(f"{i.task} {i.digest[:12]}" for i in held.recipe.bricks)
+    checks = [
+        Check("the files are whole and belong together", True, f"bricks {names}"),
+        Check(
+            "each entry of the lineage follows the one before",
+            True,
+            f"{len(held.lineage)} entries, the last {held.lineage[-1].digest}",
+        ),
+        _remerged(held, document.merged_sha256, document.made_on),
+    ]
+    if held.recipe.coefficients not in (GIVEN, SEARCHED):
+        checks.append(_rule(held))
+    if trust is not None:
+        checks += _signed(held, trust)
+    if last is not None:
+        found = held.lineage[-1].digest
+        claim = f"the lineage ends with entry {last[:12]}"
+        checks.append(Check(claim, bool(last) and found.startswith(last), f"it ends with {found}"))
+    return (*checks, *_past(held), *_gone(path, held))
+
+
+def _remerged(held: Generalist, digest: str, made: Mapping[str, str]) -> Check:
+    """The deltas on disk are those of the bricks in the recipe, and of no other."""
+    claim = "merged anew from these bricks alone, the deltas are the same"
+    fresh, here = rebuilt(held.recipe, held.bricks), made_on()
+    if dict(made) == here:
+        found = hashlib.sha256(merged_bytes(fresh.deltas)).hexdigest()
+        return Check(claim, found == digest, f"SHA-256 {found[:12]}…, stated {digest[:12]}…")
+    others = ", ".join(f"{key} {made.get(key)}" for key in here if made.get(key) != here[key])
+    distance = relative_distance(held.deltas, fresh.deltas)
+    return Check(
+        f"{claim} to {TOLERANCE:g}, since they were made on another machine",
+        distance <= TOLERANCE,
+        f"relative distance {distance:.1e}; made on {others}",
+    )
+
+
+def _rule(held: Generalist) -> Check:
+    """The coefficients are those that the rule gives for these bricks."""
+    recipe = held.recipe
+    slope = recipe.slope if recipe.slope_given else None
+    fresh = assembled_like(recipe, held.bricks, recipe.coefficients, slope=slope).recipe
+    numbers = [(item.coefficient, recipe.slope) for item in recipe.bricks]
+    anew = [(item.coefficient, fresh.slope) for item in fresh.bricks]
+    worst = max(
+        abs(a - b) for pair in zip(numbers, anew, strict=True) for a, b in zip(*pair, strict=True)
+    )
+    return Check(
+        f"the rule {recipe.coefficients!r} gives the recipe's coefficients and slope",
+        worst <= TOLERANCE,
+        f"largest difference {worst:.1e}",
+    )
+
+
+def _signed(held: Generalist, trust: Trust) -> list[Check]:
+    """Bricks and entries are vouched for by keys that are trusted with them."""
+    now, signatures, by, problems = datetime.now(UTC), held.archive.signatures, [], []
+    for brick in held.bricks:
+        try:
+            found = trust.check_brick(brick, signatures.get(brick.digest), now)
+        except MedLegoError as error:
+            problems.append(str(error))
+        else:
+            by.append(f"{brick.task.name} by {found.name}")
+    unsigned = trust.lineage_problems(held.lineage, now)
+    return [
+        Check("every brick is signed by a trusted key", not problems, "\n".join(problems or by)),
+        Check(
+            "every entry of the lineage is signed by a trusted editor",
+            not unsigned,
+            "\n".join(unsigned) or f"{len(held.lineage)} entries",
+        ),
+    ]
+
+
+def _past(held: Generalist) -> Sequence[Check]:
+    """What undo would need is there, except where it was withdrawn."""
+    gone, archive = withdrawn(held.lineage), held.archive
+    lost = []
+    for number, entry in enumerate(held.lineage):
+        try:
+            recipe = archive.recipes[entry.recipe]
+        except (KeyError, MedLegoError):
+            lost.append(f"recipe of entry {number}")
+            continue
+        lost += [
+            f"brick {item.digest[:12]} of entry {number}"
+            for item in recipe.bricks
+            if item.digest not in gone and not _readable(held, item.digest)
+        ]
+    claim = "every earlier state can be rebuilt, except withdrawn bricks"
+    return [Check(claim, not lost, ", ".join(dict.fromkeys(lost)) or "nothing is missing")]
+
+
+def _readable(held: Generalist, digest: str) -> bool:
+    try:
+        return held.archive.bricks[digest].digest == digest
+    except (KeyError, MedLegoError):
+        return False
+
+
+def _gone(path: Path, held: Generalist) -> Sequence[Check]:
+    """Of withdrawn bricks nothing is left."""
+    checks = []
+    for digest, entry in withdrawn(held.lineage).items():
+        used = any(item.digest == digest for item in held.recipe.bricks)
+        left = (path / BRICKS / f"{digest}{BRICK_SUFFIX}").exists()
+        found = "still in the recipe" if used else "its file is still there" if left else "gone"
+        checks.append(
+            Check(
+                f"brick {digest[:12]}, withdrawn in entry {entry}, is gone",
+                not (used or left),
+                found,
+            )
+        )
+    return checks
+
+
+def relative_distance(a: Mapping[str, LowRank], b: Mapping[str, LowRank]) -> float:
+    """‖A − B‖ / ‖A‖ over all targets (Frobenius); a target that one lacks counts as zero."""
+    apart = sum(norm**2 for norm in distances(a, b).values())
+    whole = sum(delta.norm() ** 2 for delta in a.values())
+    return (apart / whole) ** 0.5 if whole else float(apart > 0)
+
+
+def distances(a: Mapping[str, LowRank], b: Mapping[str, LowRank]) -> dict[str, float]:
+    """‖B − A‖ by target (Frobenius), computed on factors."""
+    merged = merge_linear([dict(a), dict(b)], [-1.0, 1.0], None).deltas
+    return {name: delta.norm() for name, delta in merged.items()}

@@ -1,0 +1,43 @@
+"""A file becomes pixels: PNG, JPEG, TIFF, NIfTI and DICOM."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medlego.support import load_lazily
+
+if TYPE_CHECKING:
+    from medlego.images.dicom.elements import ElementError
+    from medlego.images.dicom.header import Header, read_header
+    from medlego.images.dicom.parsing import parsed
+    from medlego.images.dicom.silence import nothing_said
+    from medlego.images.dicom.sniffing import is_dicom
+    from medlego.images.dicom.walking import find_dicom
+    from medlego.images.image import (
+        MAX_PIXELS,
+        Image,
+        fit,
+        from_array,
+        is_image,
+        letterbox,
+        read_image,
+    )
+
+__all__ = [
+    "MAX_PIXELS",
+    "ElementError",
+    "Header",
+    "Image",
+    "find_dicom",
+    "fit",
+    "from_array",
+    "is_dicom",
+    "is_image",
+    "letterbox",
+    "nothing_said",
+    "parsed",
+    "read_header",
+    "read_image",
+]
+
+load_lazily(__name__)

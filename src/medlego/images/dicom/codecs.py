@@ -1,0 +1,149 @@
+"""Which codec decodes which transfer syntax, and what a codestream says of its own size."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import uid
+from pydicom.pixels.decoders.base import get_decoder
+
+from medlego.errors import ImageError
+from medlego.images.dicom.layout import Layout
+
+NATIVE = frozenset(
+    {
+        uid.ImplicitVRLittleEndian,
+        uid.ExplicitVRLittleEndian,
+        uid.ExplicitVRBigEndian,
+        uid.DeflatedExplicitVRLittleEndian,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Codec:
+    """One of pydicom's plugins, the package that it needs, and the syntax that it is asked for."""
+
+    plugin: str
+    package: str
+    syntax: str
+
+
+_JPEG2000 = (
+    uid.JPEG2000Lossless,
+    uid.JPEG2000,
+    uid.HTJ2KLossless,
+    uid.HTJ2KLosslessRPCL,
+    uid.HTJ2K,
+)
+_PLUGINS = {
+    ("pylibjpeg", "pylibjpeg-rle"): (uid.RLELossless,),
+    ("pillow", "pillow"): (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit),
+    ("gdcm", "python-gdcm"): (uid.JPEGLossless, uid.JPEGLosslessSV1),
+    ("pyjpegls", "pyjpegls"): uid.JPEGLSTransferSyntaxes,
+    ("pylibjpeg", "pylibjpeg-openjpeg"): _JPEG2000,
+}
+CODECS: dict[str, Codec] = {
+    syntax: Codec(*names, syntax) for names, syntaxes in _PLUGINS.items() for syntax in syntaxes
+}
+"""Permissively licensed codecs only; one per syntax, so that equal files give equal pixels."""
+
+_EXTENDED_12_BIT = Codec("gdcm", "python-gdcm", uid.JPEGLosslessSV1)
+"""GDCM goes by the codestream and reads 12 bits; pydicom would not ask it to under their name."""
+
+
+_END = b"\xff\xd9"
+
+
+def codec_for(path: Path, syntax: uid.UID, layout: Layout) -> Codec:
+    """The codec of a compressed transfer syntax.
+
+    Raises:
+        ImageError: none is known, or its package is not installed.
+    """
+    codec = CODECS.get(syntax)
+    if syntax == uid.JPEGExtended12Bit and layout.stored > 8:
+        codec = _EXTENDED_12_BIT
+    if codec is None:
+        name = syntax.name if syntax.is_transfer_syntax else "an unknown one"
+        raise ImageError(
+            f"{path}: expected a transfer syntax of still images that medlego decodes, got {name}; "
+            "convert it first"
+        )
+    if codec.plugin not in get_decoder(codec.syntax).available_plugins:
+        raise ImageError(
+            f"{path}: expected the package {codec.package} to decode {syntax.name}, got none "
+            "installed; pip install 'medlego[dicom]'"
+        )
+    return codec
+
+
+def check_codestream(path: Path, content: bytes, syntax: uid.UID, layout: Layout) -> None:
+    """Refuse a codestream that would decode to another size than its header claims.
+
+    Raises:
+        ImageError: no codestream of that kind, or of another size.
+    """
+    if syntax == uid.RLELossless:
+        segments = int.from_bytes(content[:4], "little")
+        wanted = layout.samples * layout.allocated // 8
+        if len(content) < 64 or segments != wanted:
+            raise ImageError(
+                f"{path}: expected an RLE frame of {wanted} segments, got another; fetch it again"
+            )
+        return
+    if syntax in uid.JPEGLSTransferSyntaxes and _END not in content[-10:]:
+        raise ImageError(  # CharLS looks for the missing rest for many seconds
+            f"{path}: expected a codestream that ends as {syntax.name} does, got one cut short; "
+            "fetch it again"
+        )
+    found = _jpeg2000_size(content) if syntax in _JPEG2000 else _jpeg_size(content)
+    if found is None:
+        raise ImageError(
+            f"{path}: expected a codestream as {syntax.name} says, got something else; "
+            "fetch it again"
+        )
+    wanted_size = (layout.rows, layout.columns, layout.samples)
+    if found != wanted_size:
+        raise ImageError(
+            f"{path}: expected a codestream of {_said(wanted_size)} as the header claims, got one "
+            f"of {_said(found)}; fetch it again"
+        )
+
+
+def _said(size: tuple[int, int, int]) -> str:
+    rows, columns, samples = size
+    return f"{rows} × {columns} with {samples} sample{'s' if samples > 1 else ''}"
+
+
+def _jpeg_size(content: bytes) -> tuple[int, int, int] | None:
+    """Rows, columns and components by the frame header, ITU-T T.81 section B.2.2."""
+    at = content.find(b"\xff\xd8") + 2
+    if at < 2:
+        return None
+    while at + 10 <= len(content):
+        if content[at] != 0xFF:
+            return None
+        marker = content[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+        elif (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
+            rows, columns, components = struct.unpack(">HHB", content[at + 5 : at + 10])
+            return rows, columns, components
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:
+            at += 2
+        else:
+            at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    return None
+
+
+def _jpeg2000_size(content: bytes) -> tuple[int, int, int] | None:
+    """Rows, columns and components by the SIZ marker, ITU-T T.800 section A.5.1."""
+    start = content.find(b"\xff\x4f\xff\x51")
+    fields = content[start + 8 : start + 42]
+    if start < 0 or len(fields) < 34:
+        return None
+    width, height, left, top, *_, components = struct.unpack(">LLLLLLLLH", fields)
+    return height - top, width - left, components

@@ -1,0 +1,137 @@
+"""How a DICOM file's pixels are laid out, checked before anything is allocated for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from medlego.errors import ImageError, raise_all
+from medlego.images.dicom.elements import ElementError, Elements
+
+GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
+PALETTE = "PALETTE COLOR"
+COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
+
+LAYOUT_KEYWORDS = (
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+)
+_INTEGER_BITS = (1, 8, 16, 32)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The Image Pixel module of PS3.3 section C.7.6.3, complete and consistent.
+
+    `real` pixels are floating point; then `stored` and `signed` say nothing.
+    """
+
+    rows: int
+    columns: int
+    frames: int
+    samples: int
+    photometric: str
+    planar: int
+    allocated: int
+    stored: int
+    signed: bool
+    real: bool
+
+    @property
+    def pixels(self) -> int:
+        """Rows × columns."""
+        return self.rows * self.columns
+
+    @property
+    def frame_bits(self) -> int:
+        """What one frame takes without compression."""
+        samples = 2 if self.photometric == "YBR_FULL_422" else self.samples
+        return self.pixels * samples * self.allocated
+
+    @property
+    def lowest(self) -> int:
+        """Smallest value that the stored bits can say."""
+        return -(1 << (self.stored - 1)) if self.signed else 0
+
+    @property
+    def highest(self) -> int:
+        """Largest value that the stored bits can say."""
+        return (1 << (self.stored - self.signed)) - 1
+
+
+def read_layout(path: Path, elements: Elements, *, real: bool, max_pixels: int) -> Layout:
+    """Check what a header says of its pixels.
+
+    Args:
+        path: for messages.
+        elements: those of `LAYOUT_KEYWORDS`.
+        real: whether the pixel element holds floating point.
+        max_pixels: largest rows × columns that is accepted.
+
+    Raises:
+        ImageError: missing, contradictory or out of range; all problems together.
+    """
+    problems: list[str] = []
+
+    def get(keyword: str, default: int | None, fits: Callable[[int], bool], rule: str) -> int:
+        try:
+            value = elements.integer(keyword)
+        except ElementError as error:
+            problems.append(str(error))
+            return 1
+        value = default if value is None else value
+        if value is None or not fits(value):
+            got = "nothing" if value is None else value
+            problems.append(f"{keyword}: expected {rule}, got {got}; correct the header")
+            return 1
+        return value
+
+    side = (lambda value: 1 <= value <= 65535, "1 to 65535")
+    rows, columns = get("Rows", None, *side), get("Columns", None, *side)
+    frames = get("NumberOfFrames", 1, lambda value: 0 <= value < 1 << 31, "1 or more") or 1
+    samples = get("SamplesPerPixel", 1, lambda value: value in (1, 3), "1 or 3")
+    planar = get("PlanarConfiguration", 0, lambda value: value in (0, 1), "0 or 1")
+    widths = (32, 64) if real else _INTEGER_BITS
+    allocated = get(
+        "BitsAllocated", 32 if real else None, widths.__contains__, f"one of {str(widths)[1:-1]}"
+    )
+    stored = get("BitsStored", allocated, lambda n: 1 <= n <= allocated, f"1 to {allocated}")
+    get("HighBit", stored - 1, (stored - 1).__eq__, f"BitsStored − 1, which is {stored - 1}")
+    signed = get("PixelRepresentation", 0, lambda value: value in (0, 1), "0 or 1")
+    photometric = _photometric(elements, samples, problems)
+    if samples == 3 and (real or allocated == 1):
+        got = "floating point" if real else "1"
+        problems.append(f"BitsAllocated: expected 8 to 32 for colours, got {got}; convert it first")
+    if rows * columns > max_pixels:
+        problems.append(
+            f"Rows × Columns: expected at most {max_pixels:,} pixels, got {rows} × {columns}; "
+            "shrink the image first"
+        )
+    raise_all(ImageError, str(path), problems)
+    return Layout(
+        rows, columns, frames, samples, photometric, planar, allocated, stored, bool(signed), real
+    )
+
+
+def _photometric(elements: Elements, samples: int, problems: list[str]) -> str:
+    try:
+        name = elements.text("PhotometricInterpretation") or ""
+    except ElementError as error:
+        problems.append(str(error))
+        return ""
+    allowed = COLOUR if samples == 3 else GREY | {PALETTE}
+    if name not in allowed:
+        rule = f"one of {', '.join(sorted(allowed))} for SamplesPerPixel {samples}"
+        known = name if name.replace("_", "").replace(" ", "").isalnum() else "something else"
+        got = known[:16] if name else "nothing"
+        problems.append(f"PhotometricInterpretation: expected {rule}, got {got}; convert it first")
+    return name

@@ -1,0 +1,147 @@
+"""One frame of a DICOM file as it is meant to be seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medlego.errors import ImageError
+from medlego.images.dicom.codecs import NATIVE, check_codestream, codec_for
+from medlego.images.dicom.colours import (
+    PALETTE_KEYWORDS,
+    has_supplement,
+    show_palette,
+    show_supplemented,
+)
+from medlego.images.dicom.decoding import decode_native, options
+from medlego.images.dicom.elements import ElementError, Elements
+from medlego.images.dicom.frames import (
+    FRAME_KEYWORDS,
+    compressed_frame,
+    native_frame,
+    pixel_element,
+)
+from medlego.images.dicom.greyscale import GREY_KEYWORDS, functional, read_greys
+from medlego.images.dicom.guarded_decode import GuardError, decode_guarded
+from medlego.images.dicom.layout import GREY, LAYOUT_KEYWORDS, PALETTE, Layout, read_layout
+from medlego.images.dicom.orientation import Turn, turn_for
+from medlego.images.dicom.parsing import Parsed, parsed
+
+_GEOMETRY_KEYWORDS = (
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    "NominalScannedPixelSpacing",
+)
+_KEYWORDS = (
+    *LAYOUT_KEYWORDS,
+    *FRAME_KEYWORDS,
+    *GREY_KEYWORDS,
+    *PALETTE_KEYWORDS,
+    *_GEOMETRY_KEYWORDS,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """`array` is (rows, columns) or (rows, columns, 3), float32 in [0, 1]."""
+
+    array: np.ndarray
+    applied: tuple[str, ...]
+    spacing_mm: tuple[float, float] | None
+
+
+def read_frame(path: Path, frame: int | None, *, max_pixels: int) -> Frame:
+    """Read one frame, its greys or colours as the file wants them shown.
+
+    Args:
+        path: a DICOM file.
+        frame: index from 0; None is the middle one.
+        max_pixels: largest rows × columns that is decoded.
+
+    Returns:
+        The frame, what was applied, and the distance of its rows and of its columns.
+
+    Raises:
+        ImageError: no image, damaged, too large, of another frame count, or without a codec.
+    """
+    with parsed(path, _KEYWORDS) as found:
+        element = pixel_element(found)
+        real = element.real_bits is not None
+        layout = read_layout(path, found.elements, real=real, max_pixels=max_pixels)
+        index = layout.frames // 2 if frame is None else frame
+        if not 0 <= index < layout.frames:
+            raise ImageError(
+                f"{path}: expected a frame from 0 to {layout.frames - 1}, got {index}; "
+                "choose one of these"
+            )
+        try:
+            stored, decoded = _stored(found, layout, index)
+            shown, applied = _shown(stored, found, layout, index)
+            turn, spacing = _geometry(found.elements, index)
+        except ElementError as error:
+            raise ImageError(f"{path}: {error}") from None
+    said = [*decoded, *applied]
+    if layout.frames > 1:
+        middle = ", the middle one" if frame is None else ""
+        said.insert(0, f"frame: {index + 1} of {layout.frames}{middle}")
+    if turn is not None:
+        shown = turn(shown)
+        said.append(turn.applied)
+        spacing = spacing[::-1] if spacing and turn.transposed else spacing
+    return Frame(np.ascontiguousarray(shown), tuple(said), spacing)
+
+
+def _stored(found: Parsed, layout: Layout, index: int) -> tuple[np.ndarray, list[str]]:
+    """The frame's stored values, colours as RGB, and what decoding did."""
+    element = pixel_element(found)
+    said = []
+    if layout.photometric.startswith("YBR"):
+        if layout.allocated != 8:
+            raise ElementError("BitsAllocated: expected 8 for YBR colours, got another")
+        said.append(f"colour: {layout.photometric} to RGB")
+    if found.syntax in NATIVE:
+        content = native_frame(found, element, layout, index)
+        return decode_native(content, found.syntax, layout, index), said
+    codec = codec_for(found.path, found.syntax, layout)
+    content = compressed_frame(found, element, layout, index)
+    check_codestream(found.path, content, found.syntax, layout)
+    try:
+        stored = decode_guarded(content, codec, options(layout))
+    except GuardError as error:
+        raise ImageError(
+            f"{found.path}: expected a codestream that decodes, got a damaged one ({error}); "
+            "fetch it again"
+        ) from None
+    return stored, [f"decoded: {found.syntax.name}", *said]
+
+
+def _shown(
+    stored: np.ndarray, found: Parsed, layout: Layout, index: int
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    elements = found.elements
+    if layout.photometric == PALETTE:
+        shown = show_palette(stored, elements, layout)
+        return shown, ("colour: palette to RGB",)
+    if layout.photometric not in GREY:
+        top = np.float32(layout.highest)
+        shown = (stored.astype(np.float32) / top).clip(0.0, 1.0)
+        return shown, (f"scaled: {layout.stored} bit by 1/{top:g}",)
+    greys = read_greys(elements, layout, index)
+    if has_supplement(elements):
+        shown = show_supplemented(stored, greys, elements, layout)
+        return shown, (*greys.applied, "colour: supplemental palette over greys")
+    return greys.show(stored, layout), greys.applied
+
+
+def _geometry(elements: Elements, index: int) -> tuple[Turn | None, tuple[float, float] | None]:
+    plane = functional(elements, index, "PlaneOrientationSequence") or elements
+    turn = turn_for(plane.numbers("ImageOrientationPatient"))
+    measures = functional(elements, index, "PixelMeasuresSequence") or elements
+    for keyword in _GEOMETRY_KEYWORDS[1:]:
+        spacing = measures.numbers(keyword)
+        if len(spacing) == 2 and all(0 < side < 1e4 for side in spacing):
+            return turn, (spacing[0], spacing[1])
+    return turn, None

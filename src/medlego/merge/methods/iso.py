@@ -1,0 +1,160 @@
+"""Isotropic merging: every direction of the merged delta gets the same strength."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from medlego.bricks import LowRank
+from medlego.merge.core import Core, polar
+from medlego.merge.method import (
+    NEGLIGIBLE,
+    Merged,
+    Method,
+    MethodSettings,
+    Share,
+    TaskVector,
+    by_target,
+    cut,
+    effective,
+    nothing,
+    numerical_rank,
+)
+
+COMMON = 0.8
+
+
+class IsoCtsSettings(MethodSettings):
+    """`common`: share of the directions taken from the sum; the rest is the tasks' own."""
+
+    common: Annotated[float, Field(gt=0, le=1)] = COMMON
+
+
+def merge_iso_c(
+    task_vectors: Sequence[TaskVector], coefficients: Sequence[float], rank: int | None = None
+) -> Merged:
+    """The exact SVD of Σ c_t ΔW_t, every singular value replaced by their mean.
+
+    Args:
+        task_vectors: one per brick.
+        coefficients: one finite number per brick, dimensionless.
+        rank: cut each merged delta to this rank, or keep all (None).
+
+    Returns:
+        Deltas of the numerical rank of the sum; a cut keeps its leading directions.
+
+    Raises:
+        MergeError: a sum too large for float32.
+
+    Cost: O((out + in) R² + R³) a target, R = Σ r_t.
+    Source: Marczak et al. 2025, arXiv:2502.04959, equation 6 (Iso-C).
+    Differs: the mean runs over the sum's numerical rank (core space). Over all min(out, in)
+        directions nearly all of the energy would leave the span of the bricks.
+    """
+    whole = {
+        name: _flatten(shares) for name, shares in by_target(task_vectors, coefficients).items()
+    }
+    return cut(whole, rank)
+
+
+def merge_iso_cts(
+    task_vectors: Sequence[TaskVector],
+    coefficients: Sequence[float],
+    rank: int | None = None,
+    *,
+    common: float = COMMON,
+) -> Merged:
+    """Directions common to all from the sum, further ones from each task, all of one strength.
+
+    Of the R directions of the sum the leading k = round(common · R) are kept. Each task adds the
+    leading (R − k) / K directions of (I − Ũ Ũᵀ) c_t ΔW_t, with Ũ the kept left ones. Left and
+    right directions are made orthonormal together, and every strength becomes their mean.
+
+    Args:
+        task_vectors: one per brick.
+        coefficients: one finite number per brick, dimensionless.
+        rank: cut each merged delta to this rank, or keep all (None).
+        common: share of the directions taken from the sum, 0 < common <= 1.
+
+    Returns:
+        Deltas of rank at most R.
+
+    Raises:
+        MergeError: a sum too large for float32.
+
+    Cost: O((out + in) R² + R³) a target, R = Σ r_t.
+    Source: Marczak et al. 2025, arXiv:2502.04959, algorithm 1 (Iso-CTS).
+    Differs: R is the sum's numerical rank (core space), not min(out, in), and directions that do
+        not divide evenly among the tasks are left out.
+    """
+    whole = {
+        name: _common_and_own(shares, common)
+        for name, shares in by_target(task_vectors, coefficients).items()
+    }
+    return cut(whole, rank)
+
+
+def _flatten(shares: Sequence[Share]) -> LowRank:
+    held = effective(shares)
+    if not held:
+        return nothing(shares)
+    core = Core.of(held)
+    U, S, Vh = torch.linalg.svd(core.total(), full_matrices=False)
+    kept = numerical_rank(S)
+    if not kept:
+        return nothing(shares)
+    return core.restore_product(U[:, :kept], S[:kept].mean().expand(kept), Vh[:kept].mT)
+
+
+def _common_and_own(shares: Sequence[Share], common: float) -> LowRank:
+    held = effective(shares)
+    if not held:
+        return nothing(shares)
+    core = Core.of(held)
+    U, S, Vh = torch.linalg.svd(core.total(), full_matrices=False)
+    whole = numerical_rank(S)
+    kept = max(1, round(common * whole))
+    lefts, values, rights = [U[:, :kept]], [S[:kept]], [Vh[:kept].mT]
+    if each := (whole - kept) // len(held):
+        for U_own, S_own, right in _own_directions(core, U[:, :kept]):
+            lefts.append(U_own[:, :each])
+            values.append(S_own[:each])
+            rights.append(right[:, :each])
+    left, right = _together(lefts), _together(rights)
+    return core.restore_product(left, torch.cat(values).mean().expand(left.shape[1]), right)
+
+
+def _together(parts: list[Tensor]) -> Tensor:
+    """Blocks of orthonormal columns made orthonormal together."""
+    return polar(torch.cat(parts, dim=1)) if len(parts) > 1 else parts[0]
+
+
+def _own_directions(core: Core, shared: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """For each task the SVD of what of c_t ΔW_t lies outside the shared left directions."""
+    outside = (core.lefts - shared @ (shared.mT @ core.lefts)) * core.scaled
+    parts = (core.split(columns) for columns in (outside, core.rights, core.scaled))
+    for own, right, strengths in zip(*parts, strict=True):
+        U, S, turn = torch.linalg.svd(own, full_matrices=False)
+        count = int((NEGLIGIBLE * strengths.norm() < S).sum())
+        yield U[:, :count], S[:count], right @ turn[:count].mT  # right has orthonormal columns
+
+
+ISO_C = Method(
+    name="iso-c",
+    summary="the sum, every singular value replaced by their mean",
+    source="arXiv:2502.04959",
+    merge=merge_iso_c,
+    auto="norm",
+)
+ISO_CTS = Method(
+    name="iso-cts",
+    summary="common directions of the sum and own ones of each task, all of one strength",
+    source="arXiv:2502.04959",
+    merge=merge_iso_cts,
+    settings=IsoCtsSettings,
+    auto="norm",
+)

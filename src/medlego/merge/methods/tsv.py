@@ -1,0 +1,61 @@
+"""Task singular vectors: all bricks' singular vectors made orthonormal together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from medlego.bricks import LowRank
+from medlego.merge.core import Core, polar
+from medlego.merge.method import (
+    Merged,
+    Method,
+    Share,
+    TaskVector,
+    by_target,
+    cut,
+    effective,
+    nothing,
+)
+
+
+def merge_tsv(
+    task_vectors: Sequence[TaskVector], coefficients: Sequence[float], rank: int | None = None
+) -> Merged:
+    """P(U_c) diag(c σ) P(V_c)ᵀ, with P the nearest matrix of orthonormal columns.
+
+    Args:
+        task_vectors: one per brick; each gives as many directions as its rank.
+        coefficients: one finite number per brick, dimensionless.
+        rank: cut each merged delta to this rank, or keep all (None).
+
+    Returns:
+        Deltas of rank at most min(Σ r_t, out, in).
+
+    Raises:
+        MergeError: a result too large for float32.
+
+    Cost: O((out + in) R² + R³) a target, R = Σ r_t.
+    Source: Gargiulo et al. 2024, arXiv:2412.00081 (TSV-M), equations 4 and 5.
+    Differs: k_t = r_t. The official code cuts every task to min(out, in) / K directions, which
+        fills a low-rank delta up with arbitrary null vectors.
+    """
+    whole = {
+        name: _merge_one(shares) for name, shares in by_target(task_vectors, coefficients).items()
+    }
+    return cut(whole, rank)
+
+
+def _merge_one(shares: Sequence[Share]) -> LowRank:
+    held = effective(shares)
+    if not held:
+        return nothing(shares)
+    core = Core.of(held)
+    return core.restore_product(polar(core.lefts), core.scaled, polar(core.rights))
+
+
+METHOD = Method(
+    name="tsv",
+    summary="singular vectors of all bricks made orthonormal together",
+    source="arXiv:2412.00081",
+    merge=merge_tsv,
+)

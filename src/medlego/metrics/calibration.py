@@ -1,0 +1,143 @@
+"""A calibration: logits of one model to logits whose probabilities can be taken at their word.
+
+Every map rises strictly, so it never changes the order of images, nor of labels that exclude each
+other. Which labels are answered changes by operating points alone, where somebody chose one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Annotated, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
+
+from medlego.data import Kind, Task
+
+MAX_KNOTS = 64
+State = Literal["calibrated", "stale", "none"]
+"""`stale`: a calibration is there, but was fitted to other logits than these; it is not used."""
+
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+_Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class LogitMap(BaseModel):
+    """A rising, piecewise linear map: knots (x, y), and one slope before the first and behind the
+    last.
+
+    `temperature` has its one knot at (0, 0) and the slope 1 / T; `platt` has one knot; `isotonic`
+    several and the slope 1; `none` changes nothing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Literal["none", "temperature", "platt", "isotonic"]
+    slope: Annotated[_Number, Field(gt=0)]
+    x: Annotated[tuple[_Number, ...], Field(min_length=1, max_length=MAX_KNOTS)]
+    y: Annotated[tuple[_Number, ...], Field(min_length=1, max_length=MAX_KNOTS)]
+
+    @model_validator(mode="after")
+    def _fits_method(self) -> LogitMap:
+        if len(self.x) != len(self.y) or any(
+            b <= a for part in (self.x, self.y) for a, b in pairwise(part)
+        ):
+            raise ValueError("expected as many x as y, both rising")
+        if (len(self.x) > 1) != (self.method == "isotonic"):
+            raise ValueError("expected several knots of an isotonic map, one of any other")
+        if self.method in ("none", "temperature") and (self.x, self.y) != ((0.0,), (0.0,)):
+            raise ValueError(f"expected the knot of a {self.method} map at 0, 0")
+        if self.method in ("none", "isotonic") and self.slope != 1:
+            raise ValueError(f"expected the slope of a {self.method} map to be 1")
+        return self
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Any shape to the same shape, dtype kept."""
+        inner = [(d - b) / (c - a) for (a, b), (c, d) in pairwise(zip(self.x, self.y, strict=True))]
+        bends = [after - before for before, after in pairwise([self.slope, *inner, self.slope])]
+        found = self.y[0] + self.slope * (logits - self.x[0])
+        for x, bend in zip(self.x, bends, strict=False):
+            found = found + bend * (logits - x).relu()
+        return found
+
+
+class Aim(BaseModel):
+    """What an operating point is chosen for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    aim: Literal["sensitivity", "specificity"]
+    value: _Share
+
+
+class OperatingPoint(Aim):
+    """Thresholds at which each label reached the aim on the validation images.
+
+    One for the second label of a binary task, one for each of a multilabel task; calibrated
+    probabilities above them are answers. None where there were too few images to choose one.
+    """
+
+    thresholds: tuple[_Share | None, ...]
+
+
+class Calibration(BaseModel):
+    """Fitted on validation images to the logits of one brick alone, or of one merge.
+
+    `maps` has one entry per label of a multilabel task, else one for all logits. Losses are mean
+    log losses of the validation images, `after` by cross-validation.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: Annotated[int, Field(ge=1)]
+    maps: tuple[LogitMap, ...]
+    loss_before: Annotated[_Number, Field(ge=0)]
+    loss_after: Annotated[_Number, Field(ge=0)]
+    operating: OperatingPoint | None
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """(N, outputs) → (N, outputs)."""
+        if len(self.maps) == 1:
+            return self.maps[0](logits)
+        columns = [own(logits[:, number]) for number, own in enumerate(self.maps)]
+        return torch.stack(columns, dim=1)
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """What each map's probability must exceed for its label to be answered.
+
+        Of the operating point; else where the logits' own sign changes.
+        """
+        own = [
+            1 / (1 + math.exp(-float(m(torch.zeros((), dtype=torch.float64))))) for m in self.maps
+        ]
+        chosen: Sequence[float | None] = self.operating.thresholds if self.operating else ()
+        given = [*chosen, *[None] * (len(own) - len(chosen))]
+        return tuple(o if g is None else g for o, g in zip(own, given, strict=True))
+
+
+def has_thresholds(task: Task) -> bool:
+    """Whether labels are answered by thresholds, not by which is likeliest."""
+    return task.kind in (Kind.BINARY, Kind.MULTILABEL)
+
+
+def calibration_problems(calibration: Calibration, task: Task) -> list[str]:
+    """What keeps a calibration from being one of a task."""
+    count = len(task.labels) if task.kind is Kind.MULTILABEL else 1
+    if len(calibration.maps) != count:
+        return [f"maps: expected {count} for this task, got {len(calibration.maps)}"]
+    fitting = ("none", "platt", "isotonic") if has_thresholds(task) else ("none", "temperature")
+    problems = [
+        f"maps.{number}: expected {', '.join(fitting)} for a {task.kind} task, got {own.method}"
+        for number, own in enumerate(calibration.maps)
+        if own.method not in fitting
+    ]
+    if (point := calibration.operating) is not None:
+        if not has_thresholds(task):
+            problems.append(f"operating: expected null for a {task.kind} task")
+        elif len(point.thresholds) != count:
+            problems.append(f"operating: expected {count} thresholds, got {len(point.thresholds)}")
+    return problems

@@ -1,0 +1,228 @@
+"""A job on disk: what it was begun with, and the parts that are done.
+
+Beside the output lies a folder of the same name with `.job` behind it, until the output is there:
+
+    job.json            what the job is; written before any part
+    images.jsonl        the images, one a line
+    parts/NNNNNN.parquet    rows of one part's images
+
+Every file is renamed into place when it is whole and on the disk, so that the names of the parts
+are the journal: a part is done if its file is there, and a kill leaves nothing in between.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import polars as pl
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from medlego.base import Digest
+from medlego.errors import JobError, raise_all
+from medlego.merge import Mode
+from medlego.prediction.batch.answering import Work
+from medlego.prediction.batch.listing import Listing
+from medlego.prediction.batch.rows import SCHEMA
+from medlego.support import parse_object, put_in_place, read_bounded, spell, write_atomically
+
+SUFFIX = ".job"
+LISTING = "images.jsonl"
+METADATA = "medlego"
+"""The key under which a finished table says which job it is of."""
+
+_DOCUMENT, _PARTS, _PART, _JOINED = "job.json", "parts", ".parquet", "joined.parquet"
+_MAX_DOCUMENT_BYTES = 1 << 16
+_GONE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+
+
+class Job(BaseModel):
+    """Everything that decides what a job's table says; two jobs alike in it are one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1]
+    medlego: str
+    generalist: Digest
+    mode: Mode
+    task: str | None
+    every_task: bool
+    images: Annotated[int, Field(ge=1)]
+    images_sha256: Digest
+    part_images: Annotated[int, Field(ge=1)]
+
+    @classmethod
+    def of(cls, work: Work, listing: Listing) -> Job:
+        """What is asked, of which images."""
+        return cls(
+            format=1,
+            medlego=version("medlego"),
+            generalist=work.generalist,
+            mode=work.mode,
+            task=work.task,
+            every_task=work.every_task,
+            images=listing.images,
+            images_sha256=listing.sha256,
+            part_images=listing.part_images,
+        )
+
+    def check_same(self, begun: Job, place: Path, way_out: str) -> None:
+        """Refuse to go on with what was begun otherwise.
+
+        Raises:
+            JobError: says all that differs.
+        """
+        mine, other = self.model_dump(), begun.model_dump()
+        problems = [
+            f"{name}: expected {_short(other[name])} as it was begun with, got {_short(mine[name])}"
+            for name in mine
+            if mine[name] != other[name]
+        ]
+        if problems:
+            problems[-1] += f"; {way_out}"
+        raise_all(JobError, str(place), problems)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Have a job's folder alone, made if need be; a folder in which nothing began is removed.
+
+    Raises:
+        JobError: somebody else is at it, or there is no place for it.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+    except (FileNotFoundError, FileExistsError, NotADirectoryError):
+        raise JobError(f"{folder}: expected a place for a folder, got none there") from None
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise JobError(
+            f"{folder}: expected to work on it alone, got somebody else at it; wait for them"
+        ) from None
+    try:
+        yield
+    finally:
+        if not (folder / _DOCUMENT).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+
+
+def begin(folder: Path, job: Job) -> None:
+    """Write down what the job is, or see that it is the one that was begun here.
+
+    Raises:
+        JobError: another one was.
+    """
+    file = folder / _DOCUMENT
+    if file.exists():
+        way_out = f"finish that one first, or delete {folder} to start anew"
+        job.check_same(_read(file), folder, way_out)
+    else:
+        write_atomically(file, spell(job.model_dump(mode="json")))
+    (folder / _PARTS).mkdir(exist_ok=True)
+
+
+def _read(file: Path) -> Job:
+    try:
+        return _parsed(read_bounded(file, _MAX_DOCUMENT_BYTES))
+    except (OSError, ValueError) as error:
+        raise JobError(
+            f"{file}: expected what a job was begun with, got something else; "
+            f"delete {file.parent} to start anew"
+        ) from error
+
+
+def _parsed(text: bytes) -> Job:
+    parse_object(text)
+    return Job.model_validate_json(text, strict=True)
+
+
+def done_parts(folder: Path, listing: Listing) -> set[int]:
+    """Numbers of the parts that are there with every image; what a kill or a disk spoilt goes."""
+    done = set()
+    for file in (folder / _PARTS).iterdir():
+        if _is_part(file, listing) and _is_whole(file, listing):
+            done.add(int(file.stem))
+        else:
+            file.unlink()
+    return done
+
+
+def _is_part(file: Path, listing: Listing) -> bool:
+    name = file.name.removesuffix(_PART)
+    return (
+        name.isdecimal()
+        and int(name) < len(listing.offsets)
+        and file.name == _part_file(file.parents[1], int(name)).name
+    )
+
+
+def _is_whole(file: Path, listing: Listing) -> bool:
+    number = int(file.stem)
+    start = number * listing.part_images
+    try:
+        if pl.read_parquet_schema(file) != SCHEMA:
+            return False
+        positions = pl.read_parquet(file, columns=["position"])["position"]
+    except _GONE:
+        return False
+    return positions.unique(maintain_order=True).to_list() == list(
+        range(start, start + listing.span(number))
+    )
+
+
+def keep_part(folder: Path, number: int, content: bytes) -> None:
+    """Write a part that is done."""
+    write_atomically(_part_file(folder, number), content)
+
+
+def _part_file(folder: Path, number: int) -> Path:
+    return folder / _PARTS / f"{number:06d}{_PART}"
+
+
+def finish(folder: Path, job: Job, listing: Listing, output: Path) -> None:
+    """Join all parts, in the order of the images, to the output; the folder goes with its lock."""
+    files = [_part_file(folder, number) for number in range(len(listing.offsets))]
+    joined = folder / _JOINED
+    said = {METADATA: spell(job.model_dump(mode="json")).decode()}
+    try:
+        pl.scan_parquet(files, glob=False).sink_parquet(joined, metadata=said, maintain_order=True)
+    except _GONE as error:
+        raise JobError(
+            f"{folder}: expected parts that can be joined and room for the table, got "
+            f"{type(error).__name__}; see to the disk and start again, what is done is kept"
+        ) from error
+    put_in_place(joined, output)
+    clear(folder)
+
+
+def clear(folder: Path) -> None:
+    """Take a finished job's folder away, the document last of what a later run looks at."""
+    shutil.rmtree(folder / _PARTS, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def job_of(output: Path) -> Job:
+    """The job that wrote a table.
+
+    Raises:
+        JobError: none did.
+    """
+    try:
+        return _parsed(pl.read_parquet_metadata(output)[METADATA].encode())
+    except (*_GONE, KeyError, ValidationError, ValueError):
+        raise JobError(
+            f"{output}: expected a new file, found one that no job wrote; choose another"
+        ) from None
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return f"{text[1:13]}…" if isinstance(value, str) and len(value) == 64 else text

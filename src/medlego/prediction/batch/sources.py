@@ -1,0 +1,170 @@
+"""The images of a job, one after another: what lies below a folder, or what a table names."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from medlego.data import AT, TABLE_SUFFIXES, table_and_folder
+from medlego.errors import DatasetError, raise_all
+from medlego.images import is_image
+
+COLUMN = "path"
+DIRECTORY = "DICOMDIR"
+"""The file that lists a medium's images and is none (PS3.10 section 8.6)."""
+
+_ROWS_AT_ONCE = 10_000
+_PROBLEMS = 20
+
+
+@dataclass(frozen=True)
+class Found:
+    """One image by its name below the job's root; size in bytes and time of its last change.
+
+    Both are None where there is no such file.
+    """
+
+    name: str
+    size: int | None
+    changed_ns: int | None
+
+
+def find_images(source: str | Path, skip: Path) -> tuple[Path, Iterator[Found]]:
+    """Where a job's images lie, and the images in a fixed order, found while they are asked for.
+
+    Args:
+        source: a folder, searched with all that is below, hidden names left out; or a CSV or
+            Parquet table with a column `path`, relative to the table's own folder, or to another
+            as `TABLE@FOLDER`. Other columns are ignored; a path may stand there more than once.
+        skip: a folder that is not looked into.
+
+    Raises:
+        DatasetError: nothing there. While images are found: no column `path`, rows without one, a
+            folder that cannot be read.
+    """
+    table, folder = table_and_folder(str(source))
+    path = Path(table)
+    if path.suffix.lower() in TABLE_SUFFIXES and path.is_file():
+        root = path.parent if folder is None else Path(folder)
+        if not root.is_dir():
+            raise DatasetError(f"{root}: expected a folder of images, found none; check it")
+        names = _parquet_names(path) if path.suffix.lower() == ".parquet" else _csv_names(path)
+        return root, (_stated(root, name) for name in names)
+    if path.is_dir() and folder is None:
+        return path, _below(path, skip.resolve())
+    got = "found nothing there" if not path.exists() else f"got {path.suffix or 'a file'}"
+    raise DatasetError(
+        f"{source}: expected a folder of images, or a .csv or .parquet table of paths "
+        f"(TABLE{AT}FOLDER), {got}; check the path"
+    )
+
+
+def _below(root: Path, skip: Path) -> Iterator[Found]:
+    """Depth first, by name; links to folders are not followed, since they may lead in circles."""
+    left = [("", iter(_entries(root)))]
+    while left:
+        prefix, entries = left[-1]
+        entry = next(entries, None)
+        if entry is None:
+            left.pop()
+            continue
+        path, name = Path(entry.path), prefix + entry.name
+        if entry.is_dir(follow_symlinks=False):
+            if entry.name != skip.name or path.resolve() != skip:
+                left.append((f"{name}/", iter(_entries(path))))
+        elif entry.name != DIRECTORY and _is_file(entry) and is_image(path):
+            yield _stated(root, name)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder, by name.
+
+    Raises:
+        DatasetError: it cannot be read; to pass it over would leave images out without a word.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise DatasetError(
+            f"{folder}: expected a folder that can be read, got {error.strerror}; see to it and "
+            "start again"
+        ) from error
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Also through a link; one that leads nowhere, in a circle or where nobody may look is none."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def _stated(root: Path, name: str) -> Found:
+    try:
+        status = (root / name).stat()
+    except (OSError, ValueError):  # missing, or a name that no file can have
+        return Found(name, None, None)
+    return Found(name, status.st_size, status.st_mtime_ns)
+
+
+def _csv_names(path: Path) -> Iterator[str]:
+    problems: list[str] = []
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.reader(stream)
+            header = next(reader, [])
+            column = _column(path, header)
+            for number, row in enumerate(filter(None, reader), 2):
+                if len(row) != len(header):
+                    problems.append(f"row {number}: expected {len(header)} cells, got {len(row)}")
+                elif name := row[column].strip():
+                    yield name
+                else:
+                    problems.append(_nameless(number))
+                if len(problems) == _PROBLEMS:
+                    break
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path}: expected UTF-8 CSV with a header ({error})") from error
+    raise_all(DatasetError, str(path), problems)
+
+
+def _parquet_names(path: Path) -> Iterator[str]:
+    problems: list[str] = []
+    behind = 2
+    try:
+        lazy = pl.scan_parquet(path, glob=False)
+        schema = lazy.collect_schema()
+        _column(path, schema.names())
+        if schema[COLUMN] != pl.String:
+            raise DatasetError(f"{path}: {COLUMN}: expected text, got {schema[COLUMN]}")
+        for rows in lazy.select(COLUMN).collect_batches(chunk_size=_ROWS_AT_ONCE):
+            for number, cell in enumerate(rows[COLUMN], behind):
+                if name := (cell or "").strip():
+                    yield name
+                elif len(problems) < _PROBLEMS:
+                    problems.append(_nameless(number))
+            behind += len(rows)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        raise DatasetError(
+            f"{path}: expected a whole Parquet file, got another ({type(error).__name__}); "
+            "write it again"
+        ) from None
+    raise_all(DatasetError, str(path), problems)
+
+
+def _column(path: Path, header: list[str]) -> int:
+    if header.count(COLUMN) != 1:
+        shown = ", ".join(name[:60] for name in header[:20]) or "none"
+        raise DatasetError(f"{path}: columns: expected one {COLUMN!r}, got {shown}")
+    return header.index(COLUMN)
+
+
+def _nameless(number: int) -> str:
+    return f"row {number}: {COLUMN}: expected a value, got none"

@@ -1,0 +1,71 @@
+"""The parts of which a generalist works in each mode: one model, one a group, or one a task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medlego.bricks import Adapter, Brick, all_targets
+from medlego.generalist import Generalist, assembled_like
+from medlego.merge import Capability, Mode
+from medlego.prediction.routing import groups
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What one pass through the base serves: deltas, and the tasks whose heads read them."""
+
+    readers: tuple[Capability, ...]
+    adapter: Adapter
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of its tasks."""
+        return tuple(reader.task.name for reader in self.readers)
+
+
+def working_readers(generalist: Generalist) -> dict[str, Capability]:
+    """By task the head that answers in the recipe's mode, calibrated where it is."""
+    held = parts(generalist, generalist.recipe.mode)
+    return {reader.task.name: reader for part in held for reader in part.readers}
+
+
+def parts(generalist: Generalist, mode: Mode) -> tuple[Part, ...]:
+    """The parts of a generalist, together every task once.
+
+    `merged` has one part: all bricks merged, read by heads refitted to that merge where there are
+    any. `grouped` merges those of a group by the recipe's method, settings and rule. `routed` has
+    a part for each task: its brick as it is, or the mean of its sites. A part of one task alone is
+    the same in both.
+    """
+    if mode == "merged":
+        return (Part(generalist.readers, Adapter(generalist.targets, generalist.deltas)),)
+    held = generalist.capabilities
+    if mode == "routed":
+        return tuple(_alone(generalist, capability) for capability in held)
+    by_name = {capability.task.name: capability for capability in held}
+    return tuple(
+        _alone(generalist, by_name[group[0]])
+        if len(group) == 1
+        else _merged(generalist, [by_name[name] for name in group])
+        for group in groups(held)
+    )
+
+
+def _alone(generalist: Generalist, capability: Capability) -> Part:
+    if len(capability.bricks) == 1:
+        brick = capability.bricks[0]
+        return Part((capability,), Adapter(brick.targets, brick.deltas))
+    mean = generalist.alone(capability.task.name)
+    return Part((capability,), Adapter(mean.targets, mean.deltas))
+
+
+def _merged(generalist: Generalist, capabilities: Sequence[Capability]) -> Part:
+    recipe = generalist.recipe
+    members = {brick.digest for capability in capabilities for brick in capability.bricks}
+    bricks: list[Brick] = [brick for brick in generalist.bricks if brick.digest in members]
+    told = recipe.told([brick.digest for brick in bricks])
+    slope = recipe.slope if recipe.slope_given else None
+    merged = assembled_like(recipe, bricks, told, slope=slope, mode="merged")
+    readers = tuple(capability.uncalibrated() for capability in capabilities)
+    return Part(readers, Adapter(all_targets(bricks), merged.deltas))

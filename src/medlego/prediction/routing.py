@@ -1,0 +1,203 @@
+"""Which tasks an image belongs to, told by the bricks' profiles; none of them → abstain.
+
+Every task measures an image by itself: its strangeness z is about standard normal for images like
+those it was trained on (`Profile.strangeness`). Tasks whose bricks look at the same kind of image
+form a group and do not compete; groups compete with each other and with "none of mine", which
+stands at z = `LIMIT`:
+
+    e(z) = exp(−max(z, 0)² / 2)
+    P(task) = e(z) / (e(z) + e(LIMIT) + Σ of the other groups' largest e)
+
+So a task alone has one half at the limit. No other image than the bricks' own is needed, and a
+task's limit never depends on the other bricks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+from medlego.bricks import Brick, Profile
+from medlego.errors import BrickError, raise_all
+from medlego.merge import Capability
+
+LIMIT = 3.0
+"""Strangeness above which an image is none of a task's."""
+FAMILIAR = 2.0
+"""Strangeness above which an image is unlike the training images, as from another device."""
+
+Group = tuple[str, ...]
+"""Names of tasks that look at the same kind of image."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where one image belongs.
+
+    `probs` and `strangeness` have every task that has a profile; `none` is the probability that
+    the image belongs to none of them. `tasks` are those that apply, likeliest first, and `unlike`
+    those among them whose training images look otherwise.
+    """
+
+    tasks: tuple[str, ...]
+    unlike: tuple[str, ...]
+    probs: Mapping[str, float]
+    none: float
+    strangeness: Mapping[str, float]
+
+    @property
+    def reason(self) -> str:
+        """One sentence: why no task applies, or what makes the image special; else empty."""
+        nearest = min(self.strangeness, key=lambda name: self.strangeness[name])
+        found = f"strangeness {self.strangeness[nearest]:.1f}, training images lie below"
+        if not self.tasks:
+            return f"like no task's training images; nearest {nearest} ({found} {LIMIT:g})"
+        if self.unlike:
+            return (
+                f"unlike the training images of {', '.join(self.unlike)}, as from another site or "
+                f"device ({found} {FAMILIAR:g})"
+            )
+        return ""
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {
+            "tasks": list(self.tasks),
+            "unlike": list(self.unlike),
+            "probabilities": dict(self.probs),
+            "none": self.none,
+            "strangeness": dict(self.strangeness),
+            "reason": self.reason,
+        }
+
+
+class Router:
+    """Decides by the profiles of a generalist's capabilities.
+
+    `tasks` are those that have a profile, `without` those that have none, which it never chooses.
+    """
+
+    def __init__(self, capabilities: Sequence[Capability]) -> None:
+        self.groups = groups(capabilities)
+        held = {c.task.name: profiles(c) for c in capabilities}
+        self.tasks = tuple(name for name, found in held.items() if found)
+        self.without = tuple(name for name, found in held.items() if not found)
+        self._profiles = [held[name] for name in self.tasks]
+        _check_depth([brick for capability in capabilities for brick in capability.bricks])
+        self.blocks = self._profiles[0][0].blocks if self._profiles else 0
+        place = {name: number for number, group in enumerate(self.groups) for name in group}
+        self._group = torch.tensor([place[name] for name in self.tasks], dtype=torch.long)
+
+    def strangeness(self, features: Tensor) -> Tensor:
+        """Stem features (N, d) → (N, tasks), float64; of a task's sites the one that knows best."""
+        columns = [
+            torch.stack([profile.strangeness(features) for profile in found]).amin(dim=0)
+            for found in self._profiles
+        ]
+        return torch.stack(columns, dim=1)
+
+    def probabilities(self, strangeness: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, tasks) → each task's probability (N, tasks), and that of none (N,)."""
+        evidence = (-strangeness.clamp(min=0).square() / 2).exp()
+        outside = torch.exp(torch.tensor(-(LIMIT**2) / 2, dtype=evidence.dtype))
+        by_group = torch.zeros(len(evidence), len(self.groups), dtype=evidence.dtype)
+        by_group.scatter_reduce_(1, self._group.expand_as(evidence), evidence, "amax")
+        whole = by_group.sum(dim=1, keepdim=True)
+        others = whole - by_group[:, self._group]
+        return evidence / (evidence + outside + others), (outside / (outside + whole))[:, 0]
+
+    def applies(self, strangeness: Tensor) -> Tensor:
+        """(N, tasks), true where a task applies: within its limit, in the nearest task's group."""
+        nearest = self._group[strangeness.argmin(dim=1)]
+        return (strangeness <= LIMIT) & (self._group == nearest[:, None])
+
+    def routes(self, strange: Tensor) -> list[Route]:
+        """One route per image, from what `strangeness` found."""
+        probs, none = self.probabilities(strange)
+        chosen = self.applies(strange)
+        rows = [found.tolist() for found in (strange, probs, none, chosen)]
+        return [self._route(*row) for row in zip(*rows, strict=True)]
+
+    def _route(
+        self, strange: list[float], probs: list[float], none: float, chosen: list[bool]
+    ) -> Route:
+        order = sorted((i for i, applies in enumerate(chosen) if applies), key=strange.__getitem__)
+        return Route(
+            tasks=tuple(self.tasks[i] for i in order),
+            unlike=tuple(self.tasks[i] for i in order if strange[i] > FAMILIAR),
+            probs=dict(zip(self.tasks, probs, strict=True)),
+            none=none,
+            strangeness=dict(zip(self.tasks, strange, strict=True)),
+        )
+
+
+def profiles(capability: Capability) -> tuple[Profile, ...]:
+    """Those of its bricks that have one."""
+    return tuple(brick.profile for brick in capability.bricks if brick.profile is not None)
+
+
+def groups(capabilities: Sequence[Capability]) -> tuple[Group, ...]:
+    """Tasks that look at the same kind of image, each task once, in order of appearance.
+
+    Where two tasks state modality and body part, these decide; where one does not, their profiles
+    do, if each finds the other's training images within its limit.
+    """
+    count = len(capabilities)
+    linked = torch.zeros(count, count)
+    for i, first in enumerate(capabilities):
+        for j, second in enumerate(capabilities[:i]):
+            linked[i, j] = float(_share_images(first, second))
+    _, number = connected_components(linked.numpy(), directed=False)
+    found: dict[int, list[str]] = {}
+    for capability, group in zip(capabilities, number.tolist(), strict=True):
+        found.setdefault(group, []).append(capability.task.name)
+    return tuple(tuple(names) for names in found.values())
+
+
+def _share_images(first: Capability, second: Capability) -> bool:
+    stated = [(c.task.modality, c.task.body_part) for c in (first, second)]
+    if None not in (*stated[0], *stated[1]):
+        return stated[0] == stated[1]
+    modalities = {modality for modality, _ in stated if modality is not None}
+    if len(modalities) < 2:
+        return any(
+            expected_strangeness(a, b) <= LIMIT and expected_strangeness(b, a) <= LIMIT
+            for a in profiles(first)
+            for b in profiles(second)
+            if a.blocks == b.blocks
+        )
+    return False
+
+
+def expected_strangeness(own: Profile, other: Profile) -> float:
+    """How strange another profile's images are to this one, by their mean d².
+
+    E d² = tr(Σ⁻¹ Σ') + (μ' − μ)ᵀ Σ⁻¹ (μ' − μ), on factors: O(d · directions²).
+    """
+    apart = float(own.squared_distance(other.mean[None]))
+    gram, scale = other.correlation, other.scale.double()
+    roots = (gram.values.double() - gram.rest).clamp(min=0).sqrt()
+    along = own.mean + (gram.vectors.double() * roots).T * scale
+    mine, even = own.correlation, 1 / own.correlation.rest.double()
+    diagonal = even + mine.vectors.double().square() @ (1 / mine.values.double() - even)
+    rest = float(gram.rest) * float(((scale / own.scale).square() * diagonal).sum())
+    spread = float(own.squared_distance(along).sum()) + rest
+    middle, deviation = own.distance.tolist()
+    strange: float = (math.log(max(apart + spread, 1e-30)) - middle) / deviation
+    return strange
+
+
+def _check_depth(bricks: Sequence[Brick]) -> None:
+    depths = {brick.profile.blocks for brick in bricks if brick.profile is not None}
+    problems = [
+        f"brick {brick.task.name!r}: expected a profile of a stem of {min(depths)} blocks, as "
+        f"others have, got one of {brick.profile.blocks}; retrain it"
+        for brick in bricks
+        if brick.profile is not None and brick.profile.blocks != min(depths)
+    ]
+    raise_all(BrickError, "profiles", problems)

@@ -1,0 +1,141 @@
+"""Saliency of images for one task of a generalist, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from medlego.base import Base, embed
+from medlego.errors import GeneralistError
+from medlego.generalist import Generalist
+from medlego.images import Image, read_image
+from medlego.prediction.saliency.gradient import integrated_gradients
+from medlego.prediction.saliency.maps import Saliency
+from medlego.prediction.saliency.rollout import attention_rollout
+from medlego.prediction.saliency.scene import Scene, answering
+from medlego.support import Progress, silent
+
+BATCH = 16
+
+Method = Callable[[Scene, Tensor, Tensor], Tensor]
+"""(scene, tokens before the first block, label numbers) → (N, patches)."""
+
+METHODS: dict[str, Method] = {
+    "gradient": integrated_gradients,
+    "rollout": attention_rollout,
+}
+
+
+def explain(
+    generalist: Generalist,
+    images: Sequence[str | Path | Image],
+    task: str,
+    *,
+    label: str | Sequence[str] | None = None,
+    method: str = "gradient",
+    base: Base | None = None,
+    mode: str | None = None,
+    device: str = "cpu",
+    show: Progress = silent,
+) -> list[Saliency]:
+    """Map what the answer to a task rests on in each image.
+
+    A routed generalist is looked at as it answers: the task's own brick, whole. For a brick by
+    itself pass `specialist(brick)`, for a task's specialist in a merge `generalist.alone(task)`.
+
+    Args:
+        generalist: holds the task.
+        images: paths or images already read; paths are read batch by batch.
+        task: the task's name, asked of every image.
+        label: explain this label, or one label per image; the likeliest when left out.
+        method: a name of `METHODS`. `rollout` gives one map for all labels.
+        base: the generalist's base; found by fingerprint when left out.
+        mode: how the generalist works, see `medlego.merge.Mode`; its recipe's when left out.
+        device: `cpu` or `cuda`.
+        show: called with what is under way.
+
+    Returns:
+        One map per image, in order.
+
+    Raises:
+        ImageError: a file that cannot be read.
+        GeneralistError: no such task, label or method, or another base.
+        MergeError: an unknown mode, or bricks of a group that cannot be merged.
+        BaseError: the base is not to be found.
+    """
+    check_method(method)
+    asked = _asked(label, len(images), generalist.capability(task).task.labels)
+    base = base or Base.find(generalist.base)
+    scene = Scene.of(base.module, *answering(generalist, task, base, mode), device)
+    found: list[Saliency] = []
+    for start in range(0, len(images), BATCH):
+        show(f"saliency of {task}", start, len(images))
+        some = images[start : start + BATCH]
+        read = [image if isinstance(image, Image) else read_image(image) for image in some]
+        found += _explain_batch(scene, base, read, asked[start : start + BATCH], method)
+    return found
+
+
+def check_method(method: str) -> None:
+    """Refuse a name that is not one of `METHODS`.
+
+    Raises:
+        GeneralistError: such a name.
+    """
+    if method not in METHODS:
+        raise GeneralistError(f"saliency: expected one of {', '.join(METHODS)}, got {method!r}")
+
+
+def embedded(scene: Scene, base: Base, images: Sequence[Image]) -> Tensor:
+    """Images → tokens before the first block, (N, tokens, width), where the scene is."""
+    pixels = torch.stack([base.prepare(image) for image in images])
+    with torch.no_grad():
+        return embed(scene.module, base.normalise(pixels.to(scene.device)))
+
+
+def _explain_batch(
+    scene: Scene,
+    base: Base,
+    images: Sequence[Image],
+    asked: Sequence[str | None],
+    method: str,
+) -> list[Saliency]:
+    task = scene.reader.task
+    tokens = embedded(scene, base, images)
+    with torch.no_grad():
+        probs = scene.probs(tokens)
+    named = [
+        likeliest if name is None else task.labels.index(name)
+        for likeliest, name in zip(probs.argmax(dim=1).tolist(), asked, strict=True)
+    ]
+    numbers = torch.tensor(named, device=scene.device)
+    maps = METHODS[method](scene, tokens, numbers).cpu()
+    return [
+        Saliency(
+            task=task,
+            label=task.labels[number],
+            prob=float(row[number]),
+            method=method,
+            patches=values.reshape(scene.grid),
+            input_size=base.ref.image_size,
+            image_size=(image.pixels.shape[1], image.pixels.shape[2]),
+            aspect=image.aspect,
+        )
+        for values, number, row, image in zip(maps, named, probs, images, strict=True)
+    ]
+
+
+def _asked(
+    label: str | Sequence[str] | None, count: int, labels: Sequence[str]
+) -> Sequence[str | None]:
+    if label is None:
+        return [None] * count
+    asked = [label] * count if isinstance(label, str) else list(label)
+    if len(asked) != count:
+        raise GeneralistError(f"label: expected one for each of {count} images, got {len(asked)}")
+    if unknown := [name for name in asked if name not in labels]:
+        raise GeneralistError(f"label: expected one of {', '.join(labels)}, got {unknown[0]!r}")
+    return asked

@@ -1,0 +1,96 @@
+"""Uploads to images, decoded in other processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from math import prod
+
+import torch
+from PIL import Image as Pillow
+
+from medlego.errors import ImageError
+from medlego.images import Image
+from medlego.serve.limits import Limits
+from medlego.support import Pool, WorkerError
+
+START_S = 120.0
+"""For a process to import what it needs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted(Image):
+    """An image that may be fitted to another size; `sides` are height and width in its file."""
+
+    sides: tuple[int, int] = (0, 0)
+
+
+class Readers:
+    """A fixed number of processes that decode; one that dies or is killed is replaced."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._pool = Pool("medlego.serve.decode_worker")
+        self._threads = ThreadPoolExecutor(limits.readers, thread_name_prefix="medlego-reading")
+
+    async def read(
+        self, content: bytes, sizes: Sequence[int | None] = (None,)
+    ) -> tuple[Fitted, ...]:
+        """Decode an upload once.
+
+        Args:
+            content: a file that `medlego.images.read_image` reads.
+            sizes: sides in pixels of the network inputs to fit it to, an image each; None leaves it
+                as it is.
+
+        Raises:
+            ImageError: no image, damaged, too large, or it took too long; names no file.
+        """
+        loop = asyncio.get_running_loop()
+        limit_s = self._limits.decode_s
+        return await loop.run_in_executor(self._threads, self._read, content, sizes, limit_s)
+
+    async def start(self) -> None:
+        """Have every process ready."""
+        picture = BytesIO()
+        Pillow.new("L", (1, 1)).save(picture, "PNG")
+        loop, asked = asyncio.get_running_loop(), (picture.getvalue(), (None,), START_S)
+        await asyncio.gather(
+            *(
+                loop.run_in_executor(self._threads, self._read, *asked)
+                for _ in range(self._limits.readers)
+            )
+        )
+
+    def close(self) -> None:
+        """End the processes; what waits is not decoded any more."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._pool.close()
+
+    def _read(
+        self, content: bytes, sizes: Sequence[int | None], limit_s: float
+    ) -> tuple[Fitted, ...]:
+        request = {"pixels": self._limits.pixels, "sizes": sizes}
+        try:
+            answer, body = self._pool.ask(request, content, limit_s)
+        except WorkerError as error:
+            raise ImageError(
+                f"expected an image that decodes within limits, got another ({error}); "
+                "make it smaller or fetch it again"
+            ) from None
+        if "error" in answer:
+            raise ImageError(answer["error"])
+        spacing, applied = answer["spacing_mm"], tuple(answer["applied"])
+        values, shapes = torch.frombuffer(bytearray(body), dtype=torch.float32), answer["shapes"]
+        return tuple(
+            Fitted(
+                pixels.reshape(shape),
+                applied,
+                None if spacing is None else (spacing[0], spacing[1]),
+                (answer["sides"][0], answer["sides"][1]),
+            )
+            for pixels, shape in zip(torch.split(values, [*map(prod, shapes)]), shapes, strict=True)
+        )

@@ -1,0 +1,158 @@
+"""What results take over from the image that they are of, so that the archive files them rightly.
+
+This is the one place where what identifies a patient passes through: into the result, nowhere
+else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from pydicom import config
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, SecondaryCaptureImageStorage
+
+from medlego.errors import ImageError, raise_all
+from medlego.images import ElementError, parsed
+
+_REQUIRED = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
+_STUDY_REQUIRED = ("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName")
+_OPTIONAL = (
+    "IssuerOfPatientID",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "StudyDescription",
+)
+_UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+_OTHER = (
+    "Laterality",
+    "ImageLaterality",
+    "Modality",
+    "BodyPartExamined",
+    "SeriesDescription",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "LossyImageCompression",
+    "BurnedInAnnotation",
+)
+_OFFSET = "TimezoneOffsetFromUTC"
+_OFFSETS = re.compile(r"([+-])(0\d|1[0-4])([0-5]\d)", re.ASCII)
+_NUMBERS = ("NumberOfFrames", "InstanceNumber", "Rows", "Columns")
+_LARGEST_NUMBER = 2**31 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """One image as results refer to it.
+
+    `copied` has the patient's and the study's elements by keyword, an empty text where one that
+    every object must have is not known; it is kept out of `repr`. `stated` has others that rules
+    and results look at. `offset` is from UTC, where the image says in which its times are.
+    """
+
+    sop_class_uid: str
+    sop_uid: str
+    study_uid: str
+    series_uid: str
+    frames: int
+    number: int
+    rows: int
+    columns: int
+    offset: timezone | None
+    stated: Mapping[str, str] = field(repr=False)
+    copied: Mapping[str, str] = field(repr=False)
+
+    @property
+    def frame(self) -> int | None:
+        """The frame that is answered for, from 1: the middle one; None where there is one only."""
+        return None if self.frames == 1 else self.frames // 2 + 1
+
+    @property
+    def laterality(self) -> str:
+        """Of the body part, L or R; empty where the image does not say."""
+        said = self.stated.get("Laterality") or self.stated.get("ImageLaterality") or ""
+        return said if said in ("L", "R") else ""
+
+    def local(self, when: datetime) -> datetime:
+        """A moment as the image's times are told, so that a result's stand beside them."""
+        return when if self.offset is None else when.astimezone(self.offset)
+
+    def reference(self) -> Dataset:
+        """What highdicom takes for the image: without a patient, and of a class that it knows."""
+        found = Dataset()
+        found.SOPClassUID, found.SOPInstanceUID = SecondaryCaptureImageStorage, self.sop_uid
+        found.StudyInstanceUID, found.SeriesInstanceUID = self.study_uid, self.series_uid
+        found.Rows, found.Columns, found.NumberOfFrames = self.rows, self.columns, self.frames
+        for keyword in (*_REQUIRED, *_STUDY_REQUIRED):
+            setattr(found, keyword, "")
+        return found
+
+    def hand_over(self, result: Dataset) -> None:
+        """Copy the patient's and the study's elements into a result, in UTF-8."""
+        result.SpecificCharacterSet = "ISO_IR 192"
+        for keyword, value in self.copied.items():
+            setattr(result, keyword, value)
+        if self.offset is not None:
+            setattr(result, _OFFSET, datetime.now(self.offset).strftime("%z"))
+
+
+def read_source(path: str | Path) -> Source:
+    """Read what results need of a DICOM image; its pixels are not touched.
+
+    Args:
+        path: a DICOM file.
+
+    Raises:
+        ImageError: missing, not DICOM, or without the UIDs that results refer to.
+    """
+    path = Path(path)
+    keywords = (*_UIDS, *_REQUIRED, *_STUDY_REQUIRED, *_OPTIONAL, *_OTHER, _OFFSET, *_NUMBERS)
+    with parsed(path, keywords) as found:
+        texts: dict[str, str | None] = {}
+        numbers: dict[str, int | None] = {}
+        problems = []
+        for keyword in keywords:
+            try:
+                if keyword in _NUMBERS:
+                    numbers[keyword] = found.elements.integer(keyword)
+                else:
+                    texts[keyword] = found.elements.text(keyword)
+            except ElementError as error:
+                problems.append(str(error))
+        texts["SOPClassUID"] = texts.get("SOPClassUID") or found.meta.text(
+            "MediaStorageSOPClassUID"
+        )
+    problems += [
+        f"{keyword}: expected a UID, got none or none that is valid; results need it to refer to"
+        for keyword in _UIDS
+        if not UID(texts.get(keyword) or "", config.IGNORE).is_valid
+    ]
+    raise_all(ImageError, str(path), problems)
+    return Source(
+        sop_class_uid=str(texts["SOPClassUID"]),
+        sop_uid=str(texts["SOPInstanceUID"]),
+        study_uid=str(texts["StudyInstanceUID"]),
+        series_uid=str(texts["SeriesInstanceUID"]),
+        frames=max(1, numbers["NumberOfFrames"] or 1),
+        number=min(max(1, numbers["InstanceNumber"] or 1), _LARGEST_NUMBER),
+        rows=numbers["Rows"] or 0,
+        columns=numbers["Columns"] or 0,
+        offset=_offset(texts[_OFFSET]),
+        stated={key: text for key in (*_OTHER, "StudyDescription") if (text := texts[key])},
+        copied={key: texts[key] or "" for key in (*_REQUIRED, *_STUDY_REQUIRED)}
+        | {key: text for key in _OPTIONAL if (text := texts[key])},
+    )
+
+
+def _offset(text: str | None) -> timezone | None:
+    """An offset from UTC (&ZZXX, PS3.3 C.12.1.1.8); None where there is none that can be read."""
+    found = _OFFSETS.fullmatch(text or "")
+    if found is None:
+        return None
+    sign = -1 if found[1] == "-" else 1
+    return timezone(sign * timedelta(hours=int(found[2]), minutes=int(found[3])))

@@ -1,0 +1,117 @@
+"""The generalist that answers, and how another takes its place while requests are under way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from medlego.base import Base
+from medlego.bricks import BrickSignature
+from medlego.errors import MedLegoError
+from medlego.generalist import Archive, Generalist, read_mark
+from medlego.prediction import Running
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
+"""Before a directory that could not be read is read again as it is; doubled each time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """One state of a generalist on its base; a request keeps to the one that it came in under."""
+
+    generalist: Generalist
+    base: Base
+    running: Running
+    device: str
+    signatures: Mapping[str, BrickSignature]
+    """Of its bricks, by digest; read at once, since a later edit may delete the files."""
+
+    @classmethod
+    def of(
+        cls, generalist: Generalist, base: Base, device: str, archive: Archive | None = None
+    ) -> Model:
+        """Make it ready; `archive` has the signatures where the generalist's own has not."""
+        held = (archive or generalist.archive).signatures
+        signatures = {b.digest: held[b.digest] for b in generalist.bricks if b.digest in held}
+        running = Running(generalist, base, device=device)
+        return cls(generalist, base, running, device, signatures)
+
+    @property
+    def digest(self) -> str:
+        """Of the recipe."""
+        return self.generalist.recipe.digest
+
+    @property
+    def entry(self) -> int:
+        """Number of the lineage's last entry."""
+        return len(self.generalist.lineage) - 1
+
+
+class Keeper:
+    """Follows a directory: `model` is its last state that could be read, `problem` why not a later.
+
+    `check` may be called by any one thread at a time; `model` may be read by all.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        base_weights: Path | None = None,
+        device: str = "cpu",
+        told: Callable[[str], None] = lambda _outcome: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Load the directory.
+
+        Args:
+            directory: a generalist's.
+            base_weights: file of its base; found by fingerprint when left out.
+            device: `cpu` or `cuda`.
+            told: called with `reloaded` or `refused` after each change of the directory.
+            clock: tells seconds.
+
+        Raises:
+            MedLegoError: the directory or its base cannot be read.
+        """
+        self.directory = directory
+        self._weights, self._device, self._told = base_weights, device, told
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._wait_s, self._again = FIRST_WAIT_S, 0.0
+        self.problem: str | None = None
+        self._mark = read_mark(directory)
+        self.model = self._load(None)
+
+    def check(self) -> None:
+        """Take in the directory's present state, if it is another one and whole.
+
+        A broken one is tried again without an edit too, since a file of it may be put back.
+        """
+        with self._lock:
+            mark = read_mark(self.directory)
+            again = mark == self._mark
+            if again and (self.problem is None or self._clock() < self._again):
+                return
+            self._mark = mark
+            try:
+                self.model = self._load(self.model.base)
+            except Exception as error:  # the old state goes on, and so does following
+                known = isinstance(error, MedLegoError | OSError)
+                self.problem = str(error) if known else f"unexpected {type(error).__name__}"
+                self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S) if again else FIRST_WAIT_S
+                self._again = self._clock() + self._wait_s
+                if not again:
+                    self._told("refused")
+            else:
+                self.problem = None
+                self._told("reloaded")
+
+    def _load(self, base: Base | None) -> Model:
+        generalist = Generalist.load(self.directory)
+        if base is None or base.ref != generalist.base:
+            base = Base.find(generalist.base, weights=self._weights)
+        return Model.of(generalist, base, self._device)

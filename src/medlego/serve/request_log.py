@@ -1,0 +1,64 @@
+"""Every request counted, timed and logged, and no fault let through with what it quotes."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from medlego.serve.logs import log, log_failure
+from medlego.serve.metrics import Metrics
+from medlego.serve.problem_json import problem
+
+GONE = 499
+"""Status, in logs and counts alone, of a client that left before its answer."""
+
+
+class Observing:
+    """Middleware, the outermost one."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+        self.under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See `Observing`."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, name, status = time.perf_counter(), secrets.token_hex(8), 0
+
+        async def told(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = name
+                headers["Cache-Control"] = "no-store"
+                headers["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, told)
+        except ClientDisconnect:
+            status = GONE
+        except Exception as error:
+            log_failure("fault", error, request=name)
+            if not status:
+                await problem(500, [f"service: failed; its log knows request {name}"])(
+                    scope, receive, told
+                )
+        seconds = time.perf_counter() - began
+        route = getattr(scope.get("route"), "path", "none")
+        self._metrics.request(route, status, seconds)
+        log(
+            "request",
+            request=name,
+            method=scope["method"] if scope["method"].isalpha() else "?",
+            route=route,
+            status=status,
+            seconds=round(seconds, 4),
+        )

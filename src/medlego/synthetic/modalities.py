@@ -1,7 +1,0 @@
-"""The modalities there are to draw."""
-
-from __future__ import annotations
-
-from medlego.synthetic import cells, mri, ultrasound, xray
-
-MODALITIES = (xray, ultrasound, mri, cells)

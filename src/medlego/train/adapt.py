@@ -1,0 +1,240 @@
+"""A new task learnt from a generalist: several starts, the best on validation, one plain brick.
+
+A generalist's deltas bend the base towards medical images, which helps a task that none of its
+bricks knew. What comes out stands on the plain base like any other brick.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from medlego.base import Base
+from medlego.bricks import Brick, LowRank, load_brick, save_brick
+from medlego.data import Dataset
+from medlego.errors import SettingsError
+from medlego.generalist import Generalist
+from medlego.support import Progress, silent, write_atomically
+from medlego.train.checkpoint import run_identity
+from medlego.train.loop import default_device, train_brick
+from medlego.train.settings import TrainSettings
+from medlego.train.starting_points import Earlier
+from medlego.train.warm_start import STARTS, Foundation, Start
+
+Choice = Literal["plain", "head", "merged", "directions", "coefficients"]
+"""A start: `plain` is ordinary training on the base alone, the control; `head` the same with the
+head fitted first; the others, whose head is fitted first too, as in `medlego.train.warm_start`."""
+CHOICES: tuple[Choice, ...] = get_args(Choice)
+DEFAULT_STARTS: tuple[Choice, ...] = ("plain", "merged", "directions")
+"""What is tried where nothing is said: `head` is a control, and `coefficients` did worse on
+validation whatever the number of images (decision 022)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """One start's training: its brick, and the selecting validation score after each epoch; where
+    the head was fitted first, the first one is that before any epoch.
+    """
+
+    start: Choice
+    brick: Brick
+    history: tuple[float, ...]
+
+    @property
+    def score(self) -> float:
+        """The best selecting score."""
+        return max(self.history)
+
+
+@dataclass(frozen=True, eq=False)
+class Adaptation:
+    """What every start came to, and the brick that was chosen.
+
+    `relative_loss` is the share of its deltas' Frobenius norm that a cut to a rank lost.
+    """
+
+    brick: Brick
+    chosen: Choice
+    attempts: tuple[Attempt, ...]
+    relative_loss: float
+
+
+def adapt(
+    generalist: Generalist,
+    dataset: Dataset,
+    settings: TrainSettings | None = None,
+    *,
+    base: Base | None = None,
+    starts: Sequence[str] = DEFAULT_STARTS,
+    rank: int | None = None,
+    checkpoint: str | Path | None = None,
+    device: str = "auto",
+    data_note: str | None = None,
+    licence: str | None = None,
+    show: Progress = silent,
+) -> Adaptation:
+    """Train a new task's brick from each start and keep the one that is best on `val`.
+
+    Args:
+        generalist: its merged deltas, whatever its mode, and its bricks.
+        dataset: the new task's labelled images; `test` stays unread.
+        settings: of every start's training.
+        base: the generalist's base; found by fingerprint when left out.
+        starts: any of `CHOICES`; of equal scores the first one here is kept.
+        rank: cut the kept brick's deltas to this rank; None keeps them exact. Deltas of
+            `merged` and `coefficients` have the ranks of all bricks together.
+        checkpoint: what names of files begin with that keep each start's state, and what finished
+            starts came to, so that a killed run goes on; they go when all are done.
+        device, data_note, licence: as for `train_brick`.
+        show: called with what is under way, done and total.
+
+    Raises:
+        SettingsError: an unknown start, none, one twice, or a rank below 1.
+        BrickError, TrainingError: as `train_brick`.
+        BaseError: the base is not to be found.
+    """
+    chosen = _starts(starts, rank)
+    base = base or Base.find(generalist.base)
+    generalist.check_base(base)
+    settings = settings or TrainSettings()
+    device = default_device(device)
+    attempts, kept = [], []
+    for start in chosen:
+
+        def named(what: str, done: int, total: int, start: str = start) -> None:
+            show(f"start {start}: {what}", done, total)
+
+        history: list[float] = []
+
+        def watch(scores: Sequence[float], _make: object, into: list[float] = history) -> None:
+            into[:] = scores
+
+        below = foundation(generalist, start)
+        own = settings.model_copy(update={"head_first": True}) if start != "plain" else settings
+        earlier = Earlier(foundation=below)
+        done = None
+        if checkpoint is not None:
+            owner = [
+                run_identity(base, dataset, own, earlier, device),
+                own.model_dump(mode="json"),
+                data_note,
+                licence,
+            ]
+            done = _Done(Path(f"{checkpoint}.{start}"), owner)
+            kept.append(done)
+            if (attempt := done.read(start)) is not None:
+                attempts.append(attempt)
+                continue
+        brick = train_brick(
+            base,
+            dataset,
+            own,
+            foundation=below,
+            checkpoint=None if done is None else done.path,
+            device=device,
+            data_note=data_note,
+            licence=licence,
+            watch=watch,
+            show=named,
+        )
+        attempts.append(Attempt(start, brick, tuple(history)))
+        if done is not None:
+            done.write(attempts[-1])
+    best = max(attempts, key=lambda attempt: _comparable(attempt.score))
+    brick, loss = cut_brick(best.brick, rank)
+    for done in kept:
+        done.remove()
+    return Adaptation(brick, best.start, tuple(attempts), loss)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A finished start on disk: its brick, and beside it whose it is and the history.
+
+    `owner` has all that decides the brick: more than a run's identity, which leaves out what is
+    added after training, such as the profile, and the card's notes.
+    """
+
+    path: Path
+    owner: list[Any]
+
+    @property
+    def _files(self) -> tuple[Path, Path]:
+        name = self.path.name
+        return self.path.with_name(f"{name}.brick"), self.path.with_name(f"{name}.json")
+
+    def read(self, start: Choice) -> Attempt | None:
+        """What it came to; None where it is not there or another run's."""
+        file, note = self._files
+        if not (file.exists() and note.exists()):
+            return None
+        found = json.loads(note.read_text())
+        if found["owner"] != self.owner:
+            return None
+        return Attempt(start, load_brick(file), tuple(found["history"]))
+
+    def write(self, attempt: Attempt) -> None:
+        """Keep it, the note last."""
+        file, note = self._files
+        save_brick(attempt.brick, file)
+        told = {"owner": self.owner, "history": attempt.history}
+        write_atomically(note, json.dumps(told).encode())
+
+    def remove(self) -> None:
+        """When nothing needs it any more."""
+        for file in self._files:
+            file.unlink(missing_ok=True)
+
+
+def foundation(generalist: Generalist, start: Choice) -> Foundation | None:
+    """What training from a start is given besides the base, if anything."""
+    kinds: list[Start] = [kind for kind in STARTS if kind == start]
+    if not kinds:
+        return None
+    return Foundation(
+        start=kinds[0],
+        bricks=generalist.bricks,
+        targets=generalist.targets,
+        deltas=generalist.deltas,
+        coefficients=tuple(item.coefficient for item in generalist.recipe.bricks),
+        origin=generalist.recipe.model,
+    )
+
+
+def cut_brick(brick: Brick, rank: int | None) -> tuple[Brick, float]:
+    """A brick with deltas of at most a rank, and the share of their Frobenius norm that is lost.
+
+    What is cut gives other logits, so its calibration is left out.
+    """
+    if rank is None:
+        return brick, 0.0
+    cut: dict[str, LowRank] = {}
+    lost = 0.0
+    for name, delta in brick.deltas.items():
+        cut[name], gone = delta.truncate(min(rank, delta.rank))
+        lost += gone**2
+    whole = sum(delta.norm() ** 2 for delta in brick.deltas.values())
+    settings: Mapping[str, object] = {**brick.settings, "cut_to_rank": rank}
+    kept = None if lost else brick.calibration
+    found = replace(brick, deltas=cut, settings=settings, calibration=kept)
+    return found, math.sqrt(lost / whole) if whole else 0.0
+
+
+def _comparable(score: float) -> float:
+    return score if math.isfinite(score) else -math.inf
+
+
+def _starts(starts: Sequence[str], rank: int | None) -> tuple[Choice, ...]:
+    found = [choice for text in starts for choice in CHOICES if choice == text]
+    if not starts or len(found) != len(starts) or len(set(found)) != len(found):
+        raise SettingsError(
+            f"starts: expected distinct ones out of {', '.join(CHOICES)}, got "
+            f"{', '.join(starts) or 'none'}"
+        )
+    if rank is not None and rank < 1:
+        raise SettingsError(f"rank: expected at least 1, got {rank}")
+    return tuple(found)

@@ -1,0 +1,149 @@
+"""A head that fits the company its brick will keep, refitted before any merge.
+
+Training fits a head to the brick's own features; in a merge it reads others. Here a site takes the
+features of its own images alone and in merges with published bricks, and fits one head to all of
+them. Deltas stay as they are, so every site can do this at the same time and still meets in the
+merge exactly what it was fitted to. Afterwards the bricks merge without data, as any others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medlego.base import Base, Inputs
+from medlego.bricks import REFIT_COMPANY, Brick, brick_names
+from medlego.data import Dataset, align
+from medlego.errors import SettingsError
+from medlego.generalist import assemble, specialist
+from medlego.prediction import Predictor
+from medlego.support import Progress, silent
+from medlego.train.calibrate import fit_calibration
+from medlego.train.head_fit import choose_head
+
+SUBSETS, MAX_SUBSETS = 3, 100
+
+
+def refit_in_company(
+    brick: Brick,
+    dataset: Dataset,
+    company: Sequence[Brick],
+    *,
+    subsets: int = SUBSETS,
+    seed: int = 0,
+    base: Base | None = None,
+    device: str = "cpu",
+    show: Progress = silent,
+) -> Brick:
+    """Refit a brick's head to its features alone and in company.
+
+    Logistic regression on the features of all `train` images in each of several merges (the brick
+    alone, all bricks by `linear` with 1/√K, and random choices of them), standardised and with
+    classes weighted to balance. The strength is the best on `val` in all these merges, which
+    count alike; `test` stays unread.
+
+    Args:
+        brick: whose head is refitted.
+        dataset: the site's labelled images; labels are matched to the task's by name.
+        company: published bricks on the same base; the brick itself may be among them.
+        subsets: merges with a random choice of the company, 0 to `MAX_SUBSETS`.
+        seed: of those choices.
+        base: the brick's base; found by fingerprint when left out.
+        device: `cpu` or `cuda`, for the features.
+        show: called with what is under way, done and total.
+
+    Returns:
+        The brick with the new head; its settings say among whom, its card how it does on val. Where
+        it had a calibration, it has one of the new head, alone.
+
+    Raises:
+        SettingsError: no company, or a number of subsets out of range.
+        MergeError: company that does not go together with the brick.
+        DatasetError: labels that the task does not know.
+        BaseError: the base is not to be found.
+
+    Cost: one forward pass per merge and image, and a convex fit per strength.
+    """
+    others = [other for other in company if other.deltas_digest != brick.deltas_digest]
+    if not others:
+        raise SettingsError("company: expected bricks besides the one to refit, got none; add some")
+    if not 0 <= subsets <= MAX_SUBSETS:
+        raise SettingsError(f"subsets: expected 0 to {MAX_SUBSETS}, got {subsets}")
+    dataset, _ = align(dataset, brick.task)
+    choices = [others, *_choices(others, subsets, seed)]
+    merges = [specialist(brick)]
+    merges += [assemble([brick, *chosen], slope=0.0) for chosen in choices]
+    base = base or Base.find(brick.base)
+    inputs = {name: Inputs(dataset.split(name).images, base) for name in ("train", "val")}
+    train: list[Tensor] = []
+    val: list[Tensor] = []
+    for number, merged in enumerate(merges):
+        predictor = Predictor(merged, base, device=device)
+        what = f"merge {number + 1} of {len(merges)}"
+        train.append(predictor.all_features(inputs["train"], show, f"{what}, features of train"))
+        val.append(predictor.all_features(inputs["val"], show, f"{what}, features of val"))
+    labels = np.concatenate([dataset.train.labels] * len(merges))
+    found = choose_head(
+        brick.task, (torch.cat(train), labels), [(pooled, dataset.val.labels) for pooled in val]
+    )
+    alone, among = found.scores[:2]
+    scores = {**alone, **{f"{name}_in_company": value for name, value in among.items()}}
+    settings = {
+        REFIT_COMPANY: sorted(other.deltas_digest for other in others),
+        "refit_subsets": subsets,
+        "refit_seed": seed,
+        "refit_strength": found.strength,
+        "refit_images": len(dataset.train),
+    }
+    calibration = None
+    if (earlier := brick.calibration) is not None:
+        calibration = fit_calibration(
+            brick.task,
+            found.head.logits(val[0]),
+            dataset.val.labels,
+            patients=dataset.val.patients,
+            aim=earlier.operating,
+            seed=seed,
+        )
+    return replace(
+        brick,
+        head=found.head,
+        calibration=calibration,
+        settings={**brick.settings, **settings},
+        card=brick.card.model_copy(update={"scores": scores}),
+    )
+
+
+def unmet(bricks: Sequence[Brick]) -> tuple[str, ...]:
+    """One sentence per brick whose head was refitted in company, but not in all of this one."""
+    names = brick_names(bricks)
+    notes = []
+    for brick, name in zip(bricks, names, strict=True):
+        stated = brick.settings.get(REFIT_COMPANY)
+        if not isinstance(stated, list):
+            continue
+        met = {brick.deltas_digest, *stated}
+        strangers = [n for b, n in zip(bricks, names, strict=True) if b.deltas_digest not in met]
+        if strangers:
+            notes.append(
+                f"the head of {name} was refitted without {', '.join(strangers)}; "
+                "medlego refit with all of them may gain"
+            )
+    return tuple(notes)
+
+
+def _choices(others: Sequence[Brick], count: int, seed: int) -> list[list[Brick]]:
+    """Random choices of 1, 2, … and again 1 of the others, never all; each in the given order."""
+    if len(others) == 1:
+        return []
+    generator = torch.Generator().manual_seed(seed)
+    choices = []
+    for number in range(count):
+        order = torch.randperm(len(others), generator=generator).tolist()
+        chosen = sorted(order[: 1 + number % (len(others) - 1)])
+        choices.append([others[i] for i in chosen])
+    return choices

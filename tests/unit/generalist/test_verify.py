@@ -1,0 +1,136 @@
+"""Verification: an honest directory holds, and every way to break a claim is found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from factories import make_base, make_brick
+from medlego.bricks import save_brick
+from medlego.errors import GeneralistError
+from medlego.generalist import (
+    Generalist,
+    add,
+    assemble,
+    difference,
+    remove,
+    update,
+    verify,
+    withdraw,
+)
+from medlego.generalist.directory import BRICK_SUFFIX
+from medlego.generalist.merged_file import merged_bytes
+from medlego.generalist.verify import TOLERANCE, relative_distance
+
+BASE = make_base(depth=1)
+A, B, C = (make_brick(name, seed=i, base=BASE) for i, name in enumerate("abc"))
+
+
+def saved(generalist: Generalist, folder: Path) -> Path:
+    generalist.save(folder / "g")
+    return folder / "g"
+
+
+def change_document(directory: Path, **fields: object) -> None:
+    file = directory / "generalist.json"
+    document = json.loads(file.read_text())
+    file.write_text(json.dumps({**document, **fields}))
+
+
+def exchange_merged(directory: Path, other: Generalist) -> None:
+    """Put another merge in the place of this one, as whoever lies about a brick would."""
+    content = merged_bytes(other.deltas)
+    digest = hashlib.sha256(content).hexdigest()
+    (directory / "merged" / f"{digest}.safetensors").write_bytes(content)
+    change_document(directory, merged_sha256=digest)
+
+
+def failed(directory: Path) -> list[str]:
+    return [check.claim for check in verify(directory) if not check.holds]
+
+
+def test_every_claim_about_an_honest_directory_holds(tmp_path):
+    directory = saved(withdraw(add(assemble([A, B]), C), "a"), tmp_path)
+    checks = verify(directory)
+    assert all(check.holds for check in checks)
+    assert len(checks) == 6
+
+
+def test_deltas_of_a_brick_that_the_recipe_does_not_name_are_found(tmp_path):
+    directory = saved(remove(assemble([A, B, C]), "a"), tmp_path)
+    exchange_merged(directory, assemble([A, B, C]))
+    assert failed(directory) == ["merged anew from these bricks alone, the deltas are the same"]
+
+
+@pytest.mark.parametrize(("other", "count"), [([B, C], 0), ([A, B, C], 1)])
+def test_made_elsewhere_deltas_are_compared_to_a_tolerance(other, count, tmp_path):
+    directory = saved(remove(assemble([A, B, C]), "a"), tmp_path)
+    exchange_merged(directory, assemble(other))
+    change_document(directory, made_on={"torch": "1.0", "machine": "abacus"})
+    assert len(failed(directory)) == count
+    assert any(f"to {TOLERANCE:g}, since" in check.claim for check in verify(directory))
+
+
+def test_a_withdrawn_brick_whose_file_is_back_is_found(tmp_path):
+    directory = saved(withdraw(assemble([A, B]), "a"), tmp_path)
+    save_brick(A, directory / "bricks" / f"{A.digest}{BRICK_SUFFIX}")
+    assert failed(directory) == [f"brick {A.digest[:12]}, withdrawn in entry 1, is gone"]
+
+
+@pytest.mark.parametrize("lost", ["bricks", "recipes"])
+def test_a_state_that_can_no_longer_be_rebuilt_is_found(lost, tmp_path):
+    first = assemble([A, B])
+    directory = saved(remove(first, "a"), tmp_path)
+    names = {"bricks": f"{A.digest}{BRICK_SUFFIX}", "recipes": f"{first.recipe.digest}.json"}
+    (directory / lost / names[lost]).unlink()
+    assert failed(directory) == ["every earlier state can be rebuilt, except withdrawn bricks"]
+
+
+def test_coefficients_that_the_rule_does_not_give_are_found(tmp_path):
+    made = assemble([A, B], coefficients=[0.5, 0.6])
+    told = made.recipe.model_copy(update={"coefficients": "root"})
+    entry = made.lineage[0].model_copy(update={"recipe": told.digest})
+    directory = saved(made, tmp_path)
+    change_document(
+        directory,
+        recipe=told.model_dump(mode="json"),
+        lineage=[entry.model_dump(mode="json")],
+    )
+    claims = failed(directory)
+    assert claims[0] == "the rule 'root' gives the recipe's coefficients and slope"
+
+
+def test_a_difference_names_bricks_coefficients_and_targets():
+    newer = make_brick("a", seed=9, base=BASE)
+    held = add(update(assemble([A, B]), newer), C)
+    found = difference(held, 0, 2)
+    assert [item.digest for item in found.added] == [newer.digest, C.digest]
+    assert [item.digest for item in found.removed] == [A.digest]
+    assert list(found.coefficients) == [B.digest]
+    assert set(found.by_target) == set(held.deltas)
+    assert found.sizes == (
+        sum(d.parameters for d in assemble([A, B]).deltas.values()),
+        sum(d.parameters for d in held.deltas.values()),
+    )
+
+
+def test_the_distance_on_factors_is_that_of_the_dense_deltas():
+    a, b = assemble([A, B]), assemble([B, C])
+    apart = sum(float((a.deltas[n].dense() - b.deltas[n].dense()).square().sum()) for n in a.deltas)
+    whole = sum(float(a.deltas[n].dense().square().sum()) for n in a.deltas)
+    assert relative_distance(a.deltas, b.deltas) == pytest.approx((apart / whole) ** 0.5, rel=1e-4)
+
+
+def test_a_state_is_no_distance_from_itself():
+    held = add(assemble([A, B]), C)
+    found = difference(held, 1, 1)
+    assert (found.added, found.removed, dict(found.settings)) == ((), (), {})
+    assert found.relative < 1e-6
+
+
+def test_a_difference_to_an_entry_that_is_not_there_is_refused():
+    with pytest.raises(GeneralistError, match="entry: expected 0 to 0, got 7"):
+        difference(assemble([A, B]), 0, 7)

@@ -1,0 +1,203 @@
+"""How scores treat draws, patients, gaps and intervals; values are the oracle's business."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from medlego.data import Kind, Task
+from medlego.metrics import (
+    SCORES,
+    Interval,
+    bootstrap,
+    decide,
+    draws,
+    interval,
+    mean_over_tasks,
+    point_scores,
+    score_replicates,
+    scores,
+    wrong_answers,
+)
+
+BINARY = Task(name="t", kind=Kind.BINARY, labels=("no", "yes"))
+THREE = Task(name="t", kind=Kind.MULTICLASS, labels=("a", "b", "c"))
+FINDINGS = Task(name="t", kind=Kind.MULTILABEL, labels=("a", "b"))
+NAN = float("nan")
+
+
+def random_binary(count: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    positive = generator.random(count)
+    return np.stack([1 - positive, positive], axis=1), generator.integers(0, 2, count)
+
+
+def test_first_draw_is_the_sample_itself() -> None:
+    assert (draws(9, None, 5, seed=0)[0] == 1).all()
+
+
+def test_each_draw_has_as_many_images_as_the_sample() -> None:
+    assert (draws(9, None, 50, seed=0).sum(axis=1) == 9).all()
+
+
+def test_draws_are_the_same_however_small_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = draws(9, None, 50, seed=0)
+    monkeypatch.setattr(bootstrap, "BLOCK", 30)
+    parts = list(bootstrap.draw_blocks(9, None, 50, seed=0))
+    assert max(map(len, parts)) == 3
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_patients_are_drawn_whole() -> None:
+    patients = np.array(["x", "y", "x", "z", "z", "z"])
+    found = draws(6, patients, 50, seed=0)
+    assert all((found[:, patients == p][:, 0] == found[:, patients == p].T).all() for p in "xyz")
+
+
+def test_each_draw_has_as_many_patients_as_the_sample() -> None:
+    patients = np.array(["x", "y", "x", "z", "z", "z"])
+    first_images = [0, 1, 3]
+    assert (draws(6, patients, 50, seed=0)[:, first_images].sum(axis=1) == 3).all()
+
+
+def test_equal_seeds_draw_equal_images_for_two_models() -> None:
+    (probs, labels), (others, _) = random_binary(seed=0), random_binary(seed=1)
+    first = score_replicates(BINARY, probs, labels, resamples=30, seed=4)["accuracy"]
+    second = score_replicates(BINARY, others, labels, resamples=30, seed=4)["accuracy"]
+    both = np.concatenate([probs, others]), np.concatenate([labels, labels])
+    patients = np.tile(np.arange(len(labels)), 2)
+    paired = score_replicates(BINARY, *both, patients=patients, resamples=30, seed=4)["accuracy"]
+    np.testing.assert_allclose((first + second) / 2, paired, rtol=1e-12, atol=0)
+
+
+def test_other_seeds_draw_other_images() -> None:
+    probs, labels = random_binary()
+    first, second = (
+        score_replicates(BINARY, probs, labels, resamples=30, seed=seed)["auroc"] for seed in (0, 1)
+    )
+    assert (first[1:] != second[1:]).any()
+
+
+def test_scores_have_every_name_with_an_interval_around_the_value() -> None:
+    result = scores(BINARY, *random_binary(), resamples=200)
+    assert tuple(result) == SCORES
+    assert all(i.low <= i.value <= i.high for i in result.values())
+
+
+def test_whole_patients_widen_the_interval() -> None:
+    probs, labels = random_binary(20)
+    patients = np.repeat(np.arange(20), 5)
+    probs, labels = np.repeat(probs, 5, axis=0), np.repeat(labels, 5)
+    naive = scores(BINARY, probs, labels, resamples=300)["accuracy"]
+    honest = scores(BINARY, probs, labels, patients=patients, resamples=300)["accuracy"]
+    assert honest.high - honest.low > 1.5 * (naive.high - naive.low)
+
+
+def test_absent_class_is_left_out_of_balanced_accuracy() -> None:
+    probs = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.9, 0.1, 0.0]])
+    labels = np.array([0, 1, 1])
+    assert point_scores(THREE, probs, labels)["balanced_accuracy"] == 0.75
+
+
+def test_auroc_is_nan_where_only_one_class_is_present() -> None:
+    probs, labels = random_binary()
+    assert np.isnan(point_scores(BINARY, probs, np.zeros_like(labels))["auroc"])
+
+
+def test_replicates_without_one_class_are_nan_and_left_out_of_the_interval() -> None:
+    probs, labels = np.array([[0.8, 0.2], [0.3, 0.7]]), np.array([0, 1])
+    replicates = score_replicates(BINARY, probs, labels, resamples=50)["auroc"]
+    assert np.isnan(replicates).any()
+    gone = int(np.isnan(replicates).sum())
+    assert interval(replicates) == Interval(1.0, 1.0, 1.0, undefined=gone)
+
+
+def test_unknown_cells_do_not_count() -> None:
+    probs = np.array([[0.9, 0.1], [0.2, 0.6], [0.4, 0.8]])
+    labels = np.array([[1, NAN], [0, 1], [NAN, 0]])
+    assert point_scores(FINDINGS, probs, labels)["accuracy"] == 0.75
+
+
+def test_replicates_of_unknown_cells_alone_are_nan() -> None:
+    probs = np.array([[0.9, 0.1], [0.2, 0.6]])
+    labels = np.array([[1, 0], [NAN, NAN]])
+    replicates = score_replicates(FINDINGS, probs, labels, resamples=50)["accuracy"]
+    assert np.isnan(replicates).any()
+    assert np.nanmin(replicates) == 1.0
+
+
+@pytest.mark.parametrize("labels", [[[NAN, NAN]] * 3, [[1, 1]] * 3], ids=["unknown", "one-sided"])
+def test_multilabel_without_both_sides_has_no_auroc(labels: list[list[float]]) -> None:
+    result = point_scores(FINDINGS, np.full((3, 2), 0.7), np.array(labels))
+    assert np.isnan(result["auroc"])
+
+
+def test_interval_is_the_two_sided_percentile_one() -> None:
+    replicates = np.concatenate([[0.5], np.linspace(0, 1, 1001)])
+    found = interval(replicates, level=0.9)
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.05, 0.95), rel=1e-9)
+
+
+def test_interval_without_resamples_has_no_bounds() -> None:
+    found = interval(np.array([0.5]))
+    assert found.value == 0.5
+    assert np.isnan([found.low, found.high]).all()
+
+
+def test_interval_reads_as_a_table_cell() -> None:
+    assert str(Interval(0.12345, 0.1, 0.15)) == "0.123 [0.100, 0.150]"
+
+
+def test_mean_over_tasks_combines_replicate_by_replicate() -> None:
+    replicates = {"a": np.array([1.0, 0.0]), "b": np.array([0.5, 1.0])}
+    assert mean_over_tasks(replicates).tolist() == [0.75, 0.5]
+
+
+def test_scoring_does_not_change_its_arguments() -> None:
+    probs, labels = random_binary()
+    before = probs.copy(), labels.copy()
+    scores(BINARY, probs, labels, resamples=5)
+    assert (probs == before[0]).all()
+    assert (labels == before[1]).all()
+
+
+def test_an_undefined_value_reads_as_such() -> None:
+    assert str(Interval(NAN, NAN, NAN)) == "undefined"
+    assert Interval(NAN, NAN, NAN).as_dict() == {"value": None, "low": None, "high": None}
+
+
+def test_an_interval_says_how_many_draws_are_undefined() -> None:
+    found = interval(np.array([0.5, 0.4, NAN, 0.6, NAN]))
+    assert found.undefined == found.as_dict()["undefined"] == 2
+    assert str(found).endswith("(2 draws undefined)")
+
+
+def test_an_undefined_value_has_no_interval_whatever_draws_say() -> None:
+    assert np.isnan(interval(np.array([NAN, 0.4, 0.6])).low)
+
+
+def test_a_threshold_decides_what_a_binary_task_answers() -> None:
+    probs = np.array([[0.7, 0.3], [0.4, 0.6]])
+    assert decide(BINARY, probs).tolist() == [0, 1]
+    assert decide(BINARY, probs, np.array([0.2])).tolist() == [1, 1]
+
+
+def test_thresholds_decide_label_by_label() -> None:
+    found = decide(FINDINGS, np.array([[0.3, 0.3]]), np.array([0.2, 0.4]))
+    assert found.tolist() == [[True, False]]
+
+
+@pytest.mark.parametrize("limits", [None, [0.1, 0.9]], ids=["half", "thresholds"])
+def test_no_answer_is_wrong_for_every_finding(limits: list[float] | None) -> None:
+    thresholds = None if limits is None else np.array(limits)
+    labels = np.array([[0, 1], [1, 0]])
+    wrong = decide(FINDINGS, wrong_answers(FINDINGS, labels, thresholds), thresholds)
+    assert (wrong != labels).all()
+
+
+@pytest.mark.parametrize("limits", [None, [0.1]], ids=["half", "threshold"])
+def test_no_answer_is_wrong_for_a_binary_task(limits: list[float] | None) -> None:
+    thresholds = None if limits is None else np.array(limits)
+    labels = np.array([0, 1])
+    wrong = decide(BINARY, wrong_answers(BINARY, labels, thresholds), thresholds)
+    assert (wrong != labels).all()

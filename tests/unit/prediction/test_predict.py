@@ -1,0 +1,94 @@
+"""Predictions: one answer per task, the same however images are batched."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+
+from factories import make_base, make_brick
+from medlego.bricks import probabilities
+from medlego.data import Kind, Task
+from medlego.errors import GeneralistError, ImageError
+from medlego.generalist import assemble
+from medlego.images import from_array
+from medlego.prediction import Answer, predict
+from medlego.prediction.predict import BATCH
+
+KINDS = tuple(Kind)
+
+
+def generalist_of_all_kinds(base):
+    return assemble([make_brick(str(k), seed=i, kind=k, base=base) for i, k in enumerate(KINDS)])
+
+
+def pictures(count, seed=0):
+    generator = np.random.default_rng(seed)
+    return [from_array(generator.integers(0, 256, (16, 16), dtype=np.uint8)) for _ in range(count)]
+
+
+def test_every_task_answers_every_image():
+    base = make_base()
+    found = predict(generalist_of_all_kinds(base), pictures(3), base=base)
+    assert [[a.task.name for a in p.answers] for p in found] == [[str(k) for k in KINDS]] * 3
+    assert [p.image for p in found] == ["image 1", "image 2", "image 3"]
+
+
+def test_probabilities_sum_to_one_unless_labels_may_join():
+    base = make_base()
+    for prediction in predict(generalist_of_all_kinds(base), pictures(4), base=base):
+        for answer in prediction.answers:
+            assert len(answer.probs) == len(answer.task.labels)
+            assert all(0 <= p <= 1 for p in answer.probs)
+            if answer.task.kind is not Kind.MULTILABEL:
+                assert sum(answer.probs) == pytest.approx(1, abs=1e-5)
+
+
+def test_answers_do_not_depend_on_the_batch():
+    base = make_base()
+    generalist, images = generalist_of_all_kinds(base), pictures(BATCH + 3)
+    together = predict(generalist, images, base=base)
+    for index in (0, BATCH - 1, BATCH, BATCH + 2):
+        (alone,) = predict(generalist, [images[index]], base=base)
+        for a, b in zip(alone.answers, together[index].answers, strict=True):
+            assert a.probs == pytest.approx(b.probs, abs=1e-5)
+
+
+def test_one_task_can_be_asked_alone():
+    base = make_base()
+    (found,) = predict(generalist_of_all_kinds(base), pictures(1), base=base, task="binary")
+    assert [a.task.name for a in found.answers] == ["binary"]
+
+
+def test_an_unknown_task_names_the_known_ones():
+    base = make_base()
+    with pytest.raises(GeneralistError, match="expected one of multiclass, binary"):
+        predict(generalist_of_all_kinds(base), pictures(1), base=base, task="chest")
+
+
+def test_a_bad_file_is_named(tmp_path):
+    base = make_base()
+    good, bad = tmp_path / "good.png", tmp_path / "bad.png"
+    Pillow.new("L", (16, 16)).save(good)
+    bad.write_bytes(good.read_bytes()[:40])
+    with pytest.raises(ImageError, match=r"bad\.png"):
+        predict(generalist_of_all_kinds(base), [good, bad], base=base)
+
+
+def test_multilabel_answers_name_every_label_above_one_half():
+    task = Task(name="t", kind="multilabel", labels=("a", "b", "c"))
+    assert Answer(task, (0.6, 0.4, 0.9)).labels == ("a", "c")
+
+
+def test_ordinal_probabilities_are_differences_of_thresholds():
+    task = Task(name="t", kind="ordinal", labels=("low", "middle", "high"))
+    logits = torch.tensor([[1.0, -1.0]])
+    above = torch.sigmoid(logits)[0]
+    expected = torch.stack([1 - above[0], above[0] - above[1], above[1]])
+    torch.testing.assert_close(probabilities(task, logits)[0], expected, rtol=0, atol=1e-6)
+
+
+def test_binary_probabilities_speak_of_the_second_label():
+    task = Task(name="t", kind="binary", labels=("healthy", "ill"))
+    assert probabilities(task, torch.tensor([[3.0]]))[0, 1] > 0.9

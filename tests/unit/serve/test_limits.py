@@ -1,0 +1,550 @@
+"""Who is let in, how much at once, and what the logs say of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+
+from dicomfiles import as_bytes, dataset
+from medlego.errors import ImageError, SettingsError
+from medlego.serve import Limits, batching, bound, check_host, log_to, read_token
+from medlego.serve.auth import Access, is_loopback
+from medlego.serve.body_limits import Admission
+from medlego.serve.decoding import Readers
+from medlego.serve.logs import LOGGER, JsonLines
+from medlego.serve.problem_json import RequestError, problem
+from medlego.support import load_toml
+from serving import OWN, SMALL, asking, files, here, make_place, on_a_socket, picture, png, raw
+
+TOKEN = "0123456789abcdef-secret"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return make_place(tmp_path_factory.mktemp("serve"))
+
+
+@pytest.fixture(scope="module")
+def directory(place):
+    return place.generalist("routed")
+
+
+async def echo(scope, receive, send):
+    """An app that tells how long a body it got."""
+    try:
+        body = await Request(scope, receive).body()
+    except RequestError as error:
+        await problem(error.status, error.problems)(scope, receive, send)
+        return
+    await PlainTextResponse(str(len(body)))(scope, receive, send)
+
+
+# who ---------------------------------------------------------------------------------------------
+def guarded(token=None, base_url=OWN):
+    return TestClient(Access(echo, token=token), base_url=base_url)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        None,
+        "",
+        TOKEN,
+        "Bearer",
+        "Bearer ",
+        f"Bearer {TOKEN}x",
+        f"Bearer {TOKEN[:-1]}",
+        f"Basic {TOKEN}",
+        f"Bearer {TOKEN.upper()}",
+        b"Bearer \xff\xfe",
+    ],
+)
+def test_without_the_token_nothing_is_answered(sent):
+    headers = {} if sent is None else {"Authorization": sent}
+    answer = guarded(TOKEN).get("/v1/generalist", headers=headers)
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "Bearer "])
+def test_with_the_token_anybody_is_answered(scheme):
+    client = guarded(TOKEN, "http://archive.example")
+    answer = client.get("/", headers={"Authorization": f"{scheme} {TOKEN}"})
+    assert answer.status_code == 200
+
+
+def test_health_needs_no_token():
+    assert guarded(TOKEN).get("/health/live").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/health/live/", "//health/live", "/health/../v1/bricks", "/x"])
+def test_only_health_itself_needs_no_token(path):
+    assert guarded(TOKEN).get(path).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8765", 200),
+        ("localhost", 200),
+        ("LOCALHOST:1", 200),
+        ("[::1]:8765", 200),
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("localhost.evil.example", 421),
+        ("evil.example#@127.0.0.1", 421),
+        ("", 421),
+        ("[::1", 421),
+    ],
+)
+def test_without_a_token_only_own_names_are_answered_to(host, status):
+    assert guarded().get("/", headers={"Host": host}).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://127.0.0.1", 200),
+        ("https://evil.example", 403),
+        ("null", 403),
+        ("http://127.0.0.1:99", 403),
+    ],
+)
+def test_a_form_of_another_sites_page_is_refused(origin, status):
+    assert guarded().post("/", headers={"Origin": origin}).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("host", "own"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.2", False),
+        ("hospital.example", False),
+        ("", False),
+    ],
+)
+def test_own_addresses_are_known(host, own):
+    assert is_loopback(host) is own
+
+
+def test_another_host_needs_a_token():
+    with pytest.raises(
+        SettingsError, match=r"--host: expected 127\.0\.0\.1 or ::1 where there is no"
+    ):
+        check_host("0.0.0.0", None)
+    check_host("0.0.0.0", TOKEN)
+    check_host("127.0.0.1", None)
+
+
+@pytest.mark.parametrize("text", ["", "short", "x" * 600, "two words\nand another line", "ü" * 20])
+def test_a_file_without_a_fit_token_is_refused(tmp_path, text):
+    file = tmp_path / "token"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match="expected a token of 16 to 512 ASCII characters"):
+        read_token(file)
+
+
+def test_a_token_is_read_without_its_line_end(tmp_path):
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    assert read_token(tmp_path / "token") == TOKEN
+
+
+def test_a_taken_port_is_named():
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        pytest.raises(SettingsError, match="expected a host and a free port"),
+    ):
+        bound("127.0.0.1", other.getsockname()[1])
+
+
+# how much ----------------------------------------------------------------------------------------
+def test_a_body_within_the_limit_passes_whole():
+    client = TestClient(Admission(echo, limits=Limits(request_bytes=1000)))
+    assert client.post("/", content=b"x" * 1000).text == "1000"
+
+
+def parts(count, size=100):
+    for _ in range(count):
+        yield b"x" * size
+
+
+@pytest.mark.parametrize("content", [b"x" * 1001, parts(11)], ids=["declared", "chunked"])
+def test_a_larger_body_is_refused(content):
+    client = TestClient(Admission(echo, limits=Limits(request_bytes=1000)))
+    assert client.post("/", content=content).status_code == 413
+
+
+@pytest.mark.parametrize("content", [b"x" * 600, parts(6)], ids=["declared", "chunked"])
+def test_a_body_without_room_is_sent_away_for_a_while(content):
+    admission = Admission(echo, limits=Limits(held_bytes=500))
+    answer = TestClient(admission).post("/", content=content)
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    assert (admission.held, admission.requests) == (0, 0)
+
+
+def test_strangers_who_sign_in_slowly_take_nobody_elses_place(place, directory):
+    limits = SMALL.model_copy(update={"requests": 1})
+    slow = "POST /page/sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\n"
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="images"; filename="x"\r\n\r\n'
+        + png(picture())
+        + b"\r\n--b--\r\n"
+    )
+    more = f"Authorization: Bearer {TOKEN}\r\nConnection: close\r\n"
+    more += "Content-Type: multipart/form-data; boundary=b\r\n"
+    with (
+        on_a_socket(here(place, directory, limits=limits), TOKEN) as (port, _),
+        socket.create_connection(("127.0.0.1", port), 20) as stranger,
+    ):
+        stranger.sendall(slow.encode())
+        assert raw(port, head(len(body), more).encode() + body).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_stranger_may_declare_no_more_than_a_token(place, directory):
+    slow = "POST /page/sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n"
+    with on_a_socket(here(place, directory), TOKEN) as (port, _):
+        answer = raw(port, f"{slow}Expect: 100-continue\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+def test_room_is_given_back_whatever_becomes_of_a_request():
+    async def fails(_scope, receive, _send):
+        await receive()
+        raise ZeroDivisionError
+
+    admission = Admission(fails, limits=Limits())
+    for content in (b"x" * 500, parts(5)):
+        with pytest.raises(ZeroDivisionError):
+            TestClient(admission).post("/", content=content)
+    assert (admission.held, admission.requests) == (0, 0)
+
+
+def test_one_request_too_many_is_sent_away_and_health_still_answers(place, directory, monkeypatch):
+    held, began = threading.Event(), threading.Event()
+    answer = batching.answer_batch
+
+    def wait(*asked):
+        began.set()
+        assert held.wait(20)
+        return answer(*asked)
+
+    monkeypatch.setattr(batching, "answer_batch", wait)
+    service = here(place, directory, limits=SMALL.model_copy(update={"requests": 1}))
+    with asking(service) as client, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.post, "/v1/predict", files=files(png(picture())))
+        assert began.wait(20)
+        refused = client.post("/v1/predict", files=files(png(picture())))
+        assert client.get("/health/ready").status_code == 200
+        held.set()
+        assert first.result(20).status_code == 200
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+
+
+def test_an_answer_that_takes_too_long_is_given_up(place, directory, monkeypatch):
+    held = threading.Event()
+    answer = batching.answer_batch
+    late = lambda *asked: answer(*asked) if held.wait(20) else []  # noqa: E731
+    monkeypatch.setattr(batching, "answer_batch", late)
+    service = here(place, directory, limits=SMALL.model_copy(update={"answer_s": 0.2}))
+    with asking(service) as client:
+        answer = client.post("/v1/predict", files=files(png(picture())))
+        held.set()
+    assert answer.status_code == 503
+
+
+def test_a_model_thread_that_ended_shows_in_both_healths(place, directory):
+    service = here(place, directory)
+    with asking(service) as client:
+        assert client.get("/health/live").status_code == 200
+        service.batcher.close()
+        assert client.get("/health/live").status_code == 503
+        assert client.get("/health/ready").status_code == 503
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/page/answers"])
+def test_nobody_waits_for_a_model_thread_that_ended(place, directory, path):
+    service = here(place, directory, limits=SMALL.model_copy(update={"answer_s": 2.0}))
+    with asking(service) as client:
+        service.batcher.close()
+        html = client.get("/page/").text
+        client.headers["x-csrf-token"] = re.search(r'name="csrf" content="([^"]+)"', html)[1]
+        found = client.post(path, files=files(png(picture())))
+    assert found.status_code == 503
+    assert found.json()["problems"] == [
+        "service: expected a model at work, got one that ended; restart it"
+    ]
+
+
+def test_unknown_limits_are_refused(tmp_path):
+    (tmp_path / "limits.toml").write_text("image_bytes = 0\nimage_count = 3\n")
+    with pytest.raises(SettingsError, match=r"(?s)image_bytes.*image_count"):
+        load_toml(Limits, tmp_path / "limits.toml", SettingsError, "limits")
+
+
+# on a socket -------------------------------------------------------------------------------------
+def head(length, more=""):
+    return f"POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n{more}\r\n"
+
+
+def quick(**limits):
+    return SMALL.model_copy(update={"header_s": 0.3, "upload_s": 0.3, **limits})
+
+
+def test_a_head_that_does_not_end_is_not_waited_for(place, directory):
+    with on_a_socket(here(place, directory, limits=quick())) as (port, _):
+        assert raw(port, b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ") == b""
+
+
+def flood(sock, content):
+    while True:
+        sock.sendall(content)
+
+
+def test_answers_that_are_not_read_are_not_waited_for(place, directory):
+    asked = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 1000
+    with (
+        on_a_socket(here(place, directory, limits=quick())) as (port, _),
+        socket.create_connection(("127.0.0.1", port), 20) as sock,
+        pytest.raises(ConnectionError),
+    ):
+        flood(sock, asked)
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(place, directory):
+    with on_a_socket(here(place, directory, limits=quick())) as (port, _):
+        answer = raw(port, head(100, "Content-Type: multipart/form-data; boundary=b\r\n").encode())
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_body_too_large_is_refused_on_a_socket_while_it_is_sent(place, directory):
+    size = SMALL.request_bytes + 30_000_000
+    with on_a_socket(here(place, directory)) as (port, _):
+        answer = raw(port, head(size, "Connection: close\r\n").encode() + b"x" * size)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_body_too_large_is_refused_before_it_is_sent(place, directory):
+    with on_a_socket(here(place, directory)) as (port, _):
+        answer = raw(port, head(1 << 40, "Expect: 100-continue\r\n").encode())
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("content", [b"\x16\x03\x01\x02", b"x" * 40_000])
+def test_what_is_no_http_is_refused(place, directory, content):
+    with on_a_socket(here(place, directory, limits=quick())) as (port, _):
+        assert raw(port, content)[:13] in (b"", b"HTTP/1.1 400 ")
+
+
+def _listens(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_being_stopped_finishes_what_is_under_way(place, directory, monkeypatch):
+    held, began = threading.Event(), threading.Event()
+    answer = batching.answer_batch
+
+    def wait(*asked):
+        began.set()
+        assert held.wait(20)
+        return answer(*asked)
+
+    monkeypatch.setattr(batching, "answer_batch", wait)
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="images"; filename="x"\r\n\r\n'
+        + png(picture())
+        + b"\r\n--b--\r\n"
+    )
+    asked = head(len(body), "Content-Type: multipart/form-data; boundary=b\r\n").encode() + body
+    with on_a_socket(here(place, directory)) as (port, server), ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(raw, port, asked)
+        assert began.wait(20)
+        server.should_exit = True
+        deadline = time.monotonic() + 20
+        while _listens(port):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        held.set()
+        assert under_way.result(20).startswith(b"HTTP/1.1 200 ")
+
+
+# processes that read -----------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def readers():
+    found = Readers(SMALL.model_copy(update={"decode_s": 0.5}))
+    found._limits = SMALL
+    asyncio.run(found.start())
+    yield found
+    found.close()
+
+
+def stop(readers, number):
+    """Send the one waiting process a signal."""
+    process = readers._pool._waiting[0]._process
+    os.kill(process.pid, number)
+    return process
+
+
+def again(readers):
+    (image,) = asyncio.run(readers.read(png(picture())))
+    assert image.pixels.shape == (1, 16, 20)
+
+
+def test_a_reader_that_takes_too_long_is_replaced(readers):
+    process = stop(readers, signal.SIGSTOP)
+    readers._limits = SMALL.model_copy(update={"decode_s": 0.3})
+    with pytest.raises(ImageError, match=r"it took longer than 0\.3 s"):
+        asyncio.run(readers.read(png(picture())))
+    assert process.poll() is not None
+    readers._limits = SMALL
+    again(readers)
+
+
+def test_a_reader_that_died_is_replaced(readers):
+    stop(readers, signal.SIGKILL).wait()
+    again(readers)
+
+
+def test_pixels_beyond_the_limit_are_not_decoded(readers):
+    readers._limits = SMALL.model_copy(update={"pixels": 319})
+    with pytest.raises(ImageError, match="expected at most 319 pixels, got 20 × 16"):
+        asyncio.run(readers.read(png(picture())))
+    readers._limits = SMALL
+    again(readers)
+
+
+def test_errors_name_no_file(readers):
+    with pytest.raises(ImageError, match=r"^expected a PNG"):
+        asyncio.run(readers.read(b"no image"))
+
+
+def test_uploads_lie_on_no_disk(place, directory, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "not there"))
+    noise = png(picture(0, 1200))
+    assert len(noise) > 1 << 20
+    limits = SMALL.model_copy(update={"image_bytes": 3 << 20})
+    with asking(here(place, directory, limits=limits)) as client:
+        assert client.post("/v1/predict", files=files(noise)).status_code == 200
+
+
+# logs --------------------------------------------------------------------------------------------
+@pytest.fixture
+def lines(monkeypatch):
+    """Everything that any logger says at any level, as the service writes it."""
+    stream, root = StringIO(), logging.getLogger()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines())
+    monkeypatch.setattr(root, "handlers", [handler])
+    level = root.level
+    root.setLevel(logging.DEBUG)
+    LOGGER.setLevel(logging.DEBUG)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    root.setLevel(level)
+    LOGGER.setLevel(logging.NOTSET)
+
+
+SECRETS = ("DOE^JOHN", "SECRET_4711", "DOE.dcm")
+
+
+def ask_with_secrets(client, content):
+    return client.post(
+        "/v1/predict?patient=SECRET_4711",
+        files=files(content, name="DOE.dcm"),
+        headers={"X-Patient": "SECRET_4711", "User-Agent": "DOE^JOHN"},
+    )
+
+
+def test_a_request_is_logged_without_anything_that_came_in(place, directory, lines):
+    said = {"PatientName": "DOE^JOHN", "PatientID": "SECRET_4711"}
+    whole = as_bytes(dataset(picture(), **said))
+    broken = as_bytes(dataset(picture(), **said, PhotometricInterpretation="SECRET_4711"))
+    with asking(here(place, directory)) as client:
+        assert ask_with_secrets(client, whole).status_code == 200
+        assert ask_with_secrets(client, broken).status_code == 422
+        client.get("/SECRET_4711")
+        client.post("/v1/predict", data={"task": "DOE^JOHN", "SECRET_4711": "1"})
+        client.request("DOE^JOHN", "/")
+    told = lines()
+    asked = [line for line in told if line["event"] == "request"]
+    assert [line["status"] for line in asked] == [200, 422, 404, 415, 405]
+    assert not [line for line in told if any(secret in json.dumps(line) for secret in SECRETS)]
+
+
+def test_a_fault_is_logged_by_kind_and_place_and_tells_the_caller_nothing(
+    place, directory, lines, monkeypatch
+):
+    def fail(*_asked):
+        raise ZeroDivisionError("DOE^JOHN")
+
+    monkeypatch.setattr(batching, "answer_batch", fail)
+    with asking(here(place, directory)) as client:
+        answer = client.post("/v1/predict", files=files(png(picture())))
+    (fault,) = [line for line in lines() if line["event"] == "fault"]
+    assert fault["error"] == "ZeroDivisionError"
+    assert any("batching.py" in frame for frame in fault["where"])
+    assert answer.status_code == 500
+    assert answer.headers["x-request-id"] == fault["request"]
+    assert "DOE" not in answer.text + json.dumps(fault)
+
+
+def test_words_of_other_libraries_are_not_logged(lines):
+    logging.getLogger("pydicom").warning("patient %s", "DOE^JOHN")
+    (line,) = lines()
+    assert (line["event"], line["logger"]) == ("library", "pydicom")
+    assert "DOE" not in json.dumps(line)
+
+
+def test_warnings_and_faults_of_threads_are_logged_by_kind_and_place():
+    def fail():
+        raise ZeroDivisionError("DOE^JOHN")
+
+    stream = StringIO()
+    with log_to(stream), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("DOE^JOHN", UserWarning, stacklevel=1)
+        thread = threading.Thread(target=fail)
+        thread.start()
+        thread.join()
+    warned, failed = map(json.loads, stream.getvalue().splitlines())
+    assert (warned["event"], warned["warning"]) == ("warning", "UserWarning")
+    assert (failed["event"], failed["error"]) == ("fault", "ZeroDivisionError")
+    assert all(Path(__file__).name in line["where"][-1] for line in (warned, failed))
+    assert "DOE" not in stream.getvalue()
+
+
+def test_what_logging_took_over_is_given_back():
+    def taken():
+        root = logging.getLogger()
+        hooks = warnings.showwarning, threading.excepthook, sys.unraisablehook
+        return root.handlers[:], root.level, *hooks
+
+    before = taken()
+    with log_to(StringIO()):
+        during = taken()
+    assert taken() == before
+    assert not {*during[2:]} & {*before[2:]}

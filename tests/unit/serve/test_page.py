@@ -1,0 +1,600 @@
+"""The page: who is let in, what it answers, and how bricks are changed."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image as Pillow
+
+from factories import make_dataset
+from medlego.bricks import Signer, brick_bytes, sign_brick
+from medlego.bricks.signing import signature_bytes
+from medlego.cli.page import page_settings
+from medlego.errors import SettingsError
+from medlego.evaluation import Limits, check
+from medlego.evaluation.gate import TaskLimits
+from medlego.generalist import Generalist, Trust, remove
+from medlego.generalist.trust import TrustedKey
+from medlego.serve import Gate, PageSettings, make_app
+from medlego.serve.page.comparisons import Others
+from medlego.serve.page.sessions import LASTS_S, MAX_SESSIONS, Sessions
+from medlego.serve.page.views import Change, percent
+from serving import OWN, SMALL, asking, files, here, make_place, picture, png, strange
+
+TOKEN = "a token of some length"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return make_place(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def routed(place):
+    return place.generalist("routed")
+
+
+@pytest.fixture
+def client(place, routed):
+    with asking(here(place, routed)) as client:
+        client.headers["x-csrf-token"] = word(client)
+        yield client
+
+
+@pytest.fixture
+def locked(place, routed):
+    with asking(here(place, routed), TOKEN) as client:
+        yield client
+
+
+@pytest.fixture
+def editor(place, tmp_path):
+    """A client that may edit a generalist of two bricks of its own, and its directory."""
+    directory = place.generalist(f"edited-{tmp_path.name}", 2)
+    gate = Gate(Limits(default=TaskLimits(max_loss=1.0)), labelled)
+    with asking(here(place, directory), page=PageSettings(edits=True, gate=gate)) as client:
+        client.headers["x-csrf-token"] = word(client)
+        client.directory = directory
+        yield client
+
+
+def labelled(tasks, _show):
+    return {t.name: make_dataset(t.name, images=24) for t in tasks if t.name == "greys"}
+
+
+def word(client):
+    """What the page holds against requests of other sites."""
+    return re.search(r'name="csrf" content="([^"]+)"', client.get("/page/").text)[1]
+
+
+def sign_in(client, token=TOKEN):
+    return client.post("/page/sign-in", data={"token": token}, follow_redirects=False)
+
+
+def sign_out(client, said):
+    return client.post("/page/sign-out", data={"csrf": said}, follow_redirects=False)
+
+
+def propose(client, uploads=None, **words):
+    """The page's answer once an edit is measured."""
+    form = [(key, (None, value)) for key, value in words.items()] + list((uploads or {}).items())
+    found = client.post("/page/edit/propose", files=form)
+    while found.status_code == 200 and found.json()["status"] == "checking":
+        time.sleep(0.01)
+        found = client.post("/page/edit/look")
+    return found
+
+
+def act(client, what, html=None):
+    """Press a button of the proposal that is there, or of one shown earlier."""
+    html = html or client.post("/page/edit/look").json()["html"]
+    found = re.search(f'data-do="({what}[^"]*)"', html)
+    return client.post(f"/page/edit/{found[1] if found else what}")
+
+
+@pytest.mark.parametrize("path", ["/", "/page"])
+def test_the_root_leads_to_the_page(locked, path):
+    found = locked.get(path, follow_redirects=False)
+    assert (found.status_code, found.headers["location"]) == (303, "/page/")
+
+
+@pytest.mark.parametrize("path", ["/page/", "/page/compare", "/page/bricks"])
+def test_a_page_asks_a_stranger_to_sign_in(locked, path):
+    found = locked.get(path, follow_redirects=False)
+    assert (found.status_code, found.headers["location"]) == (303, "/page/sign-in")
+
+
+@pytest.mark.parametrize("path", ["answers", "saliency", "comparison?other=x"])
+def test_a_stranger_is_answered_nothing(locked, path):
+    assert locked.post(f"/page/{path}", files=files(png(picture()))).status_code == 401
+
+
+def test_a_wrong_token_signs_nobody_in(locked):
+    found = sign_in(locked, "another")
+    assert found.status_code == 401
+    assert "set-cookie" not in found.headers
+
+
+def test_the_right_token_signs_in_with_a_cookie_for_this_site_alone(locked):
+    found = sign_in(locked)
+    assert (found.status_code, found.headers["location"]) == (303, "/page/")
+    cookie = found.headers["set-cookie"].lower()
+    assert {"httponly", "samesite=strict", "path=/page"} <= set(cookie.split("; "))
+    assert TOKEN not in cookie
+    assert locked.get("/page/").status_code == 200
+
+
+def test_services_on_two_ports_of_a_host_leave_each_others_sessions_alone(place, routed):
+    app = make_app(here(place, routed))
+    names = {
+        name
+        for port in (8765, 8766)
+        for name in TestClient(app, f"{OWN}:{port}").get("/page/").cookies
+    }
+    assert len(names) == 2
+
+
+def test_a_session_does_not_open_the_programs_interface(locked):
+    sign_in(locked)
+    assert locked.get("/v1/generalist").status_code == 401
+
+
+def test_a_form_larger_than_a_token_is_refused(locked):
+    assert sign_in(locked, "x" * 5000).status_code == 413
+
+
+def test_signing_out_ends_the_session(locked):
+    cookie = sign_in(locked).headers["set-cookie"].partition(";")[0]
+    found = sign_out(locked, word(locked))
+    assert (found.status_code, found.headers["location"]) == (303, "/page/sign-in")
+    found = locked.get("/page/", headers={"cookie": cookie}, follow_redirects=False)
+    assert found.status_code == 303
+
+
+def test_signing_out_twice_leads_to_the_sign_in_too(locked):
+    sign_in(locked)
+    said = word(locked)
+    sign_out(locked, said)
+    assert sign_out(locked, said).headers["location"] == "/page/sign-in"
+
+
+@pytest.mark.parametrize("said", ["", "guessed"])
+def test_another_sites_sign_out_leaves_the_session(locked, said):
+    sign_in(locked)
+    assert sign_out(locked, said).headers["location"] == "/page/"
+    assert locked.get("/page/", follow_redirects=False).status_code == 200
+
+
+def test_a_request_without_the_pages_word_is_refused(client):
+    client.headers["x-csrf-token"] = "guessed"
+    assert client.post("/page/answers", files=files(png(picture()))).status_code == 403
+
+
+def test_a_request_of_another_sites_page_is_refused(client):
+    found = client.post("/page/sign-out", headers={"origin": "http://elsewhere.example"})
+    assert found.status_code == 403
+
+
+def test_sessions_end_by_time():
+    now = [0.0]
+    sessions = Sessions(None, lambda: now[0])
+    made = sessions.sign_in()
+    now[0] = LASTS_S - 1
+    assert sessions.find(made.key) == made
+    now[0] = LASTS_S
+    assert sessions.find(made.key) is None
+
+
+def test_the_oldest_of_too_many_sessions_ends():
+    sessions = Sessions(None)
+    first, second, *_ = [sessions.sign_in() for _ in range(MAX_SESSIONS + 1)]
+    assert sessions.find(first.key) is None
+    assert sessions.find(second.key) == second
+
+
+def test_sessions_made_in_many_threads_are_all_kept():
+    sessions, count = Sessions(None), MAX_SESSIONS // 2
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            made = list(pool.map(lambda _: sessions.sign_in(), range(count)))
+    finally:
+        sys.setswitchinterval(before)
+    assert [sessions.find(one.key) for one in made] == made
+
+
+def test_a_page_may_fetch_from_nowhere_else(client):
+    policy = client.get("/page/").headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'")
+    assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize("name", ["page.html", "..%2froutes.py", "routes.py"])
+def test_only_the_pages_own_files_are_given_out(client, name):
+    assert client.get(f"/page/static/{name}").status_code == 404
+
+
+def test_the_page_is_no_part_of_the_programs_interface(client):
+    assert not [p for p in client.get("/openapi.json").json()["paths"] if "page" in p]
+
+
+def test_an_answer_is_that_of_the_programs_interface(client):
+    sent = files(png(picture()))
+    found = client.post("/page/answers", files=sent).json()
+    assert found["document"] == client.post("/v1/predict", files=sent).json()
+
+
+@pytest.mark.parametrize("path", ["answers", "comparison?other=beside-same"])
+def test_an_image_is_decoded_once_and_does_not_come_whole_into_the_service(
+    place, routed, monkeypatch, path
+):
+    service, sizes = here(place, routed), []
+    ask = service.readers._pool.ask
+
+    def seen(request, content, timeout_s):
+        answer, body = ask(request, content, timeout_s)
+        sizes.append(len(body))
+        return answer, body
+
+    monkeypatch.setattr(service.readers._pool, "ask", seen)
+    with asking(service, page=PageSettings(beside={"same": routed})) as client:
+        client.headers["x-csrf-token"] = word(client)
+        found = client.post(f"/page/{path}", files=files(png(picture(0, 900))))
+    assert "904 × 900 pixels" in found.json()["html"]
+    assert sizes == [3 * (640**2 + 32**2) * 4]
+
+
+def test_an_answer_never_repeats_a_files_name(client):
+    sent = files(png(picture()), name="DOE^JOHN.png")
+    assert "DOE" not in client.post("/page/answers", files=sent).text
+
+
+def test_an_answer_names_the_bricks_that_gave_it(client, place):
+    html = client.post("/page/answers", files=files(png(picture()))).json()["html"]
+    assert all(brick.digest in html for brick in place.bricks)
+
+
+def test_an_image_like_no_other_is_not_answered_and_told_why(client):
+    html = client.post("/page/answers", files=files(strange())).json()["html"]
+    assert "No answer." in html
+    assert "Like no task&#39;s training images" in html
+
+
+def test_a_file_that_is_no_image_is_refused_without_a_number(client):
+    found = client.post("/page/answers", files=files(b"nothing"))
+    assert found.status_code == 422
+    assert found.json()["problems"][0].startswith("expected a PNG")
+
+
+def explained(client, **more):
+    digest = client.get("/v1/generalist").json()["digest"]
+    asked = {"task": "greys", "label": "label-1", "generalist": digest, **more}
+    return client.post("/page/saliency", files=files(png(picture())), data=asked)
+
+
+def test_an_overlay_is_a_picture_of_the_inputs_size(client, place):
+    uri = explained(client).json()["layer"]
+    content = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
+    with Pillow.open(BytesIO(content)) as layer:
+        assert (layer.mode, layer.size) == ("RGBA", (place.base.ref.image_size,) * 2)
+        assert np.asarray(layer)[..., 3].max() == 255
+
+
+def test_an_overlay_of_another_state_than_answered_is_refused(client):
+    assert explained(client, generalist="0" * 64).status_code == 409
+
+
+def test_an_overlay_of_an_unknown_label_is_refused(client):
+    assert explained(client, label="nonsense").status_code == 422
+
+
+def test_an_overlay_of_no_label_is_refused(client):
+    assert explained(client, label=[]).status_code == 422
+
+
+def test_an_overlay_that_took_too_long_is_computed_to_its_end_before_the_next(
+    place, routed, monkeypatch
+):
+    begun, goes_on = [], threading.Event()
+
+    def slow(*_asked, **_more):
+        begun.append(True)
+        goes_on.wait(20)
+        return []
+
+    monkeypatch.setattr("medlego.serve.page.answers.explain", slow)
+    limits = SMALL.model_copy(update={"answer_s": 0.2})
+    with asking(here(place, routed, limits=limits)) as client:
+        client.headers["x-csrf-token"] = word(client)
+        assert [explained(client).status_code for _ in range(3)] == [503] * 3
+        goes_on.set()
+    assert len(begun) == 1
+
+
+def test_bricks_are_not_changed_where_that_is_not_allowed(client):
+    assert propose(client, action="remove", task="greys").status_code == 404
+
+
+def test_a_proposal_changes_nothing_yet(editor):
+    before = Generalist.load(editor.directory).recipe.digest
+    assert propose(editor, action="remove", task="found").json()["status"] == "ready"
+    assert Generalist.load(editor.directory).recipe.digest == before
+
+
+def test_a_proposal_shows_what_the_gate_measured(editor):
+    html = propose(editor, action="remove", task="found").json()["html"]
+    assert "The gate is passed." in html
+    assert "balanced accuracy" in html
+
+
+def test_a_gate_is_left_where_the_service_ends(place):
+    reading, looked = threading.Event(), []
+
+    def read(_tasks, show):
+        for number in range(2000):
+            show("reading", number, 2000)
+            looked.append(number)
+            reading.set()
+            time.sleep(0.01)
+        return {}
+
+    settings = PageSettings(edits=True, gate=Gate(Limits(), read))
+    service = here(place, place.generalist("left", 2))
+    with asking(service, page=settings) as client:
+        client.headers["x-csrf-token"] = word(client)
+        form = {"action": (None, "remove"), "task": (None, "found")}
+        client.post("/page/edit/propose", files=form)
+        assert reading.wait(20)
+    assert len(looked) < 1000
+
+
+def test_a_gate_looks_up_between_batches(place):
+    before, shown = Generalist.load(place.generalist("batches", 2)), []
+    gate_data = {"greys": make_dataset("greys", images=24)}
+    check(before, before, gate_data, base=place.base, show=lambda *told: shown.append(told[0]))
+    assert shown == ["check greys", "greys", "greys", "checked"]
+
+
+def test_an_edit_is_made_with_its_gate_and_name_in_the_lineage(editor):
+    propose(editor, action="remove", task="found", by="A. Radiologist")
+    assert act(editor, "make").json()["status"] == "made"
+    entry = Generalist.load(editor.directory).lineage[-1]
+    assert (entry.action, entry.by, entry.gate["passed"]) == ("remove", "A. Radiologist", True)
+
+
+def test_the_service_answers_with_an_edit_at_once(editor):
+    propose(editor, action="remove", task="found")
+    act(editor, "make")
+    tasks = editor.get("/v1/generalist").json()["tasks"]
+    assert [task["name"] for task in tasks] == ["greys"]
+
+
+def test_an_edit_that_the_service_could_not_take_in_is_told_so(editor, monkeypatch):
+    propose(editor, action="remove", task="found")
+
+    def fail(_directory):
+        raise OSError("gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Generalist, "load", fail)
+        found = act(editor, "make").json()
+    assert found["status"] == "made"
+    assert "got a directory that it cannot read" in found["html"]
+    assert "answers with the new state" not in found["html"]
+
+
+def test_an_edit_that_fails_its_gate_cannot_be_made(place):
+    directory = place.generalist("gated", 2)
+    gate = Gate(Limits(default=TaskLimits(min_score=1.0)), labelled)
+    with asking(here(place, directory), page=PageSettings(edits=True, gate=gate)) as client:
+        client.headers["x-csrf-token"] = word(client)
+        assert propose(client, action="remove", task="found").json()["status"] == "refused"
+        assert act(client, "make").status_code == 422
+    assert len(Generalist.load(directory).lineage) == 1
+
+
+def test_an_edit_that_cannot_be_measured_though_the_gate_requires_it_is_refused(place):
+    gate = Gate(Limits(require=("found",)), lambda _tasks, _show: {})
+    directory = place.generalist("required", 2)
+    with asking(here(place, directory), page=PageSettings(edits=True, gate=gate)) as client:
+        client.headers["x-csrf-token"] = word(client)
+        assert propose(client, action="remove", task="greys").json()["status"] == "refused"
+
+
+def test_a_brick_is_added_and_the_edit_undone(editor, place):
+    brick = place.bricks[2]
+    upload = {"brick": ("x", brick_bytes(brick))}
+    assert propose(editor, upload, action="add").json()["status"] == "ready"
+    act(editor, "make")
+    assert Generalist.load(editor.directory).bricks[-1].digest == brick.digest
+    assert propose(editor, action="undo").json()["status"] == "ready"
+    act(editor, "make")
+    assert len(Generalist.load(editor.directory).bricks) == 2
+
+
+def test_a_file_that_is_no_brick_is_refused(editor):
+    found = propose(editor, {"brick": ("x", b"nothing")}, action="add")
+    assert found.status_code == 422
+    assert found.json()["problems"][0].startswith("brick: ")
+
+
+def test_an_edit_after_another_one_is_refused(editor):
+    propose(editor, action="remove", task="found")
+    later = Generalist.load(editor.directory)
+    remove(later, "greys").commit(editor.directory, after=later)
+    assert act(editor, "make").status_code == 422
+
+
+def test_a_proposal_can_be_dropped(editor):
+    propose(editor, action="remove", task="found")
+    assert act(editor, "drop").json()["status"] == ""
+    assert act(editor, "make").status_code == 422
+
+
+@pytest.mark.parametrize("what", ["make", "drop"])
+def test_a_proposal_that_took_the_place_of_the_one_seen_is_left_alone(editor, what):
+    seen = propose(editor, action="remove", task="found").json()["html"]
+    propose(editor, action="remove", task="greys")
+    found = act(editor, what, seen)
+    assert found.status_code == 422
+    assert "expected the proposal that was shown" in found.json()["problems"][0]
+    assert len(Generalist.load(editor.directory).lineage) == 1
+    assert editor.post("/page/edit/look").json()["status"] == "ready"
+
+
+def test_an_edit_that_fails_unforeseen_leaves_room_for_the_next(editor, monkeypatch):
+    propose(editor, action="remove", task="found")
+
+    def fail(*_asked, **_more):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Generalist, "commit", fail)
+    assert act(editor, "make").status_code == 500
+    assert editor.post("/page/edit/look").json()["status"] == "refused"
+    assert propose(editor, action="remove", task="found").json()["status"] == "ready"
+
+
+@pytest.mark.parametrize("signs", [True, False])
+def test_with_a_trust_file_only_signed_bricks_are_taken_in(place, signs):
+    signer = Signer.new()
+    key = TrustedKey(name="the university", public=signer.public.text, roles=("brick",))
+    settings = PageSettings(edits=True, trust=Trust(key=(key,)))
+    brick = place.bricks[2]
+    signature = sign_brick(brick, signer if signs else Signer.new())
+    uploads = {"brick": ("x", brick_bytes(brick)), "signature": ("y", signature_bytes(signature))}
+    directory = place.generalist(f"signed-{signs}", 2)
+    with asking(here(place, directory), page=settings) as client:
+        client.headers["x-csrf-token"] = word(client)
+        found = propose(client, uploads, action="add")
+        assert (found.status_code == 200) == signs
+        if signs:
+            act(client, "make")
+            assert "✓ signed by the university" in client.get("/page/bricks").text
+
+
+@pytest.mark.parametrize("signs", [True, False])
+def test_with_a_trust_file_undoing_brings_back_signed_bricks_only(place, signs):
+    signer = Signer.new()
+    key = TrustedKey(name="the university", public=signer.public.text, roles=("brick",))
+    settings = PageSettings(edits=True, trust=Trust(key=(key,)))
+    directory = place.generalist(f"undone-{signs}", 2)
+    before = Generalist.load(directory)
+    signatures = [sign_brick(brick, signer) for brick in before.bricks] if signs else []
+    remove(before.signed(signatures), "found").commit(directory, after=before)
+    with asking(here(place, directory), page=settings) as client:
+        client.headers["x-csrf-token"] = word(client)
+        found = propose(client, action="undo").json()
+    assert found["status"] == ("ready" if signs else "refused")
+    assert ("expected a signature" in found["html"]) != signs
+
+
+def test_two_states_are_compared_by_what_each_answers(editor):
+    before = editor.post("/v1/predict", files=files(png(picture()))).json()
+    propose(editor, action="remove", task="found")
+    act(editor, "make")
+    after = editor.post("/v1/predict", files=files(png(picture()))).json()
+    found = editor.post("/page/comparison?other=entry-0", files=files(png(picture())))
+    assert found.json()["document"] == {"present": after, "other": before}
+
+
+def test_a_generalist_beside_is_compared_with(place, routed):
+    settings = PageSettings(beside={"smaller": place.generalist("smaller", 1)})
+    with asking(here(place, routed), page=settings) as client:
+        client.headers["x-csrf-token"] = word(client)
+        sent = files(png(picture()))
+        html = client.post("/page/comparison?other=beside-smaller", files=sent).json()["html"]
+        assert "smaller" in html
+
+
+def ready(others, name, present):
+    return asyncio.run(others.model(f"beside-{name}", present))
+
+
+def test_a_generalist_beside_is_read_again_after_an_edit(place, routed):
+    directory = place.generalist("beside-edited", 2)
+    others, present = Others({"x": directory}), here(place, routed).model
+    before = ready(others, "x", present)
+    assert ready(others, "x", present) is before
+    state = Generalist.load(directory)
+    after = remove(state, "found")
+    after.commit(directory, after=state)
+    assert ready(others, "x", present).digest == after.recipe.digest
+
+
+def test_of_generalists_beside_those_last_asked_for_stay_ready(place, routed):
+    beside = {name: place.generalist(f"beside-{name}", 1) for name in "abc"}
+    others, present = Others(beside), here(place, routed).model
+    first, second = (ready(others, name, present) for name in "ab")
+    assert ready(others, "a", present) is first
+    ready(others, "c", present)
+    assert ready(others, "a", present) is first
+    assert ready(others, "b", present) is not second
+
+
+@pytest.mark.parametrize("other", ["entry-7", "beside-/etc", "entry-x"])
+def test_a_choice_that_the_page_does_not_offer_is_refused(client, other):
+    found = client.post("/page/comparison", params={"other": other}, files=files(png(picture())))
+    assert found.status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("prob", "words"), [(0.0, "< 0.1 %"), (1.0, "> 99.9 %"), (0.123, "12.3 %"), (0.5, "50.0 %")]
+)
+def test_no_probability_is_told_as_certain(prob, words):
+    assert percent(prob) == words
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "words"),
+    [(0.5, 0.25, "+25.0"), (0.25, 0.5, "−25.0"), (0.5, 0.5000001, "0.0"), (None, 0.5, "asked by")],
+)
+def test_a_difference_is_told_in_points_and_never_as_minus_nothing(here, there, words):
+    assert Change("task", "label", here, there).words.startswith(words)
+
+
+def set_up(generalist=None, **options):
+    asked = {"edits": True, "gate": None, "data": [], "trust": None, "beside": []}
+    return page_settings(generalist, **{**asked, **options})
+
+
+def test_a_gate_without_data_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="--gate and --data"):
+        set_up(gate=tmp_path)
+
+
+def test_images_of_a_task_that_nothing_names_are_refused(routed, tmp_path):
+    (tmp_path / "gate.toml").touch()
+    with pytest.raises(SettingsError, match=r"--data: expected tasks out of .*greys.*, got greyz;"):
+        set_up(Generalist.load(routed), gate=tmp_path / "gate.toml", data=["greyz=x.csv"])
+
+
+def test_images_of_a_task_that_was_or_may_be_there_are_taken(place, tmp_path):
+    before = Generalist.load(place.generalist("was-there", 2))
+    (tmp_path / "gate.toml").write_text("[task.signs]\n")
+    data = [f"{name}=x.csv" for name in ("greys", "found", "signs")]
+    after = remove(before, "found")
+    assert set_up(after, gate=tmp_path / "gate.toml", data=data).gate is not None
+
+
+def test_a_folder_beside_must_be_a_generalists(tmp_path):
+    with pytest.raises(SettingsError, match="--beside"):
+        set_up(beside=[f"x={tmp_path}"])
+
+
+def test_another_sites_form_cannot_sign_in(locked):
+    found = locked.post(
+        "/page/sign-in", content="token=x", headers={"origin": "http://elsewhere.example"}
+    )
+    assert found.status_code == 403
+    assert OWN not in found.text

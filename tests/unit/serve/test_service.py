@@ -1,0 +1,429 @@
+"""The service answers as `predict` does, whatever is sent at the same time or edited meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from medlego.bricks import Signer, sign_brick
+from medlego.generalist import Generalist, add, undo
+from medlego.prediction import predict
+from medlego.serve import Service, batching
+from medlego.serve.batching import Batcher
+from medlego.serve.decoding import Readers
+from medlego.serve.reload import Keeper
+from serving import SMALL, asking, every_format, files, here, make_place, picture, png, strange
+
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return make_place(tmp_path_factory.mktemp("serve"))
+
+
+@pytest.fixture(scope="module")
+def routed(place):
+    return place.generalist("routed")
+
+
+@pytest.fixture
+def client(place, routed):
+    with asking(here(place, routed)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def readers():
+    found = Readers(SMALL)
+    asyncio.run(found.start())
+    yield found
+    found.close()
+
+
+def offline(place, directory, contents, folder, **asked):
+    """What `predict` says of files, as the service words it."""
+    paths = [folder / f"{number}" for number in range(len(contents))]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content)
+    found = predict(Generalist.load(directory), paths, base=place.base, **asked)
+    return [{**p.as_dict(), "image": f"image {n}"} for n, p in enumerate(found, 1)]
+
+
+def assert_same(found, expected):
+    """Equal documents, numbers to the tolerance; what `found` has more is who answered."""
+    if isinstance(expected, dict):
+        assert set(found) - set(expected) <= {"bricks"}
+        for key, value in expected.items():
+            assert_same(found[key], value)
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_same(one, other)
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, abs=TOLERANCE)
+    else:
+        assert found == expected
+
+
+def test_comparison_of_answers_can_fail():
+    with pytest.raises(AssertionError):
+        assert_same([{"a": 0.5 + 2 * TOLERANCE}], [{"a": 0.5}])
+
+
+# answers -----------------------------------------------------------------------------------------
+def test_files_of_every_format_are_answered_as_offline(place, routed, readers, tmp_path):
+    contents = list(every_format().values())
+    expected = offline(place, routed, contents, tmp_path, every_task=True)
+    limits = SMALL.model_copy(update={"images": len(contents)})
+    with asking(here(place, routed, limits=limits, readers=readers)) as client:
+        form = {"files": files(*contents), "data": {"every_task": "true"}}
+        answer = client.post("/v1/predict", **form)
+    assert answer.status_code == 200
+    assert_same(answer.json()["predictions"], expected)
+
+
+@pytest.mark.parametrize("mode", ["merged", "grouped", "routed"])
+@pytest.mark.parametrize(
+    "asked", [{}, {"task": "found"}, {"every_task": True}], ids=["routed", "task", "every"]
+)
+def test_answers_are_those_of_offline_in_every_mode(place, tmp_path, mode, asked):
+    directory = place.generalist(f"{mode}-{'-'.join(asked)}", mode=mode)
+    contents = [png(picture(seed)) for seed in (0, 1)] + [strange()]
+    with asking(here(place, directory)) as client:
+        answer = client.post("/v1/predict", files=files(*contents), data=asked)
+    assert_same(
+        answer.json()["predictions"], offline(place, directory, contents, tmp_path, **asked)
+    )
+
+
+def test_answers_tell_calibration_and_thresholds(client):
+    answer = client.post("/v1/predict", files=files(png(picture())), data={"task": "found"})
+    (found,) = answer.json()["predictions"][0]["answers"]
+    assert found["calibration"] == "calibrated"
+    assert list(found["thresholds"]) == ["label-1"]
+
+
+def test_an_image_of_no_task_is_answered_with_the_reason_alone(client):
+    (found,) = client.post("/v1/predict", files=files(strange())).json()["predictions"]
+    assert found["answers"] == []
+    assert "like no task's training images" in found["route"]["reason"]
+
+
+@pytest.mark.parametrize(("mode", "count"), [("routed", 1), ("grouped", 3), ("merged", 3)])
+def test_answers_name_the_bricks_that_answered(place, mode, count):
+    directory = place.generalist(f"named-{mode}", mode=mode)
+    with asking(here(place, directory)) as client:
+        form = {"files": files(png(picture())), "data": {"task": "greys"}}
+        (found,) = client.post("/v1/predict", **form).json()["predictions"]
+    digests = [brick.digest for brick in place.bricks]
+    assert found["answers"][0]["bricks"] == digests[:count]
+
+
+def test_one_unreadable_image_leaves_all_unanswered_and_is_named_by_its_place(client):
+    answer = client.post("/v1/predict", files=files(png(picture()), b"no image"))
+    assert answer.status_code == 422
+    (problem,) = answer.json()["problems"]
+    assert problem.startswith("image 2: expected a PNG, JPEG, TIFF, DICOM or NIfTI image")
+
+
+# batches -----------------------------------------------------------------------------------------
+@pytest.fixture
+def gate(monkeypatch):
+    """Holds the model back until it is set; `sizes` are the batches that came."""
+    held = threading.Event()
+    held.sizes = []
+    answer = batching.answer_batch
+
+    def wait(running, pixels, asked):
+        held.sizes.append(len(pixels))
+        assert held.wait(20)
+        return answer(running, pixels, asked)
+
+    monkeypatch.setattr(batching, "answer_batch", wait)
+    return held
+
+
+def started(limits=SMALL):
+    batcher = Batcher(limits)
+    batcher.start()
+    return batcher
+
+
+def model_of(place, directory):
+    return Keeper(directory, base_weights=place.weights).model
+
+
+def until(true):
+    for _ in range(2000):
+        if true():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("waited in vain")
+
+
+def test_images_that_wait_are_answered_together(place, routed, gate):
+    batcher, model = started(), model_of(place, routed)
+    pixels = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    first = batcher.submit(model, pixels[0], None)
+    until(lambda: gate.sizes == [1])
+    others = [batcher.submit(model, one, None) for one in pixels[1:]]
+    gate.set()
+    assert all(one.result(20).route is not None for one in (first, *others))
+    batcher.close()
+    assert gate.sizes == [1, 5]
+
+
+def test_images_of_other_tasks_and_models_are_kept_apart(place, routed, gate):
+    batcher, (one, two) = started(), (model_of(place, routed), model_of(place, routed))
+    pixels = torch.zeros(3, 32, 32)
+    first = batcher.submit(one, pixels, None)
+    until(lambda: gate.sizes == [1])
+    asked = [(one, ("found",)), (two, ("found",)), (one, ("greys",)), (one, ("found",))]
+    others = [batcher.submit(model, pixels, tasks) for model, tasks in asked]
+    gate.set()
+    first.result(20)
+    told = [[a.task.name for a in other.result(20).answers] for other in others]
+    batcher.close()
+    assert told == [["found"], ["found"], ["greys"], ["found"]]
+    assert sorted(gate.sizes) == [1, 1, 1, 2]
+
+
+def test_batches_are_no_larger_than_the_limit(place, routed, gate):
+    batcher, model = started(SMALL.model_copy(update={"batch_images": 2})), model_of(place, routed)
+    futures = [batcher.submit(model, torch.zeros(3, 32, 32), None) for _ in range(5)]
+    gate.set()
+    assert all(future.result(20) for future in futures)
+    batcher.close()
+    assert max(gate.sizes) == 2
+
+
+def test_an_image_whose_request_gave_up_is_not_answered(place, routed, gate):
+    batcher, model = started(), model_of(place, routed)
+    first = batcher.submit(model, torch.zeros(3, 32, 32), None)
+    until(lambda: gate.sizes == [1])
+    assert batcher.submit(model, torch.zeros(3, 32, 32), None).cancel()
+    gate.set()
+    first.result(20)
+    batcher.close()
+    assert gate.sizes == [1]
+
+
+def test_a_fault_reaches_those_who_asked_and_no_others(place, routed):
+    batcher, model = started(), model_of(place, routed)
+    wrong = batcher.submit(model, torch.zeros(3, 30, 30), None)
+    with pytest.raises(Exception, match=r"30"):
+        wrong.result(20)
+    assert batcher.submit(model, torch.zeros(3, 32, 32), None).result(20).route is not None
+    batcher.close()
+
+
+def test_closing_answers_what_waits(place, routed, gate):
+    batcher, model = started(), model_of(place, routed)
+    futures = [batcher.submit(model, torch.zeros(3, 32, 32), None) for _ in range(3)]
+    closing = threading.Thread(target=batcher.close)
+    closing.start()
+    gate.set()
+    closing.join(20)
+    assert all(future.done() for future in futures)
+
+
+# edits while it runs -----------------------------------------------------------------------------
+def edited(directory, change):
+    return edited_from(Generalist.load, directory, change)
+
+
+def edited_from(load, directory, change):
+    before = load(directory)
+    after = change(before)
+    after.commit(directory, after=before)
+    return after
+
+
+def test_an_edit_is_taken_in(place):
+    directory = place.generalist("added", 2)
+    service = here(place, directory)
+    with asking(service) as client:
+        after = edited(directory, lambda g: add(g, place.bricks[2]))
+        service.keeper.check()
+        told = client.get("/v1/generalist").json()
+    assert (told["digest"], told["entry"]) == (after.recipe.digest, 1)
+    assert [task["name"] for task in told["tasks"]] == ["greys", "found", "signs"]
+
+
+def test_an_edit_is_noticed_unasked(place):
+    directory = place.generalist("noticed", 2)
+    with asking(here(place, directory, poll_s=0.02)) as client:
+        edited(directory, lambda g: add(g, place.bricks[2]))
+        until(lambda: client.get("/v1/generalist").json()["entry"] == 1)
+
+
+def test_undo_rolls_back_to_the_same_recipe(place):
+    directory = place.generalist("undone", 2)
+    service = here(place, directory)
+    before = service.model.digest
+    edited(directory, lambda g: add(g, place.bricks[2]))
+    service.keeper.check()
+    assert service.model.digest != before
+    edited(directory, undo)
+    service.keeper.check()
+    assert (service.model.digest, service.model.entry) == (before, 2)
+
+
+def test_a_request_under_way_is_answered_by_the_state_that_it_came_in_under(place, gate):
+    directory = place.generalist("under-way", 2)
+    service = here(place, directory)
+    before = service.model.digest
+    with asking(service) as client, ThreadPoolExecutor(1) as pool:
+        ask = pool.submit(client.post, "/v1/predict", files=files(png(picture())))
+        until(lambda: gate.sizes == [1])
+        after = edited(directory, lambda g: add(g, place.bricks[2]))
+        service.keeper.check()
+        gate.set()
+        assert ask.result(20).json()["generalist"] == before
+        later = client.post("/v1/predict", files=files(png(picture())))
+    assert later.json()["generalist"] == after.recipe.digest
+
+
+def test_a_broken_directory_leaves_the_old_state_answering_and_says_so(place):
+    directory = place.generalist("broken", 2)
+    service = here(place, directory)
+    with asking(service) as client:
+        document = (directory / "generalist.json").read_bytes()
+        (directory / "generalist.json").write_bytes(document[:-20])
+        service.keeper.check()
+        service.keeper.check()
+        assert client.get("/health/ready").json()["status"] == "stale"
+        assert client.post("/v1/predict", files=files(png(picture()))).status_code == 200
+        assert "expected" in client.get("/v1/generalist").json()["problem"]
+        assert metric(client, "medlego_directory_broken") == 1
+        assert metric(client, 'medlego_reloads_total{outcome="refused"}') == 1
+        (directory / "generalist.json").write_bytes(document)
+        service.keeper.check()
+        assert client.get("/health/ready").json()["status"] == "ready"
+        assert metric(client, "medlego_directory_broken") == 0
+
+
+def test_a_directory_that_goes_away_leaves_the_old_state_answering(place):
+    directory = place.generalist("gone", 2)
+    service = here(place, directory)
+    directory.rename(place.folder / "elsewhere")
+    service.keeper.check()
+    with asking(service) as client:
+        assert client.get("/health/ready").json()["status"] == "stale"
+
+
+def test_a_fault_while_loading_leaves_the_old_state_and_the_following_at_work(place, monkeypatch):
+    directory = place.generalist("faulty", 2)
+    service, load = here(place, directory, poll_s=0.02), Generalist.load
+
+    def fail(_directory):
+        raise ZeroDivisionError
+
+    with asking(service) as client:
+        monkeypatch.setattr(Generalist, "load", fail)
+        after = edited_from(load, directory, lambda g: add(g, place.bricks[2]))
+        until(lambda: client.get("/health/ready").json()["status"] == "stale")
+        assert client.get("/v1/generalist").json()["problem"] == "unexpected ZeroDivisionError"
+        monkeypatch.setattr(Generalist, "load", load)
+        until(lambda: client.get("/v1/generalist").json()["digest"] == after.recipe.digest)
+
+
+def test_a_broken_directory_is_read_again_ever_more_rarely_and_after_an_edit_at_once(
+    place, monkeypatch
+):
+    directory, now, read = place.generalist("rarely", 2), [0.0], []
+    keeper, load = Keeper(directory, base_weights=place.weights, clock=lambda: now[0]), Keeper._load
+    before = Generalist.load(directory)
+
+    def fail(_keeper, _base):
+        read.append(now[0])
+        raise OSError
+
+    monkeypatch.setattr(Keeper, "_load", fail)
+    edited(directory, lambda g: add(g, place.bricks[2]))
+    for second in range(200):
+        now[0] = float(second)
+        keeper.check()
+    assert read == [0, 1, 3, 7, 15, 31, 63, 123, 183]
+    monkeypatch.setattr(Keeper, "_load", load)
+    edited(directory, undo)
+    keeper.check()
+    assert (keeper.problem, keeper.model.digest) == (None, before.recipe.digest)
+
+
+# what it tells of itself -------------------------------------------------------------------------
+def metric(client, name):
+    lines = client.get("/metrics").text.splitlines()
+    (value,) = [line.rsplit(" ", 1)[1] for line in lines if line.rsplit(" ", 1)[0] == name]
+    return float(value)
+
+
+def test_generalist_is_told_with_lineage_and_card(client):
+    told = client.get("/v1/generalist").json()
+    assert [entry["action"] for entry in told["lineage"]] == ["assemble"]
+    assert told["mode"] == "routed"
+    assert told["base"]["name"] == "test_vit"
+    assert {task["calibration"] for task in told["tasks"]} == {"calibrated"}
+    assert "# " in told["card"]
+
+
+def test_bricks_are_told_with_their_signatures(place, tmp_path):
+    directory = place.generalist("signed", 2)
+    signer = Signer.new()
+    signature = sign_brick(place.bricks[0], signer)
+    signed = Generalist.load(directory).signed([signature])
+    signed.save(tmp_path / "signed")
+    with asking(here(place, tmp_path / "signed")) as client:
+        told = client.get("/v1/bricks").json()
+    assert [brick["digest"] for brick in told] == [b.digest for b in place.bricks[:2]]
+    assert told[0]["signature"]["keys"] == [signer.id]
+    assert told[1]["signature"] is None
+
+
+def test_metrics_count_requests_answers_and_abstentions(client):
+    client.post("/v1/predict", files=files(png(picture()), strange()))
+    client.post("/v1/predict", files=files(b"no image"))
+    client.get("/nowhere/DOE")
+    assert metric(client, 'medlego_requests_total{route="/v1/predict",status="200"}') == 1
+    assert metric(client, 'medlego_requests_total{route="/v1/predict",status="422"}') == 1
+    assert metric(client, 'medlego_requests_total{route="none",status="404"}') == 1
+    assert metric(client, 'medlego_answers_total{task="greys"}') == 1
+    assert metric(client, "medlego_abstentions_total") == 1
+    assert metric(client, "medlego_unreadable_images_total") == 1
+    assert metric(client, "medlego_batch_images_sum") == 2
+
+
+def test_readiness_is_refused_before_the_start_and_after_the_end(place, routed):
+    service = here(place, routed)
+    assert not service.open
+    with asking(service) as client:
+        assert client.get("/health/ready").status_code == 200
+        service.open = False
+        assert client.get("/health/ready").status_code == 503
+
+
+# reading in other processes ----------------------------------------------------------------------
+def test_shared_readers_serve_two_services_and_outlive_them(place, routed, readers):
+    other = place.generalist("other", 1)
+    digests = []
+    for directory in (routed, other):
+        with asking(here(place, directory, readers=readers)) as client:
+            answer = client.post("/v1/predict", files=files(png(picture())))
+            digests.append(answer.json()["generalist"])
+    assert len(set(digests)) == 2
+    (image,) = asyncio.run(readers.read(png(picture())))
+    assert image.pixels.shape == (1, 16, 20)
+    assert image.applied == ("scaled: 8 bit by 1/255",)
+
+
+def test_a_service_alone_starts_and_ends_readers_of_its_own(place, routed):
+    with asking(Service(routed, base_weights=place.weights, limits=SMALL)) as client:
+        assert client.post("/v1/predict", files=files(png(picture()))).status_code == 200
+        (waiting,) = client.app.state.service.readers._pool._waiting
+        assert waiting.lives
+    assert not waiting.lives

@@ -1,0 +1,136 @@
+"""A head refitted in company: what it is fitted to, what stays, what the brick says of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from factories import make_base, make_brick, make_dataset, shut_test
+from medlego.base import Inputs
+from medlego.bricks import Brick, brick_bytes, brick_from_bytes
+from medlego.data import Kind
+from medlego.errors import DatasetError, MergeError, SettingsError
+from medlego.evaluation import evaluate
+from medlego.generalist import assemble, specialist
+from medlego.prediction import Predictor
+from medlego.train import refit_in_company, unmet
+from medlego.train.head_fit import choose_head
+from medlego.train.refit import _choices
+
+BASE = make_base()
+KINDS = tuple(str(kind) for kind in Kind)
+BRICKS = [make_brick(k, seed=i, kind=k, base=BASE) for i, k in enumerate(KINDS)]
+
+
+def refitted(index: int = 0, **more: object) -> Brick:
+    kind = KINDS[index]
+    data = make_dataset(kind, kind=kind, images=40)
+    return refit_in_company(BRICKS[index], data, BRICKS, base=BASE, **more)  # type: ignore[arg-type]
+
+
+def test_only_the_head_changes() -> None:
+    after = refitted()
+    assert after.deltas is BRICKS[0].deltas
+    assert after.deltas_digest == BRICKS[0].deltas_digest
+    assert after.digest != BRICKS[0].digest
+    assert not torch.equal(after.head.weight, BRICKS[0].head.weight)
+    assert after.card.images == BRICKS[0].card.images
+
+
+@pytest.mark.parametrize("index", range(len(KINDS)))
+def test_a_refitted_brick_does_better_alone_and_in_the_merge(index: int) -> None:
+    kind = KINDS[index]
+    data = make_dataset(kind, kind=kind, images=40)
+    after = refitted(index)
+    assert brick_from_bytes(brick_bytes(after), "x").digest == after.digest
+    merged = [after if i == index else brick for i, brick in enumerate(BRICKS)]
+    for bricks, before in ((merged, BRICKS), ([after], [BRICKS[index]])):
+        scores = [
+            evaluate(assemble(b), {kind: data}, base=BASE, split="val").means["generalist"]["auroc"]
+            for b in (bricks, before)
+        ]
+        assert scores[0].value > 0.9 > scores[1].value
+
+
+def test_the_head_is_fitted_to_every_merge_together() -> None:
+    data = make_dataset("multiclass", images=40)
+    after = refitted(subsets=2, seed=3)
+    merges = [specialist(BRICKS[0]), assemble(BRICKS, slope=0.0)]
+    merges += [assemble([BRICKS[0], *c], slope=0.0) for c in _choices(BRICKS[1:], 2, 3)]
+    train, val = Inputs(data.train.images, BASE), Inputs(data.val.images, BASE)
+    models = [Predictor(merged, BASE) for merged in merges]
+    expected = choose_head(
+        BRICKS[0].task,
+        (torch.cat([m.all_features(train) for m in models]), np.tile(data.train.labels, 4)),
+        [(m.all_features(val), data.val.labels) for m in models],
+    )
+    torch.testing.assert_close(after.head.weight, expected.head.weight, rtol=0, atol=0)
+    assert after.settings["refit_strength"] == expected.strength
+    assert after.card.scores["auroc"] == expected.scores[0]["auroc"]
+    assert after.card.scores["auroc_in_company"] == expected.scores[1]["auroc"]
+
+
+def test_choices_grow_and_are_never_all() -> None:
+    others = BRICKS[1:]
+    sizes = [len(chosen) for chosen in _choices(others, 5, 0)]
+    assert sizes == [1, 2, 1, 2, 1]
+    assert _choices(others[:1], 5, 0) == []
+    names = [[b.task.name for b in chosen] for chosen in _choices(others, 5, 0)]
+    assert names == [[b.task.name for b in chosen] for chosen in _choices(others, 5, 0)]
+    assert names != [[b.task.name for b in chosen] for chosen in _choices(others, 5, 1)]
+
+
+def test_the_same_call_gives_the_same_brick() -> None:
+    assert refitted().digest == refitted().digest
+    assert refitted(seed=1).settings["refit_seed"] == 1
+
+
+def test_the_brick_says_among_whom() -> None:
+    after = refitted()
+    assert after.settings["refit_company"] == sorted(b.deltas_digest for b in BRICKS[1:])
+    assert after.settings["refit_images"] == len(make_dataset("multiclass", images=40).train)
+    for name, value in BRICKS[0].settings.items():
+        assert after.settings[name] == value
+
+
+def test_who_has_not_met_whom_is_told() -> None:
+    after = refitted()
+    assert unmet([after, *BRICKS[1:]]) == ()
+    assert unmet(BRICKS) == ()
+    newcomer = make_brick("chest", seed=9, base=BASE)
+    (note,) = unmet([after, BRICKS[1], newcomer])
+    assert note.startswith("the head of multiclass was refitted without chest; ")
+
+
+def test_another_s_new_head_is_no_stranger() -> None:
+    assert unmet([refitted(0), refitted(1), *BRICKS[2:]]) == ()
+
+
+def test_the_test_split_stays_unread() -> None:
+    shut = shut_test(make_dataset("binary", kind="binary"))
+    assert refit_in_company(BRICKS[1], shut, BRICKS, base=BASE).task.name == "binary"
+
+
+def test_company_and_subsets_out_of_range_are_refused() -> None:
+    data = make_dataset("multiclass")
+    with pytest.raises(SettingsError, match="company: expected bricks besides the one to refit"):
+        refit_in_company(BRICKS[0], data, BRICKS[:1], base=BASE)
+    for subsets in (-1, 101):
+        with pytest.raises(SettingsError, match=f"subsets: expected 0 to 100, got {subsets}"):
+            refitted(subsets=subsets)
+
+
+def test_company_on_another_base_is_refused() -> None:
+    stranger = make_brick("chest", seed=9, base=make_base(seed=5))
+    with pytest.raises(MergeError, match="base"):
+        refit_in_company(BRICKS[0], make_dataset("multiclass"), [stranger], base=BASE)
+
+
+def test_labels_that_the_task_lacks_are_refused() -> None:
+    data = make_dataset("binary", kind="binary")
+    other = replace(data, task=data.task.model_copy(update={"labels": ("cat", "dog")}))
+    with pytest.raises(DatasetError, match="got also cat, dog"):
+        refit_in_company(BRICKS[1], other, BRICKS, base=BASE)

@@ -1,0 +1,81 @@
+"""Coefficients searched on validation images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from factories import make_base, make_brick, make_dataset
+from medlego.bricks import Brick, LowRank
+from medlego.data import ArrayImages
+from medlego.errors import DatasetError, GeneralistError
+from medlego.train import TrainSettings, search_coefficients, train_brick
+from medlego.train.search import SEARCHED
+
+BASE = make_base()
+DATA = make_dataset(images=24)
+
+
+@pytest.fixture(scope="module")
+def pair() -> list[Brick]:
+    """A brick that knows the data, and one that disturbs it the more, the stronger it is."""
+    settings = TrainSettings(epochs=8, batch_size=6, rank=2, learning_rate=0.02, head_rate=0.05)
+    knowing = train_brick(BASE, DATA, settings, device="cpu")
+    other = make_brick("other", seed=5, base=BASE)
+    loud = {n: LowRank(d.U, 50 * d.S, d.Vh) for n, d in other.deltas.items()}
+    return [knowing, replace(other, deltas=loud)]
+
+
+def test_the_best_value_on_val_is_taken_and_recorded(pair: list[Brick]) -> None:
+    name = pair[0].task.name
+    found = search_coefficients(pair, {name: DATA}, values=(0.0, 0.3, 1.0), base=BASE)
+    assert set(found.scores) == {0.0, 0.3, 1.0}
+    best = max(scores[name] for scores in found.scores.values())
+    assert found.scores[found.value][name] == best
+    recipe = found.generalist.recipe
+    assert recipe.coefficients == SEARCHED
+    assert [item.coefficient for item in recipe.bricks] == [found.value] * 2
+    assert found.generalist.lineage[-1].recipe == recipe.digest
+
+
+def test_scores_are_shares_of_the_specialists(pair: list[Brick]) -> None:
+    name = pair[0].task.name
+    found = search_coefficients(pair[:1], {name: DATA}, values=(1.0,), base=BASE)
+    assert found.scores[1.0][name] == pytest.approx(1.0)
+
+
+def test_only_val_is_read(pair: list[Brick]) -> None:
+    class Forbidden(ArrayImages):
+        def __getitem__(self, index: int):  # type: ignore[no-untyped-def]
+            raise AssertionError("read an image outside val")
+
+    closed = Forbidden(np.zeros((len(DATA.test), 16, 16), dtype=np.uint8))
+    data = replace(
+        DATA,
+        test=replace(DATA.test, images=closed),
+        train=replace(DATA.train, images=closed),
+    )
+    found = search_coefficients(pair, {pair[0].task.name: data}, values=(0.5,), base=BASE)
+    assert found.value == 0.5
+
+
+def test_a_searched_generalist_comes_back_from_disk(pair: list[Brick], tmp_path) -> None:
+    found = search_coefficients(pair, {pair[0].task.name: DATA}, values=(0.5,), base=BASE)
+    found.generalist.save(tmp_path / "g")
+    loaded = type(found.generalist).load(tmp_path / "g")
+    assert loaded.recipe == found.generalist.recipe
+    for name, delta in loaded.deltas.items():
+        assert torch.equal(delta.S, found.generalist.deltas[name].S)
+
+
+def test_no_data_is_refused(pair: list[Brick]) -> None:
+    with pytest.raises(DatasetError, match="expected data for at least one task"):
+        search_coefficients(pair, {}, base=BASE)
+
+
+def test_data_for_an_unknown_task_is_refused(pair: list[Brick]) -> None:
+    with pytest.raises(GeneralistError, match="task: expected one of"):
+        search_coefficients(pair, {"strange": DATA}, base=BASE)

@@ -1,0 +1,226 @@
+"""Training: deterministic, resumable, and its result canonical."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from factories import make_base, make_dataset
+from medlego.bricks import canonical_problems
+from medlego.data import Kind, Samples
+from medlego.errors import BaseError, BrickError, SettingsError, TrainingError
+from medlego.images import Image
+from medlego.train import TrainSettings, train_brick
+
+QUICK = TrainSettings(epochs=3, batch_size=5, rank=2, learning_rate=0.01, head_rate=0.05)
+
+
+class StoppedError(Exception):
+    """Stands for a kill."""
+
+
+def stop_in_epoch(number):
+    def show(what, done, _total):
+        if what.startswith(f"epoch {number} ") and done % 3 == 1:
+            raise StoppedError
+
+    return show
+
+
+def test_same_seed_gives_the_same_brick():
+    bricks = [train_brick(make_base(), make_dataset(), QUICK, device="cpu") for _ in range(2)]
+    assert bricks[0].digest == bricks[1].digest
+
+
+def test_another_seed_gives_another_brick():
+    other = QUICK.model_copy(update={"seed": 1})
+    first = train_brick(make_base(), make_dataset(), QUICK, device="cpu")
+    second = train_brick(make_base(), make_dataset(), other, device="cpu")
+    assert not torch.equal(first.head.weight, second.head.weight)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"parametrisation": "svd"}, {"parametrisation": "lora"}, {"merge_aware": True}],
+)
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_a_killed_run_goes_on_to_the_same_brick(tmp_path, epoch, change):
+    settings = QUICK.model_copy(update=change)
+    base, data, path = make_base(), make_dataset(), tmp_path / "state"
+    whole = train_brick(base, data, settings, device="cpu")
+    with pytest.raises(StoppedError):
+        train_brick(base, data, settings, checkpoint=path, device="cpu", show=stop_in_epoch(epoch))
+    assert path.exists() == (epoch > 1)
+    resumed = train_brick(base, data, settings, checkpoint=path, device="cpu")
+    assert resumed.digest == whole.digest
+    assert not path.exists()
+
+
+def test_a_state_of_another_run_is_refused(tmp_path):
+    path = tmp_path / "state"
+    with pytest.raises(StoppedError):
+        train_brick(
+            make_base(), make_dataset(), QUICK, checkpoint=path, show=stop_in_epoch(2), device="cpu"
+        )
+    with pytest.raises(TrainingError, match="expected the state of this run"):
+        train_brick(make_base(), make_dataset(seed=1), QUICK, checkpoint=path, device="cpu")
+    assert path.exists()
+
+
+def test_a_damaged_state_is_refused(tmp_path):
+    path = tmp_path / "state"
+    path.write_bytes(b"not a state")
+    with pytest.raises(TrainingError, match="damaged"):
+        train_brick(make_base(), make_dataset(), QUICK, checkpoint=path, device="cpu")
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_every_kind_of_task_is_learnt(kind):
+    settings = TrainSettings(
+        epochs=40, batch_size=8, rank=2, learning_rate=0.01, head_rate=0.05, augment=False
+    )
+    brick = train_brick(make_base(), make_dataset(kind=kind, images=24), settings, device="cpu")
+    assert brick.card.scores["balanced_accuracy"] > 0.8
+
+
+@pytest.mark.parametrize("parametrisation", ["svd", "lora"])
+def test_deltas_are_canonical(parametrisation):
+    settings = QUICK.model_copy(update={"parametrisation": parametrisation})
+    brick = train_brick(make_base(), make_dataset(), settings, device="cpu")
+    assert [p for delta in brick.deltas.values() for p in canonical_problems(delta)] == []
+    assert max(delta.norm() for delta in brick.deltas.values()) > 0
+
+
+def test_the_base_stays_as_it_was():
+    base = make_base()
+    before = {name: tensor.clone() for name, tensor in base.module.state_dict().items()}
+    train_brick(base, make_dataset(), QUICK, device="cpu")
+    after = base.module.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_the_test_split_stays_unread():
+    class Sealed:
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int) -> Image:
+            raise AssertionError("read")
+
+    data = replace(make_dataset(), test=Samples(Sealed(), np.zeros(3, dtype=np.int64)))
+    train_brick(make_base(), data, QUICK, device="cpu")
+
+
+def test_a_stem_leaves_the_first_blocks_unadapted():
+    settings = QUICK.model_copy(update={"stem": 1})
+    brick = train_brick(make_base(depth=3), make_dataset(), settings, device="cpu")
+    assert {target.name.split(".")[1] for target in brick.targets} == {"1", "2"}
+
+
+def test_a_stem_as_deep_as_the_base_is_refused():
+    settings = QUICK.model_copy(update={"stem": 2})
+    with pytest.raises(BaseError, match="stem: expected 0 to 1 blocks, got 2"):
+        train_brick(make_base(), make_dataset(), settings, device="cpu")
+
+
+def test_training_stops_when_validation_no_longer_gains():
+    settings = TrainSettings(epochs=50, batch_size=12, rank=1, patience=2, head_rate=0.05)
+    seen = []
+    train_brick(
+        make_base(),
+        make_dataset(),
+        settings,
+        device="cpu",
+        show=lambda what, *_: seen.append(what),
+    )
+    assert len([what for what in seen if what.startswith("epoch")]) < 50
+
+
+@pytest.mark.parametrize(
+    ("merge_aware", "expected"),
+    [(False, "expected a finite loss, got nan"), (True, "expected finite activations")],
+)
+def test_a_diverging_loss_is_an_error(merge_aware, expected):
+    class Broken:
+        def __len__(self) -> int:
+            return 12
+
+        def __getitem__(self, index: int) -> Image:
+            return Image(torch.full((1, 16, 16), float("nan")))
+
+    data = make_dataset()
+    data = replace(data, train=replace(data.train, images=Broken()))
+    settings = QUICK.model_copy(update={"merge_aware": merge_aware})
+    with pytest.raises(TrainingError, match=expected):
+        train_brick(make_base(), data, settings, device="cpu")
+
+
+def test_the_card_counts_images_per_label_and_split():
+    brick = train_brick(make_base(), make_dataset(images=12), QUICK, device="cpu")
+    counts = {"label-0": 4, "label-1": 4, "label-2": 4}
+    assert brick.card.images == {"train": counts, "val": counts}
+
+
+@pytest.mark.parametrize("note", ["two\nlines", "x" * 501])
+def test_a_note_that_no_card_holds_is_refused_before_training(note):
+    shown = []
+    with pytest.raises(BrickError, match=r"^card: data: "):
+        train_brick(make_base(), make_dataset(), data_note=note, show=lambda *at: shown.append(at))
+    assert shown == []
+
+
+def test_settings_report_every_wrong_key_at_once():
+    with pytest.raises(SettingsError, match=r"rank: .*\n.*speed: "):
+        TrainSettings.build(rank=0, speed=3)
+
+
+@pytest.mark.parametrize(("images", "epochs"), [(32, 50), (2000, 8), (700, 23)])
+def test_epochs_follow_the_number_of_images(images, epochs):
+    assert TrainSettings().epochs_for(images) == epochs
+
+
+def calibration_of(images, **change):
+    settings = TrainSettings(**{**QUICK.model_dump(), **change})
+    data = make_dataset(kind="binary", images=images)
+    return train_brick(make_base(), data, settings, device="cpu").calibration
+
+
+def test_a_brick_is_calibrated_on_validation_images_where_there_are_enough():
+    assert calibration_of(12) is None
+    found = calibration_of(30)
+    assert found.images == 30
+    assert found.loss_after <= found.loss_before
+    assert found.operating is None
+
+
+def test_calibration_can_be_left_out_and_decides_nothing_else():
+    bricks = [
+        train_brick(
+            make_base(),
+            make_dataset(kind="binary", images=30),
+            QUICK.model_copy(update={"calibrate": flag}),
+            device="cpu",
+        )
+        for flag in (True, False)
+    ]
+    assert bricks[1].calibration is None
+    assert replace(bricks[0], calibration=None).digest == bricks[1].digest
+
+
+def test_thresholds_are_chosen_for_a_stated_sensitivity():
+    found = calibration_of(30, sensitivity=0.9)
+    assert (found.operating.aim, found.operating.value) == ("sensitivity", 0.9)
+    assert len(found.operating.thresholds) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"sensitivity": 0.9, "specificity": 0.9}, {"sensitivity": 0.9, "calibrate": False}],
+)
+def test_two_aims_or_one_without_calibration_are_refused(wrong):
+    with pytest.raises(SettingsError, match="one of them, with calibrate"):
+        TrainSettings.build(**wrong)

@@ -1,0 +1,138 @@
+"""The rooms of the package, what each imports from which, and the picture of it.
+
+python -m tools.rooms      # writes docs/images/rooms.svg
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "medlego"
+PICTURE = ROOT / "docs" / "images" / "rooms.svg"
+
+ROOMS = (
+    "errors",
+    "support",
+    "images",
+    "data",
+    "metrics",
+    "base",
+    "bricks",
+    "merge",
+    "generalist",
+    "prediction",
+    "evaluation",
+    "train",
+    "exchange",
+    "serve",
+    "cli",
+)
+"""From the ground up: each imports only from those before it."""
+
+
+class Import(NamedTuple):
+    """One name that a file imports from the package."""
+
+    file: Path
+    line: int
+    module: str
+    name: str
+
+    @property
+    def source(self) -> str:
+        """The file that the name is imported from, or its module where that is a package."""
+        inside = PACKAGE.parent.joinpath(*self.module.split("."), f"{self.name}.py")
+        return f"{self.module}.{self.name}" if inside.is_file() else self.module
+
+    @property
+    def room(self) -> str:
+        """The room that it comes from; empty for the package itself."""
+        return (*self.source.split("."), "")[1]
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(PACKAGE)}:{self.line}: {self.module}: {self.name}"
+
+
+def files() -> list[Path]:
+    """Every file of the package but its `__init__`."""
+    return [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent != PACKAGE] + [
+        PACKAGE / "errors.py"
+    ]
+
+
+def room_of(path: Path) -> str:
+    """The room that a file stands in."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def module_of(path: Path) -> str:
+    """A file's dotted name."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> Iterator[Import]:
+    """What a file imports from the package, wherever in it the import stands."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "medlego":
+            for alias in node.names:
+                yield Import(path, node.lineno, node.module or "", alias.name)
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.partition(".")[0] == "medlego":
+                    yield Import(path, node.lineno, alias.name, "")
+
+
+def arrows() -> Counter[tuple[str, str]]:
+    """Between how many pairs of files each room imports from another."""
+    pairs = {
+        (room_of(path), found.room, path, found.source)
+        for path in files()
+        for found in imports(path)
+        if found.room not in ("", room_of(path))
+    }
+    return Counter((here, there) for here, there, _, _ in pairs)
+
+
+def picture() -> str:
+    """The rooms as floors, the ground below; an arc for each room that another imports from."""
+    step, left, width = 40, 250, 150
+    height = step * len(ROOMS) + 20
+    floor = {room: height - 30 - step * n for n, room in enumerate(ROOMS)}
+    drawn = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 660 {height}" '
+        'font-family="sans-serif" font-size="14">',
+        f'<rect width="660" height="{height}" fill="white"/>',
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
+        'markerHeight="7" markerUnits="userSpaceOnUse" orient="auto">'
+        '<path d="M0 0L8 4L0 8z" fill="context-stroke"/></marker></defs>',
+    ]
+    for (here, there), count in sorted(arrows().items()):
+        start, stop = floor[here], floor[there]
+        upwards = stop < start
+        edge, bend = (left, -1) if upwards else (left + width, 1)
+        reach = edge + bend * (14 + 0.42 * abs(stop - start))
+        colour = "#b00020" if upwards else "#3465a4"
+        drawn.append(
+            f'<path d="M{edge} {start + 4}C{reach:.0f} {start + 4} {reach:.0f} {stop - 4} {edge} '
+            f'{stop - 4}" fill="none" stroke="{colour}" stroke-opacity="0.55" '
+            f'stroke-width="{min(6, 0.8 + count / 12):.1f}" marker-end="url(#tip)">'
+            f"<title>{here} imports from {there} between {count} pairs of files</title></path>"
+        )
+    for room, y in floor.items():
+        drawn.append(
+            f'<rect x="{left}" y="{y - 14}" width="{width}" height="28" rx="4" fill="#eef2f7" '
+            f'stroke="#3465a4"/><text x="{left + width / 2:.0f}" y="{y + 5}" '
+            f'text-anchor="middle">{room}</text>'
+        )
+    return "\n".join([*drawn, "</svg>", ""])
+
+
+if __name__ == "__main__":
+    PICTURE.write_text(picture(), encoding="utf-8")
+    print(PICTURE.relative_to(ROOT), sum(arrows().values()), "arrows")
