@@ -6,7 +6,6 @@ python -m tools.rooms      # writes docs/images/rooms.svg
 from __future__ import annotations
 
 import ast
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -88,15 +87,14 @@ def imports(path: Path) -> Iterator[Import]:
                     yield Import(path, node.lineno, alias.name, "")
 
 
-def arrows() -> Counter[tuple[str, str]]:
-    """Between how many pairs of files each room imports from another."""
-    pairs = {
-        (room_of(path), found.room, path, found.source)
+def arrows() -> set[tuple[str, str]]:
+    """Pairs of rooms of which the first imports from the second."""
+    return {
+        (room_of(path), found.room)
         for path in files()
         for found in imports(path)
         if found.room not in ("", room_of(path))
     }
-    return Counter((here, there) for here, there, _, _ in pairs)
 
 
 def picture() -> str:
@@ -112,7 +110,7 @@ def picture() -> str:
         'markerHeight="7" markerUnits="userSpaceOnUse" orient="auto">'
         '<path d="M0 0L8 4L0 8z" fill="context-stroke"/></marker></defs>',
     ]
-    for (here, there), count in sorted(arrows().items()):
+    for here, there in sorted(arrows()):
         start, stop = floor[here], floor[there]
         upwards = stop < start
         edge, bend = (left, -1) if upwards else (left + width, 1)
@@ -121,8 +119,7 @@ def picture() -> str:
         drawn.append(
             f'<path d="M{edge} {start + 4}C{reach:.0f} {start + 4} {reach:.0f} {stop - 4} {edge} '
             f'{stop - 4}" fill="none" stroke="{colour}" stroke-opacity="0.55" '
-            f'stroke-width="{min(6, 0.8 + count / 12):.1f}" marker-end="url(#tip)">'
-            f"<title>{here} imports from {there} between {count} pairs of files</title></path>"
+            f'marker-end="url(#tip)"><title>{here} imports from {there}</title></path>'
         )
     for room, y in floor.items():
         drawn.append(
@@ -135,4 +132,4 @@ def picture() -> str:
 
 if __name__ == "__main__":
     PICTURE.write_text(picture(), encoding="utf-8")
-    print(PICTURE.relative_to(ROOT), sum(arrows().values()), "arrows")
+    print(f"{PICTURE.relative_to(ROOT)}: {len(arrows())} arrows")
