@@ -335,7 +335,8 @@ def read_document(path: Path) -> Document:
 def _recipe_problems(document: Document) -> list[str]:
     problems = []
     try:
-        find_method(document.recipe.method).check_settings(document.recipe.settings)
+        method = find_method(document.recipe.method, document.recipe.provider)
+        method.check_settings(document.recipe.settings)
     except MergeError as error:
         problems.append(f"recipe.{error}")
     heads: dict[str, str | None] = {}

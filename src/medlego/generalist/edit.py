@@ -224,7 +224,7 @@ def edited(
     lineage = extended(
         before.lineage,
         action,
-        recipe.digest,
+        recipe,
         stamp,
         added=added,
         removed=removed,

@@ -21,6 +21,7 @@ from medlego.merge import (
     AUTO,
     DEFAULT_METHOD,
     GIVEN,
+    METHODS,
     Capability,
     Coefficients,
     Grams,
@@ -38,6 +39,7 @@ from medlego.merge import (
     check_slope,
     conflicts,
     find_method,
+    merged_problems,
     share_out,
     site_weights,
     task_vectors,
@@ -273,6 +275,7 @@ def assemble(
             )
     raise_all(MergeError, "assemble", problems)
     assert chosen is not None
+    provider = METHODS.provider(method)
     slope_given = slope is not None
     if slope is None:
         by_default = isinstance(coefficients, str) and coefficients == AUTO
@@ -285,6 +288,8 @@ def assemble(
         else:
             (vectors, totals), grams = task_vectors(bricks, numbers), None
         merged = chosen(vectors, totals, rank, settings=complete, seed=seed, grams=grams)
+        if provider is not None:
+            raise_all(MergeError, f"method {method!r}", merged_problems(merged, vectors))
         return calibrate_singular_values(merged, vectors, totals) if svc else merged
 
     with one_thread():
@@ -306,6 +311,7 @@ def assemble(
         sites=as_sites(sites),
         seed=seed,
         mode=chosen_mode,
+        provider=provider,
     )
     merge_of = Generalist(
         recipe=recipe,
@@ -341,7 +347,7 @@ def begun(merged: Generalist, recipe: Recipe, stamp: Stamp) -> Generalist:
     return replace(
         merged,
         recipe=recipe,
-        lineage=extended((), "assemble", recipe.digest, stamp),
+        lineage=extended((), "assemble", recipe, stamp),
         archive=Archive().plus(recipe, merged.bricks, ()),
     )
 
@@ -376,6 +382,7 @@ def assembled_like(
     Raises:
         MergeError: as `assemble`.
     """
+    find_method(recipe.method, recipe.provider)
     return assemble(
         bricks,
         recipe.method,

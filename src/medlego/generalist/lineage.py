@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 
 from medlego.base import Digest
 from medlego.data import Plain
 from medlego.errors import GeneralistError, raise_all
+from medlego.merge import Provider, Recipe
 from medlego.support import field_problems, spell
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +68,8 @@ class Entry(BaseModel):
     """What the checks before the edit found."""
     signature: dict[str, str] | None = None
     """`key`, the id of an Ed25519 key, and `value`, base64, over `unsigned`."""
+    provider: Provider | None = None
+    """The package of the recipe's merge method; left out of the JSON where it is built in."""
 
     @field_validator("when")
     @classmethod
@@ -66,6 +77,13 @@ class Entry(BaseModel):
         if text is not None:
             datetime.fromisoformat(text)
         return text
+
+    @model_serializer(mode="wrap")
+    def _without_provider(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = serialise(self)
+        if document.get("provider") is None:
+            document.pop("provider", None)
+        return document
 
     @property
     def digest(self) -> str:
@@ -111,16 +129,22 @@ def moment() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def extended(lineage: Lineage, action: Action, recipe: str, stamp: Stamp, **more: Any) -> Lineage:
+def extended(
+    lineage: Lineage, action: Action, recipe: Recipe, stamp: Stamp, **more: Any
+) -> Lineage:
     """The lineage with one more entry, linked to the last, and signed where the stamp has a key.
 
     Raises:
         GeneralistError: a stamp that an entry cannot hold.
     """
+    more |= {"action": action, "recipe": recipe.digest, "provider": recipe.provider}
+    return _with_entry(lineage, stamp, more)
+
+
+def _with_entry(lineage: Lineage, stamp: Stamp, fields: Mapping[str, Any]) -> Lineage:
     previous = lineage[-1].digest if lineage else None
-    told = {"when": stamp.when, "by": stamp.by, **more}
     try:
-        entry = Entry(action=action, recipe=recipe, previous=previous, **told)
+        entry = Entry(**fields, previous=previous, when=stamp.when, by=stamp.by)
     except ValidationError as error:
         raise_all(GeneralistError, "entry", field_problems(error))
         raise
@@ -134,8 +158,8 @@ def extended(lineage: Lineage, action: Action, recipe: str, stamp: Stamp, **more
 def with_gate(lineage: Lineage, gate: dict[str, Any], stamp: Stamp) -> Lineage:
     """The lineage with what checks found written into its last entry, which is signed anew."""
     last = lineage[-1]
-    kept = last.model_dump(exclude={"action", "recipe", "previous", "when", "by", "signature"})
-    return extended(lineage[:-1], last.action, last.recipe, stamp, **{**kept, "gate": gate})
+    fields = last.model_dump(exclude={"previous", "when", "by", "signature"})
+    return _with_entry(lineage[:-1], stamp, {**fields, "gate": gate})
 
 
 def chain_problems(lineage: Sequence[Entry]) -> list[str]:

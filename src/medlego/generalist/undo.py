@@ -65,6 +65,6 @@ def restored(generalist: Generalist, entry: int) -> Generalist:
 def _moved(before: Generalist, action: Action, to: int, stamp: Stamp) -> Generalist:
     after = restored(before, to)
     stale = before.lineage[to].stale
-    lineage = extended(before.lineage, action, after.recipe.digest, stamp, to=to, stale=stale)
+    lineage = extended(before.lineage, action, after.recipe, stamp, to=to, stale=stale)
     archive = before.archive.plus(after.recipe, after.bricks, list(after.heads.values()))
     return replace(after, lineage=lineage, archive=archive)

@@ -19,8 +19,19 @@ if TYPE_CHECKING:
     from medlego.merge.depth import check_slope, with_slope
     from medlego.merge.diagnostics import Diagnosis, Pair, cosine, diagnose
     from medlego.merge.merge_files import merge_files
-    from medlego.merge.method import Grams, Merged, Method, TaskVector, numerical_rank
-    from medlego.merge.methods import DEFAULT_METHOD, METHODS, find_method
+    from medlego.merge.method import (
+        Grams,
+        Merged,
+        Method,
+        MethodSettings,
+        Provider,
+        TaskVector,
+        by_target,
+        cut,
+        merged_problems,
+        numerical_rank,
+    )
+    from medlego.merge.methods import DEFAULT_METHOD, METHODS, find_method, register_method
     from medlego.merge.methods.linear import merge_linear
     from medlego.merge.recipe import GIVEN, SEARCHED, Ingredient, Mode, Recipe, as_mode
     from medlego.merge.sites import (
@@ -50,12 +61,15 @@ __all__ = [
     "Ingredient",
     "Merged",
     "Method",
+    "MethodSettings",
     "Mode",
     "Pair",
+    "Provider",
     "Recipe",
     "TaskVector",
     "as_mode",
     "as_sites",
+    "by_target",
     "by_task",
     "calibrate_singular_values",
     "capabilities",
@@ -64,6 +78,7 @@ __all__ = [
     "check_slope",
     "conflicts",
     "cosine",
+    "cut",
     "diagnose",
     "find_method",
     "find_rule",
@@ -71,7 +86,9 @@ __all__ = [
     "merge_files",
     "merge_linear",
     "merge_stream",
+    "merged_problems",
     "numerical_rank",
+    "register_method",
     "share_out",
     "site_weights",
     "stated_images",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from medlego.bricks import Gram, LowRank
+from medlego.bricks import Gram, LowRank, canonical_problems
 from medlego.errors import MergeError, raise_all
 from medlego.support import field_problems
 
@@ -40,6 +40,15 @@ class Merged:
         lost = sum(loss**2 for loss in self.losses.values())
         kept = sum(float(torch.sum(delta.S.double() ** 2)) for delta in self.deltas.values())
         return (lost / (lost + kept)) ** 0.5 if lost else 0.0
+
+
+class Provider(BaseModel):
+    """The package that a method from outside comes from; none if a session registered it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    distribution: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    version: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
 
 class MethodSettings(BaseModel):
@@ -119,6 +128,22 @@ class Method:
                 )
             chosen["grams"] = grams
         return self.merge(task_vectors, coefficients, rank, **chosen)
+
+
+def merged_problems(merged: Merged, task_vectors: Sequence[TaskVector]) -> list[str]:
+    """What a method from outside gave that no file could hold, one `<target>: <rule>` each."""
+    shapes = {name: delta.shape for vector in task_vectors for name, delta in vector.items()}
+    problems = [f"{name}: expected a delta, got none" for name in shapes.keys() - merged.deltas]
+    for name, delta in merged.deltas.items():
+        if name not in shapes:
+            problems.append(f"{name}: expected a target of a brick")
+        elif delta.shape != shapes[name]:
+            problems.append(f"{name}: expected shape {shapes[name]}, got {delta.shape}")
+        else:
+            problems += [f"{name}.{problem}" for problem in canonical_problems(delta)]
+    if merged.losses.keys() != merged.deltas.keys():
+        problems.append("losses: expected one for each delta")
+    return problems
 
 
 Share = tuple[LowRank, float]

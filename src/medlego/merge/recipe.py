@@ -16,6 +16,7 @@ from pydantic import (
 
 from medlego.base import Digest
 from medlego.errors import MergeError
+from medlego.merge.method import Provider
 from medlego.merge.sites import Sites
 from medlego.support import spell
 
@@ -64,7 +65,8 @@ class Recipe(BaseModel):
     somebody chose so. `coefficients` is the rule that gave them, `SEARCHED`, or `GIVEN`; `number`
     is the one that every task was given or a search chose, None where each brick has its own.
     Several bricks of one task are its sites; `sites` says how they weigh, and a head refitted to
-    the task stands at each of them. `mode` is left out of the JSON where it is `merged`.
+    the task stands at each of them. `mode` is left out of the JSON where it is
+    `merged`, `provider`, the package of a method from outside, where the method is built in.
     """
 
     model_config = _FROZEN
@@ -81,13 +83,15 @@ class Recipe(BaseModel):
     sites: Sites
     seed: int
     mode: Mode = "merged"
+    provider: Provider | None = None
 
     @model_serializer(mode="wrap")
-    def _without_merged(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        found: dict[str, Any] = serialise(self)
-        if found.get("mode") == "merged":
-            del found["mode"]
-        return found
+    def _without_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = serialise(self)
+        for name, default in (("mode", "merged"), ("provider", None)):
+            if document.get(name) == default:
+                document.pop(name, None)
+        return document
 
     @property
     def model(self) -> str:

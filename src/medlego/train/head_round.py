@@ -165,6 +165,6 @@ def with_heads(
         generalist,
         recipe=recipe,
         heads=chosen,
-        lineage=extended(generalist.lineage, "head-round", recipe.digest, stamp, stale=stale),
+        lineage=extended(generalist.lineage, "head-round", recipe, stamp, stale=stale),
         archive=generalist.archive.plus(recipe, generalist.bricks, list(chosen.values())),
     )
