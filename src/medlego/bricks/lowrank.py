@@ -160,7 +160,7 @@ def product_svd(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         U (out, k), S (k,), Vh (k, in) with k = min(rank, out, in), signs fixed, in that dtype.
 
     Cost: O((out + in) rank² + rank³); where rank reaches out or in, a dense SVD.
-    Source: maths.md sections 2 and 3.
+    Source: docs/maths.md, sections 3 and 4.
     """
     if left.shape[1] >= min(left.shape[0], right.shape[1]):
         core = left.double() @ right.double()
@@ -208,7 +208,7 @@ def weighted_sum(deltas: Sequence[LowRank], coefficients: Sequence[float]) -> Lo
     Raises:
         MergeError: the sum is too large for float32.
 
-    Source: maths.md section 3, U_c = [U_1 … U_K], σ_c = [c_1 σ_1 … c_K σ_K].
+    Source: docs/maths.md, section 4: U_c = [U_1 … U_K], σ_c = [c_1 σ_1 … c_K σ_K].
     """
     scaled = scaled_values(deltas, coefficients)
     if not float(scaled.abs().sum()) < torch.finfo(torch.float32).max:

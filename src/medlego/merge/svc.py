@@ -36,7 +36,7 @@ def calibrate_singular_values(
         The same directions with other strengths; the losses as they were.
 
     Cost: O((out + in) R²) a target, R = Σ r_t.
-    Source: singular value calibration as in fusion_bench; maths.md section 4.
+    Source: singular value calibration as in fusion_bench.
     Differs: a brick that says nothing along u_j, less than a millionth of its norm, is left out,
         so that a brick without the target, or with coefficient zero, changes nothing.
     """

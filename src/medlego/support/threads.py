@@ -13,7 +13,7 @@ def one_thread() -> Iterator[None]:
     """Run torch's CPU work on one thread inside the block, then restore the setting.
 
     QR and SVD repeat bit for bit on one thread, but not across thread counts; at a merge's
-    sizes one thread is as fast (maths.md section 3).
+    sizes one thread is as fast (docs/maths.md, section 6).
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)

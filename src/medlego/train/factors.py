@@ -40,7 +40,7 @@ class SvdFactors:
     """ΔW = U diag(S) Vh. U and Vh start random orthonormal, S at zero.
 
     After each step U and Vh are pulled back to orthonormal by QR, with the signs that keep
-    them continuous. Source: our reading of Med-LEGO, maths.md section 2.
+    them continuous. Source: our reading of Med-LEGO, docs/maths.md, section 2.
     """
 
     def __init__(self, targets: Sequence[Target], settings: TrainSettings, device: str) -> None:

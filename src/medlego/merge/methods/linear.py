@@ -26,7 +26,7 @@ def merge_linear(
         MergeError: a sum too large for float32.
 
     Cost: O((out + in) R² + R³) a target with R = Σ r_t; out × in is never formed.
-    Source: Ilharco et al. 2023, arXiv:2212.04089, equation 1; maths.md section 3.
+    Source: Ilharco et al. 2023, arXiv:2212.04089, equation 1; docs/maths.md, section 4.
     """
     whole = {
         name: weighted_sum(*zip(*shares, strict=True))
