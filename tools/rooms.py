@@ -32,6 +32,8 @@ ROOMS = (
     "cli",
 )
 """From the ground up: each imports only from those before it."""
+EVERYWHERE = ("errors", "support")
+"""Rooms that the picture draws no arcs to."""
 
 
 class Import(NamedTuple):
@@ -98,36 +100,43 @@ def arrows() -> set[tuple[str, str]]:
 
 
 def picture() -> str:
-    """The rooms as floors, the ground below; an arc for each room that another imports from."""
-    step, left, width = 40, 250, 150
-    height = step * len(ROOMS) + 20
-    floor = {room: height - 30 - step * n for n, room in enumerate(ROOMS)}
-    drawn = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 660 {height}" '
+    """The rooms as floors, the ground below; an arc for each room that another imports from.
+
+    Arcs downwards run on the right. One upwards would run on the left, in red.
+    """
+    step, left, width = 40, 90, 130
+    height = step * len(ROOMS) + 40
+    floor = {room: height - 50 - step * n for n, room in enumerate(ROOMS)}
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 470 {height}" '
         'font-family="sans-serif" font-size="14">',
-        f'<rect width="660" height="{height}" fill="white"/>',
+        f'<rect width="470" height="{height}" fill="white"/>',
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
         'markerHeight="7" markerUnits="userSpaceOnUse" orient="auto">'
         '<path d="M0 0L8 4L0 8z" fill="context-stroke"/></marker></defs>',
     ]
     for here, there in sorted(arrows()):
         start, stop = floor[here], floor[there]
-        upwards = stop < start
-        edge, bend = (left, -1) if upwards else (left + width, 1)
-        reach = edge + bend * (14 + 0.42 * abs(stop - start))
-        colour = "#b00020" if upwards else "#3465a4"
-        drawn.append(
+        if there in EVERYWHERE and stop > start:
+            continue
+        edge, side, colour = (left + width, 1, "#3465a4") if stop > start else (left, -1, "#b00020")
+        reach = edge + side * (14 + 0.5 * abs(stop - start))
+        parts.append(
             f'<path d="M{edge} {start + 4}C{reach:.0f} {start + 4} {reach:.0f} {stop - 4} {edge} '
             f'{stop - 4}" fill="none" stroke="{colour}" stroke-opacity="0.55" '
             f'marker-end="url(#tip)"><title>{here} imports from {there}</title></path>'
         )
     for room, y in floor.items():
-        drawn.append(
+        parts.append(
             f'<rect x="{left}" y="{y - 14}" width="{width}" height="28" rx="4" fill="#eef2f7" '
             f'stroke="#3465a4"/><text x="{left + width / 2:.0f}" y="{y + 5}" '
             f'text-anchor="middle">{room}</text>'
         )
-    return "\n".join([*drawn, "</svg>", ""])
+    parts.append(
+        f'<text x="14" y="{height - 12}" font-size="12">Every room may import from '
+        f"{' and '.join(EVERYWHERE)}; those arcs are left out.</text>"
+    )
+    return "\n".join([*parts, "</svg>", ""])
 
 
 if __name__ == "__main__":
