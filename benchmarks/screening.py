@@ -38,7 +38,7 @@ from medlego.base import Inputs
 from medlego.bricks import Brick, load_brick, save_brick
 from medlego.exchange import Ordinary, screen
 from medlego.exchange.screening.cache import measure
-from medlego.exchange.screening.findings import Limits
+from medlego.exchange.screening.findings import ScreeningLimits
 
 SIZE = 112
 SOURCE = ROOT / "src" / "medlego" / "screening"
@@ -115,7 +115,7 @@ def ordinary() -> Ordinary:
 
 def row_of(brick: Brick, what: str, facts: dict[str, Any]) -> dict[str, Any]:
     """Screen one brick, once: what was found is kept in the cache."""
-    limits = Limits()
+    limits = ScreeningLimits()
     peers = [peer for peer in trusted() if peer.digest != brick.digest]
     code = [file.read_text() for file in sorted(SOURCE.glob("*.py"))]
     decided = key(brick.digest, [peer.digest for peer in peers], SIZE, code)
@@ -189,7 +189,7 @@ def main() -> None:
         rows,
         seeds=[0, 1, 2],
         data=[BASE_FILE, *(SHARED / "data" / f"{name}.npz" for name in SETS)],
-        limits=vars(Limits()),
+        limits=vars(ScreeningLimits()),
         setting={"steps": STEPS, "keep": KEEP, "images": IMAGES, "works": WORKS},
         trusted={brick.task.name: brick.digest for brick in trusted()},
     )

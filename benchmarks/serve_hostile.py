@@ -23,7 +23,7 @@ from benchmarks.serving import post, served
 from benchmarks.uploads import FORM, form, uploads
 from medlego.base import MINI_NAME, Base
 from medlego.generalist import assemble
-from medlego.serve import Limits
+from medlego.serve import ServiceLimits
 
 EVERY = 50
 """After so many uploads a sane image is sent, and memory looked at."""
@@ -45,7 +45,7 @@ def measured(count: int, seed: int, folder: Path) -> list[dict[str, Any]]:
     answered, asked, memory, slowest = 0, 0, [], 0.0
     start = time.perf_counter()
     with served(directory, folder / "log") as service:
-        for number, upload in enumerate(uploads(count, seed, Limits())):
+        for number, upload in enumerate(uploads(count, seed, ServiceLimits())):
             if number % EVERY == 0:
                 asked += 1
                 answered += _status(service.port, sane, FORM) == 200

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 from pydicom import data
 
-from medlego.serve import Limits
+from medlego.serve import ServiceLimits
 
 BOUNDARY = "medlego-boundary"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
@@ -58,7 +58,7 @@ class Upload:
     content_type: str = FORM
 
 
-def uploads(count: int, seed: int, limits: Limits) -> Iterator[Upload]:
+def uploads(count: int, seed: int, limits: ServiceLimits) -> Iterator[Upload]:
     """So many requests, kinds in turn, the same for the same seed."""
     generator = np.random.default_rng(seed)
     kinds = list(_KINDS.items())
@@ -123,12 +123,12 @@ def _mutated(content: bytes, generator: np.random.Generator) -> bytes:
     return bytes(held)
 
 
-def _mutated_dicom(generator: np.random.Generator, _limits: Limits) -> bytes:
+def _mutated_dicom(generator: np.random.Generator, _limits: ServiceLimits) -> bytes:
     held = _dicom()
     return _one(_mutated(held[int(generator.integers(len(held)))], generator))
 
 
-def _mutated_picture(generator: np.random.Generator, _limits: Limits) -> bytes:
+def _mutated_picture(generator: np.random.Generator, _limits: ServiceLimits) -> bytes:
     held = _pictures()
     return _one(_mutated(held[int(generator.integers(len(held)))], generator))
 
@@ -153,7 +153,7 @@ def _zeros(megabytes: int) -> bytes:
     return b"".join(packer.compress(block) for _ in range(megabytes)) + packer.flush()
 
 
-def _bomb(generator: np.random.Generator, _limits: Limits) -> bytes:
+def _bomb(generator: np.random.Generator, _limits: ServiceLimits) -> bytes:
     """Small files that claim to be, or are, very large."""
     match int(generator.integers(6)):
         case 0:
@@ -178,7 +178,7 @@ def _bomb(generator: np.random.Generator, _limits: Limits) -> bytes:
     return _one(content)
 
 
-def _wrong_type(generator: np.random.Generator, _limits: Limits) -> bytes:
+def _wrong_type(generator: np.random.Generator, _limits: ServiceLimits) -> bytes:
     held = (
         b"",
         b"\0",
@@ -201,21 +201,21 @@ def _wrong_type(generator: np.random.Generator, _limits: Limits) -> bytes:
 
 
 # forms -------------------------------------------------------------------------------------------
-def _huge(generator: np.random.Generator, limits: Limits) -> bytes:
+def _huge(generator: np.random.Generator, limits: ServiceLimits) -> bytes:
     over = (limits.image_bytes, limits.request_bytes)[int(generator.integers(2))] + 1
     return _one(_pictures()[0] + bytes(over))
 
 
-def _many(_generator: np.random.Generator, limits: Limits) -> bytes:
+def _many(_generator: np.random.Generator, limits: ServiceLimits) -> bytes:
     return form(*[("images", "x", b"x")] * (limits.images + 1))
 
 
-def _named(generator: np.random.Generator, _limits: Limits) -> bytes:
+def _named(generator: np.random.Generator, _limits: ServiceLimits) -> bytes:
     name = NAMES[int(generator.integers(len(NAMES)))]
     return _one(_pictures()[0], name)
 
 
-def _fields(generator: np.random.Generator, _limits: Limits) -> bytes:
+def _fields(generator: np.random.Generator, _limits: ServiceLimits) -> bytes:
     image = ("images", "x", _pictures()[0])
     cases = (
         [],
@@ -235,7 +235,7 @@ def _fields(generator: np.random.Generator, _limits: Limits) -> bytes:
     return form(*cases[int(generator.integers(len(cases)))])
 
 
-def _no_form(generator: np.random.Generator, _limits: Limits) -> Upload:
+def _no_form(generator: np.random.Generator, _limits: ServiceLimits) -> Upload:
     whole = _one(_pictures()[0])
     cases = (
         Upload("no form", whole, "application/json"),
@@ -255,7 +255,7 @@ def _no_form(generator: np.random.Generator, _limits: Limits) -> Upload:
     return cases[int(generator.integers(len(cases)))]
 
 
-_KINDS: dict[str, Callable[[np.random.Generator, Limits], bytes | Upload]] = {
+_KINDS: dict[str, Callable[[np.random.Generator, ServiceLimits], bytes | Upload]] = {
     "mutated DICOM": _mutated_dicom,
     "mutated picture": _mutated_picture,
     "bomb": _bomb,

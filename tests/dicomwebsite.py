@@ -20,7 +20,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from dicomfiles import as_bytes
-from medlego.serve import Access, PictureArchive
+from medlego.serve import PacsAccess, PacsClient
 
 _STUDY = ("StudyInstanceUID", "StudyDescription", "StudyDate")
 _SERIES = ("SeriesInstanceUID", "Modality", "BodyPartExamined", "SeriesDescription")
@@ -75,8 +75,8 @@ class Archive:
         """UIDs of what was stored, each once."""
         return sorted(self.stores)
 
-    def pacs(self, **access: object) -> PictureArchive:
-        return PictureArchive(Access(self.url, **access))
+    def pacs(self, **access: object) -> PacsClient:
+        return PacsClient(PacsAccess(self.url, **access))
 
 
 class _Server(ThreadingHTTPServer):

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from debian import program
-from medlego.serve import Access, PictureArchive
+from medlego.serve import PacsAccess, PacsClient
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 PASSWORD = "medlego:secret"
@@ -33,12 +33,12 @@ class Orthanc:
     password_file: Path
 
     @property
-    def access(self) -> Access:
-        return Access(f"{self.url}/dicom-web", password_file=self.password_file)
+    def access(self) -> PacsAccess:
+        return PacsAccess(f"{self.url}/dicom-web", password_file=self.password_file)
 
     @property
-    def pacs(self) -> PictureArchive:
-        return PictureArchive(self.access)
+    def pacs(self) -> PacsClient:
+        return PacsClient(self.access)
 
     def ask(self, path: str, data: bytes | None = None) -> Any:
         """Orthanc's own interface: a GET, or a POST of data; JSON or bytes."""

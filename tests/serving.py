@@ -24,12 +24,14 @@ from medlego.base import Base, Inputs
 from medlego.bricks import Brick, fit_profile
 from medlego.data import ArrayImages
 from medlego.generalist import assemble
-from medlego.serve import Limits, Service, make_app
+from medlego.serve import Service, ServiceLimits, make_app
 from medlego.serve.decode_worker import read
 from medlego.serve.decoding import Readers
 from medlego.train.profiles import measure_features
 
-SMALL = Limits(readers=1, image_bytes=1 << 20, request_bytes=3 << 20, held_bytes=8 << 20, images=4)
+SMALL = ServiceLimits(
+    readers=1, image_bytes=1 << 20, request_bytes=3 << 20, held_bytes=8 << 20, images=4
+)
 OWN = "http://127.0.0.1"
 KINDS = {"greys": "multiclass", "found": "binary", "signs": "multilabel"}
 

@@ -17,8 +17,8 @@
         ├── TrainingError       training diverged
         ├── CheckError          a claim that was to be checked does not hold
         ├── DownloadError       a file could not be fetched whole
-        └── ArchiveError        a picture archive refused what it was asked
-            └── ArchiveAwayError    it does not answer now, and may later
+        └── PacsError           a picture archive refused what it was asked
+            └── PacsAwayError       it does not answer now, and may later
 
 A message reads `<subject>: expected <rule>, got <value>; <next step>`.
 """
@@ -100,15 +100,15 @@ class DownloadError(FailureError):
     """A file could not be fetched whole."""
 
 
-class ArchiveError(FailureError):
+class PacsError(FailureError):
     """A picture archive refused what it was asked, or answered something else."""
 
 
-class ArchiveAwayError(ArchiveError):
+class PacsAwayError(PacsError):
     """A picture archive does not answer at the moment; trying again later makes sense."""
 
 
-class ArchiveObjectError(ArchiveError):
+class PacsObjectError(PacsError):
     """A picture archive fails on one object; others may go well, and this one later."""
 
 

@@ -144,7 +144,7 @@ def test_a_watch_looks_at_studies_of_the_last_days_only(archive, images, tmp_pat
 
 
 def test_a_watch_outlives_an_archive_that_starts_again(images, tmp_path):
-    from medlego.errors import ArchiveAwayError
+    from medlego.errors import PacsAwayError
     from medlego.serve import Journal, Rule, Watcher
 
     port = free_port()
@@ -161,7 +161,7 @@ def test_a_watch_outlives_an_archive_that_starts_again(images, tmp_path):
                 tmp_path / "state",
                 method=None,
             )
-        with pytest.raises(ArchiveAwayError):
+        with pytest.raises(PacsAwayError):
             watcher.look()
         with orthanc(tmp_path / "orthanc", port) as again:
             assert watcher.look().answered == 6

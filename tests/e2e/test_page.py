@@ -12,10 +12,10 @@ from browser import chromium, screenshot_path
 from dicomfiles import as_bytes, dataset
 from factories import make_dataset
 from medlego.bricks import save_brick
-from medlego.evaluation import Limits
+from medlego.evaluation import GateLimits
 from medlego.evaluation.gate import TaskLimits
 from medlego.generalist import Generalist
-from medlego.serve import Gate, PageSettings
+from medlego.serve import PageGate, PageSettings
 from serving import here, make_place, on_a_socket, picture, png, strange
 
 TOKEN = "a token of some length"
@@ -64,7 +64,7 @@ def editable(place, tmp_path):
     """A generalist of its own, whose edits must keep a gate."""
     directory = place.generalist(f"edited-{tmp_path.name}", 2)
     settings = PageSettings(
-        edits=True, gate=Gate(Limits(default=TaskLimits(max_loss=1.0)), labelled)
+        edits=True, gate=PageGate(GateLimits(default=TaskLimits(max_loss=1.0)), labelled)
     )
     with on_a_socket(here(place, directory), page=settings) as (port, _):
         yield f"http://127.0.0.1:{port}/page", directory

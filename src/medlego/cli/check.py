@@ -36,11 +36,11 @@ def command(
     """Hold what changes between two generalists against limits; exit code 1 where one is broken."""
     from medlego.base import Base
     from medlego.errors import CheckError
-    from medlego.evaluation import Limits, check
+    from medlego.evaluation import GateLimits, check
     from medlego.generalist import Generalist
 
     options: Options = context.obj
-    limits = Limits() if gate is None else Limits.load(gate)
+    limits = GateLimits() if gate is None else GateLimits.load(gate)
     after, before = Generalist.load(directory), Generalist.load(against)
     with progress(options) as show:
         report = check(

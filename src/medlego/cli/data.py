@@ -13,7 +13,7 @@ from medlego.cli.reading import DATA_HELP, default_name, read_data
 from medlego.cli.shared import read_hints, refuse_existing
 
 if TYPE_CHECKING:
-    from medlego.data import LeakReport, Pair, Place, Prints
+    from medlego.data import ImagePlace, LeakPair, LeakReport, Prints
     from medlego.support import Progress
 
 app = typer.Typer(
@@ -154,10 +154,10 @@ def _show(options: Options, report: LeakReport) -> None:
 _KINDS = {"patient": "patient", "pixels": "pixels", "looks": "looks (near-duplicates)"}
 
 
-def _pair(pair: Pair) -> str:
+def _pair(pair: LeakPair) -> str:
     like = "" if pair.likeness is None else f" ({pair.likeness:.2f})"
     return f"{pair.kind}{like}: {_place(pair.first)} and {_place(pair.second)}"
 
 
-def _place(place: Place) -> str:
+def _place(place: ImagePlace) -> str:
     return f"{place.split} {place.file or f'{place.data} #{place.index}'}"

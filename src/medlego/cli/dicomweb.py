@@ -14,7 +14,7 @@ from medlego.cli.options import BaseWeights, Device, JsonFile
 from medlego.cli.shared import need_extra, resolve_device
 
 if TYPE_CHECKING:
-    from medlego.serve import Access, Answered, Look
+    from medlego.serve import InstanceOutcome, Look, PacsAccess
 
 _EXTRA = ("dicomweb", "highdicom", "dicomweb_client")
 """Its name, and what it must hold."""
@@ -72,12 +72,12 @@ def analyse_command(
 
     need_extra(*_EXTRA)
     from medlego.base import Base
-    from medlego.errors import ArchiveError
+    from medlego.errors import PacsError
     from medlego.generalist import Generalist
-    from medlego.serve import PictureArchive, answer_study
+    from medlego.serve import PacsClient, answer_study
 
     options: Options = context.obj
-    pacs = PictureArchive(_access(url, token_file, password_file, ca_file, allow_http))
+    pacs = PacsClient(_access(url, token_file, password_file, ca_file, allow_http))
     generalist = Generalist.load(directory)
     with progress(options) as show:
         found = answer_study(
@@ -94,7 +94,7 @@ def analyse_command(
     _show(options, found)
     emit(options, [each.as_dict() for each in found], json)
     if not any(each.results and not each.problem for each in found):
-        raise ArchiveError("study: expected an image that can be answered, got none")
+        raise PacsError("study: expected an image that can be answered, got none")
 
 
 @app.command("watch")
@@ -124,12 +124,12 @@ def watch_command(
     """
     need_extra(*_EXTRA)
     from medlego.base import Base
-    from medlego.errors import ArchiveError
+    from medlego.errors import PacsError
     from medlego.generalist import Generalist
-    from medlego.serve import Journal, PictureArchive, Rule, Watcher, keep_watching
+    from medlego.serve import Journal, PacsClient, Rule, Watcher, keep_watching
 
     options: Options = context.obj
-    pacs = PictureArchive(_access(url, token_file, password_file, ca_file, allow_http))
+    pacs = PacsClient(_access(url, token_file, password_file, ca_file, allow_http))
     wanted = Rule.load(rule)
     base = Base.find(Generalist.load(directory).base, weights=base_weights)
 
@@ -144,7 +144,7 @@ def watch_command(
         for problem, count in look.problems:
             say(options, f"note: {count} refused or postponed: {problem}")
 
-    def away(error: ArchiveError, wait_s: float) -> None:
+    def away(error: PacsError, wait_s: float) -> None:
         say(options, f"note: {error}; next try in {wait_s:g} s")
 
     with Journal.open(state) as journal:
@@ -172,10 +172,10 @@ def watch_command(
 
 def _access(
     url: str, token: Path | None, password: Path | None, ca: Path | None, allow_http: bool
-) -> Access:
-    from medlego.serve import Access
+) -> PacsAccess:
+    from medlego.serve import PacsAccess
 
-    return Access(url, token, password, ca, allow_http)
+    return PacsAccess(url, token, password, ca, allow_http)
 
 
 def _method(saliency: str) -> str | None:
@@ -187,7 +187,7 @@ def _method(saliency: str) -> str | None:
     return saliency
 
 
-def _show(options: Options, found: list[Answered]) -> None:
+def _show(options: Options, found: list[InstanceOutcome]) -> None:
     """A line per answer, and what is special."""
     rows = []
     for number, each in enumerate(found, start=1):

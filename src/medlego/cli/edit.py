@@ -77,7 +77,7 @@ def add_command(
     _edit(
         context.obj,
         directory,
-        Gate(gate, data or [], labels_map, base_weights, screening),
+        GateOptions(gate, data or [], labels_map, base_weights, screening),
         stamp,
         lambda before: add(
             before,
@@ -128,7 +128,7 @@ def remove_command(
     _edit(
         options,
         directory,
-        Gate(gate, data or [], labels_map, base_weights),
+        GateOptions(gate, data or [], labels_map, base_weights),
         stamp,
         lambda before: change(before, task, site=site, stamp=stamp),
         clear_store if purge else None,
@@ -164,7 +164,7 @@ def update_command(
     _edit(
         context.obj,
         directory,
-        Gate(gate, data or [], labels_map, base_weights, screening),
+        GateOptions(gate, data or [], labels_map, base_weights, screening),
         stamp,
         lambda before: update(
             before,
@@ -192,7 +192,7 @@ def undo_command(
     """Go back to the state before the last edit, or after the entry --to."""
     from medlego.generalist import undo
 
-    stamp, checks = stamp_of(by, key), Gate(gate, data or [], labels_map, base_weights)
+    stamp, checks = stamp_of(by, key), GateOptions(gate, data or [], labels_map, base_weights)
     _edit(context.obj, directory, checks, stamp, lambda before: undo(before, to, stamp=stamp))
 
 
@@ -211,12 +211,12 @@ def redo_command(
     """Go forward to the edit that was last undone here, or to the entry --to."""
     from medlego.generalist import redo
 
-    stamp, checks = stamp_of(by, key), Gate(gate, data or [], labels_map, base_weights)
+    stamp, checks = stamp_of(by, key), GateOptions(gate, data or [], labels_map, base_weights)
     _edit(context.obj, directory, checks, stamp, lambda before: redo(before, to, stamp=stamp))
 
 
 @dataclass(frozen=True)
-class Gate:
+class GateOptions:
     """What an edit must pass before it is made, as the command line says it."""
 
     limits: Path | None
@@ -245,9 +245,9 @@ class Gate:
     ) -> dict[str, Any]:
         from medlego.base import Base
         from medlego.errors import CheckError
-        from medlego.evaluation import Limits, check
+        from medlego.evaluation import GateLimits, check
 
-        read = Limits.load(limits)
+        read = GateLimits.load(limits)
         with progress(options) as show:
             datasets = read_task_data(
                 after.tasks, self.data, seed=0, labels_map=self.labels_map, show=show
@@ -280,7 +280,7 @@ class Gate:
 def _edit(
     options: Options,
     directory: Path,
-    gate: Gate,
+    gate: GateOptions,
     stamp: Stamp,
     change: Callable[[Generalist], Generalist],
     before_commit: Callable[[Generalist], None] | None = None,
@@ -303,7 +303,7 @@ def _edit(
         for item in after.recipe.bricks
     ]
     show_table(options, ("task", "coefficient", "brick", "refitted head"), rows)
-    gone = [before.archive.bricks[d] for d in entry.removed if d in before.archive.bricks]
+    gone = [before.past.bricks[d] for d in entry.removed if d in before.past.bricks]
     notes = exposed(after.bricks, gone)
     for note in notes:
         say(options, f"note: {note}")

@@ -84,7 +84,7 @@ def diff_command(
 
 def _names(held: Generalist) -> dict[str, str]:
     """Task of every brick that a recipe of the lineage names, by digest."""
-    recipes = held.archive.recipes.values()
+    recipes = held.past.recipes.values()
     return {item.digest: item.task for recipe in recipes for item in recipe.bricks}
 
 

@@ -13,7 +13,7 @@ from medlego.cli.reading import read_data_of, read_pairs
 if TYPE_CHECKING:
     from medlego.data import Dataset, Task
     from medlego.generalist import Generalist
-    from medlego.serve import Gate, PageSettings
+    from medlego.serve import PageGate, PageSettings
     from medlego.support import Progress
 
 Edits = Annotated[
@@ -70,13 +70,13 @@ def page_settings(
     )
 
 
-def _gate(path: Path, data: list[str], generalist: Generalist) -> Gate:
+def _gate(path: Path, data: list[str], generalist: Generalist) -> PageGate:
     from medlego.errors import SettingsError
-    from medlego.evaluation import Limits
-    from medlego.serve import Gate
+    from medlego.evaluation import GateLimits
+    from medlego.serve import PageGate
 
-    pairs, limits = read_pairs(data), Limits.load(path)
-    recipes = (generalist.recipe, *generalist.archive.recipes.values())
+    pairs, limits = read_pairs(data), GateLimits.load(path)
+    recipes = (generalist.recipe, *generalist.past.recipes.values())
     known = {item.task for recipe in recipes for item in recipe.bricks}
     known |= {*limits.require, *limits.task}  # such a task may be added later
     if unknown := [name for name in pairs if name not in known]:
@@ -92,7 +92,7 @@ def _gate(path: Path, data: list[str], generalist: Generalist) -> Gate:
             if task.name in pairs
         }
 
-    return Gate(limits, read)
+    return PageGate(limits, read)
 
 
 def _folders(texts: list[str]) -> dict[str, Path]:

@@ -45,8 +45,8 @@ def command(
     need_extra("serve", "fastapi", "uvicorn", "python_multipart", "prometheus_client")
     from medlego.errors import SettingsError
     from medlego.serve import (
-        Limits,
         Service,
+        ServiceLimits,
         bound,
         check_host,
         log_to,
@@ -60,9 +60,9 @@ def command(
     token = None if token_file is None else read_token(token_file)
     check_host(host, token)
     allowed = (
-        Limits()
+        ServiceLimits()
         if limits is None
-        else load_toml(Limits, limits, SettingsError, "the service's limits")
+        else load_toml(ServiceLimits, limits, SettingsError, "the service's limits")
     )
     with bound(host, port) as listening:
         service = Service(

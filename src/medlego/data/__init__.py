@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from medlego.data.align import align
     from medlego.data.label_map import LabelMap
     from medlego.data.label_matching import match_labels
-    from medlego.data.leaks.check import LeakReport, Pair, check_leaks
-    from medlego.data.leaks.fingerprints import Place, Prints
+    from medlego.data.leaks.check import LeakPair, LeakReport, check_leaks
+    from medlego.data.leaks.fingerprints import ImagePlace, Prints
     from medlego.data.leaks.sidecar import Memory, SiteKey
     from medlego.data.load import AT, load_dataset, table_and_folder, task_stem
     from medlego.data.readers.table import TABLE_SUFFIXES
@@ -44,13 +44,13 @@ __all__ = [
     "TABLE_SUFFIXES",
     "ArrayImages",
     "Dataset",
+    "ImagePlace",
     "ImageSource",
     "Kind",
     "LabelMap",
+    "LeakPair",
     "LeakReport",
     "Memory",
-    "Pair",
-    "Place",
     "Plain",
     "Prints",
     "Samples",

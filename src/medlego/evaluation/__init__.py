@@ -8,7 +8,7 @@ from medlego.support import load_lazily
 
 if TYPE_CHECKING:
     from medlego.evaluation.evaluate import evaluate
-    from medlego.evaluation.gate import GateReport, Limits, check
+    from medlego.evaluation.gate import GateLimits, GateReport, check
     from medlego.evaluation.inspect import brick_facts, generalist_facts, task_facts
     from medlego.evaluation.model_card.evaluated import Evaluated
     from medlego.evaluation.model_card.facts import Facts
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Evaluated",
     "Facts",
+    "GateLimits",
     "GateReport",
-    "Limits",
     "Report",
     "brick_card",
     "brick_facts",

@@ -39,7 +39,7 @@ class TaskLimits(BaseModel):
     """What the score must not be surely below, for tasks that were not there before too."""
 
 
-class Limits(BaseModel):
+class GateLimits(BaseModel):
     """A gate: limits for every task, others for some, and how to judge.
 
     A task passes where the change's interval lies above −max_loss: shown not to be worse than the
@@ -64,7 +64,7 @@ class Limits(BaseModel):
         return self.task.get(task, self.default)
 
     @classmethod
-    def load(cls, path: str | Path) -> Limits:
+    def load(cls, path: str | Path) -> GateLimits:
         """Read a TOML file; a task's table says everything that differs from the built-in limits.
 
         Raises:
@@ -74,7 +74,7 @@ class Limits(BaseModel):
 
 
 @dataclass(frozen=True)
-class Subgroup:
+class SubgroupChange:
     """The change within a part of the images."""
 
     name: str
@@ -92,7 +92,7 @@ class TaskChange:
     before: Interval | None
     after: Interval
     change: Interval | None
-    worst: Subgroup | None
+    worst: SubgroupChange | None
     verdict: Verdict
     reason: str
 
@@ -107,7 +107,7 @@ class GateReport:
     split: str
     resamples: int
     seed: int
-    limits: Limits
+    limits: GateLimits
     notes: tuple[str, ...] = field(default=())
 
     def as_dict(self) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def check(
     after: Generalist,
     before: Generalist,
     datasets: Mapping[str, Dataset],
-    limits: Limits | None = None,
+    limits: GateLimits | None = None,
     *,
     base: Base | None = None,
     split: str = "test",
@@ -162,7 +162,7 @@ def check(
         after: what is to go live.
         before: what it takes the place of.
         datasets: per task name of `after`; labels are matched by name.
-        limits: `Limits()` by default.
+        limits: `GateLimits()` by default.
         base: the generalists' base; found by fingerprint when left out.
         split: `train`, `val`, `test` or `all`.
         resamples: bootstrap replicates; patients are drawn whole where ids exist.
@@ -175,7 +175,7 @@ def check(
         GeneralistError: data for a task that `after` lacks.
         BaseError: the base is not to be found.
     """
-    limits = limits or Limits()
+    limits = limits or GateLimits()
     if not datasets:
         raise DatasetError("check: expected at least one data set, got none; pass TASK=DATA")
     if split not in (*SPLITS, "all"):
@@ -257,7 +257,7 @@ class _Drawn:
         yield from ((name, rows) for name, rows in parts.items() if len(rows) >= least)
 
 
-def _judged(drawn: _Drawn, old: _Read | None, new: _Read, limits: Limits) -> TaskChange:
+def _judged(drawn: _Drawn, old: _Read | None, new: _Read, limits: GateLimits) -> TaskChange:
     own, level = limits.of(drawn.task.name), limits.level
     after = drawn.replicates(new)
     found = interval(after, level)
@@ -298,10 +298,10 @@ def _verdict(change: Interval, limit: float, level: float) -> tuple[Verdict, str
     return "unclear", f"too few images to tell a loss of {limit:g} {sure}"
 
 
-def _worst(drawn: _Drawn, old: _Read, new: _Read, limits: Limits) -> Subgroup | None:
+def _worst(drawn: _Drawn, old: _Read, new: _Read, limits: GateLimits) -> SubgroupChange | None:
     """The subgroup that lost most."""
     found = [
-        Subgroup(
+        SubgroupChange(
             name,
             len(rows),
             interval(drawn.replicates(new, rows) - drawn.replicates(old, rows), limits.level),
@@ -312,7 +312,7 @@ def _worst(drawn: _Drawn, old: _Read, new: _Read, limits: Limits) -> Subgroup | 
     return min(known, key=lambda subgroup: subgroup.change.value, default=None)
 
 
-def _passes(change: TaskChange, limits: Limits) -> bool:
+def _passes(change: TaskChange, limits: GateLimits) -> bool:
     return change.verdict == "pass" or (change.verdict == "unclear" and limits.unclear == "pass")
 
 

@@ -22,7 +22,7 @@ from medlego.support import Progress, silent
 HUB = "hf://"
 
 
-class Place(Protocol):
+class BrickPlace(Protocol):
     """Bricks by digest, somewhere else."""
 
     def digests(self) -> list[str]:
@@ -35,7 +35,7 @@ class Place(Protocol):
         """Put brick files there, each whole or not at all."""
 
 
-def open_place(url: str) -> Place:
+def open_place(url: str) -> BrickPlace:
     """A directory, any URL that fsspec opens, or `hf://OWNER/NAME[@REVISION]`.
 
     Raises:
@@ -133,14 +133,14 @@ class FilePlace:
         self._system, self._root, self._url = system, root, url
 
     def digests(self) -> list[str]:
-        """See `Place`."""
+        """See `BrickPlace`."""
         if not self._system.exists(self._root):
             return []
         names = (path.rsplit("/", 1)[-1] for path in self._system.ls(self._root, detail=False))
         return sorted(n.removesuffix(SUFFIX) for n in names if n.endswith(SUFFIX) and n[0] != ".")
 
     def read(self, digest: str) -> bytes:
-        """See `Place`."""
+        """See `BrickPlace`."""
         path = f"{self._root}/{digest}{SUFFIX}"
         if (size := self._system.size(path)) is not None and size > MAX_FILE_BYTES:
             raise StoreError(f"{path}: expected at most {MAX_FILE_BYTES:,} bytes, got {size:,}")
@@ -148,7 +148,7 @@ class FilePlace:
         return found
 
     def write(self, contents: Mapping[str, Callable[[], bytes]]) -> None:
-        """See `Place`: under a name of its own, then renamed."""
+        """See `BrickPlace`: under a name of its own, then renamed."""
         self._system.makedirs(self._root, exist_ok=True)
         for digest, content in contents.items():
             scratch = f"{self._root}/.{digest}.{uuid.uuid4().hex}.tmp"
@@ -187,20 +187,20 @@ class HubPlace:
         return cls(repository, revision or None)
 
     def digests(self) -> list[str]:
-        """See `Place`."""
+        """See `BrickPlace`."""
         names = self._api.list_repo_files(self._repository, revision=self._revision)
         inside = (n.removeprefix("bricks/") for n in names if n.startswith("bricks/"))
         return sorted(n.removesuffix(SUFFIX) for n in inside if n.endswith(SUFFIX))
 
     def read(self, digest: str) -> bytes:
-        """See `Place`."""
+        """See `BrickPlace`."""
         path = self._api.hf_hub_download(
             self._repository, f"bricks/{digest}{SUFFIX}", revision=self._revision
         )
         return Path(path).read_bytes()
 
     def write(self, contents: Mapping[str, Callable[[], bytes]]) -> None:
-        """See `Place`."""
+        """See `BrickPlace`."""
         from huggingface_hub import CommitOperationAdd
 
         if not contents:

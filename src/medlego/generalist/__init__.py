@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         state,
         with_gate,
     )
-    from medlego.generalist.past_states import Archive
+    from medlego.generalist.past_states import PastStates
     from medlego.generalist.trust import Trust
     from medlego.generalist.undo import redo, restored, undo
     from medlego.generalist.verify import verify
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DOCUMENT",
-    "Archive",
     "Difference",
     "Entry",
     "Generalist",
     "Lineage",
     "Mark",
+    "PastStates",
     "Stamp",
     "Trust",
     "add",

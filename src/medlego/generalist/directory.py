@@ -37,7 +37,7 @@ from medlego.data import Plain
 from medlego.errors import GeneralistError, MedLegoError, MergeError, raise_all
 from medlego.generalist.lineage import Entry, Lineage, chain_problems, withdrawn
 from medlego.generalist.merged_file import made_on, merged_bytes, read_merged
-from medlego.generalist.past_states import Archive, Shelf
+from medlego.generalist.past_states import PastStates, Shelf
 from medlego.merge import Ingredient, Recipe, capabilities, conflicts, find_method, head_conflicts
 from medlego.support import (
     check_format,
@@ -78,13 +78,13 @@ class Document(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """What a directory holds; `archive` has the present state's bricks and heads too."""
+    """What a directory holds; `past` has the present state's bricks and heads too."""
 
     recipe: Recipe
     lineage: Lineage
     relative_loss: float
     deltas: Mapping[str, LowRank]
-    archive: Archive
+    past: PastStates
 
 
 def write_directory(path: Path, contents: Contents) -> None:
@@ -127,7 +127,7 @@ def update_directory(path: Path, contents: Contents, last: str) -> None:
             "somebody edited it meanwhile, try again"
         )
     _fill(path, contents)
-    sweep(path, contents.lineage, contents.archive)
+    sweep(path, contents.lineage, contents.past)
 
 
 Mark = tuple[int, int, int]
@@ -165,7 +165,7 @@ def editing(path: Path) -> Iterator[None]:
         ) from None
 
 
-def sweep(path: Path, lineage: Lineage, archive: Archive) -> list[str]:
+def sweep(path: Path, lineage: Lineage, past: PastStates) -> list[str]:
     """Delete what an unfinished edit left: withdrawn bricks and heads, and merges of before.
 
     Returns:
@@ -181,7 +181,7 @@ def sweep(path: Path, lineage: Lineage, archive: Archive) -> list[str]:
         files = (path / SIGNATURES).iterdir()
         stray += [f for f in files if f.name.removesuffix(SIGNATURE_SUFFIX) in gone]
     if (path / HEADS).exists():
-        kept = {f"{digest}{HEAD_SUFFIX}" for digest in archive.heads}
+        kept = {f"{digest}{HEAD_SUFFIX}" for digest in past.heads}
         stray += [f for f in (path / HEADS).iterdir() if f.name not in kept]
     for file in stray:
         file.unlink()
@@ -199,13 +199,13 @@ def _fill(folder: Path, contents: Contents) -> None:
         merged_sha256=hashlib.sha256(merged).hexdigest(),
         made_on=made_on(),
     )
-    archive = contents.archive
-    _add(folder / BRICKS, BRICK_SUFFIX, archive.bricks, brick_bytes)
-    _add(folder / HEADS, HEAD_SUFFIX, archive.heads, head_bytes)
-    for digest, signature in archive.signatures.items():
+    past = contents.past
+    _add(folder / BRICKS, BRICK_SUFFIX, past.bricks, brick_bytes)
+    _add(folder / HEADS, HEAD_SUFFIX, past.heads, head_bytes)
+    for digest, signature in past.signatures.items():
         (folder / SIGNATURES).mkdir(exist_ok=True)
         save_signature(signature, folder / SIGNATURES / f"{digest}{SIGNATURE_SUFFIX}")
-    _add(folder / RECIPES, RECIPE_SUFFIX, archive.recipes, _recipe_bytes)
+    _add(folder / RECIPES, RECIPE_SUFFIX, past.recipes, _recipe_bytes)
     _add(folder / MERGED, MERGED_SUFFIX, {document.merged_sha256: merged}, bytes)
     text = json.dumps(document.model_dump(mode="json"), indent=2, sort_keys=True)
     if len(text) >= MAX_DOCUMENT_BYTES:
@@ -268,14 +268,14 @@ def _read_state(
         document.lineage,
         document.relative_loss,
         read_merged(file, document.merged_sha256, all_targets(bricks)),
-        _archive(path).plus(document.recipe, bricks, list(heads.values())),
+        _past_states(path).plus(document.recipe, bricks, list(heads.values())),
     )
     return contents, bricks, heads
 
 
-def _archive(path: Path) -> Archive:
+def _past_states(path: Path) -> PastStates:
     """Everything that lies in the directory, unread."""
-    return Archive(
+    return PastStates(
         Shelf(_files(path / RECIPES, RECIPE_SUFFIX, _read_recipe)),
         Shelf(_files(path / BRICKS, BRICK_SUFFIX, load_brick)),
         Shelf(_files(path / HEADS, HEAD_SUFFIX, load_head)),

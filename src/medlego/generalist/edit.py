@@ -231,5 +231,5 @@ def edited(
         withdrawn=for_good,
         stale=stale,
     )
-    archive = before.archive.plus(recipe, bricks, ())
-    return replace(fresh, recipe=recipe, lineage=lineage, heads=heads, archive=archive)
+    past = before.past.plus(recipe, bricks, ())
+    return replace(fresh, recipe=recipe, lineage=lineage, heads=heads, past=past)

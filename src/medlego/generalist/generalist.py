@@ -16,7 +16,7 @@ from medlego.data import Task
 from medlego.errors import GeneralistError, MergeError, raise_all
 from medlego.generalist.directory import Contents, read_directory, update_directory, write_directory
 from medlego.generalist.lineage import Lineage, Stamp, extended
-from medlego.generalist.past_states import Archive
+from medlego.generalist.past_states import PastStates
 from medlego.merge import (
     AUTO,
     DEFAULT_METHOD,
@@ -54,7 +54,7 @@ class Generalist:
 
     `deltas` are the merged deltas by target name; `relative_loss` is the share of their
     Frobenius norm that a cut to a rank lost. `heads` are those refitted to this merge, by task
-    name; a task without one is read by the head of its bricks. `archive` holds what the lineage
+    name; a task without one is read by the head of its bricks. `past` holds what the lineage
     names, so that every state of it can be rebuilt.
     """
 
@@ -65,7 +65,7 @@ class Generalist:
     relative_loss: float
     lineage: Lineage
     heads: Mapping[str, RefitHead] = field(default_factory=dict)
-    archive: Archive = field(default_factory=Archive)
+    past: PastStates = field(default_factory=PastStates)
 
     @cached_property
     def capabilities(self) -> tuple[Capability, ...]:
@@ -135,7 +135,7 @@ class Generalist:
 
     def signed(self, signatures: Collection[BrickSignature]) -> Generalist:
         """With the signatures of its bricks, to be kept beside them; checks nothing."""
-        return replace(self, archive=self.archive.signed(signatures))
+        return replace(self, past=self.past.signed(signatures))
 
     def fold(self, base: Base) -> nn.Module:
         """The base's module with the merged deltas in its weights: no slower than the base.
@@ -178,7 +178,7 @@ class Generalist:
         update_directory(Path(directory), self._contents(), after.lineage[-1].digest)
 
     def _contents(self) -> Contents:
-        return Contents(self.recipe, self.lineage, self.relative_loss, self.deltas, self.archive)
+        return Contents(self.recipe, self.lineage, self.relative_loss, self.deltas, self.past)
 
     @classmethod
     def load(cls, directory: str | Path) -> Generalist:
@@ -197,7 +197,7 @@ class Generalist:
             relative_loss=found.relative_loss,
             lineage=found.lineage,
             heads=heads,
-            archive=found.archive,
+            past=found.past,
         )
 
 
@@ -348,7 +348,7 @@ def begun(merged: Generalist, recipe: Recipe, stamp: Stamp) -> Generalist:
         merged,
         recipe=recipe,
         lineage=extended((), "assemble", recipe, stamp),
-        archive=Archive().plus(recipe, merged.bricks, ()),
+        past=PastStates().plus(recipe, merged.bricks, ()),
     )
 
 

@@ -44,7 +44,7 @@ class Shelf(Mapping[str, _T], Generic[_T]):
 
 
 @dataclass(frozen=True, eq=False)
-class Archive:
+class PastStates:
     """Everything that the entries of a lineage name and that was not withdrawn, by digest."""
 
     recipes: Shelf[Recipe] = field(default_factory=Shelf)
@@ -55,7 +55,7 @@ class Archive:
 
     def plus(
         self, recipe: Recipe, bricks: Collection[Brick], heads: Collection[RefitHead]
-    ) -> Archive:
+    ) -> PastStates:
         """With one more state."""
         return replace(
             self,
@@ -64,12 +64,12 @@ class Archive:
             heads=self.heads.plus({head.digest: head for head in heads}),
         )
 
-    def signed(self, signatures: Collection[BrickSignature]) -> Archive:
+    def signed(self, signatures: Collection[BrickSignature]) -> PastStates:
         """With signatures; a newer one takes the place of an older."""
         found = {signature.digest: signature for signature in signatures}
         return replace(self, signatures=self.signatures.minus(found).plus(found))
 
-    def without(self, bricks: Collection[str], tasks: Collection[str]) -> Archive:
+    def without(self, bricks: Collection[str], tasks: Collection[str]) -> PastStates:
         """Without bricks, and without refitted heads of tasks; recipes stay, as a record."""
         heads = [digest for digest, head in self.heads.items() if head.task.name in tasks]
         return replace(

@@ -36,12 +36,12 @@ def restored(generalist: Generalist, entry: int) -> Generalist:
     last = len(generalist.lineage) - 1
     if not 0 <= entry <= last:
         raise GeneralistError(f"entry: expected 0 to {last}, got {entry}; see edit log")
-    digest, archive = generalist.lineage[entry].recipe, generalist.archive
-    if digest not in archive.recipes:
+    digest, past = generalist.lineage[entry].recipe, generalist.past
+    if digest not in past.recipes:
         raise GeneralistError(f"entry {entry}: expected recipe {digest[:12]}…, found none of it")
-    recipe = archive.recipes[digest]
+    recipe = past.recipes[digest]
     gone = withdrawn(generalist.lineage)
-    missing = [item for item in recipe.bricks if item.digest not in archive.bricks]
+    missing = [item for item in recipe.bricks if item.digest not in past.bricks]
     for item in missing:
         reason = (
             f"it was withdrawn in entry {gone[item.digest]}, for good"
@@ -53,18 +53,18 @@ def restored(generalist: Generalist, entry: int) -> Generalist:
             f"{reason}"
         )
     wanted = dict.fromkeys(item.head for item in recipe.bricks if item.head)
-    if lost := [head for head in wanted if head not in archive.heads]:
+    if lost := [head for head in wanted if head not in past.heads]:
         raise GeneralistError(
             f"entry {entry}: expected refitted head {lost[0][:12]}…, found none; "
             "it went with a withdrawn brick of its task, or put its file back into heads/"
         )
-    bricks = [archive.bricks[item.digest] for item in recipe.bricks]
-    return rebuilt(recipe, bricks, [archive.heads[head] for head in wanted])
+    bricks = [past.bricks[item.digest] for item in recipe.bricks]
+    return rebuilt(recipe, bricks, [past.heads[head] for head in wanted])
 
 
 def _moved(before: Generalist, action: Action, to: int, stamp: Stamp) -> Generalist:
     after = restored(before, to)
     stale = before.lineage[to].stale
     lineage = extended(before.lineage, action, after.recipe, stamp, to=to, stale=stale)
-    archive = before.archive.plus(after.recipe, after.bricks, list(after.heads.values()))
-    return replace(after, lineage=lineage, archive=archive)
+    past = before.past.plus(after.recipe, after.bricks, list(after.heads.values()))
+    return replace(after, lineage=lineage, past=past)

@@ -108,7 +108,7 @@ def _rule(held: Generalist) -> Check:
 
 def _signed(held: Generalist, trust: Trust) -> list[Check]:
     """Bricks and entries are vouched for by keys that are trusted with them."""
-    now, signatures, by, problems = datetime.now(UTC), held.archive.signatures, [], []
+    now, signatures, by, problems = datetime.now(UTC), held.past.signatures, [], []
     for brick in held.bricks:
         try:
             found = trust.check_brick(brick, signatures.get(brick.digest), now)
@@ -129,11 +129,11 @@ def _signed(held: Generalist, trust: Trust) -> list[Check]:
 
 def _past(held: Generalist) -> Sequence[Check]:
     """What undo would need is there, except where it was withdrawn."""
-    gone, archive = withdrawn(held.lineage), held.archive
+    gone, past = withdrawn(held.lineage), held.past
     lost = []
     for number, entry in enumerate(held.lineage):
         try:
-            recipe = archive.recipes[entry.recipe]
+            recipe = past.recipes[entry.recipe]
         except (KeyError, MedLegoError):
             lost.append(f"recipe of entry {number}")
             continue
@@ -148,7 +148,7 @@ def _past(held: Generalist) -> Sequence[Check]:
 
 def _readable(held: Generalist, digest: str) -> bool:
     try:
-        return held.archive.bricks[digest].digest == digest
+        return held.past.bricks[digest].digest == digest
     except (KeyError, MedLegoError):
         return False
 

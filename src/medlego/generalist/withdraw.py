@@ -31,7 +31,7 @@ def withdraw(
     """
     digests = _versions(generalist, task, site)
     after = without(generalist, task, digests, stamp, for_good=True)
-    return replace(after, archive=after.archive.without(digests, {task}))
+    return replace(after, past=after.past.without(digests, {task}))
 
 
 def exposed(bricks: Sequence[Brick], gone: Sequence[Brick]) -> tuple[str, ...]:
@@ -54,9 +54,9 @@ def exposed(bricks: Sequence[Brick], gone: Sequence[Brick]) -> tuple[str, ...]:
 
 def _versions(generalist: Generalist, task: str, site: str | None) -> tuple[str, ...]:
     """Digests of a task's bricks in all states, or of one brick and what it updated or became."""
-    recipes = generalist.archive.recipes.values()
+    recipes = generalist.past.recipes.values()
     known = dict.fromkeys(i.digest for r in recipes for i in r.bricks if i.task == task)
-    held = [digest for digest in known if digest in generalist.archive.bricks]
+    held = [digest for digest in known if digest in generalist.past.bricks]
     if not held:
         names = ", ".join(t.name for t in generalist.tasks)
         raise GeneralistError(f"task: expected one of {names}, or an earlier one, got {task!r}")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     )
     from medlego.merge.compatibility import conflicts, head_conflicts
     from medlego.merge.depth import check_slope, with_slope
-    from medlego.merge.diagnostics import Diagnosis, Pair, cosine, diagnose
+    from medlego.merge.diagnostics import BrickPair, Diagnosis, cosine, diagnose
     from medlego.merge.merge_files import merge_files
     from medlego.merge.method import (
         Grams,
@@ -54,6 +54,7 @@ __all__ = [
     "METHODS",
     "RULES",
     "SEARCHED",
+    "BrickPair",
     "Capability",
     "Coefficients",
     "Diagnosis",
@@ -63,7 +64,6 @@ __all__ = [
     "Method",
     "MethodSettings",
     "Mode",
-    "Pair",
     "Provider",
     "Recipe",
     "TaskVector",

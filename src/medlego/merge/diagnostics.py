@@ -22,7 +22,7 @@ unrelated tasks and for two trainings of one task (docs/decisions/010-diagnostic
 
 
 @dataclass(frozen=True)
-class Pair:
+class BrickPair:
     """Two bricks, target by target; only targets that both have.
 
     `cosine` is ⟨ΔW_a, ΔW_b⟩ / (‖ΔW_a‖ ‖ΔW_b‖), -1 to 1; `input_overlap` and `output_overlap` are
@@ -54,7 +54,7 @@ class Diagnosis:
     tasks: tuple[str, ...]
     """One name per brick, with its digest where several share a task."""
     targets: tuple[str, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[BrickPair, ...]
     spectra: dict[str, dict[str, tuple[float, ...]]]
     """Per name and target the singular values."""
     cut_losses: dict[int, float]
@@ -117,13 +117,13 @@ def cosine(first: Brick, second: Brick) -> float:
     return _total(first, second, _products(first, second))
 
 
-def _pair(one: tuple[Brick, str], other: tuple[Brick, str]) -> Pair:
+def _pair(one: tuple[Brick, str], other: tuple[Brick, str]) -> BrickPair:
     (first, first_name), (second, second_name) = one, other
     shared = [name for name in first.deltas if name in second.deltas]
     both = {name: (first.deltas[name], second.deltas[name]) for name in shared}
     products = _products(first, second)
     norms = {name: a.norm() * b.norm() for name, (a, b) in both.items()}
-    return Pair(
+    return BrickPair(
         first=first_name,
         second=second_name,
         cosine={name: _ratio(products[name], norms[name]) for name in shared},

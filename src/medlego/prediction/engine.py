@@ -18,7 +18,7 @@ from medlego.bricks import Brick, Mixed, fold, on_device
 from medlego.errors import GeneralistError
 from medlego.generalist import Generalist
 from medlego.merge import Capability, Mode
-from medlego.prediction.modes import Part, parts
+from medlego.prediction.modes import ModelPart, parts
 from medlego.prediction.routing import Route, Router
 
 
@@ -58,7 +58,7 @@ class Running:
         """
         generalist.check_base(base)
         self.base, self._device = base, device
-        self.parts: tuple[Part, ...] = parts(generalist, mode or generalist.recipe.mode)
+        self.parts: tuple[ModelPart, ...] = parts(generalist, mode or generalist.recipe.mode)
         self.router = Router(generalist.capabilities)
         self.readers = {r.task.name: r for part in self.parts for r in part.readers}
         self._part = {name: n for n, part in enumerate(self.parts) for name in part.tasks}
@@ -154,7 +154,7 @@ class Running:
 class _Folded:
     """One part alone: its deltas in the weights."""
 
-    def __init__(self, module: nn.Module, part: Part) -> None:
+    def __init__(self, module: nn.Module, part: ModelPart) -> None:
         targets = part.adapter.targets
         self.module = fold(module, targets, part.adapter.deltas)
         self.stem = min((target.block for target in targets), default=0)
@@ -164,7 +164,7 @@ class _Folded:
         return pool(self.module, through(self.module, tokens, start))
 
 
-def _walk(module: nn.Module, held: Sequence[Part], device: str) -> Mixed | _Folded:
+def _walk(module: nn.Module, held: Sequence[ModelPart], device: str) -> Mixed | _Folded:
     if len(held) == 1:
         return _Folded(module, held[0])
     return Mixed(module, [part.adapter for part in held], device)

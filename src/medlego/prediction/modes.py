@@ -12,7 +12,7 @@ from medlego.prediction.routing import groups
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class ModelPart:
     """What one pass through the base serves: deltas, and the tasks whose heads read them."""
 
     readers: tuple[Capability, ...]
@@ -30,7 +30,7 @@ def working_readers(generalist: Generalist) -> dict[str, Capability]:
     return {reader.task.name: reader for part in held for reader in part.readers}
 
 
-def parts(generalist: Generalist, mode: Mode) -> tuple[Part, ...]:
+def parts(generalist: Generalist, mode: Mode) -> tuple[ModelPart, ...]:
     """The parts of a generalist, together every task once.
 
     `merged` has one part: all bricks merged, read by heads refitted to that merge where there are
@@ -39,7 +39,7 @@ def parts(generalist: Generalist, mode: Mode) -> tuple[Part, ...]:
     the same in both.
     """
     if mode == "merged":
-        return (Part(generalist.readers, Adapter(generalist.targets, generalist.deltas)),)
+        return (ModelPart(generalist.readers, Adapter(generalist.targets, generalist.deltas)),)
     held = generalist.capabilities
     if mode == "routed":
         return tuple(_alone(generalist, capability) for capability in held)
@@ -52,15 +52,15 @@ def parts(generalist: Generalist, mode: Mode) -> tuple[Part, ...]:
     )
 
 
-def _alone(generalist: Generalist, capability: Capability) -> Part:
+def _alone(generalist: Generalist, capability: Capability) -> ModelPart:
     if len(capability.bricks) == 1:
         brick = capability.bricks[0]
-        return Part((capability,), Adapter(brick.targets, brick.deltas))
+        return ModelPart((capability,), Adapter(brick.targets, brick.deltas))
     mean = generalist.alone(capability.task.name)
-    return Part((capability,), Adapter(mean.targets, mean.deltas))
+    return ModelPart((capability,), Adapter(mean.targets, mean.deltas))
 
 
-def _merged(generalist: Generalist, capabilities: Sequence[Capability]) -> Part:
+def _merged(generalist: Generalist, capabilities: Sequence[Capability]) -> ModelPart:
     recipe = generalist.recipe
     members = {brick.digest for capability in capabilities for brick in capability.bricks}
     bricks: list[Brick] = [brick for brick in generalist.bricks if brick.digest in members]
@@ -68,4 +68,4 @@ def _merged(generalist: Generalist, capabilities: Sequence[Capability]) -> Part:
     slope = recipe.slope if recipe.slope_given else None
     merged = assembled_like(recipe, bricks, told, slope=slope, mode="merged")
     readers = tuple(capability.uncalibrated() for capability in capabilities)
-    return Part(readers, Adapter(all_targets(bricks), merged.deltas))
+    return ModelPart(readers, Adapter(all_targets(bricks), merged.deltas))

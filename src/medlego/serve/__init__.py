@@ -9,29 +9,29 @@ from medlego.support import load_lazily
 if TYPE_CHECKING:
     from medlego.serve.app import make_app
     from medlego.serve.auth import read_token
-    from medlego.serve.limits import Limits
+    from medlego.serve.limits import ServiceLimits
     from medlego.serve.logs import log_to
-    from medlego.serve.pacs.answering import Answered, answer_study
-    from medlego.serve.pacs.client import PictureArchive
-    from medlego.serve.pacs.connection import Access
+    from medlego.serve.pacs.answering import InstanceOutcome, answer_study
+    from medlego.serve.pacs.client import PacsClient
+    from medlego.serve.pacs.connection import PacsAccess
     from medlego.serve.pacs.journal import Journal
     from medlego.serve.pacs.rule import Rule
     from medlego.serve.pacs.watch import Look, Watcher, keep_watching
-    from medlego.serve.page.settings import Gate, PageSettings
+    from medlego.serve.page.settings import PageGate, PageSettings
     from medlego.serve.server import bound, check_host, serve_app
     from medlego.serve.service import Service
 
 __all__ = [
-    "Access",
-    "Answered",
-    "Gate",
+    "InstanceOutcome",
     "Journal",
-    "Limits",
     "Look",
+    "PacsAccess",
+    "PacsClient",
+    "PageGate",
     "PageSettings",
-    "PictureArchive",
     "Rule",
     "Service",
+    "ServiceLimits",
     "Watcher",
     "answer_study",
     "bound",

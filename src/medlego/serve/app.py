@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse
 
 from medlego import __version__
 from medlego.errors import GeneralistError
-from medlego.serve.auth import SIGN_IN, Access
+from medlego.serve.auth import SIGN_IN, AccessGuard
 from medlego.serve.body_limits import Admission
 from medlego.serve.documents import (
     BrickDocument,
@@ -83,7 +83,7 @@ def make_app(
     _add_refusals(app)
     add_page(app, service, page, token)
     app.add_middleware(Admission, limits=service.limits, strangers=SIGN_IN)
-    app.add_middleware(Access, token=token)
+    app.add_middleware(AccessGuard, token=token)
     app.add_middleware(Observing, metrics=service.metrics)  # the outermost
     return app
 

@@ -29,7 +29,7 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 MIN_TOKEN, MAX_TOKEN = 16, 512
 
 
-class Access:
+class AccessGuard:
     """Middleware that refuses strangers before anything of their request is read."""
 
     def __init__(self, app: ASGIApp, *, token: str | None) -> None:
@@ -38,7 +38,7 @@ class Access:
         self._wanted = None if token is None else _hashed(token.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See `Access`."""
+        """See `AccessGuard`."""
         if scope["type"] == "http" and (refusal := self._refusal(scope)) is not None:
             status, why = refusal
             await drain(scope, receive)

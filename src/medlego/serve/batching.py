@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from medlego.prediction import Found, answer_batch
-from medlego.serve.limits import Limits
+from medlego.serve.limits import ServiceLimits
 from medlego.serve.problem_json import RequestError
 from medlego.serve.reload import Model
 
@@ -32,7 +32,9 @@ class _Item:
 class Batcher:
     """A queue of images and the thread that empties it."""
 
-    def __init__(self, limits: Limits, seen: Callable[[int], None] = lambda _images: None) -> None:
+    def __init__(
+        self, limits: ServiceLimits, seen: Callable[[int], None] = lambda _images: None
+    ) -> None:
         """`seen` is told of every batch how many images it has."""
         self._limits, self._seen = limits, seen
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()

@@ -7,7 +7,7 @@ import asyncio
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from medlego.serve.limits import Limits
+from medlego.serve.limits import ServiceLimits
 from medlego.serve.problem_json import RequestError, problem
 
 DRAIN_S = 3.0
@@ -21,7 +21,9 @@ STRANGERS = {"requests": 32, "request_bytes": 4096, "held_bytes": 32 * 4096}
 class Admission:
     """Middleware that counts requests with a body and bounds them."""
 
-    def __init__(self, app: ASGIApp, *, limits: Limits, strangers: str | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, *, limits: ServiceLimits, strangers: str | None = None
+    ) -> None:
         """What comes to the path `strangers` takes no places but its own few."""
         self._app, self._limits = app, limits
         self._path = strangers
@@ -62,7 +64,9 @@ class Admission:
 class _Body:
     """A request's body as it comes in; more than was declared is reserved on the way."""
 
-    def __init__(self, all_of: Admission, limits: Limits, receive: Receive, declared: int) -> None:
+    def __init__(
+        self, all_of: Admission, limits: ServiceLimits, receive: Receive, declared: int
+    ) -> None:
         self._all, self._limits, self._receive = all_of, limits, receive
         self._start = asyncio.get_running_loop().time()
         self._got = 0
@@ -128,5 +132,5 @@ def _declared(scope: Scope) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
 
 
-def _too_large(limits: Limits) -> str:
+def _too_large(limits: ServiceLimits) -> str:
     return f"body: expected at most {limits.request_bytes:,} bytes, got more"

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 
 from medlego.errors import ImageError
 from medlego.images import Image
-from medlego.serve.limits import Limits
+from medlego.serve.limits import ServiceLimits
 from medlego.support import Pool, WorkerError
 
 START_S = 120.0
@@ -31,7 +31,7 @@ class Fitted(Image):
 class Readers:
     """A fixed number of processes that decode; one that dies or is killed is replaced."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ServiceLimits) -> None:
         self._limits = limits
         self._pool = Pool("medlego.serve.decode_worker")
         self._threads = ThreadPoolExecutor(limits.readers, thread_name_prefix="medlego-reading")

@@ -9,7 +9,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from medlego.serve.limits import Limits
+from medlego.serve.limits import ServiceLimits
 from medlego.serve.problem_json import RequestError
 
 _MAX_WORD_BYTES = 1024
@@ -60,7 +60,7 @@ SCHEMA = {
 """For OpenAPI."""
 
 
-async def read_form(request: Request, limits: Limits, more: tuple[str, ...] = ()) -> Asked:
+async def read_form(request: Request, limits: ServiceLimits, more: tuple[str, ...] = ()) -> Asked:
     """Parse a request's body; `more` are fields of words beside those of a prediction.
 
     Raises:
@@ -88,7 +88,7 @@ async def read_form(request: Request, limits: Limits, more: tuple[str, ...] = ()
         await form.close()
 
 
-async def _checked(form: FormData, limits: Limits, more: tuple[str, ...]) -> Asked:
+async def _checked(form: FormData, limits: ServiceLimits, more: tuple[str, ...]) -> Asked:
     images = [v for k, v in form.multi_items() if k == "images" and isinstance(v, UploadFile)]
     others = [(k, v) for k, v in form.multi_items() if not (k == "images" and v in images)]
     problems = _strangers(others, _FIELDS + more)

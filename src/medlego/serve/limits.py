@@ -13,7 +13,7 @@ _Count = Annotated[int, Field(ge=1)]
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Limits(BaseModel):
+class ServiceLimits(BaseModel):
     """Bytes are of uploads as they arrive; seconds are of wall time."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -11,7 +11,7 @@ from pathlib import Path
 from medlego.base import Base
 from medlego.bricks import BrickSignature
 from medlego.errors import MedLegoError
-from medlego.generalist import Archive, Generalist, read_mark
+from medlego.generalist import Generalist, PastStates, read_mark
 from medlego.prediction import Running
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
@@ -31,10 +31,10 @@ class Model:
 
     @classmethod
     def of(
-        cls, generalist: Generalist, base: Base, device: str, archive: Archive | None = None
+        cls, generalist: Generalist, base: Base, device: str, past: PastStates | None = None
     ) -> Model:
-        """Make it ready; `archive` has the signatures where the generalist's own has not."""
-        held = (archive or generalist.archive).signatures
+        """Make it ready; `past` has the signatures where the generalist's own has not."""
+        held = (past or generalist.past).signatures
         signatures = {b.digest: held[b.digest] for b in generalist.bricks if b.digest in held}
         running = Running(generalist, base, device=device)
         return cls(generalist, base, running, device, signatures)

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from medlego.serve.logs import log, log_failure
-from medlego.serve.metrics import Metrics
+from medlego.serve.metrics import ServiceMetrics
 from medlego.serve.problem_json import problem
 
 GONE = 499
@@ -20,7 +20,7 @@ GONE = 499
 class Observing:
     """Middleware, the outermost one."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: ServiceMetrics) -> None:
         self._app, self._metrics = app, metrics
         self.under_way = 0
 

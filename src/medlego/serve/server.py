@@ -16,7 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from medlego.errors import SettingsError
 from medlego.serve.auth import is_loopback
-from medlego.serve.limits import Limits
+from medlego.serve.limits import ServiceLimits
 from medlego.serve.logs import log
 
 MAX_HEAD_BYTES = 16 << 10
@@ -54,7 +54,7 @@ def bound(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def serve_app(app: FastAPI, listening: socket.socket, limits: Limits) -> None:
+def serve_app(app: FastAPI, listening: socket.socket, limits: ServiceLimits) -> None:
     """Answer until SIGINT or SIGTERM, then finish what is under way; a second one ends at once."""
     host, port = listening.getsockname()[:2]
     log("listening", host=host, port=port)
@@ -63,7 +63,7 @@ def serve_app(app: FastAPI, listening: socket.socket, limits: Limits) -> None:
     log("closed")
 
 
-def make_server(app: FastAPI, limits: Limits) -> Server:
+def make_server(app: FastAPI, limits: ServiceLimits) -> Server:
     """uvicorn with the limits that only it can hold."""
     config = Config(
         app,

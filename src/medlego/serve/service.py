@@ -13,9 +13,9 @@ from medlego.errors import ImageError
 from medlego.prediction import Found, tasks_to_ask
 from medlego.serve.batching import Batcher
 from medlego.serve.decoding import Fitted, Readers
-from medlego.serve.limits import Limits
+from medlego.serve.limits import ServiceLimits
 from medlego.serve.logs import log
-from medlego.serve.metrics import Metrics
+from medlego.serve.metrics import ServiceMetrics
 from medlego.serve.reload import Keeper, Model
 
 
@@ -28,7 +28,7 @@ class UploadError(ImageError):
 
 
 @dataclass(frozen=True, eq=False)
-class Answered:
+class RequestAnswers:
     """A request's answers by one model; `images` as it saw each, `views` of the size asked for."""
 
     model: Model
@@ -46,7 +46,7 @@ class Service:
         *,
         base_weights: Path | None = None,
         device: str = "cpu",
-        limits: Limits = Limits(),
+        limits: ServiceLimits = ServiceLimits(),
         readers: Readers | None = None,
         poll_s: float = 1.0,
     ) -> None:
@@ -64,7 +64,7 @@ class Service:
             MedLegoError: the directory or its base cannot be read.
         """
         self.limits = limits
-        self.metrics = Metrics()
+        self.metrics = ServiceMetrics()
         self.keeper = Keeper(
             directory, base_weights=base_weights, device=device, told=self._reloaded
         )
@@ -107,7 +107,7 @@ class Service:
         *,
         every_task: bool = False,
         view_size: int | None = None,
-    ) -> Answered:
+    ) -> RequestAnswers:
         """Answer files as `medlego.predict` does, all by one state of the generalist.
 
         Args:
@@ -128,7 +128,7 @@ class Service:
         futures = [self.batcher.submit(model, image.pixels, asked) for image in images]
         found = await asyncio.gather(*map(asyncio.wrap_future, futures))
         self.metrics.answered(found)
-        return Answered(model, images, views, found)
+        return RequestAnswers(model, images, views, found)
 
     async def read(
         self, uploads: Sequence[bytes], sizes: Sequence[int | None] = (None,)

@@ -166,5 +166,5 @@ def with_heads(
         recipe=recipe,
         heads=chosen,
         lineage=extended(generalist.lineage, "head-round", recipe, stamp, stale=stale),
-        archive=generalist.archive.plus(recipe, generalist.bricks, list(chosen.values())),
+        past=generalist.past.plus(recipe, generalist.bricks, list(chosen.values())),
     )

@@ -15,7 +15,7 @@ from medlego.base import Inputs
 from medlego.bricks import Brick, Head, Signer
 from medlego.data import ArrayImages, Dataset, Samples
 from medlego.errors import DatasetError, GeneralistError, SettingsError
-from medlego.evaluation import Limits, check
+from medlego.evaluation import GateLimits, check
 from medlego.evaluation.gate import TaskLimits
 from medlego.generalist import Generalist, Stamp, Trust, add, assemble, remove, with_gate
 from medlego.generalist.lineage import chain_problems
@@ -97,7 +97,7 @@ def test_too_few_images_are_unclear_and_the_limits_say_what_that_means(unclear, 
     (change,) = check(after, assemble([A]), {"a": held}, base=BASE).tasks
     assert change.change is not None
     loss = -change.change.value
-    limits = Limits(default=TaskLimits(max_loss=loss, max_subgroup_loss=1), unclear=unclear)
+    limits = GateLimits(default=TaskLimits(max_loss=loss, max_subgroup_loss=1), unclear=unclear)
     found = check(after, assemble([A]), {"a": held}, limits, base=BASE)
     (change,) = found.tasks
     assert (change.verdict, found.passed) == ("unclear", passed)
@@ -111,7 +111,7 @@ def test_the_worst_subgroup_is_named_and_can_fail_alone():
     assert 5 <= lost.sum() <= COUNT - 5
     groups = {"site": np.where(lost, "north", "south")}
     held = data(A, groups=groups)
-    limits = Limits(default=TaskLimits(max_loss=1, max_subgroup_loss=0.2), min_images=5)
+    limits = GateLimits(default=TaskLimits(max_loss=1, max_subgroup_loss=0.2), min_images=5)
     (change,) = check(worse, assemble([A]), {"a": held}, limits, base=BASE).tasks
     assert change.worst is not None
     assert (change.worst.name, change.worst.images) == ("site north", int(lost.sum()))
@@ -122,7 +122,7 @@ def test_the_worst_subgroup_is_named_and_can_fail_alone():
 
 def test_small_subgroups_and_unknown_groups_are_left_out():
     groups = {"sex": np.where(np.arange(COUNT) < 3, "x", "")}
-    limits = Limits(default=LOOSE, min_images=COUNT)
+    limits = GateLimits(default=LOOSE, min_images=COUNT)
     (change,) = check(
         assemble([A]), assemble([A]), {"a": data(A, groups=groups)}, limits, base=BASE
     ).tasks
@@ -132,12 +132,12 @@ def test_small_subgroups_and_unknown_groups_are_left_out():
 def test_a_new_task_is_held_against_its_least_score_only():
     before = assemble([A])
     after = add(before, make_brick("b", seed=1, base=BASE))
-    limits = Limits(default=LOOSE, task={"b": TaskLimits(min_score=0.9)})
+    limits = GateLimits(default=LOOSE, task={"b": TaskLimits(min_score=0.9)})
     found = check(after, before, {"b": data(B)}, limits, base=BASE)
     (change,) = found.tasks
     assert (change.before, change.change, change.verdict) == (None, None, "fail")
     assert found.unchecked == ("a",)
-    assert check(after, before, {"b": data(B)}, Limits(default=LOOSE), base=BASE).passed
+    assert check(after, before, {"b": data(B)}, GateLimits(default=LOOSE), base=BASE).passed
 
 
 def test_a_task_with_more_labels_than_before_is_compared_by_name():
@@ -145,7 +145,9 @@ def test_a_task_with_more_labels_than_before_is_compared_by_name():
     wide = replace(A, task=more.task, head=more.head)
     held = data(A)
     whole = replace(held, task=A.task)
-    found = check(assemble([wide]), assemble([A]), {"a": whole}, Limits(default=LOOSE), base=BASE)
+    found = check(
+        assemble([wide]), assemble([A]), {"a": whole}, GateLimits(default=LOOSE), base=BASE
+    )
     assert found.notes == ("a: its labels changed; those that are new count as never answered",)
     assert found.tasks[0].before is not None
     assert found.tasks[0].before.value == 1
@@ -153,7 +155,9 @@ def test_a_task_with_more_labels_than_before_is_compared_by_name():
 
 def test_a_required_task_needs_data():
     with pytest.raises(DatasetError, match="expected data for b too, as the gate says"):
-        check(assemble([A, B]), assemble([A]), {"a": data(A)}, Limits(require=("b",)), base=BASE)
+        check(
+            assemble([A, B]), assemble([A]), {"a": data(A)}, GateLimits(require=("b",)), base=BASE
+        )
 
 
 def test_no_data_and_unknown_tasks_are_refused():
@@ -169,7 +173,7 @@ def test_the_findings_stand_in_the_lineage_and_are_signed():
     signer = Signer.new()
     stamp = Stamp("2026-11-25T10:00:00Z", "Ada", signer)
     after = remove(assemble([A, B], stamp=stamp), "b", stamp=stamp)
-    report = check(after, assemble([A, B]), {"a": data(A)}, Limits(default=LOOSE), base=BASE)
+    report = check(after, assemble([A, B]), {"a": data(A)}, GateLimits(default=LOOSE), base=BASE)
     lineage = with_gate(after.lineage, report.as_dict(), stamp)
     assert lineage[-1].gate is not None
     assert lineage[-1].gate["passed"]
@@ -196,7 +200,7 @@ max_loss = 0.01
 
 def test_limits_are_read_from_toml(tmp_path):
     (tmp_path / "g.toml").write_text(LIMITS)
-    limits = Limits.load(tmp_path / "g.toml")
+    limits = GateLimits.load(tmp_path / "g.toml")
     assert (limits.level, limits.of("a").score, limits.of("b").max_loss) == (0.9, "auroc", 0.02)
 
 
@@ -213,9 +217,9 @@ def test_limits_are_read_from_toml(tmp_path):
 def test_limits_that_are_wrong_are_refused(text, says, tmp_path):
     (tmp_path / "g.toml").write_text(text)
     with pytest.raises(SettingsError, match=says):
-        Limits.load(tmp_path / "g.toml")
+        GateLimits.load(tmp_path / "g.toml")
     with pytest.raises(SettingsError, match="found nothing there"):
-        Limits.load(tmp_path / "none")
+        GateLimits.load(tmp_path / "none")
 
 
 def test_a_brick_that_draws_another_tasks_images_to_itself_fails_the_gate():

@@ -13,7 +13,7 @@ from medlego.bricks import Brick, Head, LowRank, fold, probabilities
 from medlego.errors import BaseError
 from medlego.exchange import Ordinary, Screening, screen
 from medlego.exchange.screening.behaviour import effect, read, shares, stamped_features
-from medlego.exchange.screening.findings import Limits, Verdict, beside_median, judged
+from medlego.exchange.screening.findings import ScreeningLimits, Verdict, beside_median, judged
 from medlego.exchange.screening.patches import Patch, battery
 from medlego.exchange.screening.weights import traits
 from medlego.generalist import specialist
@@ -85,7 +85,7 @@ def test_one_target_that_holds_everything_is_flagged():
     brick = calm("new", 9)
     first = next(iter(brick.deltas))
     deltas = {n: replace(d, S=d.S * (1 if n == first else 1e-3)) for n, d in brick.deltas.items()}
-    tight = Limits(size=1.2)
+    tight = ScreeningLimits(size=1.2)
     assert "largest share of one target" in flagged(of(replace(brick, deltas=deltas), limits=tight))
 
 
@@ -164,7 +164,7 @@ def test_another_base_is_refused(base):
 
 
 def test_other_tasks_that_suffer_are_flagged():
-    report = of(calm("new", 9), limits=Limits(harm=0.01))
+    report = of(calm("new", 9), limits=ScreeningLimits(harm=0.01))
     assert flagged(report) == {"change of other tasks"}
 
 

@@ -183,7 +183,7 @@ def test_an_entry_that_is_not_there_is_refused(to):
 def test_undo_past_a_withdrawal_is_refused_with_the_reason():
     after = withdraw(add(assemble([A, B]), C), "a")
     assert tasks(after) == ["b", "c"]
-    assert A.digest not in after.archive.bricks
+    assert A.digest not in after.past.bricks
     with pytest.raises(GeneralistError, match="withdrawn in entry 2, for good"):
         undo(after)
     with pytest.raises(GeneralistError, match="withdrawn in entry 2, for good"):
@@ -193,7 +193,7 @@ def test_undo_past_a_withdrawal_is_refused_with_the_reason():
 def test_a_withdrawal_takes_older_versions_and_bricks_removed_before():
     before = remove(update(assemble([A, B]), A2), "a")
     after = withdraw(before, "a")
-    assert not {A.digest, A2.digest} & set(after.archive.bricks)
+    assert not {A.digest, A2.digest} & set(after.past.bricks)
     assert after.recipe == before.recipe
     assert after.lineage[-1].withdrawn
 
@@ -203,13 +203,13 @@ def test_a_withdrawal_of_one_site_leaves_the_other():
     before = update(assemble([A, A2, B]), newer, site=A.digest)
     after = withdraw(before, "a", site=newer.digest)
     assert after.bricks == (A2, B)
-    assert set(after.archive.bricks) == {A2.digest, B.digest}
+    assert set(after.past.bricks) == {A2.digest, B.digest}
 
 
 def test_a_withdrawal_takes_the_heads_refitted_to_the_task():
     before = refitted(refitted(assemble([A, B, C]), "a"), "b")
     after = withdraw(before, "a")
-    assert [head.task.name for head in after.archive.heads.values()] == ["b"]
+    assert [head.task.name for head in after.past.heads.values()] == ["b"]
 
 
 def test_a_withdrawn_brick_does_not_slip_in_again():

@@ -135,7 +135,7 @@ def test_killed_at_any_step_it_is_the_one_or_the_other(edit, place, tmp_path, mo
             after.commit(copy, after=before)
         else:
             assert found.recipe == after.recipe
-            module.sweep(copy, found.lineage, found.archive)
+            module.sweep(copy, found.lineage, found.past)
         assert all(check.holds for check in verify(copy))
         assert Generalist.load(copy).recipe == after.recipe
     assert killed >= 4

@@ -26,7 +26,7 @@ from medlego.generalist import assemble
 from medlego.images import Image, fit, from_array, read_image
 from medlego.images.dicom import codecs
 from medlego.images.dicom.reading import read_frame
-from medlego.images.dicom.tables import Table
+from medlego.images.dicom.tables import LookupTable
 from medlego.prediction import predict
 
 RAMP = np.arange(0, 4096, 64, dtype=np.uint16).reshape(8, 8)
@@ -484,7 +484,7 @@ def test_generalist_answers_a_dicom_file_as_its_pixels(tmp_path: Path) -> None:
 
 
 def test_table_takes_its_ends_outside() -> None:
-    table = Table(10, np.array([0.0, 0.5, 1.0]), 8)
+    table = LookupTable(10, np.array([0.0, 0.5, 1.0]), 8)
     found = table(np.array([-5.0, 10.0, 11.4, 99.0]))
     np.testing.assert_array_equal(found, [0.0, 0.0, 0.5, 1.0])
 

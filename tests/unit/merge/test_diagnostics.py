@@ -15,7 +15,7 @@ from factories import make_base, make_brick, scaled
 from medlego.bricks import LowRank
 from medlego.errors import MergeError
 from medlego.evaluation import plot_diagnosis
-from medlego.merge import Pair, cosine, diagnose
+from medlego.merge import BrickPair, cosine, diagnose
 
 BASE = make_base()
 FIRST, SECOND = make_brick("first", base=BASE), make_brick("second", seed=1, base=BASE, rank=3)
@@ -26,7 +26,7 @@ def dense(delta: LowRank) -> np.ndarray:
     return delta.dense().double().numpy()
 
 
-def only_pair(*bricks) -> Pair:
+def only_pair(*bricks) -> BrickPair:
     (pair,) = diagnose(bricks).pairs
     return pair
 

@@ -26,7 +26,7 @@ from medlego.prediction import predict, predict_many
 from medlego.prediction.batch import answering
 from medlego.prediction.batch.answering import AHEAD, Answerer, Work
 from medlego.prediction.batch.job import job_of
-from medlego.prediction.batch.listing import Part, write_listing
+from medlego.prediction.batch.listing import JobPart, write_listing
 from medlego.prediction.batch.local import run_local
 from medlego.prediction.batch.rows import SCHEMA
 from medlego.prediction.batch.sources import find_images
@@ -600,7 +600,7 @@ def parts_of(count: int, taken: list[int]):
     """Parts of one image each; notes which were taken."""
     for number in range(count):
         taken.append(number)
-        yield Part(number, number, ("000.png",))
+        yield JobPart(number, number, ("000.png",))
 
 
 def test_images_are_read_a_few_batches_ahead_and_no_more(place):
@@ -622,7 +622,7 @@ def test_several_devices_share_the_parts(place):
 
 def test_a_failure_on_one_device_ends_the_job(place):
     def parts():
-        yield Part(0, 0, ("000.png",))
+        yield JobPart(0, 0, ("000.png",))
         raise StopError
 
     with pytest.raises(StopError):

@@ -17,7 +17,7 @@ import batchray
 from batchparts import same_answers, save_merged, write_images
 from medlego.errors import JobError, SettingsError
 from medlego.prediction import predict_many
-from medlego.prediction.batch.listing import Part
+from medlego.prediction.batch.listing import JobPart
 from medlego.prediction.batch.ray_engine import _cores_for_each, _results
 
 
@@ -115,13 +115,13 @@ class FakeRay:
 @pytest.mark.parametrize("runs", [(True, False), (False, True, False), (True, True)])
 def test_actors_without_a_process_get_no_parts(runs):
     ray = FakeRay()
-    parts = (Part(number, number, ("x",)) for number in range(7))
+    parts = (JobPart(number, number, ("x",)) for number in range(7))
     done = _results(ray, [ray.actor(each) for each in runs], parts)
     assert sorted(number for number, _ in done) == list(range(7))
 
 
 def test_a_cluster_without_room_for_any_actor_ends_the_job():
     ray = FakeRay()
-    parts = (Part(number, number, ("x",)) for number in range(7))
+    parts = (JobPart(number, number, ("x",)) for number in range(7))
     with pytest.raises(JobError, match="expected room for an actor within 600 s, got none"):
         list(_results(ray, [ray.actor(False)], parts))

@@ -24,17 +24,17 @@ import numpy as np
 from dicomfiles import dataset, write
 from factories import make_base
 from medlego.generalist import Generalist
-from medlego.serve import Access, Journal, PictureArchive, Rule, Watcher
+from medlego.serve import Journal, PacsAccess, PacsClient, Rule, Watcher
 from medlego.serve.pacs.results import analysis
 from medlego.serve.pacs.results.analysis import analyse
 
 RULE = Rule(modality=("DX",), within_days=0)
 POINTS = (
     (Journal, "begin"),
-    (PictureArchive, "fetch"),
+    (PacsClient, "fetch"),
     (analysis, "answer_images"),
     (analysis, "structured_report"),
-    (PictureArchive, "store"),
+    (PacsClient, "store"),
     (Journal, "answered"),
 )
 
@@ -59,7 +59,7 @@ def watch(url: str, folder: Path) -> None:
     with Journal.open(folder / "state") as journal:
         Watcher(
             folder / "generalist",
-            PictureArchive(Access(url)),
+            PacsClient(PacsAccess(url)),
             RULE,
             journal,
             folder / "state",

@@ -19,15 +19,15 @@ from dicomfiles import compress, dataset
 from dicomwebsite import dicomweb_site
 from factories import make_base, make_brick
 from medlego.errors import (
-    ArchiveAwayError,
-    ArchiveError,
-    ArchiveObjectError,
     ImageError,
+    PacsAwayError,
+    PacsError,
+    PacsObjectError,
     SettingsError,
 )
 from medlego.generalist import assemble
 from medlego.prediction import Running
-from medlego.serve import Access, answer_study
+from medlego.serve import PacsAccess, answer_study
 from medlego.serve.pacs.answering import BATCH
 from medlego.serve.pacs.client import Instance, Series, Study
 
@@ -129,7 +129,7 @@ def test_another_image_than_asked_for_is_refused(site, tmp_path):
     site.add(source(1))
     site.add(source(2))
     site.swaps = True
-    with pytest.raises(ArchiveError, match="expected the instance asked for, got another"):
+    with pytest.raises(PacsError, match="expected the instance asked for, got another"):
         site.pacs().fetch(instance(1), tmp_path / "x")
 
 
@@ -151,36 +151,36 @@ def test_what_is_no_dicom_object_is_an_image_error(site, tmp_path):
 def test_an_answer_that_is_no_object_is_not_held_against_the_image(site, tmp_path, kind, body):
     site.add(source(1))
     site.instance_answer = kind, body
-    with pytest.raises(ArchiveObjectError, match="archive: expected"):
+    with pytest.raises(PacsObjectError, match="archive: expected"):
         site.pacs().fetch(instance(1), tmp_path / "x")
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, 507])
 def test_an_archive_that_cannot_answer_now_is_away(site, status):
     site.statuses = [status]
-    with pytest.raises(ArchiveAwayError, match=f"got {status}"):
+    with pytest.raises(PacsAwayError, match=f"got {status}"):
         site.pacs().studies("DX")
 
 
 def test_an_answer_that_trickles_is_not_waited_for_without_end(site, tmp_path):
     site.add(source(1))
     site.pause_s = 0.02
-    with pytest.raises(ArchiveObjectError, match="expected a whole answer in time"):
+    with pytest.raises(PacsObjectError, match="expected a whole answer in time"):
         site.pacs(whole_s=0.1).fetch(instance(1), tmp_path / "x")
 
 
 def test_an_archive_that_is_not_there_is_away():
     with dicomweb_site() as archive:
         pacs = archive.pacs()
-    with pytest.raises(ArchiveAwayError, match="got none"):
+    with pytest.raises(PacsAwayError, match="got none"):
         pacs.studies("DX")
 
 
 def test_an_answer_that_is_no_dicom_json_is_an_error_and_not_passing(site):
     site.garbles = True
-    with pytest.raises(ArchiveError, match="DICOM JSON") as caught:
+    with pytest.raises(PacsError, match="DICOM JSON") as caught:
         site.pacs().studies("DX")
-    assert not isinstance(caught.value, ArchiveAwayError)
+    assert not isinstance(caught.value, PacsAwayError)
 
 
 def test_objects_that_the_archive_refuses_are_told(site):
@@ -208,7 +208,7 @@ def test_some_refusals_that_cannot_be_read_are_no_success(site):
 )
 def test_a_success_that_is_no_answer_to_a_store_is_an_error(site, kind, body):
     site.json_type, site.store_answer = kind, (200, body)
-    with pytest.raises(ArchiveError, match="DICOM JSON"):
+    with pytest.raises(PacsError, match="DICOM JSON"):
         site.pacs().store([source(1)])
 
 
@@ -218,14 +218,14 @@ def test_an_archive_that_refuses_everything_says_why(site):
     site.store_answer = 409, body
     assert site.pacs().store([source(1)]) == ["the archive refuses a capture (reason 0x0124)"]
     site.store_answer = 409, body.replace(b"292", b"42752")
-    with pytest.raises(ArchiveAwayError, match="room"):
+    with pytest.raises(PacsAwayError, match="room"):
         site.pacs().store([source(1)])
 
 
 @pytest.mark.parametrize("body", [b"null", b"5", b"[null]", b'["x"]'])
 def test_a_search_that_gives_no_objects_is_an_error(site, body):
     site.search_answer = body
-    with pytest.raises(ArchiveError, match="DICOM JSON"):
+    with pytest.raises(PacsError, match="DICOM JSON"):
         site.pacs().studies("DX")
 
 
@@ -237,7 +237,7 @@ def test_what_is_no_uid_is_not_asked_for(site, element):
 
 def test_an_archive_without_room_is_away(site):
     site.failures = [0xA700]
-    with pytest.raises(ArchiveAwayError, match="room"):
+    with pytest.raises(PacsAwayError, match="room"):
         site.pacs().store([source(1)])
 
 
@@ -248,7 +248,7 @@ def test_an_archive_that_takes_no_such_object_is_told_and_not_an_error(site):
 
 def test_wrong_credentials_are_an_error_with_advice(site):
     site.authorization = "Bearer right"
-    with pytest.raises(ArchiveError, match="got 401 Unauthorized; check the credentials"):
+    with pytest.raises(PacsError, match="got 401 Unauthorized; check the credentials"):
         site.pacs().studies("DX")
 
 
@@ -274,7 +274,7 @@ def test_a_file_without_a_password_is_refused_without_being_quoted(tmp_path, tex
     password = tmp_path / "password"
     password.write_text(text)
     with pytest.raises(SettingsError, match="expected a line user:password") as caught:
-        Access("https://archive.example", password_file=password).session()
+        PacsAccess("https://archive.example", password_file=password).session()
     assert text == "" or text not in str(caught.value)
 
 
@@ -289,20 +289,20 @@ def test_a_file_without_a_password_is_refused_without_being_quoted(tmp_path, tex
 )
 def test_addresses_that_give_secrets_away_are_refused(url, why):
     with pytest.raises(SettingsError, match=why) as caught:
-        Access(url).session()
+        PacsAccess(url).session()
     assert "secret" not in str(caught.value)
 
 
 def test_http_within_a_closed_network_must_be_allowed():
-    Access("http://archive.example", allow_http=True).session()
-    Access("http://localhost:8042").session()
-    Access("http://127.0.0.2:8042").session()
+    PacsAccess("http://archive.example", allow_http=True).session()
+    PacsAccess("http://localhost:8042").session()
+    PacsAccess("http://127.0.0.2:8042").session()
 
 
 def test_a_redirect_is_not_followed(site):
     with dicomweb_site() as other:
         site.redirects_to = f"{other.url}/studies"
-        with pytest.raises(ArchiveError, match="redirect"):
+        with pytest.raises(PacsError, match="redirect"):
             site.pacs().studies("DX")
         assert other.asked == []
 
@@ -313,7 +313,7 @@ def test_proxies_and_netrc_of_the_environment_are_not_used(site, tmp_path, monke
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
     site.authorization = "Basic dXNlcjpzZWNyZXQ="
-    with pytest.raises(ArchiveError, match="401"):
+    with pytest.raises(PacsError, match="401"):
         site.pacs().studies("DX")
 
 
@@ -321,9 +321,9 @@ def test_a_certificate_must_be_trusted(tmp_path):
     own, other = certificate(tmp_path / "own.pem"), certificate(tmp_path / "other.pem")
     with dicomweb_site(own) as archive:
         for access in ({}, {"ca_file": other}):
-            with pytest.raises(ArchiveError, match="certificate") as caught:
+            with pytest.raises(PacsError, match="certificate") as caught:
                 archive.pacs(**access).studies("DX")
-            assert not isinstance(caught.value, ArchiveAwayError)
+            assert not isinstance(caught.value, PacsAwayError)
         assert archive.pacs(ca_file=own).studies("DX") == []
 
 

@@ -24,8 +24,8 @@ from starlette.responses import PlainTextResponse
 
 from dicomfiles import as_bytes, dataset
 from medlego.errors import ImageError, SettingsError
-from medlego.serve import Limits, batching, bound, check_host, log_to, read_token
-from medlego.serve.auth import Access, is_loopback
+from medlego.serve import ServiceLimits, batching, bound, check_host, log_to, read_token
+from medlego.serve.auth import AccessGuard, is_loopback
 from medlego.serve.body_limits import Admission
 from medlego.serve.decoding import Readers
 from medlego.serve.logs import LOGGER, JsonLines
@@ -58,7 +58,7 @@ async def echo(scope, receive, send):
 
 # who ---------------------------------------------------------------------------------------------
 def guarded(token=None, base_url=OWN):
-    return TestClient(Access(echo, token=token), base_url=base_url)
+    return TestClient(AccessGuard(echo, token=token), base_url=base_url)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_taken_port_is_named():
 
 # how much ----------------------------------------------------------------------------------------
 def test_a_body_within_the_limit_passes_whole():
-    client = TestClient(Admission(echo, limits=Limits(request_bytes=1000)))
+    client = TestClient(Admission(echo, limits=ServiceLimits(request_bytes=1000)))
     assert client.post("/", content=b"x" * 1000).text == "1000"
 
 
@@ -191,13 +191,13 @@ def parts(count, size=100):
 
 @pytest.mark.parametrize("content", [b"x" * 1001, parts(11)], ids=["declared", "chunked"])
 def test_a_larger_body_is_refused(content):
-    client = TestClient(Admission(echo, limits=Limits(request_bytes=1000)))
+    client = TestClient(Admission(echo, limits=ServiceLimits(request_bytes=1000)))
     assert client.post("/", content=content).status_code == 413
 
 
 @pytest.mark.parametrize("content", [b"x" * 600, parts(6)], ids=["declared", "chunked"])
 def test_a_body_without_room_is_sent_away_for_a_while(content):
-    admission = Admission(echo, limits=Limits(held_bytes=500))
+    admission = Admission(echo, limits=ServiceLimits(held_bytes=500))
     answer = TestClient(admission).post("/", content=content)
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0
@@ -234,7 +234,7 @@ def test_room_is_given_back_whatever_becomes_of_a_request():
         await receive()
         raise ZeroDivisionError
 
-    admission = Admission(fails, limits=Limits())
+    admission = Admission(fails, limits=ServiceLimits())
     for content in (b"x" * 500, parts(5)):
         with pytest.raises(ZeroDivisionError):
             TestClient(admission).post("/", content=content)
@@ -300,7 +300,7 @@ def test_nobody_waits_for_a_model_thread_that_ended(place, directory, path):
 def test_unknown_limits_are_refused(tmp_path):
     (tmp_path / "limits.toml").write_text("image_bytes = 0\nimage_count = 3\n")
     with pytest.raises(SettingsError, match=r"(?s)image_bytes.*image_count"):
-        load_toml(Limits, tmp_path / "limits.toml", SettingsError, "limits")
+        load_toml(ServiceLimits, tmp_path / "limits.toml", SettingsError, "limits")
 
 
 # on a socket -------------------------------------------------------------------------------------

@@ -21,11 +21,11 @@ from medlego.bricks import Signer, brick_bytes, sign_brick
 from medlego.bricks.signing import signature_bytes
 from medlego.cli.page import page_settings
 from medlego.errors import SettingsError
-from medlego.evaluation import Limits, check
+from medlego.evaluation import GateLimits, check
 from medlego.evaluation.gate import TaskLimits
 from medlego.generalist import Generalist, Trust, remove
 from medlego.generalist.trust import TrustedKey
-from medlego.serve import Gate, PageSettings, make_app
+from medlego.serve import PageGate, PageSettings, make_app
 from medlego.serve.page.comparisons import Others
 from medlego.serve.page.sessions import LASTS_S, MAX_SESSIONS, Sessions
 from medlego.serve.page.views import Change, percent
@@ -61,7 +61,7 @@ def locked(place, routed):
 def editor(place, tmp_path):
     """A client that may edit a generalist of two bricks of its own, and its directory."""
     directory = place.generalist(f"edited-{tmp_path.name}", 2)
-    gate = Gate(Limits(default=TaskLimits(max_loss=1.0)), labelled)
+    gate = PageGate(GateLimits(default=TaskLimits(max_loss=1.0)), labelled)
     with asking(here(place, directory), page=PageSettings(edits=True, gate=gate)) as client:
         client.headers["x-csrf-token"] = word(client)
         client.directory = directory
@@ -349,7 +349,7 @@ def test_a_gate_is_left_where_the_service_ends(place):
             time.sleep(0.01)
         return {}
 
-    settings = PageSettings(edits=True, gate=Gate(Limits(), read))
+    settings = PageSettings(edits=True, gate=PageGate(GateLimits(), read))
     service = here(place, place.generalist("left", 2))
     with asking(service, page=settings) as client:
         client.headers["x-csrf-token"] = word(client)
@@ -396,7 +396,7 @@ def test_an_edit_that_the_service_could_not_take_in_is_told_so(editor, monkeypat
 
 def test_an_edit_that_fails_its_gate_cannot_be_made(place):
     directory = place.generalist("gated", 2)
-    gate = Gate(Limits(default=TaskLimits(min_score=1.0)), labelled)
+    gate = PageGate(GateLimits(default=TaskLimits(min_score=1.0)), labelled)
     with asking(here(place, directory), page=PageSettings(edits=True, gate=gate)) as client:
         client.headers["x-csrf-token"] = word(client)
         assert propose(client, action="remove", task="found").json()["status"] == "refused"
@@ -405,7 +405,7 @@ def test_an_edit_that_fails_its_gate_cannot_be_made(place):
 
 
 def test_an_edit_that_cannot_be_measured_though_the_gate_requires_it_is_refused(place):
-    gate = Gate(Limits(require=("found",)), lambda _tasks, _show: {})
+    gate = PageGate(GateLimits(require=("found",)), lambda _tasks, _show: {})
     directory = place.generalist("required", 2)
     with asking(here(place, directory), page=PageSettings(edits=True, gate=gate)) as client:
         client.headers["x-csrf-token"] = word(client)

@@ -14,7 +14,7 @@ import pytest
 from dicomfiles import dataset
 from dicomwebsite import dicomweb_site
 from factories import make_base, make_brick
-from medlego.errors import ArchiveAwayError, ArchiveError, ArchiveObjectError, SettingsError
+from medlego.errors import PacsAwayError, PacsError, PacsObjectError, SettingsError
 from medlego.generalist import assemble
 from medlego.serve import Journal, Look, Rule, Watcher, keep_watching
 from medlego.serve.pacs.client import Instance
@@ -238,7 +238,7 @@ def test_an_archive_that_goes_away_at_any_request_loses_nothing(site, tmp_path):
     with watching(site, tmp_path) as (watcher, journal):
         for request in range(14):
             site.statuses = [0] * request + [503]
-            with suppress(ArchiveAwayError):
+            with suppress(PacsAwayError):
                 watcher.look()
                 lost -= 1
             lost += 1
@@ -254,8 +254,8 @@ def test_credentials_that_are_refused_give_no_image_up(site, tmp_path):
     with watching(site, tmp_path) as (watcher, journal):
         whole = watcher._pacs.store
         for _ in range(2 * MAX_ATTEMPTS):
-            watcher._pacs.store = lambda _: (_ for _ in ()).throw(ArchiveError("401"))
-            with pytest.raises(ArchiveError):
+            watcher._pacs.store = lambda _: (_ for _ in ()).throw(PacsError("401"))
+            with pytest.raises(PacsError):
                 watcher.look()
         watcher._pacs.store = whole
         assert watcher.look() == Look(answered=1)
@@ -281,7 +281,7 @@ def test_an_image_on_which_the_archive_fails_keeps_no_other_from_its_answer(site
 def test_a_failure_on_one_object_is_told_from_an_archive_that_is_away(site, tmp_path, status):
     site.add(source(1))
     site.statuses = [status]
-    with pytest.raises(ArchiveObjectError, match=str(status)):
+    with pytest.raises(PacsObjectError, match=str(status)):
         site.pacs().fetch(Instance("1.2.1", "1.2.1.4", "1.2.1.4.1"), tmp_path / "x")
 
 
@@ -296,7 +296,7 @@ def test_results_on_which_the_archive_fails_are_sent_again(site, tmp_path):
 
 def test_an_image_of_another_study_than_asked_for_is_not_answered(site, tmp_path):
     site.add(source(1))
-    with pytest.raises(ArchiveObjectError, match="got another"):
+    with pytest.raises(PacsObjectError, match="got another"):
         site.pacs().fetch(Instance("1.2.9", "1.2.1.4", "1.2.1.4.1"), tmp_path / "x")
 
 
@@ -327,7 +327,7 @@ def test_a_full_disk_gives_no_image_up(site, tmp_path):
 
 
 def test_after_a_look_that_went_well_an_odd_answer_is_waited_out():
-    steps = iter([Look(), ArchiveError("archive: 401"), Look(), SettingsError("end")])
+    steps = iter([Look(), PacsError("archive: 401"), Look(), SettingsError("end")])
     waits: list[float] = []
 
     def look():
@@ -346,7 +346,7 @@ def failing(fetch, sop_uid):
 
     def wrapped(instance, path):
         if instance.sop_uid == sop_uid:
-            raise ArchiveObjectError("archive: expected an answer, got 500")
+            raise PacsObjectError("archive: expected an answer, got 500")
         return fetch(instance, path)
 
     return wrapped
@@ -376,7 +376,7 @@ def test_waits_grow_while_the_archive_is_away_and_are_short_again_afterwards():
     def look():
         match next(steps):
             case "away":
-                raise ArchiveAwayError("archive: away")
+                raise PacsAwayError("archive: away")
             case "end":
                 raise SettingsError("something else")
         return Look()
@@ -388,7 +388,7 @@ def test_waits_grow_while_the_archive_is_away_and_are_short_again_afterwards():
 
 def test_waits_grow_while_every_image_is_postponed():
     none, some = Look(postponed=3), Look(answered=1, postponed=2)
-    looks = iter([none, none, ArchiveAwayError("away"), none, some, none, Look(), none])
+    looks = iter([none, none, PacsAwayError("away"), none, some, none, Look(), none])
     waits: list[float] = []
 
     def look():
@@ -408,10 +408,10 @@ def test_waits_do_not_grow_without_end():
 
     def look():
         if len(waits) == 40:
-            raise ArchiveError("archive: refused")
-        raise ArchiveAwayError("archive: away")
+            raise PacsError("archive: refused")
+        raise PacsAwayError("archive: away")
 
-    with pytest.raises(ArchiveError):
+    with pytest.raises(PacsError):
         keep_watching(look, 7.0, seen=lambda _: None, away=lambda *_: None, pause=waits.append)
     assert max(waits) == waits[-1] == 300
 

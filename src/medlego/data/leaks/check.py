@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from medlego.data.leaks.descriptors import similarity
-from medlego.data.leaks.fingerprints import Place, Prints
+from medlego.data.leaks.fingerprints import ImagePlace, Prints
 from medlego.data.leaks.near_duplicates import LIKE, batched_descriptors, find_twins
 from medlego.data.leaks.sidecar import Memory, SiteKey
 from medlego.data.samples import SPLITS
@@ -27,7 +27,7 @@ _ROWS = 512
 
 
 @dataclass(frozen=True)
-class Pair:
+class LeakPair:
     """Two images that share something; for `patient` the first image of either side.
 
     `leak`: one may be trained on and the other is held out from that. `conflict`: their labels
@@ -35,8 +35,8 @@ class Pair:
     """
 
     kind: str
-    first: Place
-    second: Place
+    first: ImagePlace
+    second: ImagePlace
     likeness: float | None
     leak: bool
     conflict: bool
@@ -47,21 +47,21 @@ class LeakReport:
     """All pairs found among data sets and remembered images, those of one split included."""
 
     images: int
-    pairs: tuple[Pair, ...]
+    pairs: tuple[LeakPair, ...]
 
     @property
-    def leaks(self) -> tuple[Pair, ...]:
+    def leaks(self) -> tuple[LeakPair, ...]:
         """The pairs across a line that nothing should cross."""
         return tuple(pair for pair in self.pairs if pair.leak)
 
     @property
-    def conflicts(self) -> tuple[Pair, ...]:
+    def conflicts(self) -> tuple[LeakPair, ...]:
         """The pairs with contradicting labels."""
         return tuple(pair for pair in self.pairs if pair.conflict)
 
     def counts(self) -> dict[tuple[str, str, str, str, str], tuple[int, int]]:
         """Per kind, data set and split of either side: images of the first, of the second."""
-        sides: dict[tuple[str, str, str, str, str], tuple[set[Place], set[Place]]] = {}
+        sides: dict[tuple[str, str, str, str, str], tuple[set[ImagePlace], set[ImagePlace]]] = {}
         for pair in self.pairs:
             one, other = pair.first, pair.second
             key = (pair.kind, one.data, one.split, other.data, other.split)
@@ -139,7 +139,7 @@ class _Everything:
         number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
         self.parts = np.array([number[key] for key in keys])
 
-    def shared(self) -> Iterator[Pair]:
+    def shared(self) -> Iterator[LeakPair]:
         """Pairs of one patient and of equal pixels, each image with the first in every part."""
         patients = [patient.encode() for patient in self.patients]
         for kind, values in (("patient", patients), ("pixels", self.pixels)):
@@ -157,17 +157,17 @@ class _Everything:
                 seen.add((value, part))
                 held.setdefault(part, i)
 
-    def alike(self, like: float, show: Progress) -> Iterator[Pair]:
+    def alike(self, like: float, show: Progress) -> Iterator[LeakPair]:
         """Pairs that look alike without being equal."""
         for one, other, found in find_twins(self.thumbnails, self.parts, like=like, show=show):
             if self.pixels[one] != self.pixels[other]:
                 yield self.pair("looks", one, other, found)
 
-    def pair(self, kind: str, one: int, other: int, found: float | None = None) -> Pair:
+    def pair(self, kind: str, one: int, other: int, found: float | None = None) -> LeakPair:
         first, second = self.places[one], self.places[other]
         leak = first.split != second.split and not self.whole
         conflict = kind != "patient" and self.conflicts(one, other)
-        return Pair(kind, first, second, found, leak, conflict)
+        return LeakPair(kind, first, second, found, leak, conflict)
 
     def conflicts(self, one: int, other: int) -> bool:
         """Whether a label that both sides know is present here and absent there."""
@@ -181,7 +181,7 @@ class _Everything:
             {first[label], second[label]} == {0.0, 1.0} for label in first.keys() & second.keys()
         )
 
-    def remembered(self, memory: Memory, key: SiteKey, like: float) -> Iterator[Pair]:
+    def remembered(self, memory: Memory, key: SiteKey, like: float) -> Iterator[LeakPair]:
         """Pairs with remembered images, which come first."""
         marks = {
             "patient": [key.mark("patient", p.encode()) if p else b"" for p in self.patients],
@@ -212,10 +212,10 @@ class _Everything:
 
     def with_memory(
         self, kind: str, memory: Memory, theirs: int, mine: int, found: float | None = None
-    ) -> Pair:
+    ) -> LeakPair:
         split = SPLITS[memory.splits[theirs]]
         index = int((memory.splits[:theirs] == memory.splits[theirs]).sum())
-        first = Place(f"remembered: {memory.name}", split, index)
+        first = ImagePlace(f"remembered: {memory.name}", split, index)
         second = self.places[mine]
         leak = self.whole or first.split != second.split
-        return Pair(kind, first, second, found, leak, False)
+        return LeakPair(kind, first, second, found, leak, False)

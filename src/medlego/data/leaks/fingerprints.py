@@ -21,7 +21,7 @@ from medlego.support import Progress, silent
 
 
 @dataclass(frozen=True)
-class Place:
+class ImagePlace:
     """Where an image is: data set, split, position in the split, and file where it has one."""
 
     data: str
@@ -41,7 +41,7 @@ class Prints:
 
     name: str
     labels: tuple[str, ...]
-    places: tuple[Place, ...]
+    places: tuple[ImagePlace, ...]
     pixels: tuple[bytes, ...]
     patients: tuple[str, ...]
     answers: np.ndarray
@@ -61,7 +61,7 @@ class Prints:
         Raises:
             ImageError: an image that cannot be read.
         """
-        places: list[Place] = []
+        places: list[ImagePlace] = []
         patients: list[str] = []
         pixels: list[bytes] = []
         answers, thumbnails = [], []
@@ -110,10 +110,11 @@ def _read(images: ImageSource, index: int) -> tuple[bytes, Tensor]:
     return pixel_digest(image), thumbnail(image)
 
 
-def _places(name: str, split: str, samples: Samples) -> list[Place]:
+def _places(name: str, split: str, samples: Samples) -> list[ImagePlace]:
     files = samples.images.paths if isinstance(samples.images, FileImages) else None
     return [
-        Place(name, split, i, None if files is None else str(files[i])) for i in range(len(samples))
+        ImagePlace(name, split, i, None if files is None else str(files[i]))
+        for i in range(len(samples))
     ]
 
 

@@ -4,11 +4,11 @@ from medlego.data.readers.building import guess_kind
 from medlego.data.readers.folder import read_folder
 from medlego.data.readers.manifest import read_manifest
 from medlego.data.readers.npz import read_npz
-from medlego.data.readers.table import TABLE_SUFFIXES, Table, read_table
+from medlego.data.readers.table import TABLE_SUFFIXES, TextTable, read_table
 
 __all__ = [
     "TABLE_SUFFIXES",
-    "Table",
+    "TextTable",
     "guess_kind",
     "read_folder",
     "read_manifest",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from medlego.data.readers.table import Table
+from medlego.data.readers.table import TextTable
 from medlego.errors import DatasetError, ImageError, raise_all
 from medlego.images import Header, find_dicom, read_header
 
 
 def find_rows(
-    table: Table, key: str, of: Callable[[Header], str | None], folder: Path
+    table: TextTable, key: str, of: Callable[[Header], str | None], folder: Path
 ) -> tuple[list[int], tuple[Path, ...], Mapping[Path, Header], list[str]]:
     """The images of each row, in the table's order, those of a row by path.
 

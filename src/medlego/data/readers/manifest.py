@@ -10,7 +10,7 @@ import numpy as np
 from medlego.data.readers.building import guess_kind, make_task, split_samples
 from medlego.data.readers.dicomtree import find_rows
 from medlego.data.readers.headers import with_headers
-from medlego.data.readers.table import Table, read_table
+from medlego.data.readers.table import TextTable, read_table
 from medlego.data.samples import SPLITS, Dataset, FileImages, Samples, TaskHints
 from medlego.data.task import Kind
 from medlego.errors import DatasetError, raise_all
@@ -105,7 +105,7 @@ def _is_read(name: str) -> bool:
     return name in _COLUMNS or name.startswith((LABEL_PREFIX, GROUP_PREFIX))
 
 
-def _files(table: Table, folder: Path) -> tuple[Path, ...]:
+def _files(table: TextTable, folder: Path) -> tuple[Path, ...]:
     files = tuple(folder / cell for cell in table.columns["path"])
     missing = [
         f"row {i}: no file {f.name[:100]!r}"
@@ -123,7 +123,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _single_labels(table: Table, hints: TaskHints) -> tuple[np.ndarray, tuple[str, ...], Kind]:
+def _single_labels(table: TextTable, hints: TaskHints) -> tuple[np.ndarray, tuple[str, ...], Kind]:
     values = table.columns["label"]
     names = hints.labels or tuple(sorted(set(values)))
     if unknown := sorted(set(values) - set(names)):
@@ -132,7 +132,7 @@ def _single_labels(table: Table, hints: TaskHints) -> tuple[np.ndarray, tuple[st
     return np.array([number[v] for v in values], dtype=np.int64), names, guess_kind(names)
 
 
-def _many_labels(table: Table, hints: TaskHints) -> tuple[np.ndarray, tuple[str, ...], Kind]:
+def _many_labels(table: TextTable, hints: TaskHints) -> tuple[np.ndarray, tuple[str, ...], Kind]:
     cells = {"": np.nan, "0": 0.0, "1": 1.0}
     columns = [name for name in table.columns if name.startswith(LABEL_PREFIX)]
     problems = [
@@ -153,7 +153,7 @@ def _many_labels(table: Table, hints: TaskHints) -> tuple[np.ndarray, tuple[str,
     return np.array(values, dtype=np.float32).T.copy(), names, Kind.MULTILABEL
 
 
-def _check_patients(table: Table, patients: np.ndarray, given: np.ndarray) -> None:
+def _check_patients(table: TextTable, patients: np.ndarray, given: np.ndarray) -> None:
     splits: dict[str, set[str]] = {}
     for patient, split in zip(patients, given, strict=True):
         splits.setdefault(patient, set()).add(split)

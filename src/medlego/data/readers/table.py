@@ -28,7 +28,7 @@ _UNKNOWN = "nan"
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """Cells as text without surrounding space, `""` where there is no value.
 
     `numbers` are the rows' numbers in the file, the header being row 1; messages name rows by
@@ -42,10 +42,10 @@ class Table:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def take(self, indices: Sequence[int] | np.ndarray) -> Table:
+    def take(self, indices: Sequence[int] | np.ndarray) -> TextTable:
         """The rows at `indices`, in that order; a row may come more than once."""
         columns = {name: tuple(cells[i] for i in indices) for name, cells in self.columns.items()}
-        return Table(self.path, columns, tuple(self.numbers[i] for i in indices))
+        return TextTable(self.path, columns, tuple(self.numbers[i] for i in indices))
 
     def filled(self, name: str) -> np.ndarray | None:
         """A column with a value in every row, (N,) of text; None where there is no such column.
@@ -77,7 +77,7 @@ class Table:
         return np.array(cells)
 
 
-def read_table(path: Path, wanted: Callable[[str], bool] = lambda _name: True) -> Table:
+def read_table(path: Path, wanted: Callable[[str], bool] = lambda _name: True) -> TextTable:
     """Read a `.csv` (UTF-8) or a `.parquet` file.
 
     Args:
@@ -96,7 +96,7 @@ def read_table(path: Path, wanted: Callable[[str], bool] = lambda _name: True) -
     return table
 
 
-def _read_csv(path: Path) -> Table:
+def _read_csv(path: Path) -> TextTable:
     # Not polars: it names no row where cells are missing or too many, reads an empty line as a
     # row, and its messages quote the file.
     try:
@@ -119,16 +119,16 @@ def _read_csv(path: Path) -> Table:
     raise_all(DatasetError, str(path), problems[:20])
     cells = zip(*(row for _, row in kept), strict=True) if kept else [()] * len(header)
     columns = {name: tuple(map(_cell, column)) for name, column in zip(header, cells, strict=True)}
-    return Table(path, columns, tuple(number for number, _ in kept))
+    return TextTable(path, columns, tuple(number for number, _ in kept))
 
 
-def _read_parquet(path: Path, wanted: Callable[[str], bool]) -> Table:
+def _read_parquet(path: Path, wanted: Callable[[str], bool]) -> TextTable:
     try:
         lazy = pl.scan_parquet(path, glob=False)
         names = [name for name in lazy.collect_schema().names() if wanted(name)]
         count = int(lazy.select(pl.len()).collect().item())
         if count > MAX_ROWS or not names:
-            return Table(path, {}, tuple(range(2, count + 2)))
+            return TextTable(path, {}, tuple(range(2, count + 2)))
         frame = lazy.select(names).collect()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise DatasetError(
@@ -148,7 +148,7 @@ def _read_parquet(path: Path, wanted: Callable[[str], bool]) -> Table:
             f"{path}: expected at most {MAX_TEXT_BYTES:,} bytes of text, got {size:,}; shorten it"
         )
     columns = {column.name: _texts(column) for column in frame}
-    return Table(path, columns, tuple(range(2, len(frame) + 2)))
+    return TextTable(path, columns, tuple(range(2, len(frame) + 2)))
 
 
 def _texts(column: pl.Series) -> tuple[str, ...]:

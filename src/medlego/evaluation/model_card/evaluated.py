@@ -51,7 +51,7 @@ class ScoredTask(BaseModel):
         return {**row, "scores": intervals}
 
 
-class Subgroup(BaseModel):
+class SubgroupScores(BaseModel):
     """The generalist on a part of a task's images; `small` marks too few to judge."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -70,7 +70,7 @@ class Detail(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     calibration: State = "none"
-    subgroups: tuple[Subgroup, ...] = ()
+    subgroups: tuple[SubgroupScores, ...] = ()
 
 
 class Evaluated(BaseModel):

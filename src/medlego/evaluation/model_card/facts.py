@@ -62,7 +62,7 @@ class Warnings(_Table):
     risk_level: Said = None
 
 
-class Trust(_Table):
+class TrustFacts(_Table):
     """Trust ingredients that the files do not tell."""
 
     input_source: Said = None
@@ -76,7 +76,7 @@ class Trust(_Table):
     stakeholders: Said = None
 
 
-class Metrics(_Table):
+class MetricsFacts(_Table):
     """How to read the numbers: goal, interpretation, test type, data, justification."""
 
     usefulness: Said = None
@@ -110,8 +110,8 @@ class Facts(_Table):
     release: Release = Release()
     uses: Uses = Uses()
     warnings: Warnings = Warnings()
-    trust: Trust = Trust()
-    metrics: Metrics = Metrics()
+    trust: TrustFacts = TrustFacts()
+    metrics: MetricsFacts = MetricsFacts()
     resources: Resources = Resources()
 
     @classmethod

@@ -9,7 +9,7 @@ from medlego.base import BaseRef
 from medlego.bricks import Brick, BrickSignature
 from medlego.data import Task
 from medlego.evaluation.model_card.evaluated import Detail, Score, ScoredTask
-from medlego.evaluation.model_card.markdown import Fields, Table, listed, plain
+from medlego.evaluation.model_card.markdown import CardTable, Fields, listed, plain
 from medlego.generalist import Entry, Generalist
 from medlego.merge import Capability
 
@@ -89,7 +89,7 @@ def training_fields(brick: Brick) -> Fields:
     )
 
 
-def counts(bricks: Sequence[Brick]) -> Table | None:
+def counts(bricks: Sequence[Brick]) -> CardTable | None:
     """Images per label and split that training saw; None where no card states any."""
     splits = list(dict.fromkeys(split for brick in bricks for split in brick.card.images))
     rows = []
@@ -100,12 +100,12 @@ def counts(bricks: Sequence[Brick]) -> Table | None:
             cells = ("" if count is None else f"{count:,}" for count in found)
             rows.append((plain(brick.task.name), brick.digest[:12], plain(label), *cells))
     heads = ("task", "brick", "label", *(plain(split) for split in splits))
-    return Table(heads, tuple(rows)) if rows else None
+    return CardTable(heads, tuple(rows)) if rows else None
 
 
-def scores(rows: Sequence[ScoredTask]) -> Table:
+def scores(rows: Sequence[ScoredTask]) -> CardTable:
     """Scores with their intervals, one line per task and score."""
-    return Table(
+    return CardTable(
         ("task", "images", "score", "value [interval]"),
         tuple(
             (plain(row.task), f"{row.images:,}", plain(name), interval(score))
@@ -115,7 +115,7 @@ def scores(rows: Sequence[ScoredTask]) -> Table:
     )
 
 
-def subgroups(details: Mapping[str, Detail]) -> Table | None:
+def subgroups(details: Mapping[str, Detail]) -> CardTable | None:
     """Scores by subgroup, one line each; None where no group is known."""
     rows = tuple(
         (
@@ -129,7 +129,7 @@ def subgroups(details: Mapping[str, Detail]) -> Table | None:
         for found in detail.subgroups
     )
     heads = ("task", "subgroup", "images", "balanced accuracy", "AUROC")
-    return Table(heads, rows) if rows else None
+    return CardTable(heads, rows) if rows else None
 
 
 def calibration(details: Mapping[str, Detail]) -> str | None:
@@ -165,17 +165,17 @@ def recipe_fields(generalist: Generalist) -> Fields:
     )
 
 
-def bricks_table(generalist: Generalist) -> Table:
+def bricks_table(generalist: Generalist) -> CardTable:
     """Every brick with its coefficient, parameters, licence and signers."""
     rows = []
     for item, brick in zip(generalist.recipe.bricks, generalist.bricks, strict=True):
-        signature = generalist.archive.signatures.get(brick.digest)
+        signature = generalist.past.signatures.get(brick.digest)
         parameters = f"{brick.delta_parameters:,}"
         licence = plain(brick.card.licence or "not stated")
         cells = (f"{item.coefficient:.4g}", parameters, licence, signers(signature))
         rows.append((plain(item.task), f"`{brick.digest}`", *cells))
     heads = ("task", "brick", "coefficient", "delta parameters", "licence", "signed by keys")
-    return Table(heads, tuple(rows))
+    return CardTable(heads, tuple(rows))
 
 
 def signers(signature: BrickSignature | None) -> str:
@@ -185,7 +185,7 @@ def signers(signature: BrickSignature | None) -> str:
     return ", ".join(f"`{key[:12]}`" for key, _ in signature.signatures)
 
 
-def lineage_table(lineage: Sequence[Entry]) -> Table:
+def lineage_table(lineage: Sequence[Entry]) -> CardTable:
     """Every entry: what was done, when, by whom, and what was checked."""
     rows = tuple(
         (
@@ -201,7 +201,7 @@ def lineage_table(lineage: Sequence[Entry]) -> Table:
         for number, entry in enumerate(lineage)
     )
     heads = ("entry", "action", "when", "by", "recipe", "signed by key", "gate", "screening")
-    return Table(heads, rows)
+    return CardTable(heads, rows)
 
 
 def site_notes(capabilities: Sequence[Capability]) -> str | None:

@@ -13,7 +13,7 @@ Fields = tuple[tuple[str, str | None], ...]
 
 
 @dataclass(frozen=True)
-class Table:
+class CardTable:
     """Rows of plain text under heads."""
 
     heads: tuple[str, ...]
@@ -26,7 +26,7 @@ class Section:
 
     title: str
     fields: Fields = ()
-    tables: tuple[tuple[str, Table], ...] = ()
+    tables: tuple[tuple[str, CardTable], ...] = ()
 
 
 def plain(text: object) -> str:
@@ -60,6 +60,6 @@ def _field(name: str, value: str | None) -> str:
     return f"- **{name}:** {text}"
 
 
-def _table(table: Table) -> str:
+def _table(table: CardTable) -> str:
     lines = [table.heads, tuple("---" for _ in table.heads), *table.rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

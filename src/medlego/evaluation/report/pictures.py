@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from medlego.evaluation.report.charts import as_svg, styled
 from medlego.evaluation.result import MODELS, Report
-from medlego.merge import Diagnosis, Pair
+from medlego.merge import BrickPair, Diagnosis
 from medlego.metrics import Interval
 from medlego.support import write_atomically
 
@@ -113,7 +113,7 @@ _PANELS = (
 )
 
 
-def _cell(pair: Pair, field: str, target: str) -> float:
+def _cell(pair: BrickPair, field: str, target: str) -> float:
     values: dict[str, float] = getattr(pair, field)
     return values.get(target, math.nan)
 

@@ -21,7 +21,7 @@ MAX_ADAPTER_BYTES = 4 << 30
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class LoraPair:
     """One LoRA pair on a module of the base, or on some of its output rows.
 
     The delta is scale · B · A, with B (out, r) and A (r, in).
@@ -56,7 +56,7 @@ def read_adapter_tensors(path: Path) -> dict[str, Tensor]:
 def make_brick(
     base: Base,
     task: Task,
-    pairs: list[Pair],
+    pairs: list[LoraPair],
     weight: Tensor,
     bias: Tensor | None,
     settings: Mapping[str, Any],
@@ -100,7 +100,7 @@ def make_brick(
     )
 
 
-def _touched(targets: Iterable[Target], pair: Pair) -> list[Target]:
+def _touched(targets: Iterable[Target], pair: LoraPair) -> list[Target]:
     found = [
         target
         for target in targets
@@ -114,7 +114,7 @@ def _touched(targets: Iterable[Target], pair: Pair) -> list[Target]:
     return found
 
 
-def _delta(target: Target, pair: Pair, rows: slice) -> LowRank:
+def _delta(target: Target, pair: LoraPair, rows: slice) -> LowRank:
     out, columns = target.shape
     B = pair.B[rows]
     if pair.A.ndim != 2 or B.shape != (out, len(pair.A)) or pair.A.shape[1] != columns:

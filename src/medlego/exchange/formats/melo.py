@@ -9,7 +9,7 @@ from medlego.base import Base
 from medlego.bricks import Brick, Card
 from medlego.data import Task
 from medlego.errors import InteropError
-from medlego.exchange.formats.lora_pairs import Pair, make_brick, read_adapter_tensors
+from medlego.exchange.formats.lora_pairs import LoraPair, make_brick, read_adapter_tensors
 from medlego.support import shown
 
 
@@ -53,7 +53,7 @@ def import_melo(path: str | Path, base: Base, task: Task, *, alpha: int) -> Bric
     scale = _scale(alpha, rank)
     width = base.ref.features
     pairs = [
-        Pair(
+        LoraPair(
             f"blocks.{number // 2}.attn.qkv",
             2 * width * (number % 2),
             2 * width * (number % 2) + width,

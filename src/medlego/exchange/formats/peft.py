@@ -16,7 +16,7 @@ from medlego.base import Base, Target
 from medlego.bricks import Brick, Card, LowRank
 from medlego.data import Kind, Task
 from medlego.errors import InteropError, raise_all
-from medlego.exchange.formats.lora_pairs import Pair, make_brick, read_adapter_tensors
+from medlego.exchange.formats.lora_pairs import LoraPair, make_brick, read_adapter_tensors
 from medlego.support import parse_object, read_expected, shown, write_atomically
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -206,7 +206,7 @@ def _unknown(name: str) -> str:
     return f"{shown(name)}: expected LoRA factors and a classifier, got another tensor"
 
 
-def _pair(base: Base, config: Mapping[str, Any], module: str, parts: dict[str, Tensor]) -> Pair:
+def _pair(base: Base, config: Mapping[str, Any], module: str, parts: dict[str, Tensor]) -> LoraPair:
     if set(parts) != {"A", "B"}:
         raise InteropError(f"{shown(module)}: expected lora_A and lora_B, got only one")
     A, B = parts["A"], parts["B"]
@@ -219,7 +219,7 @@ def _pair(base: Base, config: Mapping[str, Any], module: str, parts: dict[str, T
         raise InteropError(f"{shown(module)}: expected rank {stated} as in {CONFIG}, got {rank}")
     scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
     target, start, stop = _place(base, module)
-    return Pair(target, start, stop, B, A, float(scale))
+    return LoraPair(target, start, stop, B, A, float(scale))
 
 
 def _pattern(patterns: Any, module: str, default: Any) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medlego.exchange.screening.behaviour import Ordinary
-from medlego.exchange.screening.findings import Finding, Limits, Screening, Verdict
+from medlego.exchange.screening.findings import Finding, Screening, ScreeningLimits, Verdict
 from medlego.exchange.screening.screen import screen
 
-__all__ = ["Finding", "Limits", "Ordinary", "Screening", "Verdict", "screen"]
+__all__ = ["Finding", "Ordinary", "Screening", "ScreeningLimits", "Verdict", "screen"]

@@ -18,7 +18,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Limits:
+class ScreeningLimits:
     """From where on a check flags; docs/decisions/020-screening.md says how they were set."""
 
     size: float = 3.0

@@ -12,8 +12,8 @@ from medlego.exchange.screening.behaviour import Ordinary
 from medlego.exchange.screening.cache import measure
 from medlego.exchange.screening.findings import (
     Finding,
-    Limits,
     Screening,
+    ScreeningLimits,
     beside_median,
     judged,
     not_judged,
@@ -36,7 +36,7 @@ def screen(
     base: Base,
     *,
     ordinary: Ordinary | None = None,
-    limits: Limits = Limits(),
+    limits: ScreeningLimits = ScreeningLimits(),
     show: Progress = silent,
 ) -> Screening:
     """Look for what a sound specialist does not show; needs no patient's image.
@@ -94,7 +94,7 @@ def _structure(brick: Brick, base: Base) -> Finding:
     return judged(STRUCTURE, 1.0, "follows docs/FORMAT.md, all numbers finite, fits its base")
 
 
-def _sizes(brick: Brick, peers: Sequence[Brick], limits: Limits) -> list[Finding]:
+def _sizes(brick: Brick, peers: Sequence[Brick], limits: ScreeningLimits) -> list[Finding]:
     own, theirs = traits(brick), [traits(peer) for peer in peers]
     return [
         beside_median(
@@ -108,7 +108,7 @@ def _sizes(brick: Brick, peers: Sequence[Brick], limits: Limits) -> list[Finding
     ]
 
 
-def _overlap(brick: Brick, peers: Sequence[Brick], limits: Limits) -> Finding:
+def _overlap(brick: Brick, peers: Sequence[Brick], limits: ScreeningLimits) -> Finding:
     strangers = [peer for peer in peers if peer.task.name != brick.task.name]
     if not strangers:
         return not_judged(OVERLAP, "needs a brick of another task, got none")
@@ -118,7 +118,7 @@ def _overlap(brick: Brick, peers: Sequence[Brick], limits: Limits) -> Finding:
     return judged(OVERLAP, largest, says, most=limits.overlap)
 
 
-def _claims(brick: Brick, peers: Sequence[Brick], limits: Limits) -> list[Finding]:
+def _claims(brick: Brick, peers: Sequence[Brick], limits: ScreeningLimits) -> list[Finding]:
     """A profile that calls everything its own would draw other tasks' images to the brick."""
     if (profile := brick.profile) is None:
         why = "needs a profile, got none"
@@ -145,7 +145,11 @@ def _claims(brick: Brick, peers: Sequence[Brick], limits: Limits) -> list[Findin
 
 
 def _alone(
-    brick: Brick, peers: Sequence[Brick], ordinary: Ordinary, limits: Limits, show: Progress
+    brick: Brick,
+    peers: Sequence[Brick],
+    ordinary: Ordinary,
+    limits: ScreeningLimits,
+    show: Progress,
 ) -> list[Finding]:
     if len(peers) < limits.peers:
         why = f"needs {limits.peers} other bricks, got {len(peers)}"
@@ -171,7 +175,11 @@ def _alone(
 
 
 def _harm(
-    brick: Brick, peers: Sequence[Brick], ordinary: Ordinary, limits: Limits, show: Progress
+    brick: Brick,
+    peers: Sequence[Brick],
+    ordinary: Ordinary,
+    limits: ScreeningLimits,
+    show: Progress,
 ) -> list[Finding]:
     company = company_of(brick, peers)
     if len(company) < 2:

@@ -14,7 +14,7 @@ _RUN, _LINE, _REPETITION = range(3)
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class LookupTable:
     """`entries` (n,) in [0, 1] for the inputs `first` … `first` + n − 1; others take the ends."""
 
     first: int
@@ -28,7 +28,7 @@ class Table:
         return found
 
 
-def grey_table(item: Elements, *, signed: bool) -> Table:
+def grey_table(item: Elements, *, signed: bool) -> LookupTable:
     """The table of a modality or VOI LUT sequence's item, PS3.3 section C.11.1.
 
     Args:
@@ -41,7 +41,7 @@ def grey_table(item: Elements, *, signed: bool) -> Table:
     return _plain(item, "LUT", signed)
 
 
-def palette(elements: Elements, *, signed: bool) -> tuple[Table, Table, Table]:
+def palette(elements: Elements, *, signed: bool) -> tuple[LookupTable, LookupTable, LookupTable]:
     """Red, green and blue of a palette, PS3.3 sections C.7.6.3.1.5 and C.7.9.
 
     Raises:
@@ -51,7 +51,7 @@ def palette(elements: Elements, *, signed: bool) -> tuple[Table, Table, Table]:
     return red, green, blue
 
 
-def _colour(elements: Elements, colour: str, signed: bool) -> Table:
+def _colour(elements: Elements, colour: str, signed: bool) -> LookupTable:
     if elements.raw(f"Segmented{colour}PaletteColorLookupTableData") is None:
         name = f"{colour}PaletteColorLookupTable"
         return _plain(elements, name, signed)
@@ -63,10 +63,10 @@ def _colour(elements: Elements, colour: str, signed: bool) -> Table:
         raise ElementError(
             f"{keyword}: expected segments of {count} entries, got damaged ones"
         ) from None
-    return Table(first, entries / ((1 << bits) - 1), bits)
+    return LookupTable(first, entries / ((1 << bits) - 1), bits)
 
 
-def _plain(elements: Elements, name: str, signed: bool) -> Table:
+def _plain(elements: Elements, name: str, signed: bool) -> LookupTable:
     count, first, bits = _descriptor(elements, f"{name}Descriptor", signed)
     content = elements.raw(f"{name}Data") or b""
     if len(content) >= 2 * count:
@@ -76,7 +76,7 @@ def _plain(elements: Elements, name: str, signed: bool) -> Table:
     else:
         raise ElementError(f"{name}Data: expected {count} entries, got fewer")
     top = (1 << bits) - 1
-    return Table(first, np.minimum(entries / top, 1.0), bits)
+    return LookupTable(first, np.minimum(entries / top, 1.0), bits)
 
 
 def _descriptor(elements: Elements, keyword: str, signed: bool) -> tuple[int, int, int]:

@@ -17,7 +17,7 @@ from medlego.errors import ImageError, JobError
 from medlego.generalist import Generalist
 from medlego.images import read_image
 from medlego.merge import Mode
-from medlego.prediction.batch.listing import Part
+from medlego.prediction.batch.listing import JobPart
 from medlego.prediction.batch.rows import Row, rows_of, table_bytes, unreadable_row
 from medlego.prediction.engine import Running
 from medlego.prediction.predict import Prediction, answer_batch, tasks_to_ask
@@ -92,7 +92,7 @@ class Answerer:
             for name in self._running.readers
         }
 
-    def answer(self, parts: Iterable[Part]) -> Iterator[tuple[int, bytes]]:
+    def answer(self, parts: Iterable[JobPart]) -> Iterator[tuple[int, bytes]]:
         """Each part's number and its rows as a Parquet file, in the order of the parts."""
         rows: list[Row] = []
         for chunk, decoded in self._decoded_ahead(parts):
@@ -101,7 +101,7 @@ class Answerer:
                 yield chunk.part, table_bytes(rows)
                 rows = []
 
-    def _decoded_ahead(self, parts: Iterable[Part]) -> Iterator[tuple[_Chunk, list[_Decoded]]]:
+    def _decoded_ahead(self, parts: Iterable[JobPart]) -> Iterator[tuple[_Chunk, list[_Decoded]]]:
         pool = ThreadPoolExecutor(self._workers, "decode")
         waiting: deque[tuple[_Chunk, list[Future[_Decoded]]]] = deque()
         try:
@@ -168,7 +168,7 @@ class Answerer:
         return rows
 
 
-def _chunks(parts: Iterable[Part], size: int) -> Iterator[_Chunk]:
+def _chunks(parts: Iterable[JobPart], size: int) -> Iterator[_Chunk]:
     for part in parts:
         for start in range(0, len(part.names), size):
             names = part.names[start : start + size]

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from medlego.prediction.batch.sources import Found
+from medlego.prediction.batch.sources import ListedImage
 from medlego.support import Progress, put_in_place, silent
 
 _SHOWN_EVERY = 1000
 
 
 @dataclass(frozen=True)
-class Part:
+class JobPart:
     """Some of a job's images in a row: `names` below the root, the first at `start` of all."""
 
     number: int
@@ -37,13 +37,13 @@ class Listing:
     sha256: str
     offsets: tuple[int, ...]
 
-    def part(self, number: int) -> Part:
+    def part(self, number: int) -> JobPart:
         """One part, read from the file."""
         start = number * self.part_images
         with self.file.open("rb") as stream:
             stream.seek(self.offsets[number])
             lines = list(islice(stream, self.span(number)))
-        return Part(number, start, tuple(json.loads(line)[0] for line in lines))
+        return JobPart(number, start, tuple(json.loads(line)[0] for line in lines))
 
     def span(self, number: int) -> int:
         """How many images a part has."""
@@ -51,7 +51,7 @@ class Listing:
 
 
 def write_listing(
-    found: Iterator[Found], file: Path, part_images: int, show: Progress = silent
+    found: Iterator[ListedImage], file: Path, part_images: int, show: Progress = silent
 ) -> Listing:
     """Write down every image that is found, whole or not at all."""
     digest, offsets, count, place = hashlib.sha256(), [], 0, 0

@@ -9,7 +9,7 @@ from queue import SimpleQueue
 import torch
 
 from medlego.prediction.batch.answering import Answerer, Work
-from medlego.prediction.batch.listing import Part
+from medlego.prediction.batch.listing import JobPart
 
 
 def local_devices(device: str) -> tuple[str, ...]:
@@ -20,7 +20,7 @@ def local_devices(device: str) -> tuple[str, ...]:
 
 
 def run_local(
-    work: Work, parts: Iterator[Part], devices: Sequence[str]
+    work: Work, parts: Iterator[JobPart], devices: Sequence[str]
 ) -> Iterator[tuple[int, bytes]]:
     """Each part's number and rows, as they get done.
 
@@ -34,7 +34,9 @@ def run_local(
         yield from _side_by_side(held, parts)
 
 
-def _side_by_side(held: Sequence[Answerer], parts: Iterator[Part]) -> Iterator[tuple[int, bytes]]:
+def _side_by_side(
+    held: Sequence[Answerer], parts: Iterator[JobPart]
+) -> Iterator[tuple[int, bytes]]:
     """A thread for each device; they end soon after the one that takes what they made does."""
     shared = _Shared(parts)
     results: SimpleQueue[tuple[int, bytes] | BaseException | None] = SimpleQueue()
@@ -67,13 +69,13 @@ def _side_by_side(held: Sequence[Answerer], parts: Iterator[Part]) -> Iterator[t
 class _Shared:
     """An iterator that several threads take from."""
 
-    def __init__(self, parts: Iterator[Part]) -> None:
+    def __init__(self, parts: Iterator[JobPart]) -> None:
         self._parts, self._lock, self._open = parts, threading.Lock(), True
 
-    def __iter__(self) -> Iterator[Part]:
+    def __iter__(self) -> Iterator[JobPart]:
         return self
 
-    def __next__(self) -> Part:
+    def __next__(self) -> JobPart:
         with self._lock:
             if not self._open:
                 raise StopIteration

@@ -11,7 +11,7 @@ from typing import Any
 
 from medlego.errors import JobError, MedLegoError, SettingsError
 from medlego.prediction.batch.answering import Answerer, Work
-from medlego.prediction.batch.listing import Part
+from medlego.prediction.batch.listing import JobPart
 
 ASKED_AHEAD = 2
 """Parts that each actor has at a time, so that none waits for this process."""
@@ -34,7 +34,7 @@ class Actor:
     def ready(self) -> None:
         """Returns once the actor has a process."""
 
-    def answer(self, part: Part) -> tuple[int, bytes]:
+    def answer(self, part: JobPart) -> tuple[int, bytes]:
         """One part's number and rows."""
         (done,) = self._answerer.answer([part])
         return done
@@ -54,7 +54,7 @@ def need_ray() -> None:
         ) from None
 
 
-def run_on_ray(work: Work, parts: Iterator[Part], device: str) -> Iterator[tuple[int, bytes]]:
+def run_on_ray(work: Work, parts: Iterator[JobPart], device: str) -> Iterator[tuple[int, bytes]]:
     """Each part's number and rows, as they get done.
 
     The cluster is that of $RAY_ADDRESS, one that runs on this machine, or a new one of this
@@ -111,7 +111,7 @@ def _cores_for_each(nodes: Sequence[Mapping[str, Any]]) -> int:
     return max(1, int(min(shares, default=1)))
 
 
-def _results(ray: Any, actors: list[Any], parts: Iterator[Part]) -> Iterator[tuple[int, bytes]]:
+def _results(ray: Any, actors: list[Any], parts: Iterator[JobPart]) -> Iterator[tuple[int, bytes]]:
     """Parts go to actors that run; one that finds no place yet would keep its parts for ever."""
     starting = {actor.ready.remote(): number for number, actor in enumerate(actors)}
     asked: dict[Any, int] = {}

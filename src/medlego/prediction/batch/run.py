@@ -28,7 +28,7 @@ from medlego.prediction.batch.job import (
     job_of,
     keep_part,
 )
-from medlego.prediction.batch.listing import Listing, Part, write_listing
+from medlego.prediction.batch.listing import JobPart, Listing, write_listing
 from medlego.prediction.batch.local import local_devices, run_local
 from medlego.prediction.batch.rows import ABSTAINED, UNREADABLE
 from medlego.prediction.batch.sources import find_images
@@ -38,7 +38,7 @@ from medlego.support import Progress, silent
 PART_IMAGES = 512
 """Images to a part: what a kill may cost, on each device."""
 
-Run = Callable[[Work, Iterator[Part]], Iterator[tuple[int, bytes]]]
+Run = Callable[[Work, Iterator[JobPart]], Iterator[tuple[int, bytes]]]
 """Answers parts somewhere: each one's number and its rows as a Parquet file."""
 
 

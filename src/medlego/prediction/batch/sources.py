@@ -23,7 +23,7 @@ _PROBLEMS = 20
 
 
 @dataclass(frozen=True)
-class Found:
+class ListedImage:
     """One image by its name below the job's root; size in bytes and time of its last change.
 
     Both are None where there is no such file.
@@ -34,7 +34,7 @@ class Found:
     changed_ns: int | None
 
 
-def find_images(source: str | Path, skip: Path) -> tuple[Path, Iterator[Found]]:
+def find_images(source: str | Path, skip: Path) -> tuple[Path, Iterator[ListedImage]]:
     """Where a job's images lie, and the images in a fixed order, found while they are asked for.
 
     Args:
@@ -64,7 +64,7 @@ def find_images(source: str | Path, skip: Path) -> tuple[Path, Iterator[Found]]:
     )
 
 
-def _below(root: Path, skip: Path) -> Iterator[Found]:
+def _below(root: Path, skip: Path) -> Iterator[ListedImage]:
     """Depth first, by name; links to folders are not followed, since they may lead in circles."""
     left = [("", iter(_entries(root)))]
     while left:
@@ -106,12 +106,12 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _stated(root: Path, name: str) -> Found:
+def _stated(root: Path, name: str) -> ListedImage:
     try:
         status = (root / name).stat()
     except (OSError, ValueError):  # missing, or a name that no file can have
-        return Found(name, None, None)
-    return Found(name, status.st_size, status.st_mtime_ns)
+        return ListedImage(name, None, None)
+    return ListedImage(name, status.st_size, status.st_mtime_ns)
 
 
 def _csv_names(path: Path) -> Iterator[str]:

@@ -9,10 +9,10 @@ from datetime import datetime
 from pathlib import Path
 
 from medlego.base import Base
-from medlego.errors import ArchiveObjectError, ImageError, SettingsError
+from medlego.errors import ImageError, PacsObjectError, SettingsError
 from medlego.generalist import Generalist
 from medlego.prediction import Prediction, Running
-from medlego.serve.pacs.client import Instance, PictureArchive, Study
+from medlego.serve.pacs.client import Instance, PacsClient, Study
 from medlego.serve.pacs.results import analyse, derived_uid, read_source
 from medlego.serve.pacs.rule import Rule
 from medlego.support import Progress, silent
@@ -22,7 +22,7 @@ BATCH = 8
 
 
 @dataclass(frozen=True)
-class Answered:
+class InstanceOutcome:
     """What came of one instance.
 
     `results` are the SOP instance UIDs of what was made. `problem` is empty where the archive has
@@ -51,7 +51,7 @@ class Answered:
 
 
 def answer_instances(
-    pacs: PictureArchive,
+    pacs: PacsClient,
     generalist: Generalist,
     instances: Sequence[Instance],
     when: Sequence[datetime],
@@ -62,7 +62,7 @@ def answer_instances(
     method: str | None = "gradient",
     device: str = "cpu",
     running: Running | None = None,
-) -> Iterator[Answered]:
+) -> Iterator[InstanceOutcome]:
     """Fetch, answer and store; one at a time is yielded when the archive has its results.
 
     Args:
@@ -78,7 +78,7 @@ def answer_instances(
         running: the generalist made ready, see `medlego.serve.pacs.results.analysis.analyse`.
 
     Raises:
-        ArchiveError: the archive does not answer, or not so.
+        PacsError: the archive does not answer, or not so.
         GeneralistError: another base, or an unknown method.
         BaseError: the base is not to be found.
     """
@@ -104,13 +104,13 @@ def answer_instances(
             uids, later = tuple(str(result.SOPInstanceUID) for result in analysis.results), False
             try:
                 problem = analysis.problem or "; ".join(pacs.store(analysis.results))
-            except ArchiveObjectError as error:
+            except PacsObjectError as error:
                 problem, later = str(error), True
-            yield Answered(instance, analysis.prediction, uids, problem, later=later)
+            yield InstanceOutcome(instance, analysis.prediction, uids, problem, later=later)
 
 
 def answer_study(
-    pacs: PictureArchive,
+    pacs: PacsClient,
     generalist: Generalist,
     study: str,
     when: datetime,
@@ -120,7 +120,7 @@ def answer_study(
     method: str | None = "gradient",
     device: str = "cpu",
     show: Progress = silent,
-) -> list[Answered]:
+) -> list[InstanceOutcome]:
     """Answer every image of a study, whether or not it was answered before.
 
     Args:
@@ -135,7 +135,7 @@ def answer_study(
         What came of every instance, in the archive's order.
 
     Raises:
-        ArchiveError: the archive does not answer, or has no images of this study.
+        PacsError: the archive does not answer, or has no images of this study.
         SettingsError: no such series.
     """
     own = own_series(generalist, study)
@@ -148,7 +148,7 @@ def answer_study(
             "study: expected one with images in the archive, got none of this UID; check the UID"
         )
     running = Running(generalist, base or Base.find(generalist.base), device=device)
-    found: list[Answered] = []
+    found: list[InstanceOutcome] = []
     with tempfile.TemporaryDirectory() as folder:
         for start in range(0, len(instances), BATCH):
             show("images", start, len(instances))
@@ -176,16 +176,16 @@ SERIES_KINDS = ("report series", "capture series")
 
 
 def _fetched(
-    pacs: PictureArchive, instance: Instance, path: Path, rule: Rule | None
-) -> Answered | None:
+    pacs: PacsClient, instance: Instance, path: Path, rule: Rule | None
+) -> InstanceOutcome | None:
     """Fetch one to a file; what came of it where it is not to be answered."""
     try:
         if not pacs.fetch(instance, path):
-            return Answered(instance, problem="the archive has it no more", gone=True)
+            return InstanceOutcome(instance, problem="the archive has it no more", gone=True)
         if rule is not None and not rule.fits(read_source(path).stated):
-            return Answered(instance, problem="the rule does not fit", unfit=True)
-    except ArchiveObjectError as error:
-        return Answered(instance, problem=str(error), later=True)
+            return InstanceOutcome(instance, problem="the rule does not fit", unfit=True)
+    except PacsObjectError as error:
+        return InstanceOutcome(instance, problem=str(error), later=True)
     except ImageError as error:
-        return Answered(instance, problem=str(error).removeprefix(f"{path}: "))
+        return InstanceOutcome(instance, problem=str(error).removeprefix(f"{path}: "))
     return None

@@ -19,9 +19,9 @@ from pydicom import dcmread, dcmwrite
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
-from medlego.errors import ArchiveAwayError, ArchiveError, ArchiveObjectError, ImageError
+from medlego.errors import ImageError, PacsAwayError, PacsError, PacsObjectError
 from medlego.images import nothing_said
-from medlego.serve.pacs.connection import Access, TooSlowError
+from medlego.serve.pacs.connection import PacsAccess, TooSlowError
 
 WITHOUT_IMAGES = frozenset(
     {"AU", "DOC", "ECG", "FID", "HD", "KO", "PLAN", "PR", "REG", "RTPLAN", "RTSTRUCT", "SEG", "SR"}
@@ -67,10 +67,10 @@ class Instance:
     sop_uid: str
 
 
-class PictureArchive:
+class PacsClient:
     """An archive's DICOMweb service; not to be used from two threads at once."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: PacsAccess) -> None:
         """Nothing is sent yet.
 
         Raises:
@@ -90,7 +90,7 @@ class PictureArchive:
         """Studies with images of a modality, or whose date is this day's or later.
 
         Raises:
-            ArchiveError: the archive does not answer, or not so.
+            PacsError: the archive does not answer, or not so.
         """
         filters = {}
         if modality is not None:
@@ -108,7 +108,7 @@ class PictureArchive:
         """The series of a study that may hold images.
 
         Raises:
-            ArchiveError: the archive does not answer, or not so.
+            PacsError: the archive does not answer, or not so.
         """
         search = self._client.search_for_series
         found = _paged(search, "SeriesInstanceUID", study_instance_uid=study.uid, fields=_SERIES)
@@ -122,7 +122,7 @@ class PictureArchive:
         """The instances of a series.
 
         Raises:
-            ArchiveError: the archive does not answer, or not so.
+            PacsError: the archive does not answer, or not so.
         """
         search = self._client.search_for_instances
         found = _paged(
@@ -140,8 +140,8 @@ class PictureArchive:
             False where the archive has it no more.
 
         Raises:
-            ArchiveError: the archive does not answer.
-            ArchiveObjectError: it fails on this one, or gives another or something else.
+            PacsError: the archive does not answer.
+            PacsObjectError: it fails on this one, or gives another or something else.
             ImageError: the object that it sends is no DICOM object.
         """
         try:
@@ -151,11 +151,11 @@ class PictureArchive:
                     found = dcmread(BytesIO(content))
                     uids = found.StudyInstanceUID, found.SeriesInstanceUID, found.SOPInstanceUID
                     if Instance(*map(str, uids)) != instance:
-                        raise ArchiveObjectError(
+                        raise PacsObjectError(
                             "archive: expected the instance asked for, got another"
                         )
                     dcmwrite(path, found, enforce_file_format=True)
-                except (requests.RequestException, ArchiveError, OSError):
+                except (requests.RequestException, PacsError, OSError):
                     raise
                 except Exception as error:  # pydicom lets errors of many kinds through
                     raise ImageError(
@@ -167,7 +167,7 @@ class PictureArchive:
                 return False
             if error.status in _FORBIDDEN:
                 raise
-            raise ArchiveObjectError(str(error)) from None
+            raise PacsObjectError(str(error)) from None
         return True
 
     def store(self, results: Sequence[Dataset]) -> list[str]:
@@ -177,8 +177,8 @@ class PictureArchive:
             One sentence per result that the archive refused; empty where it took all.
 
         Raises:
-            ArchiveError: the archive does not answer, or not so.
-            ArchiveObjectError: it fails on these results.
+            PacsError: the archive does not answer, or not so.
+            PacsObjectError: it fails on these results.
         """
         try:
             with _asking(one=True), nothing_said():
@@ -190,10 +190,10 @@ class PictureArchive:
             if error.status in _REFUSED:
                 return [f"the archive refuses the results ({error.status})"]
             if error.status == _BROKEN:
-                raise ArchiveObjectError(str(error)) from None
+                raise PacsObjectError(str(error)) from None
             raise
         if any(_reason(each) & 0xFF00 == _OUT_OF_RESOURCES for each in failed or ()):
-            raise ArchiveAwayError("archive: expected room for results, got none; make some")
+            raise PacsAwayError("archive: expected room for results, got none; make some")
         if answer.status_code == _CONFLICT and not failed:
             return [f"the archive refuses the results ({_CONFLICT})"]
         if failed is None:
@@ -207,7 +207,7 @@ class PictureArchive:
         """One object's file, out of an answer of one part.
 
         Raises:
-            ArchiveObjectError: another answer, such as a proxy's page, or one that is cut short.
+            PacsObjectError: another answer, such as a proxy's page, or one that is cut short.
         """
         place = f"{instance.study_uid}/series/{instance.series_uid}/instances/{instance.sop_uid}"
         answer = self._session.get(
@@ -220,14 +220,14 @@ class PictureArchive:
         said["Content-Type"] = answer.headers.get("Content-Type", "")
         boundary = said.get_boundary()
         if said.get_content_type() != "multipart/related" or not boundary:
-            raise ArchiveObjectError(
+            raise PacsObjectError(
                 "archive: expected an instance as multipart/related, got an answer of another type"
             )
         line = b"--" + boundary.encode()
         _, _, part = answer.content.partition(line)
         content, end, _ = part.partition(b"\r\n\r\n")[2].partition(b"\r\n" + line)
         if not end:
-            raise ArchiveObjectError("archive: expected a whole instance, got one cut short")
+            raise PacsObjectError("archive: expected a whole instance, got one cut short")
         return content
 
     def _post(self, results: Sequence[Dataset]) -> requests.Response:
@@ -250,7 +250,7 @@ class PictureArchive:
         )
 
 
-class _StatusError(ArchiveError):
+class _StatusError(PacsError):
     """The archive answered with this HTTP status."""
 
     def __init__(self, status: int, reason: str) -> None:
@@ -271,21 +271,21 @@ def _asking(*, one: bool = False) -> Iterator[None]:
         response = cast(requests.Response, error.response)
         status, reason = response.status_code, response.reason
         if status in _PASSING and not (one and status == _BROKEN):
-            raise ArchiveAwayError(
+            raise PacsAwayError(
                 f"archive: expected an answer, got {status} {reason}; try later"
             ) from None
         raise _StatusError(status, reason) from None
     except requests.exceptions.SSLError:
-        raise ArchiveError(
+        raise PacsError(
             "archive: expected a certificate that is trusted, got another; pass --ca-file"
         ) from None
     except requests.TooManyRedirects:
-        raise ArchiveError(
+        raise PacsError(
             "archive: expected an answer, got a redirect, which is not followed; pass the address "
             "itself"
         ) from None
     except TooSlowError:
-        raise (ArchiveObjectError if one else ArchiveAwayError)(
+        raise (PacsObjectError if one else PacsAwayError)(
             "archive: expected a whole answer in time, got one that goes on; try later"
         ) from None
     except (
@@ -293,11 +293,11 @@ def _asking(*, one: bool = False) -> Iterator[None]:
         requests.Timeout,
         requests.exceptions.ChunkedEncodingError,
     ) as error:
-        raise ArchiveAwayError(
+        raise PacsAwayError(
             f"archive: expected an answer, got none ({type(error).__name__}); is it running?"
         ) from None
     except (requests.RequestException, ValueError) as error:
-        raise ArchiveError(
+        raise PacsError(
             f"archive: expected an answer in DICOM JSON, got another ({type(error).__name__})"
         ) from None
 

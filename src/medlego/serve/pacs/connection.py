@@ -22,7 +22,7 @@ _PIECE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
-class Access:
+class PacsAccess:
     """An archive's DICOMweb service.
 
     `url` is what `/studies` follows. `token_file` holds a bearer token, `password_file` a line

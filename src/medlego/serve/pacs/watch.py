@@ -11,11 +11,11 @@ from datetime import datetime
 from pathlib import Path
 
 from medlego.base import Base
-from medlego.errors import ArchiveAwayError, ArchiveError, MedLegoError
+from medlego.errors import MedLegoError, PacsAwayError, PacsError
 from medlego.generalist import Generalist, read_mark
 from medlego.prediction import Running
-from medlego.serve.pacs.answering import BATCH, Answered, answer_instances, own_series
-from medlego.serve.pacs.client import Instance, PictureArchive, Study
+from medlego.serve.pacs.answering import BATCH, InstanceOutcome, answer_instances, own_series
+from medlego.serve.pacs.client import Instance, PacsClient, Study
 from medlego.serve.pacs.journal import MAX_ATTEMPTS, Journal
 from medlego.serve.pacs.rule import Rule
 
@@ -61,7 +61,7 @@ class Watcher:
     def __init__(
         self,
         directory: Path,
-        pacs: PictureArchive,
+        pacs: PacsClient,
         rule: Rule,
         journal: Journal,
         folder: Path,
@@ -101,7 +101,7 @@ class Watcher:
         """Answer what is new, once.
 
         Raises:
-            ArchiveError: the archive does not answer, or not so; what was answered so far stays.
+            PacsError: the archive does not answer, or not so; what was answered so far stays.
         """
         self._take_edits()
         outcomes: Counter[str] = Counter()
@@ -143,12 +143,12 @@ class Watcher:
             if not self._journal.settled(instance.sop_uid, self._rule.digest)
         ]
 
-    def _answer(self, pending: list[Instance]) -> Iterator[Answered]:
+    def _answer(self, pending: list[Instance]) -> Iterator[InstanceOutcome]:
         for some in self._batches(pending):
             begun = self._begin(some)
             left = dict(begun)
             yield from (
-                Answered(each, problem=f"given up after {MAX_ATTEMPTS} attempts")
+                InstanceOutcome(each, problem=f"given up after {MAX_ATTEMPTS} attempts")
                 for each in some
                 if each not in left
             )
@@ -184,7 +184,7 @@ class Watcher:
         begun = [(each, self._journal.begin(each.sop_uid, recipe, now)) for each in instances]
         return [(each, at) for each, at in begun if at is not None]
 
-    def _note(self, found: Answered) -> str:
+    def _note(self, found: InstanceOutcome) -> str:
         """Write down what came of an instance, and say which outcome that is."""
         uid, recipe = found.instance.sop_uid, self._generalist.recipe.digest
         if found.unfit:
@@ -213,7 +213,7 @@ def keep_watching(
     interval_s: float,
     *,
     seen: Callable[[Look], None],
-    away: Callable[[ArchiveError, float], None],
+    away: Callable[[PacsError, float], None],
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
     """Look again and again; where the archive is away, wait twice as long each time, to a limit.
@@ -243,8 +243,8 @@ def keep_watching(
                 wait, failures = _wait(interval_s, failures), failures + 1
             else:
                 wait, failures = interval_s, 0
-        except ArchiveError as error:
-            if not worked and not isinstance(error, ArchiveAwayError):
+        except PacsError as error:
+            if not worked and not isinstance(error, PacsAwayError):
                 raise
             wait, failures = _wait(interval_s, failures), failures + 1
             away(error, wait)

@@ -1,6 +1,6 @@
 """The page for people: images answered and explained, states compared, bricks changed."""
 
 from medlego.serve.page.routes import add_page
-from medlego.serve.page.settings import Gate, PageSettings
+from medlego.serve.page.settings import PageGate, PageSettings
 
-__all__ = ["Gate", "PageSettings", "add_page"]
+__all__ = ["PageGate", "PageSettings", "add_page"]

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from medlego.bricks import Brick, BrickSignature, brick_from_bytes, signature_from_bytes
 from medlego.generalist import Generalist, Stamp, Trust, add, remove, undo, update
-from medlego.serve.limits import Limits
+from medlego.serve.limits import ServiceLimits
 from medlego.serve.problem_json import RequestError
 
 _FIELDS = ("action", "by", "task", "site")
@@ -30,7 +30,7 @@ class AskedEdit:
     stamp: Stamp
 
 
-async def read_edit(request: Request, limits: Limits, trust: Trust | None) -> AskedEdit:
+async def read_edit(request: Request, limits: ServiceLimits, trust: Trust | None) -> AskedEdit:
     """Parse the form of an edit.
 
     Raises:
@@ -61,7 +61,7 @@ async def read_edit(request: Request, limits: Limits, trust: Trust | None) -> As
     )
 
 
-async def _form(request: Request, limits: Limits) -> tuple[dict[str, str], dict[str, bytes]]:
+async def _form(request: Request, limits: ServiceLimits) -> tuple[dict[str, str], dict[str, bytes]]:
     """Words and contents of files by field."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise RequestError(415, ["body: expected multipart/form-data, got another type"])
@@ -91,7 +91,7 @@ def _undone(before: Generalist, stamp: Stamp, trust: Trust | None) -> Generalist
     here = {brick.digest for brick in before.bricks}
     for brick in after.bricks:
         if trust is not None and brick.digest not in here:
-            signature = before.archive.signatures.get(brick.digest)
+            signature = before.past.signatures.get(brick.digest)
             trust.check_brick(brick, signature, datetime.now(UTC))
     return after
 

@@ -67,10 +67,10 @@ class Others:
         if kind == "entry":
             lineage = here.generalist.lineage[: int(name) + 1]
             generalist = replace(restored(here.generalist, int(name)), lineage=lineage)
-            archive = here.generalist.archive
+            past = here.generalist.past
         else:
-            generalist, archive = Generalist.load(self._beside[name]), None
+            generalist, past = Generalist.load(self._beside[name]), None
         base = here.base
         if generalist.base != base.ref:
             base = Base.find(generalist.base)
-        return Model.of(generalist, base, here.device, archive)
+        return Model.of(generalist, base, here.device, past)

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 
 from medlego.generalist import Trust
 from medlego.serve.auth import PAGE
-from medlego.serve.limits import Limits
+from medlego.serve.limits import ServiceLimits
 from medlego.serve.page.brick_upload import read_edit
 from medlego.serve.page.errors import told
 from medlego.serve.page.html import render
@@ -17,7 +17,7 @@ from medlego.serve.page.proposals import Desk
 
 
 def edit_routes(
-    desk: Desk, limits: Limits, trust: Trust | None, guard: Callable[..., object]
+    desk: Desk, limits: ServiceLimits, trust: Trust | None, guard: Callable[..., object]
 ) -> APIRouter:
     """Routes that each answer what the desk holds then; `guard` lets a request in, or raises."""
     router = APIRouter(

@@ -11,7 +11,7 @@ from typing import Literal
 from medlego.errors import CheckError, GeneralistError, MedLegoError
 from medlego.evaluation import GateReport, check
 from medlego.generalist import Generalist, Stamp, editing, with_gate
-from medlego.serve.page.settings import Gate
+from medlego.serve.page.settings import PageGate
 from medlego.serve.service import Service
 from medlego.support import Progress
 
@@ -45,7 +45,7 @@ class Proposal:
 class Desk:
     """One proposal at a time, which everybody who is signed in sees."""
 
-    def __init__(self, service: Service, gate: Gate | None) -> None:
+    def __init__(self, service: Service, gate: PageGate | None) -> None:
         self._service, self._gate = service, gate
         self._task: asyncio.Task[None] | None = None
         self.proposal: Proposal | None = None

@@ -86,7 +86,7 @@ def _pages(page: Page) -> APIRouter:
     def bricks(request: Request) -> Response:
         model = page.service.model
         generalist = model.generalist
-        names = {digest: brick.task.name for digest, brick in generalist.archive.bricks.items()}
+        names = {digest: brick.task.name for digest, brick in generalist.past.bricks.items()}
         names |= {brick.digest: brick.task.name for brick in generalist.bricks}
         return page.shown(
             request,

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medlego.data import Dataset, Task
-from medlego.evaluation import Limits
+from medlego.evaluation import GateLimits
 from medlego.generalist import Trust
 from medlego.support import Progress
 
 
 @dataclass(frozen=True, eq=False)
-class Gate:
+class PageGate:
     """What an edit must pass: limits, and the labelled images at hand for some tasks."""
 
-    limits: Limits
+    limits: GateLimits
     read: Callable[[Sequence[Task], Progress], Mapping[str, Dataset]]
     """The data sets of those among the tasks that there are images for."""
 
@@ -31,6 +31,6 @@ class PageSettings:
     """
 
     edits: bool = False
-    gate: Gate | None = None
+    gate: PageGate | None = None
     trust: Trust | None = None
     beside: Mapping[str, Path] = field(default_factory=dict)
