@@ -11,12 +11,14 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from medlego.data.samples import TaskHints
 from medlego.data.task import Kind
@@ -45,9 +47,9 @@ class MedMNIST:
 
     def complete(self, hints: TaskHints) -> TaskHints:
         """Fill in what `hints` leaves open; what it says stays."""
-        known = TaskHints(self.name, self.kind, self.labels, self.modality, self.body_part)
-        said = {field.name: getattr(hints, field.name) for field in fields(hints)}
-        return replace(known, **{name: value for name, value in said.items() if value is not None})
+        facts = ("name", "kind", "labels", "modality", "body_part")
+        left_open = {fact: getattr(self, fact) for fact in facts if getattr(hints, fact) is None}
+        return replace(hints, **left_open)
 
 
 def fetch(
@@ -75,18 +77,8 @@ def fetch(
 @cache
 def data_sets() -> Mapping[str, MedMNIST]:
     """Every set that can be fetched, by name."""
-    sets = {
-        name: MedMNIST(
-            name=name,
-            kind=Kind(facts["kind"]),
-            labels=tuple(facts["labels"]),
-            modality=facts["modality"],
-            body_part=facts["body_part"],
-            licence=facts["licence"],
-            md5=MappingProxyType({int(size): md5 for size, md5 in facts["md5"].items()}),
-        )
-        for name, facts in _facts()["data_sets"].items()
-    }
+    read = TypeAdapter(MedMNIST).validate_python
+    sets = {name: read({"name": name, **facts}) for name, facts in _facts()["data_sets"].items()}
     return MappingProxyType(sets)
 
 

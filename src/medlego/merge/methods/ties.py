@@ -12,7 +12,6 @@ from pydantic import Field
 from torch import Tensor
 
 from medlego.merge.method import Merged, Method, MethodSettings, TaskVector
-from medlego.merge.selection import kth_largest
 from medlego.merge.spaces import ROUNDING, Space, core_space, full_space, knots_space, merge_in
 
 DENSITY = 0.2
@@ -70,7 +69,7 @@ def trim(matrices: Tensor, density: float) -> Tensor:
     """
     sizes = matrices.abs().flatten(1)
     count = max(1, int(density * sizes.shape[1]))
-    least = kth_largest(sizes.numpy(), count)
+    least = np.partition(sizes.numpy(), -count, axis=1)[:, -count]
     bound = np.maximum(least, ROUNDING * sizes.numpy().max(axis=1))
     kept = sizes.ge_(torch.from_numpy(bound)[:, None])
     for row, number in enumerate(kept.sum(dim=1).tolist()):
