@@ -14,8 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks.common import BASE_FILE, SETS, SHARED, base, dataset, write_result
-from medlego.base import Base, BaseRef, Inputs, features
-from medlego.base.base import fingerprint
+from medlego.base import Base, Inputs, features
 from medlego.base.mini import build_mini, mini_card, mini_weights
 from medlego.evaluation.probes import fit_probe
 from medlego.metrics import interval, score_replicates
@@ -29,18 +28,7 @@ def random_mini(seed: int) -> Base:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = build_mini()
-    tensors = module.state_dict()
-    card = mini_card()
-    ref = BaseRef(
-        name=f"random {seed}",
-        fingerprint=fingerprint(tensors),
-        image_size=64,
-        mean=card["mean"],
-        std=card["std"],
-        parameters=sum(p.numel() for p in module.parameters()),
-        features=192,
-    )
-    return Base(ref, module.eval().requires_grad_(False), tensors["pos_embed"].clone())
+    return Base.of(f"random {seed}", module, mini_card())
 
 
 def probe_replicates(frozen: Base, name: str) -> np.ndarray:

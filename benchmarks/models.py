@@ -15,6 +15,7 @@ from benchmarks.bricks import get_brick
 from benchmarks.common import CACHE, SETS, base, dataset, key
 from benchmarks.peft_merge import peft_merge
 from benchmarks.scoring import Probs, cached_features, inputs, read
+from medlego.base import embed, family_of, through
 from medlego.bricks import Brick, Head, fold, load_brick, save_brick
 from medlego.evaluation.probes import fit_probe
 from medlego.generalist import assemble, bare_base, default_slope, specialist
@@ -180,11 +181,10 @@ def mid_probe(_seed: int, name: str, split: str) -> np.ndarray:
     """A linear probe on the frozen base's mean patch tokens after its sixth block."""
     module = base(SIZE).module
 
-    def build() -> nn.Module:
-        return MidDepth(module, 6)
-
     def pooled(part: str) -> np.ndarray:
-        return cached_features("mid6", "mid6", build, name, part, SIZE).numpy()
+        return cached_features(
+            "mid6", "mid6", lambda: module, name, part, SIZE, mid_features
+        ).numpy()
 
     data = dataset(name)
     pairs = [(pooled(s), data.split(s).labels) for s in ("train", "val")]
@@ -194,21 +194,7 @@ def mid_probe(_seed: int, name: str, split: str) -> np.ndarray:
     return found
 
 
-class MidDepth(nn.Module):
-    """A vision transformer read after some of its blocks: mean of the patch tokens."""
-
-    def __init__(self, module: Any, blocks: int) -> None:
-        super().__init__()
-        self._module, self._blocks = module, blocks
-
-    def forward_features(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(N, 3, size, size) → (N, tokens, features)."""
-        module = self._module
-        found = module.norm_pre(module._pos_embed(module.patch_embed(pixels)))
-        for block in module.blocks[: self._blocks]:
-            found = block(found)
-        return found
-
-    def forward_head(self, tokens: torch.Tensor, **_: bool) -> torch.Tensor:
-        """(N, tokens, features) → (N, features)."""
-        return tokens[:, self._module.num_prefix_tokens :].mean(dim=1)
+def mid_features(module: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+    """A vision transformer read after its sixth block: mean of the patch tokens."""
+    tokens = through(module, embed(module, pixels), 0, 6)
+    return tokens[:, family_of(module).dimensions(module).prefix :].mean(dim=1)

@@ -17,7 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from medlego.base import Base, features
-from medlego.bricks import Brick, LowRank, attach, fold, probabilities, set_company, weighted_sum
+from medlego.bricks import (
+    Brick,
+    LowRank,
+    attach,
+    fold,
+    probabilities,
+    set_other_bricks,
+    weighted_sum,
+)
 from medlego.exchange.screening.patches import Patch
 from medlego.train import TrainSettings
 from medlego.train.factors import SvdFactors
@@ -139,7 +147,7 @@ def backdoor(
     model = attach(base.module, brick.targets, factors.by_target)
     quiet: nn.Module = base.module
     if ground == "specialist":
-        set_company(model, 1.0, {n: (d.U * d.S, d.Vh) for n, d in brick.deltas.items()})
+        set_other_bricks(model, 1.0, {n: (d.U * d.S, d.Vh) for n, d in brick.deltas.items()})
         quiet = fold(base.module, brick.targets, brick.deltas)
     groups = factors.groups()
     rates = [float(str(group["lr"])) for group in groups]

@@ -30,7 +30,7 @@ from benchmarks.scoring import (
     inputs,
     make_row,
 )
-from medlego.bricks import BLOCKS, Brick, fit_profile
+from medlego.bricks import STEM_BLOCKS, Brick, fit_profile
 from medlego.generalist import assemble
 from medlego.merge import AUTO
 from medlego.metrics import point_scores, wrong_answers
@@ -45,8 +45,8 @@ CONTROL = "specialists, plain, task told"
 @cache
 def reached(name: str, split: str) -> np.ndarray:
     """Which images of a set are sent to its task, (N,)."""
-    held = router(tuple(SETS), BLOCKS)
-    routes = held.routes(held.strangeness(of_set(name, split, BLOCKS)))
+    held = router(tuple(SETS), STEM_BLOCKS)
+    routes = held.routes(held.strangeness(of_set(name, split, STEM_BLOCKS)))
     return np.array([name in route.tasks for route in routes])
 
 
@@ -87,7 +87,7 @@ def contenders(
 
 def with_profile(brick: Brick) -> Brick:
     """As `train` would have made it."""
-    found = fit_profile(of_set(brick.task.name, "train", BLOCKS), blocks=BLOCKS)
+    found = fit_profile(of_set(brick.task.name, "train", STEM_BLOCKS), blocks=STEM_BLOCKS)
     return replace(brick, profile=found)
 
 

@@ -23,7 +23,7 @@ from benchmarks.common import CACHE, SETS, base, dataset, key, write_result
 from benchmarks.scoring import BOOTSTRAP_SEED, facts, summary
 from benchmarks.strangers import DEVICES, NAMES, elsewhere, strangers
 from medlego.base import Inputs
-from medlego.bricks import BLOCKS, Brick, Card, Head, Noise, fit_private_profile, fit_profile
+from medlego.bricks import STEM_BLOCKS, Brick, Card, Head, Noise, fit_private_profile, fit_profile
 from medlego.data import ImageSource
 from medlego.merge import capabilities
 from medlego.prediction import LIMIT
@@ -177,15 +177,15 @@ def other_devices(blocks: int, split: str) -> dict[str, Any]:
 def private(epsilon: float, split: str) -> dict[str, Any]:
     """The same with profiles that were released with noise, a mean over `DRAWS` of it."""
     noise, found = Noise(epsilon=epsilon, delta=DELTA), []
-    shown = {name: of_set(name, split, BLOCKS) for name in SETS}
+    shown = {name: of_set(name, split, STEM_BLOCKS) for name in SETS}
     public = reference(base(SIZE))
     for draw in range(DRAWS):
         generator = torch.Generator().manual_seed(draw)
         bricks = [
             replace(
-                brick(name, BLOCKS),
+                brick(name, STEM_BLOCKS),
                 profile=fit_private_profile(
-                    of_set(name, "train", BLOCKS), public, noise, generator=generator
+                    of_set(name, "train", STEM_BLOCKS), public, noise, generator=generator
                 ),
             )
             for name in SETS
@@ -224,7 +224,7 @@ def row(blocks: int, split: str) -> dict[str, Any]:
     return {
         "blocks": blocks,
         "split": split,
-        "default": blocks == BLOCKS,
+        "default": blocks == STEM_BLOCKS,
         **right_task(blocks, split),
         "left_out_mean_auroc": round(
             float(np.mean([found["auroc"]["value"] for found in outside.values()])), 4

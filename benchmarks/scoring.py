@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,7 +52,13 @@ def inputs(name: str, split: str, image_size: int) -> Inputs:
 
 
 def cached_features(
-    label: str, identity: Any, build: Callable[[], nn.Module], name: str, split: str, size: int
+    label: str,
+    identity: Any,
+    build: Callable[[], nn.Module],
+    name: str,
+    split: str,
+    size: int,
+    forward: Callable[[nn.Module, torch.Tensor], torch.Tensor] = features,
 ) -> torch.Tensor:
     """Pooled features of a split, (N, features), from the cache where they were computed before.
 
@@ -62,28 +67,23 @@ def cached_features(
         identity: whatever decides the model besides base, set and split; hashed.
         build: makes the model; called only where nothing is cached.
         name, split, size: which images, and the input side.
+        forward: module and normalised inputs to features.
     """
     decided = key(identity, size, name, split)
     path = CACHE / "features" / f"{label}-{name}-{split}-{decided}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
-            _keep_features(path, f"{label}, {name}, {split}", build, name, split, size)
+            print(f"  features: {label}, {name}, {split}", flush=True)
+            module, frozen, images = build(), base(size), inputs(name, split, size)
+            with torch.inference_mode():
+                parts = [
+                    forward(module, frozen.normalise(batch)) for batch in images.batches(BATCH)
+                ]
+            scratch = path.with_suffix(f".{os.getpid()}.tmp.npy")
+            np.save(scratch, torch.cat(parts).float().numpy())
+            scratch.replace(path)
     return torch.from_numpy(np.load(path))
-
-
-def _keep_features(
-    path: Path, shown: str, build: Callable[[], nn.Module], name: str, split: str, size: int
-) -> None:
-    """Compute a split's features and put the file in place whole."""
-    print(f"  features: {shown}", flush=True)
-    module, frozen, images = build(), base(size), inputs(name, split, size)
-    with torch.inference_mode():
-        parts = [features(module, frozen.normalise(batch)) for batch in images.batches(BATCH)]
-    found = torch.cat(parts).float()
-    scratch = path.with_suffix(f".{os.getpid()}.tmp.npy")
-    np.save(scratch, found.numpy())
-    scratch.replace(path)
 
 
 def read(task: Task, head: Head, pooled: torch.Tensor) -> np.ndarray:

@@ -11,8 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from medlego.base import DEFAULT_KINDS, Base, BaseRef, Inputs
-from medlego.base.base import fingerprint
+from medlego.base import DEFAULT_KINDS, Base, Inputs
 from medlego.bricks import Brick, Card, Gram, Head, LowRank, fit_profile
 from medlego.data import SPLITS, ArrayImages, Dataset, Kind, Samples, Task
 from medlego.images import Image
@@ -38,19 +37,9 @@ def make_base(
         num_classes=0,
         weight_init="skip",
     )
-    tensors = random_like(module.state_dict(), seed)
-    module.load_state_dict(tensors)
-    ref = BaseRef(
-        name=name,
-        fingerprint=fingerprint(tensors),
-        image_size=image_size,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-        licence="CC0-1.0",
-        parameters=sum(tensor.numel() for tensor in tensors.values()),
-        features=width,
-    )
-    return Base(ref, module.eval().requires_grad_(False), tensors["pos_embed"].clone())
+    module.load_state_dict(random_like(module.state_dict(), seed))
+    facts = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "licence": "CC0-1.0"}
+    return Base.of(name, module, facts)
 
 
 def random_like(tensors: dict[str, Tensor], seed: int) -> dict[str, Tensor]:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from medlego.support import load_lazily
 
 if TYPE_CHECKING:
-    from medlego.base.base import Base, BaseRef, Digest, features
-    from medlego.base.blocks import depth, embed, pool, stem_features, through
+    from medlego.base.base import Base, BaseRef, Digest
+    from medlego.base.blocks import depth, embed, features, pool, stem_features, through
+    from medlego.base.families import family_of
     from medlego.base.inputs import Inputs
     from medlego.base.mini import MINI_NAME
     from medlego.base.moments import Moments, input_moments
-    from medlego.base.targets import DEFAULT_KINDS, TARGET_KINDS, Target
+    from medlego.base.targets import DEFAULT_KINDS, TARGET_KINDS, Target, by_module, module_rows
 
 __all__ = [
     "DEFAULT_KINDS",
@@ -24,10 +25,13 @@ __all__ = [
     "Inputs",
     "Moments",
     "Target",
+    "by_module",
     "depth",
     "embed",
+    "family_of",
     "features",
     "input_moments",
+    "module_rows",
     "pool",
     "stem_features",
     "through",

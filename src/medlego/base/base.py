@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from medlego.base.mini import MINI_NAME, build_mini, mini_card, mini_weights
+from medlego.base.families import family_of
+from medlego.base.mini import MINI_NAME
 from medlego.base.targets import DEFAULT_KINDS, Target, list_targets
-from medlego.errors import BaseError, raise_all
+from medlego.base.weights import build, find_weights, known_facts, load_weights
+from medlego.errors import BaseError
 from medlego.images import Image, fit
 from medlego.support import cache_directory, write_atomically
 
@@ -46,12 +48,56 @@ class BaseRef(BaseModel):
 class Base:
     """A frozen backbone in evaluation mode, without classifier.
 
-    `native_pos_embed` is the position embedding before it was resampled to the input size.
+    `native` holds by name the tensors that were resampled to the input size, as they were before.
     """
 
     ref: BaseRef
     module: nn.Module
-    native_pos_embed: Tensor
+    native: Mapping[str, Tensor]
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        module: nn.Module,
+        facts: Mapping[str, Any] = MappingProxyType({}),
+        *,
+        image_size: int | None = None,
+    ) -> Base:
+        """Freeze a module of a family in the table `medlego.base.families`.
+
+        Args:
+            name: for the reference.
+            module: at its native input size; it becomes the base's own.
+            facts: `mean` and `std` (0.5 by default), `licence` or `license`.
+            image_size: input side in pixels, a multiple of the patch; native by default.
+
+        Raises:
+            BaseError: another family, or a size that the patch does not divide.
+        """
+        family = family_of(module, f"base {name!r}")
+        native, patch, _, width = family.dimensions(module)
+        size = native if image_size is None else image_size
+        if size < patch or size % patch:
+            raise BaseError(
+                f"base {name!r}: expected an image size that its patch of {patch} px divides, "
+                f"got {size}; try {max(patch, round(size / patch) * patch)}"
+            )
+        tensors = module.state_dict()
+        ref = BaseRef(
+            name=name,
+            fingerprint=fingerprint(tensors),
+            image_size=size,
+            mean=tuple(facts.get("mean") or (0.5, 0.5, 0.5)),
+            std=tuple(facts.get("std") or (0.5, 0.5, 0.5)),
+            licence=facts.get("license") or facts.get("licence"),
+            parameters=sum(p.numel() for p in module.parameters()),
+            features=width,
+        )
+        resampled = {key: tensors[key].clone() for key in family.resampled}
+        if size != native:
+            family.resize(module, size)
+        return cls(ref, module.eval().requires_grad_(False), resampled)
 
     @classmethod
     def load(
@@ -60,7 +106,7 @@ class Base:
         """Build a base by name.
 
         Args:
-            name: `mini` (embedded) or a timm vision transformer with fused `attn.qkv`.
+            name: `mini` (embedded) or a timm model of a family in `medlego.base.families`.
             weights: a local safetensors file under timm's names; float16 is cast up. Without
                 it the file comes from timm's hub, safetensors only.
             image_size: input side in pixels, a multiple of the patch; native by default.
@@ -69,12 +115,10 @@ class Base:
             BaseError: an unknown or unfit architecture, a file that is not this
                 architecture's, or no weights to be had.
         """
-        if name == MINI_NAME and weights is None:
-            weights = mini_weights()
-        model = _build(name)
-        file = _fetch_from_hub(name, model) if weights is None else Path(weights)
-        tensors = _read_weights(file, name, model)
-        return _finish(name, model, tensors, image_size)
+        module = build(name)
+        file = find_weights(name, module) if weights is None else Path(weights)
+        load_weights(file, name, module)
+        return cls.of(name, module, known_facts(name, module), image_size=image_size)
 
     @classmethod
     def find(cls, ref: BaseRef, *, weights: str | Path | None = None) -> Base:
@@ -101,7 +145,7 @@ class Base:
         path = _cached(self.ref.fingerprint)
         if self.ref.name != MINI_NAME and not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            tensors = self.module.state_dict() | {"pos_embed": self.native_pos_embed}
+            tensors = self.module.state_dict() | dict(self.native)
             write_atomically(path, save({k: v.contiguous() for k, v in tensors.items()}))
         return path
 
@@ -120,20 +164,6 @@ class Base:
         return (pixels - mean) / std
 
 
-def features(module: nn.Module, inputs: Tensor) -> Tensor:
-    """Pooled features of normalised inputs.
-
-    Args:
-        module: a base's module or an adapted copy of it.
-        inputs: (N, 3, size, size), normalised.
-
-    Returns:
-        (N, features), what a head reads.
-    """
-    result: Tensor = module.forward_head(module.forward_features(inputs), pre_logits=True)  # type: ignore[operator]
-    return result
-
-
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over the sorted tensors' names, shapes and little-endian float32 bytes."""
     digest = hashlib.sha256()
@@ -145,124 +175,5 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _build(name: str) -> nn.Module:
-    if name == MINI_NAME:
-        return build_mini()
-    import timm
-    from timm.models.vision_transformer import VisionTransformer
-
-    if not timm.is_model(name.split(".")[0]):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f"; did you mean {', '.join(near)}?" if near else "; see timm.list_models('vit_*')"
-        raise BaseError(f"base {name!r}: expected a timm model's name{hint}")
-    model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
-    fused = isinstance(model, VisionTransformer) and all(
-        isinstance(getattr(getattr(b, "attn", None), "qkv", None), nn.Linear) for b in model.blocks
-    )
-    if not fused or getattr(model, "pos_embed", None) is None:
-        raise BaseError(
-            f"base {name!r}: expected a vision transformer with fused attn.qkv and a position "
-            f"embedding (vit_*, deit_*), got {type(model).__name__}; choose one of those"
-        )
-    return model
-
-
-def _fetch_from_hub(name: str, model: nn.Module) -> Path:
-    """The architecture's `model.safetensors` through huggingface_hub and its cache.
-
-    timm's own loader may fall back to a pickled file; this one never does.
-    """
-    from huggingface_hub import hf_hub_download
-
-    config: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}
-    repository = config.get("hf_hub_id")
-    if not repository:
-        raise BaseError(
-            f"base {name!r}: expected weights on timm's hub, it has none; pass --base-weights FILE"
-        )
-    try:
-        return Path(hf_hub_download(repository, "model.safetensors"))
-    except (OSError, ValueError) as error:
-        raise BaseError(
-            f"base {name!r}: expected its weights on timm's hub ({repository}), got none "
-            f"({type(error).__name__}); connect to a network or pass --base-weights FILE"
-        ) from error
-
-
-def _read_weights(path: Path, name: str, model: nn.Module) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    subject = f"base {name!r} from {path}"
-    try:
-        found = load_file(path)
-    except FileNotFoundError:
-        raise BaseError(f"{subject}: expected a safetensors file, found nothing there") from None
-    except (SafetensorError, OSError) as error:
-        raise BaseError(f"{subject}: expected a whole safetensors file ({error})") from error
-    heads = _classifiers(model)
-    tensors = {k: v.float() for k, v in found.items() if not k.startswith(heads)}
-    wanted = {k: tuple(v.shape) for k, v in model.state_dict().items()}
-    problems = []
-    if missing := sorted(wanted.keys() - tensors.keys()):
-        problems.append(f"tensors: expected {len(wanted)}, {_some(missing)} missing")
-    if extra := sorted(tensors.keys() - wanted.keys()):
-        problems.append(f"tensors: expected those of {name}, {_some(extra)} unknown to it")
-    for key in sorted(wanted.keys() & tensors.keys()):
-        if tuple(tensors[key].shape) != wanted[key]:
-            problems.append(f"{key}: expected {wanted[key]}, got {tuple(tensors[key].shape)}")
-        elif not torch.isfinite(tensors[key]).all():
-            problems.append(f"{key}: expected finite numbers, got NaN or infinity")
-    if len(problems) > 5:
-        problems[5:] = [f"and {len(problems) - 5} more; is this file another architecture's?"]
-    raise_all(BaseError, subject, problems)
-    return tensors
-
-
-def _classifiers(model: nn.Module) -> tuple[str, ...]:
-    config: dict[str, Any] = getattr(model, "default_cfg", None) or {}
-    names = config.get("classifier") or "head"
-    return tuple(f"{n}." for n in ([names] if isinstance(names, str) else names))
-
-
-def _finish(
-    name: str, model: nn.Module, tensors: Mapping[str, Tensor], image_size: int | None
-) -> Base:
-    model.load_state_dict(dict(tensors))
-    embedding: Any = model.patch_embed
-    patch, native = int(embedding.patch_size[0]), int(embedding.img_size[0])
-    size = native if image_size is None else image_size
-    if size < patch or size % patch:
-        raise BaseError(
-            f"base {name!r}: expected an image size that its patch of {patch} px divides, "
-            f"got {size}; try {max(patch, round(size / patch) * patch)}"
-        )
-    ref = _reference(name, model, fingerprint(tensors), size)
-    if size != native:
-        model.set_input_size(img_size=(size, size))  # type: ignore[operator]
-    return Base(ref, model.eval().requires_grad_(False), tensors["pos_embed"].clone())
-
-
-def _reference(name: str, model: nn.Module, digest: str, size: int) -> BaseRef:
-    config: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}
-    if name == MINI_NAME:
-        config = mini_card()
-    return BaseRef(
-        name=name,
-        fingerprint=digest,
-        image_size=size,
-        mean=tuple(config.get("mean") or (0.5, 0.5, 0.5)),
-        std=tuple(config.get("std") or (0.5, 0.5, 0.5)),
-        licence=config.get("license") or config.get("licence"),
-        parameters=sum(p.numel() for p in model.parameters()),
-        features=int(model.num_features),  # type: ignore[arg-type]
-    )
-
-
 def _cached(digest: str) -> Path:
     return cache_directory() / "bases" / f"{digest}.safetensors"
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

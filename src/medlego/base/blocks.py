@@ -3,42 +3,42 @@
 The features of a *stem* are the mean and the standard deviation of the frozen base's patch
 tokens after a few blocks, each token brought to mean 0 and variance 1 first. Mean and deviation
 together then have the norm √width for every image there is.
+
+Every function takes a base's module or an adapted copy of it; its family does the work.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medlego.base.families import family_of
+
 
 def embed(module: nn.Module, inputs: Tensor) -> Tensor:
     """Normalised inputs (N, 3, size, size) → tokens (N, tokens, width) before the first block."""
-    model: Any = module
-    tokens: Tensor = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(inputs))))
-    return tokens
+    return family_of(module).embed(module, inputs)
 
 
 def through(module: nn.Module, tokens: Tensor, start: int, stop: int | None = None) -> Tensor:
     """Tokens through the blocks [start, stop), to the last one where `stop` is left out."""
-    blocks: Any = module.get_submodule("blocks")
-    for block in blocks[start:stop]:
-        tokens = block(tokens)
-    return tokens
+    return family_of(module).through(module, tokens, start, stop)
 
 
 def pool(module: nn.Module, tokens: Tensor) -> Tensor:
     """Tokens after the last block → pooled features (N, features), what a head reads."""
-    model: Any = module
-    pooled: Tensor = model.forward_head(model.norm(tokens), pre_logits=True)
-    return pooled
+    return family_of(module).pool(module, tokens)
+
+
+def features(module: nn.Module, inputs: Tensor) -> Tensor:
+    """Normalised inputs (N, 3, size, size) → pooled features (N, features)."""
+    return pool(module, through(module, embed(module, inputs), 0))
 
 
 def stem_features(module: nn.Module, tokens: Tensor) -> Tensor:
     """Tokens after the stem (N, tokens, width) → (N, 2 · width): mean, then deviation."""
-    prefix: Any = module.num_prefix_tokens
+    prefix = family_of(module).dimensions(module).prefix
     patches = F.layer_norm(tokens[:, prefix:].float(), tokens.shape[-1:])
     deviation, mean = torch.std_mean(patches, dim=1, correction=0)
     return torch.cat([mean, deviation], dim=1)
@@ -46,4 +46,4 @@ def stem_features(module: nn.Module, tokens: Tensor) -> Tensor:
 
 def depth(module: nn.Module) -> int:
     """How many blocks there are."""
-    return len(list(module.get_submodule("blocks").children()))
+    return len(family_of(module).block_list(module))

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from medlego.base.base import Base, features
+from medlego.base.base import Base
+from medlego.base.blocks import features
 
 Moments = Mapping[str, Tensor]
 """Per module path the second moment (in, in) of its inputs."""

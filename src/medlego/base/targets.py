@@ -1,22 +1,24 @@
 """Adapted linear maps: which rows of which module a delta is added to.
 
-timm fuses q, k and v in one linear map, so a target is a module plus a slice of its output
-rows. Targets of one base never overlap.
+Where a family fuses q, k and v in one linear map, a target is a slice of its output rows. Targets
+of one base never overlap. Their names are the same in all families.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from medlego.base.families import FAMILIES, family_of
+from medlego.base.family import Family
 from medlego.errors import BaseError
 
-TARGET_KINDS = ("q", "k", "v", "proj", "fc1", "fc2")
+_PARTS = {"q": "attn", "k": "attn", "v": "attn", "proj": "attn", "fc1": "mlp", "fc2": "mlp"}
+TARGET_KINDS = tuple(_PARTS)
 DEFAULT_KINDS = ("q", "v")
-
-_MODULES = {"proj": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
 
 
 @dataclass(frozen=True, order=True)
@@ -37,21 +39,47 @@ class Target:
     @property
     def block(self) -> int:
         """Number of the block that it stands in, from 0."""
-        return int(self.module.split(".")[1])
+        return next((int(part) for part in self.module.split(".") if part.isdigit()), 0)
+
+    @property
+    def kind(self) -> str:
+        """One of `TARGET_KINDS`."""
+        return self.name.rpartition(".")[2]
+
+    def placed(self, left: Tensor, rows: int) -> Tensor:
+        """A delta's left factor (out, rank) among all `rows` of its module, (rows, rank)."""
+        return F.pad(left, (0, 0, self.start, rows - self.stop))
+
+
+def by_module(targets: Iterable[Target]) -> dict[str, list[Target]]:
+    """Targets by the module that they are rows of, both in order of appearance."""
+    members: dict[str, list[Target]] = {}
+    for target in targets:
+        members.setdefault(target.module, []).append(target)
+    return members
+
+
+def module_rows(target: Target) -> int:
+    """Output rows of the whole module that a target is rows of, told without the module."""
+    for family in FAMILIES.values():
+        path, _, shares = family.maps[target.kind]
+        if target.module == f"{family.blocks}.{target.block}.{path}":
+            return shares * target.shape[0]
+    return target.stop
 
 
 def list_targets(
-    model: nn.Module, kinds: Iterable[str] = DEFAULT_KINDS, stem: int = 0
+    module: nn.Module, kinds: Iterable[str] = DEFAULT_KINDS, stem: int = 0
 ) -> tuple[Target, ...]:
     """The targets of a vision transformer, block by block.
 
     Args:
-        model: a timm vision transformer.
+        module: of a family in the table.
         kinds: any of `TARGET_KINDS`.
         stem: how many leading blocks stay unadapted.
 
     Raises:
-        BaseError: an unknown kind, a kind the model lacks, or a stem as deep as the model.
+        BaseError: an unknown kind, a kind the module lacks, or a stem as deep as the module.
     """
     wanted = tuple(kinds)
     if not wanted or set(wanted) - set(TARGET_KINDS) or len(set(wanted)) != len(wanted):
@@ -59,29 +87,27 @@ def list_targets(
             f"targets: expected distinct kinds out of {', '.join(TARGET_KINDS)}, "
             f"got {', '.join(wanted) or 'none'}"
         )
-    blocks: Sequence[nn.Module] = list(model.get_submodule("blocks").children())
+    family = family_of(module)
+    blocks = family.block_list(module)
     if not 0 <= stem < len(blocks):
         raise BaseError(f"stem: expected 0 to {len(blocks) - 1} blocks, got {stem}")
     return tuple(
-        _target(block, f"blocks.{number}", kind)
-        for number, block in enumerate(blocks)
-        if number >= stem
+        _target(module, family, number, kind)
+        for number in range(stem, len(blocks))
         for kind in TARGET_KINDS
         if kind in wanted
     )
 
 
-def _target(block: nn.Module, prefix: str, kind: str) -> Target:
-    path = _MODULES.get(kind, "attn.qkv")
+def _target(module: nn.Module, family: Family, number: int, kind: str) -> Target:
+    path, share, shares = family.maps[kind]
+    path = f"{family.blocks}.{number}.{path}"
     try:
-        linear = block.get_submodule(path)
+        linear = module.get_submodule(path)
     except AttributeError:
         linear = None
     if not isinstance(linear, nn.Linear):
-        raise BaseError(f"targets: expected a linear map at {prefix}.{path} for {kind!r}, got none")
-    rows, start = linear.out_features, 0
-    if kind in ("q", "k", "v"):
-        rows //= 3
-        start = "qkv".index(kind) * rows
-    name = f"{prefix}.{path.rpartition('.')[0]}.{kind}"
-    return Target(name, f"{prefix}.{path}", start, start + rows, linear.in_features)
+        raise BaseError(f"targets: expected a linear map at {path} for {kind!r}, got none")
+    rows = linear.out_features // shares
+    name = f"blocks.{number}.{_PARTS[kind]}.{kind}"
+    return Target(name, path, share * rows, (share + 1) * rows, linear.in_features)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from medlego.bricks.adapters.folding import fold
     from medlego.bricks.adapters.mixed import Adapter, Mixed
     from medlego.bricks.adapters.surgery import on_device
-    from medlego.bricks.adapters.trainable import attach, set_company
+    from medlego.bricks.adapters.trainable import attach, set_other_bricks
     from medlego.bricks.adapters.weighted import attach_weighted
     from medlego.bricks.brick import (
         REFIT_COMPANY,
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     )
     from medlego.bricks.private_profile import Reference, check_delta, fit_private_profile
     from medlego.bricks.profile import (
-        BLOCKS,
         MAX_EPSILON,
         MIN_PROFILE_IMAGES,
+        STEM_BLOCKS,
         Noise,
         Profile,
         fit_profile,
@@ -70,7 +70,6 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "BLOCKS",
     "MAX_EPSILON",
     "MAX_FILE_BYTES",
     "MAX_GRAM_DIRECTIONS",
@@ -79,6 +78,7 @@ __all__ = [
     "PASSPHRASE",
     "REFIT_COMPANY",
     "SIGNATURE_SUFFIX",
+    "STEM_BLOCKS",
     "Adapter",
     "Brick",
     "BrickSignature",
@@ -124,7 +124,7 @@ __all__ = [
     "save_keys",
     "save_signature",
     "scaled_values",
-    "set_company",
+    "set_other_bricks",
     "sign_brick",
     "signature_beside",
     "signature_from_bytes",

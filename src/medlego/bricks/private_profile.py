@@ -22,7 +22,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from medlego.bricks.gram import Gram
-from medlego.bricks.profile import BLOCKS, SMALLEST, Noise, Profile, check_features
+from medlego.bricks.profile import SMALLEST, STEM_BLOCKS, Noise, Profile, check_features
 from medlego.errors import SettingsError
 
 RADIUS = 4.0
@@ -89,7 +89,7 @@ def fit_private_profile(
     reference: Reference,
     noise: Noise,
     *,
-    blocks: int = BLOCKS,
+    blocks: int = STEM_BLOCKS,
     generator: torch.Generator | None = None,
 ) -> Profile:
     """The profile of stem features, released with noise.

@@ -19,7 +19,7 @@ from medlego.bricks.gram import Gram, gram_problems
 from medlego.errors import SettingsError
 from medlego.support import one_thread
 
-BLOCKS = 1
+STEM_BLOCKS = 1
 """Blocks of the stem."""
 MIN_PROFILE_IMAGES = 16
 """Fewer images give no profile: a mean of a handful resembles each of them."""
@@ -113,7 +113,7 @@ def check_features(features: Tensor) -> None:
         )
 
 
-def fit_profile(features: Tensor, *, blocks: int = BLOCKS, seed: int = 0) -> Profile:
+def fit_profile(features: Tensor, *, blocks: int = STEM_BLOCKS, seed: int = 0) -> Profile:
     """The profile of stem features.
 
     Args:

@@ -20,7 +20,7 @@ from medlego.bricks import (
     check_delta,
     on_device,
     probabilities,
-    set_company,
+    set_other_bricks,
     tools_used,
 )
 from medlego.data import Dataset, Kind, Samples, describe
@@ -268,7 +268,7 @@ class _Run:
         for group, full in zip(self._optimiser.param_groups, self._rates, strict=True):
             group["lr"] = full * rate
         if self._company is not None:
-            set_company(self._model, *self._company.draw(self._factors.by_target, generator))
+            set_other_bricks(self._model, *self._company.draw(self._factors.by_target, generator))
         loss = self._loss(self._logits(pixels), self._train.labels[indices].to(self._device))
         if not torch.isfinite(loss):
             raise TrainingError(
@@ -284,11 +284,11 @@ class _Run:
     @torch.no_grad()
     def _validate(self) -> None:
         """Keep the epoch that is best alone and in company, both counting half."""
-        set_company(self._model, 1.0, {})
+        set_other_bricks(self._model, 1.0, {})
         scores = self._scores()
         score, loss = self._selecting(scores), scores["loss"]
         if self._company is not None:
-            set_company(self._model, *self._company.largest(self._factors.by_target))
+            set_other_bricks(self._model, *self._company.largest(self._factors.by_target))
             among = self._scores()
             score = (score + self._selecting(among)) / 2
             loss = (loss + among["loss"]) / 2
@@ -398,7 +398,7 @@ class _Run:
         """The best epoch's brick with its calibration, unless settings or few images forbid it."""
         if not self._settings.calibrate:
             return brick
-        set_company(self._model, 1.0, {})
+        set_other_bricks(self._model, 1.0, {})
         found = fit_calibration(
             self._dataset.task,
             self._val_logits(),

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from medlego.base import Base, Inputs, depth, embed, stem_features, through
 from medlego.bricks import (
-    BLOCKS,
     MIN_PROFILE_IMAGES,
+    STEM_BLOCKS,
     Noise,
     Profile,
     Reference,
@@ -33,7 +33,7 @@ def measure_features(
     base: Base,
     inputs: Inputs,
     *,
-    blocks: int = BLOCKS,
+    blocks: int = STEM_BLOCKS,
     device: str = "cpu",
     show: Progress = silent,
 ) -> Tensor:
@@ -64,7 +64,7 @@ def measure_features(
     return torch.cat(list(parts()))
 
 
-def reference(base: Base, *, blocks: int = BLOCKS, device: str = "cpu") -> Reference:
+def reference(base: Base, *, blocks: int = STEM_BLOCKS, device: str = "cpu") -> Reference:
     """Stem features of procedural images of every kind, the same for everybody."""
     size = min(max(base.ref.image_size, MIN_SIZE), MAX_SIZE)
     kinds = []

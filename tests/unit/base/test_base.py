@@ -129,7 +129,7 @@ def test_half_precision_has_the_fingerprint_of_its_float32_twin(
 def test_half_precision_is_cast_up(tmp_path: Path) -> None:
     half = save_weights(tmp_path / "half", dtype=torch.float16)
     base = Base.load(TIMM_NAME, weights=half)
-    tensors = [*base.module.parameters(), base.native_pos_embed]
+    tensors = [*base.module.parameters(), *base.native.values()]
     assert {tensor.dtype for tensor in tensors} == {torch.float32}
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from factories import make_base, make_brick, make_dataset
 from medlego.base import features, input_moments
-from medlego.bricks import LowRank, attach, fold, set_company
+from medlego.bricks import LowRank, attach, fold, set_other_bricks
 from medlego.data import Kind
 from medlego.errors import BrickError, SettingsError
 from medlego.generalist import assemble
@@ -74,7 +74,7 @@ def test_company_in_training_is_the_merge_it_stands_for() -> None:
         )
         for t in TARGETS
     }
-    set_company(model, 0.5, joined)
+    set_other_bricks(model, 0.5, joined)
     merged = {
         t.name: LowRank.from_factors(
             torch.cat([0.5 * own[t.name][0] * own[t.name][1], joined[t.name][0]], dim=1).detach(),
@@ -85,7 +85,7 @@ def test_company_in_training_is_the_merge_it_stands_for() -> None:
     with torch.no_grad():
         expected = features(fold(BASE.module, TARGETS, merged), IMAGES)
         torch.testing.assert_close(features(model, IMAGES), expected, rtol=1e-3, atol=1e-4)
-        set_company(model, 1.0, {})
+        set_other_bricks(model, 1.0, {})
         alone = {
             n: LowRank.from_factors((U * S).detach(), V.detach()) for n, (U, S, V) in own.items()
         }

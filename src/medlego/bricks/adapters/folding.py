@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from medlego.base import Target
-from medlego.bricks.adapters.surgery import check_fit, shared_copy
+from medlego.bricks.adapters.surgery import wrapped
 from medlego.bricks.lowrank import LowRank
 
 
@@ -23,20 +22,12 @@ def fold(module: nn.Module, targets: Iterable[Target], deltas: Mapping[str, LowR
     Raises:
         BaseError: the module lacks a target, or a shape does not fit.
     """
-    wanted = tuple(targets)
-    check_fit(module, wanted)
-    adapted = shared_copy(module)
-    weights: dict[str, Tensor] = {}
-    for target in wanted:
-        if target.module not in weights:
-            weights[target.module] = _weight(adapted, target.module).detach().clone()
-        delta = deltas[target.name].dense()
-        weights[target.module][target.start : target.stop] += delta.to(weights[target.module])
-    for path, weight in weights.items():
-        linear: Any = adapted.get_submodule(path)
+
+    def add(linear: nn.Linear, members: list[Target]) -> nn.Module:
+        weight = linear.weight.detach().clone()
+        for target in members:
+            weight[target.start : target.stop] += deltas[target.name].dense().to(weight)
         linear.weight = nn.Parameter(weight, requires_grad=False)
-    return adapted
+        return linear
 
-
-def _weight(module: nn.Module, path: str) -> Tensor:
-    return module.get_parameter(f"{path}.weight")
+    return wrapped(module, tuple(targets), add)

@@ -41,7 +41,7 @@ class Mixed:
         self._row = _Row()
 
         def wrap(linear: nn.Linear, members: list[Target]) -> nn.Module:
-            parts = [_Part.of(t, [a.deltas.get(t.name) for a in adapters]) for t in members]
+            parts = [_Part(t, [a.deltas.get(t.name) for a in adapters]) for t in members]
             return _MixedLinear(linear, parts, self._row).to(device)
 
         self.module = wrapped(on_device(module, device), targets, wrap)
@@ -70,20 +70,17 @@ class _Row:
 
 
 class _Part(nn.Module):
-    """The deltas of one target: left (adapters, rank, out), right (adapters, in, rank)."""
+    """Every adapter's delta on one target, zero where it has none.
+
+    left is (adapters, rank, out), right (adapters, in, rank).
+    """
 
     left: Tensor
     right: Tensor
 
-    def __init__(self, start: int, stop: int, left: Tensor, right: Tensor) -> None:
+    def __init__(self, target: Target, deltas: Sequence[LowRank | None]) -> None:
         super().__init__()
-        self.start, self.stop = start, stop
-        self.register_buffer("left", left)
-        self.register_buffer("right", right)
-
-    @classmethod
-    def of(cls, target: Target, deltas: Sequence[LowRank | None]) -> _Part:
-        """Every adapter's delta, zero where it has none."""
+        self.start, self.stop = target.start, target.stop
         out, width = target.shape
         rank = max(delta.rank for delta in deltas if delta is not None)
         left, right = torch.zeros(len(deltas), rank, out), torch.zeros(len(deltas), width, rank)
@@ -91,7 +88,8 @@ class _Part(nn.Module):
             if delta is not None:
                 left[number, : delta.rank] = (delta.U * delta.S).T
                 right[number, :, : delta.rank] = delta.Vh.T
-        return cls(target.start, target.stop, left, right)
+        self.register_buffer("left", left)
+        self.register_buffer("right", right)
 
 
 class _MixedLinear(nn.Module):
@@ -99,9 +97,7 @@ class _MixedLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear, parts: Sequence[_Part], row: _Row) -> None:
         super().__init__()
-        self.linear, self.parts = linear, nn.ModuleList(parts)
-        self._row = row
-        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.linear, self.parts, self._row = linear, nn.ModuleList(parts), row
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, tokens, in) → (N, tokens, out)."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medlego.base import Target
+from medlego.base import Target, by_module, family_of
 from medlego.errors import BaseError, raise_all
 
 
@@ -31,10 +30,10 @@ def on_device(module: nn.Module, device: str) -> nn.Module:
 
 def _replace_patch_convolution(module: nn.Module) -> None:
     """In place, where there is one whose windows do not overlap."""
-    embedding: Any = getattr(module, "patch_embed", None)
-    convolution = getattr(embedding, "proj", None)
+    path = family_of(module).patch_convolution
+    convolution = module.get_submodule(path)
     if isinstance(convolution, nn.Conv2d) and Patches.can_replace(convolution):
-        embedding.proj = Patches(convolution)
+        module.set_submodule(path, Patches(convolution))
 
 
 class Patches(nn.Module):
@@ -64,39 +63,33 @@ class Patches(nn.Module):
         return F.linear(windows, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
-def shared_copy(module: nn.Module) -> nn.Module:
-    """A copy of a module whose parameters and buffers are the very same tensors."""
-    tensors = [*module.parameters(), *module.buffers()]
-    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
-
-
 def wrapped(
     module: nn.Module,
     targets: Sequence[Target],
     wrap: Callable[[nn.Linear, list[Target]], nn.Module],
 ) -> nn.Module:
-    """A copy of a module whose adapted linear maps are wrapped, each with its targets.
+    """A copy of a module, its tensors shared, whose adapted linear maps are replaced.
+
+    Args:
+        module: left as it is.
+        targets: whose linear maps are replaced.
+        wrap: gets the copy's linear map with the targets on it, and gives what takes its place.
 
     Raises:
         BaseError: the module lacks a target.
     """
-    check_fit(module, targets)
-    adapted = shared_copy(module)
-    for path in dict.fromkeys(target.module for target in targets):
-        parent, _, leaf = path.rpartition(".")
+    _check_fit(module, targets)
+    tensors = [*module.parameters(), *module.buffers()]
+    adapted = copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
+    for path, members in by_module(targets).items():
         linear = adapted.get_submodule(path)
         assert isinstance(linear, nn.Linear)
-        members = [target for target in targets if target.module == path]
-        setattr(adapted.get_submodule(parent), leaf, wrap(linear, members))
+        adapted.set_submodule(path, wrap(linear, members))
     return adapted
 
 
-def check_fit(module: nn.Module, targets: Sequence[Target]) -> None:
-    """Refuse a module that lacks a target.
-
-    Raises:
-        BaseError: a missing linear map or another shape, all in one message.
-    """
+def _check_fit(module: nn.Module, targets: Sequence[Target]) -> None:
+    """Refuse a module that lacks a target, or has it in another shape, all in one message."""
     problems = []
     for target in targets:
         try:

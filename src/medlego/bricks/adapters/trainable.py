@@ -1,10 +1,11 @@
-"""Trainable deltas attached to a base's linear maps, alone or in the company of others."""
+"""Trainable deltas attached to a base's linear maps, alone or beside other bricks' deltas."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medlego.base import Target
@@ -32,20 +33,20 @@ def attach(
     return wrapped(module, targets, wrap)
 
 
-def set_company(
-    module: nn.Module, scale: float, strangers: Mapping[str, tuple[Tensor, Tensor]]
+def set_other_bricks(
+    module: nn.Module, scale: float, others: Mapping[str, tuple[Tensor, Tensor]]
 ) -> None:
-    """Scale the trainable deltas of an attached module, and put frozen ones beside them.
+    """Scale the trainable deltas of an attached module, and add frozen ones as a merge does.
 
     Args:
         module: what `attach` made.
         scale: factor on every trainable delta, as a merge's coefficient.
-        strangers: per target name left (out, n) and right (n, in), whose product is added;
+        others: per target name left (out, n) and right (n, in), whose product is added;
             targets left out have none.
     """
     for part in module.modules():
         if isinstance(part, AdaptedLinear):
-            part.set_company(scale, strangers)
+            part.set_other_bricks(scale, others)
 
 
 class AdaptedLinear(nn.Module):
@@ -59,32 +60,26 @@ class AdaptedLinear(nn.Module):
     ) -> None:
         super().__init__()
         self.linear = linear
+        self.factors = nn.ModuleList(nn.ParameterList(parts) for parts in factors)
         self._targets = tuple(targets)
-        self._factors = [nn.ParameterList(f) for f in factors]
-        self.factors = nn.ModuleList(self._factors)
-        self.in_features, self.out_features = linear.in_features, linear.out_features
         self._scale = 1.0
-        self._strangers: list[tuple[Tensor, Tensor]] = []
+        self._others: list[tuple[Tensor, Tensor]] = []
 
-    def set_company(self, scale: float, strangers: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    def set_other_bricks(self, scale: float, others: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         """See the function of this name."""
         self._scale = scale
-        mine = [(t, strangers[t.name]) for t in self._targets if t.name in strangers]
-        self._strangers = [(self._padded(left, t), right) for t, (left, right) in mine]
+        mine = [(t, *others[t.name]) for t in self._targets if t.name in others]
+        rows = self.linear.out_features
+        self._others = [(t.placed(left, rows), right) for t, left, right in mine]
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(…, in) → (…, out): W x + b + Σ of scale · left diag(S) right x + strangers'."""
-        lefts, rights = [], []
-        for target, parts in zip(self._targets, self._factors, strict=True):
-            left = parts[0] * parts[1] if len(parts) == 3 else parts[0]
-            lefts.append(self._padded(left * self._scale, target))
-            rights.append(parts[-1])
-        for left, right in self._strangers:
-            lefts.append(left)
-            rights.append(right)
-        inner = nn.functional.linear(inputs, torch.cat(rights))
-        result: Tensor = self.linear(inputs) + nn.functional.linear(inner, torch.cat(lefts, dim=1))
+        """(…, in) → (…, out): W x + b + Σ of scale · left diag(S) right x + the others'."""
+        pairs = []
+        for target, parts in zip(self._targets, self.factors, strict=True):
+            left, *values, right = parts.parameters()
+            whole = left * values[0] if values else left
+            pairs.append((target.placed(whole * self._scale, self.linear.out_features), right))
+        lefts, rights = zip(*pairs, *self._others, strict=True)
+        inner = F.linear(inputs, torch.cat(rights))
+        result: Tensor = self.linear(inputs) + F.linear(inner, torch.cat(lefts, dim=1))
         return result
-
-    def _padded(self, left: Tensor, target: Target) -> Tensor:
-        return nn.functional.pad(left, (0, 0, target.start, self.out_features - target.stop))

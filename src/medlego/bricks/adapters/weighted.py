@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medlego.base import Target
@@ -52,14 +53,12 @@ class _WeightedLinear(nn.Module):
     ) -> None:
         super().__init__()
         self.linear, self.coefficients = linear, coefficients
-        self.in_features, self.out_features = linear.in_features, linear.out_features
         self._block = targets[0].block
         lefts, rights, owners = [], [], []
         for target in targets:
-            for number, held in enumerate(deltas):
-                if (delta := held.get(target.name)) is not None:
-                    around = (0, 0, target.start, linear.out_features - target.stop)
-                    lefts.append(nn.functional.pad(delta.U * delta.S, around))
+            for number, by_target in enumerate(deltas):
+                if (delta := by_target.get(target.name)) is not None:
+                    lefts.append(target.placed(delta.U * delta.S, linear.out_features))
                     rights.append(delta.Vh)
                     owners += [number] * delta.rank
         device = linear.weight.device
@@ -69,7 +68,6 @@ class _WeightedLinear(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(…, in) → (…, out): W x + b + Σ_k c_k ΔW_k x."""
-        inner = nn.functional.linear(inputs, self.right)
-        scaled = inner * self.coefficients[self.owner, self._block]
-        result: Tensor = self.linear(inputs) + nn.functional.linear(scaled, self.left)
+        inner = F.linear(inputs, self.right) * self.coefficients[self.owner, self._block]
+        result: Tensor = self.linear(inputs) + F.linear(inner, self.left)
         return result
