@@ -158,13 +158,12 @@ def test_a_watch_outlives_an_archive_that_starts_again(images, tmp_path):
                 first.pacs,
                 rule,
                 journal,
-                tmp_path / "state",
                 method=None,
             )
         with pytest.raises(PacsAwayError):
-            watcher.look()
+            watcher.poll()
         with orthanc(tmp_path / "orthanc", port) as again:
-            assert watcher.look().answered == 6
+            assert watcher.poll().answered == 6
             assert len(again.held("SR")) == 6
 
 

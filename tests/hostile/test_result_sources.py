@@ -14,6 +14,7 @@ from factories import make_base, make_brick
 from medlego.generalist import assemble
 from medlego.images import nothing_said
 from medlego.serve.pacs.results.analysis import analyse
+from medlego.serve.reload import Model
 
 WHEN = datetime(2026, 3, 4, 5, 6, 7)
 CONFORMING = (
@@ -38,7 +39,7 @@ def analysed(*names):
     paths = [Path(str(get_testdata_file(name, download=False))) for name in names]
     base = make_base()
     made = assemble([make_brick("task", base=base)])
-    return analyse(made, paths, [WHEN] * len(paths), base=base)
+    return analyse(Model.of(made, base, "cpu"), [(path, WHEN) for path in paths])
 
 
 def complaints(analysis, path):

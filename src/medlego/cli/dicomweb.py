@@ -14,7 +14,7 @@ from medlego.cli.options import BaseWeights, Device, JsonFile
 from medlego.cli.shared import need_extra, resolve_device
 
 if TYPE_CHECKING:
-    from medlego.serve import InstanceOutcome, Look, PacsAccess
+    from medlego.serve import InstanceOutcome, PacsAccess, PollResult
 
 _EXTRA = ("dicomweb", "highdicom", "dicomweb_client")
 """Its name, and what it must hold."""
@@ -77,10 +77,10 @@ def analyse_command(
     from medlego.serve import PacsClient, answer_study
 
     options: Options = context.obj
-    pacs = PacsClient(_access(url, token_file, password_file, ca_file, allow_http))
+    pacs = PacsClient(_connection(url, token_file, password_file, ca_file, allow_http))
     generalist = Generalist.load(directory)
     with progress(options) as show:
-        found = answer_study(
+        answers = answer_study(
             pacs,
             generalist,
             study,
@@ -91,9 +91,9 @@ def analyse_command(
             device=resolve_device(device),
             show=show,
         )
-    _show(options, found)
-    emit(options, [each.as_dict() for each in found], json)
-    if not any(each.results and not each.problem for each in found):
+    _show(options, answers)
+    emit(options, [answer.as_dict() for answer in answers], json)
+    if not any(answer.outcome == "answered" for answer in answers):
         raise PacsError("study: expected an image that can be answered, got none")
 
 
@@ -106,10 +106,10 @@ def watch_command(
         Path, typer.Option(metavar="FILE", help="TOML file: which images (docs/dicomweb.md).")
     ],
     state: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="Where the watch remembers what it has done.")
+        Path, typer.Option(metavar="FOLDER", help="Where the watch keeps its journal.")
     ],
-    once: Annotated[bool, typer.Option("--once", help="Look once, then end.")] = False,
-    interval: Annotated[float, typer.Option(min=1.0, help="Seconds between looks.")] = 30.0,
+    once: Annotated[bool, typer.Option("--once", help="Poll once, then end.")] = False,
+    interval: Annotated[float, typer.Option(min=1.0, help="Seconds between polls.")] = 30.0,
     saliency: Saliency = "gradient",
     token_file: TokenFile = None,
     password_file: PasswordFile = None,
@@ -118,33 +118,33 @@ def watch_command(
     base_weights: BaseWeights = None,
     device: Device = "auto",
 ) -> None:
-    """Answer new images that fit a rule, each once, and go on until stopped.
+    """Answer new images that fit a rule, each once, until stopped.
 
-    It may be killed at any moment: what was begun is done again, under the same UIDs.
+    Interrupted work is done again, under the same UIDs.
     """
     need_extra(*_EXTRA)
     from medlego.base import Base
     from medlego.errors import PacsError
     from medlego.generalist import Generalist
-    from medlego.serve import Journal, PacsClient, Rule, Watcher, keep_watching
+    from medlego.serve import Journal, PacsClient, PollResult, Rule, Watcher, keep_watching
 
     options: Options = context.obj
-    pacs = PacsClient(_access(url, token_file, password_file, ca_file, allow_http))
+    pacs = PacsClient(_connection(url, token_file, password_file, ca_file, allow_http))
     wanted = Rule.load(rule)
     base = Base.find(Generalist.load(directory).base, weights=base_weights)
 
-    def seen(look: Look) -> None:
-        emit(options, look.as_dict())
-        if look.answered or look.refused or look.passed or look.postponed or once:
+    def on_result(result: PollResult) -> None:
+        emit(options, result.as_dict())
+        if result != PollResult() or once:
             say(
                 options,
-                f"{look.answered} answered, {look.refused} refused, {look.passed} left out, "
-                f"{look.postponed} postponed",
+                f"{result.answered} answered, {result.refused} refused, {result.passed} left out, "
+                f"{result.postponed} postponed",
             )
-        for problem, count in look.problems:
+        for problem, count in result.problems.items():
             say(options, f"note: {count} refused or postponed: {problem}")
 
-    def away(error: PacsError, wait_s: float) -> None:
+    def on_error(error: PacsError, wait_s: float) -> None:
         say(options, f"note: {error}; next try in {wait_s:g} s")
 
     with Journal.open(state) as journal:
@@ -153,24 +153,23 @@ def watch_command(
             pacs,
             wanted,
             journal,
-            state,
             base=base,
             method=_method(saliency),
             device=resolve_device(device),
         )
         if once:
-            seen(watcher.look())
+            on_result(watcher.poll())
             return
-        # A service manager's way to say stop; the work under way is put back as by Ctrl-C.
+        # A service manager's way to say stop; work under way is put back, as on Ctrl-C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            keep_watching(watcher.look, interval, seen=seen, away=away)
+            keep_watching(watcher.poll, interval, on_result=on_result, on_error=on_error)
         except KeyboardInterrupt:
             counts = ", ".join(f"{n} {word}" for word, n in journal.counts().items())
             say(options, f"stopped; in the journal: {counts or 'nothing'}")
 
 
-def _access(
+def _connection(
     url: str, token: Path | None, password: Path | None, ca: Path | None, allow_http: bool
 ) -> PacsAccess:
     from medlego.serve import PacsAccess
@@ -187,17 +186,19 @@ def _method(saliency: str) -> str | None:
     return saliency
 
 
-def _show(options: Options, found: list[InstanceOutcome]) -> None:
-    """A line per answer, and what is special."""
+def _show(options: Options, instances: list[InstanceOutcome]) -> None:
+    """A line per answer, and notes on images without one."""
     rows = []
-    for number, each in enumerate(found, start=1):
-        for answer in () if each.prediction is None else each.prediction.answers:
+    predictions = [one.prediction for one in instances]
+    for number, prediction in enumerate(predictions, start=1):
+        for answer in () if prediction is None else prediction.answers:
             label = ", ".join(answer.labels) or "none of its labels"
             rows.append((str(number), answer.task.name, label, f"{max(answer.probs):.3f}"))
     show_table(options, ("image", "task", "label", "largest probability"), rows)
-    abstained = sum(each.prediction is not None and not each.prediction.answers for each in found)
+    abstained = sum(prediction is not None and not prediction.answers for prediction in predictions)
     if abstained:
         say(options, f"note: no answer to {abstained} images; their reports say why")
-    for problem, count in Counter(each.problem for each in found if each.problem).items():
+    for problem, count in Counter(one.problem for one in instances if one.problem).items():
         say(options, f"note: {count} without results: {problem}")
-    say(options, f"stored {sum(len(each.results) for each in found if not each.problem)} objects")
+    stored = sum(len(one.results) for one in instances if one.outcome == "answered")
+    say(options, f"stored {stored} objects")

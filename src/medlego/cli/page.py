@@ -21,7 +21,7 @@ Edits = Annotated[
 ]
 GateFile = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Limits in TOML that an edit on the page must keep."),
+    typer.Option(metavar="FILE", help="GateLimits in TOML that an edit on the page must keep."),
 ]
 GateData = Annotated[
     list[str] | None,

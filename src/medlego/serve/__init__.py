@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from medlego.serve.pacs.connection import PacsAccess
     from medlego.serve.pacs.journal import Journal
     from medlego.serve.pacs.rule import Rule
-    from medlego.serve.pacs.watch import Look, Watcher, keep_watching
+    from medlego.serve.pacs.watch import PollResult, Watcher, keep_watching
     from medlego.serve.page.settings import PageGate, PageSettings
     from medlego.serve.server import bound, check_host, serve_app
     from medlego.serve.service import Service
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 __all__ = [
     "InstanceOutcome",
     "Journal",
-    "Look",
     "PacsAccess",
     "PacsClient",
     "PageGate",
     "PageSettings",
+    "PollResult",
     "Rule",
     "Service",
     "ServiceLimits",

@@ -15,7 +15,7 @@ DRAIN_S = 3.0
 
 
 STRANGERS = {"requests": 32, "request_bytes": 4096, "held_bytes": 32 * 4096}
-"""Limits of what anybody may send before it is known who it is: a token's form."""
+"""ServiceLimits of what anybody may send before it is known who it is: a token's form."""
 
 
 class Admission:

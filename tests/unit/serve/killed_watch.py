@@ -27,6 +27,7 @@ from medlego.generalist import Generalist
 from medlego.serve import Journal, PacsAccess, PacsClient, Rule, Watcher
 from medlego.serve.pacs.results import analysis
 from medlego.serve.pacs.results.analysis import analyse
+from medlego.serve.reload import Model
 
 RULE = Rule(modality=("DX",), within_days=0)
 POINTS = (
@@ -35,22 +36,22 @@ POINTS = (
     (analysis, "answer_images"),
     (analysis, "structured_report"),
     (PacsClient, "store"),
-    (Journal, "answered"),
+    (Journal, "settle"),
 )
 
 
 def dying(call: Callable[..., Any], when: int, *, after: bool) -> Callable[..., Any]:
-    """The same, but that the process dies at the call of this number, before or after it."""
+    """The same, except that the process dies at the call of this number, before or after it."""
     calls = iter(range(1, 1000))
 
     def wrapped(*arguments: Any, **named: Any) -> Any:
         last = next(calls) == when
         if last and not after:
             os.kill(os.getpid(), signal.SIGKILL)
-        found = call(*arguments, **named)
+        result = call(*arguments, **named)
         if last:
             os.kill(os.getpid(), signal.SIGKILL)
-        return found
+        return result
 
     return wrapped
 
@@ -62,10 +63,9 @@ def watch(url: str, folder: Path) -> None:
             PacsClient(PacsAccess(url)),
             RULE,
             journal,
-            folder / "state",
             base=make_base(),
             method=None,
-        ).look()
+        ).poll()
 
 
 def fatal_watch(url: str, folder: Path, home: Any, name: str, when: int, after: bool) -> None:
@@ -96,8 +96,9 @@ def warm_up(folder: Path) -> None:
         stated = {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.2.3", "Modality": "DX"}
         path = write(Path(place, "image"), dataset(pixels, **stated))
         generalist = Generalist.load(folder / "generalist")
-        (found,) = analyse(generalist, [path], [datetime.now()], base=make_base(), method=None)
-    assert not found.problem
+        model = Model.of(generalist, make_base(), "cpu")
+        (analysis,) = analyse(model, [(path, datetime.now())], method=None)
+    assert not analysis.problem
 
 
 def main(url: str, folder: Path) -> None:

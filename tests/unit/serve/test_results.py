@@ -28,6 +28,7 @@ from medlego.serve.pacs.results.coding import SCHEME
 from medlego.serve.pacs.results.report import RESEARCH_USE, structured_report
 from medlego.serve.pacs.results.source import read_source
 from medlego.serve.pacs.results.uids import derived_uid
+from medlego.serve.reload import Model
 
 WHEN = datetime(2026, 3, 4, 5, 6, 7)
 CONTENT = "ContentDate", "ContentTime"
@@ -86,16 +87,15 @@ def values(container, name):
     ]
 
 
-def generalist_and_base():
+def make_model():
     base = make_base()
     bricks = [make_brick("one", 1, base=base), make_brick("two", 2, kind="binary", base=base)]
-    return assemble([with_calibration(brick) for brick in bricks]), base
+    return Model.of(assemble([with_calibration(brick) for brick in bricks]), base, "cpu")
 
 
-def analysed(path, method="gradient"):
-    generalist, base = generalist_and_base()
-    (found,) = analyse(generalist, [path], [WHEN], base=base, method=method)
-    return found
+def analysed(path, method="gradient", when=WHEN):
+    (analysis,) = analyse(make_model(), [(path, when)], method)
+    return analysis
 
 
 def test_a_label_is_found_by_its_terminologys_code(tmp_path):
@@ -200,11 +200,11 @@ def test_abstention_is_said_with_its_reason(tmp_path):
     assert values(group[0], "Algorithm Parameters")[-1] == f"brick chest {'ef' * 32}"
 
 
-def test_an_image_unlike_the_training_images_is_said_to_be(tmp_path):
+def test_an_atypical_image_is_reported_as_such(tmp_path):
     route = Route(("chest",), ("chest",), {"chest": 0.6}, 0.4, {"chest": 2.5})
     groups = groups_of(reported(tmp_path, route=route))
-    name = "Resemblance to the training images"
-    assert [values(group[0], name) for group in groups] == [["unlike"]] * 3
+    name = "Typicality among the training images"
+    assert [values(group[0], name) for group in groups] == [["atypical"]] * 3
 
 
 def test_a_report_is_for_research_and_unverified(tmp_path):
@@ -226,11 +226,8 @@ def test_patient_and_study_are_the_sources_in_any_character_set(tmp_path):
     [("-0330", "20260303 233607 -0330"), ("+1400", "20260304 170607 +1400")],
 )
 def test_results_are_dated_in_the_images_offset_from_utc(tmp_path, offset, dated):
-    generalist, base = generalist_and_base()
     path = source_file(tmp_path / "source", TimezoneOffsetFromUTC=offset)
-    at = WHEN.replace(hour=3, tzinfo=UTC)
-    (found,) = analyse(generalist, [path], [at], base=base)
-    for result in found.results:
+    for result in analysed(path, when=WHEN.replace(hour=3, tzinfo=UTC)).results:
         for day, time in (("InstanceCreationDate", "InstanceCreationTime"), CONTENT):
             got = f"{result[day].value} {result[time].value} {result.TimezoneOffsetFromUTC}"
             assert got == dated
@@ -338,29 +335,27 @@ def test_every_result_has_a_uid_of_its_own_in_two_series(tmp_path):
 
 def test_another_recipe_or_image_gives_other_uids(tmp_path):
     path = source_file(tmp_path / "source")
-    generalist, base = generalist_and_base()
-    other = assemble([make_brick("one", 5, base=base)])
-    (ours,) = analyse(generalist, [path], [WHEN], base=base, method=None)
-    (theirs,) = analyse(other, [path], [WHEN], base=base, method=None)
+    model = make_model()
+    other = Model.of(assemble([make_brick("one", 5, base=model.base)]), model.base, "cpu")
     second = source_file(tmp_path / "second", SOPInstanceUID="1.2.9")
-    (elsewhere,) = analyse(generalist, [second], [WHEN], base=base, method=None)
+    ours, elsewhere = analyse(model, [(path, WHEN), (second, WHEN)], None)
+    (theirs,) = analyse(other, [(path, WHEN)], None)
     assert len({a.results[0].SOPInstanceUID for a in (ours, theirs, elsewhere)}) == 3
 
 
 def test_one_bad_file_does_not_keep_the_others_from_an_answer(tmp_path):
     good, bad = source_file(tmp_path / "good"), tmp_path / "bad"
     bad.write_bytes(good.read_bytes()[:-200])
-    generalist, base = generalist_and_base()
-    found = analyse(generalist, [bad, good], [WHEN] * 2, base=base, method=None)
-    assert [bool(each.results) for each in found] == [False, True]
-    assert found[0].problem.startswith("expected")
+    analyses = analyse(make_model(), [(bad, WHEN), (good, WHEN)], None)
+    assert [bool(one.results) for one in analyses] == [False, True]
+    assert analyses[0].problem.startswith("expected")
 
 
 def test_results_of_medlegos_own_are_not_answered(tmp_path):
     capture = analysed(source_file(tmp_path / "source")).results[1]
     again = analysed(write(tmp_path / "capture.dcm", capture))
     assert again.results == ()
-    assert again.problem.startswith("a result of medlego's own")
+    assert again.problem.startswith("a result of medlego")
 
 
 def test_an_image_without_the_uids_to_refer_to_is_refused_with_all_of_them(tmp_path):

@@ -1,4 +1,4 @@
-"""An archive watched: rule, journal, looks, and a watch that is killed again and again."""
+"""An archive watched: rule, journal, polls, and a watch that is killed again and again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dicomwebsite import dicomweb_site
 from factories import make_base, make_brick
 from medlego.errors import PacsAwayError, PacsError, PacsObjectError, SettingsError
 from medlego.generalist import assemble
-from medlego.serve import Journal, Look, Rule, Watcher, keep_watching
+from medlego.serve import Journal, PollResult, Rule, Watcher, keep_watching
 from medlego.serve.pacs.client import Instance
 from medlego.serve.pacs.journal import FILE, MAX_ATTEMPTS
 from medlego.serve.pacs.results.uids import derived_uid
@@ -57,10 +57,14 @@ def watching(site, folder, rule=RULE, directory=None):
     if not directory.exists():
         save_generalist(directory, 1)
     with Journal.open(folder / "state") as journal:
-        watcher = Watcher(
-            directory, site.pacs(), rule, journal, folder / "state", base=make_base(), method=None
-        )
+        watcher = Watcher(directory, site.pacs(), rule, journal, base=make_base(), method=None)
         yield watcher, journal
+
+
+def watch_until_error(poll, waits, interval_s=10.0):
+    """Poll until an error ends the watch; `waits` gets the seconds between polls."""
+    ignore = lambda *_: None  # noqa: E731
+    keep_watching(poll, interval_s, on_result=ignore, on_error=ignore, pause=waits.append)
 
 
 def test_a_rule_needs_a_modality_and_knows_its_fields(tmp_path):
@@ -106,9 +110,9 @@ def test_what_is_not_stated_yet_rules_nothing_out():
 
 def test_a_journal_keeps_what_is_settled(tmp_path):
     with Journal.open(tmp_path) as journal:
-        journal.answered("1", "r")
-        journal.refused("2", "r", "why")
-        journal.passed("3", RULE.digest)
+        journal.settle("1", "answered", "r")
+        journal.settle("2", "refused", "r", "why")
+        journal.settle("3", "passed", "r", RULE.digest)
         journal.begin("4", "r", NOW)
     with Journal.open(tmp_path) as journal:
         assert [journal.settled(uid, RULE.digest) for uid in "12345"] == [True] * 3 + [False] * 2
@@ -117,7 +121,7 @@ def test_a_journal_keeps_what_is_settled(tmp_path):
 
 def test_what_one_rule_left_out_is_looked_at_with_another(tmp_path):
     with Journal.open(tmp_path) as journal:
-        journal.passed("1", RULE.digest)
+        journal.settle("1", "passed", "r", RULE.digest)
         assert not journal.settled("1", Rule(modality=("CR",)).digest)
 
 
@@ -140,7 +144,7 @@ def test_attempts_for_which_the_image_is_not_to_blame_do_not_count(tmp_path):
     with Journal.open(tmp_path) as journal:
         for _ in range(3 * MAX_ATTEMPTS):
             assert journal.begin("1", "r", NOW) == NOW
-            journal.postpone("1")
+            journal.settle("1", "postponed", "r")
         assert journal.attempts("1") == 0
 
 
@@ -162,11 +166,11 @@ def test_another_file_in_the_journals_place_is_refused(tmp_path):
 def test_new_images_are_answered_once(site, tmp_path):
     site.add(source(1))
     with watching(site, tmp_path) as (watcher, journal):
-        assert watcher.look() == Look(answered=1)
-        assert watcher.look() == Look()
+        assert watcher.poll() == PollResult(answered=1)
+        assert watcher.poll() == PollResult()
         site.add(source(2))
         site.add(source(1, study=2))
-        assert watcher.look() == Look(answered=2)
+        assert watcher.poll() == PollResult(answered=2)
         assert journal.counts() == {"answered": 3}
     assert set(site.stores.values()) == {1}
 
@@ -174,10 +178,10 @@ def test_new_images_are_answered_once(site, tmp_path):
 def test_a_study_that_has_not_grown_is_not_looked_into_again(site, tmp_path):
     site.add(source(1))
     with watching(site, tmp_path) as (watcher, _):
-        watcher.look()
-        watcher.look()
+        watcher.poll()
+        watcher.poll()
         site.asked.clear()
-        watcher.look()
+        watcher.poll()
     assert set(site.asked) == {"GET /studies"}
 
 
@@ -185,7 +189,7 @@ def test_an_archive_that_tells_no_counts_is_looked_into_each_time(site, tmp_path
     site.tells_counts = False
     site.add(source(1))
     with watching(site, tmp_path) as (watcher, _):
-        assert [watcher.look().answered for _ in range(2)] == [1, 0]
+        assert [watcher.poll().answered for _ in range(2)] == [1, 0]
 
 
 def test_images_that_do_not_fit_are_left_out_by_what_the_file_says(site, tmp_path):
@@ -193,8 +197,8 @@ def test_images_that_do_not_fit_are_left_out_by_what_the_file_says(site, tmp_pat
     site.add(source(2, BodyPartExamined="HAND", SeriesDescription="PA"))
     rule = Rule(modality=("DX",), body_part=("CHEST",), within_days=0)
     with watching(site, tmp_path, rule) as (watcher, _):
-        assert watcher.look() == Look(answered=1, passed=1)
-        assert watcher.look() == Look()
+        assert watcher.poll() == PollResult(answered=1, passed=1)
+        assert watcher.poll() == PollResult()
 
 
 def test_results_are_not_answered_even_where_the_rule_asks_for_their_modality(site, tmp_path):
@@ -202,11 +206,9 @@ def test_results_are_not_answered_even_where_the_rule_asks_for_their_modality(si
     save_generalist(tmp_path / "generalist", 1)
     rule = Rule(modality=("OT",), within_days=0)
     with Journal.open(tmp_path) as journal:
-        watcher = Watcher(
-            tmp_path / "generalist", site.pacs(), rule, journal, tmp_path, base=make_base()
-        )
-        assert watcher.look() == Look(answered=1)
-        assert watcher.look() == Look()
+        watcher = Watcher(tmp_path / "generalist", site.pacs(), rule, journal, base=make_base())
+        assert watcher.poll() == PollResult(answered=1)
+        assert watcher.poll() == PollResult()
     assert len(site.stores) == 2
 
 
@@ -216,20 +218,20 @@ def test_an_image_that_cannot_be_read_is_refused_once_with_its_reason(site, tmp_
     site.add(torn)
     site.add(source(2))
     with watching(site, tmp_path) as (watcher, _):
-        look = watcher.look()
-        assert (look.answered, look.refused) == (1, 1)
-        ((problem, count),) = look.problems
+        result = watcher.poll()
+        assert (result.answered, result.refused) == (1, 1)
+        ((problem, count),) = result.problems.items()
         assert problem.startswith("expected")
         assert count == 1
-        assert watcher.look() == Look()
+        assert watcher.poll() == PollResult()
 
 
 def test_results_that_the_archive_refuses_are_not_sent_again(site, tmp_path):
     site.add(source(1))
     site.failures = [0x0122]
     with watching(site, tmp_path) as (watcher, _):
-        assert watcher.look().refused == 1
-        assert watcher.look() == Look()
+        assert watcher.poll().refused == 1
+        assert watcher.poll() == PollResult()
 
 
 def test_an_archive_that_goes_away_at_any_request_loses_nothing(site, tmp_path):
@@ -239,11 +241,11 @@ def test_an_archive_that_goes_away_at_any_request_loses_nothing(site, tmp_path):
         for request in range(14):
             site.statuses = [0] * request + [503]
             with suppress(PacsAwayError):
-                watcher.look()
+                watcher.poll()
                 lost -= 1
             lost += 1
         site.statuses = []
-        watcher.look()
+        watcher.poll()
         assert journal.counts() == {"answered": 3}
     assert lost >= 9
     assert len(site.held("SR")) == len(images)
@@ -256,9 +258,9 @@ def test_credentials_that_are_refused_give_no_image_up(site, tmp_path):
         for _ in range(2 * MAX_ATTEMPTS):
             watcher._pacs.store = lambda _: (_ for _ in ()).throw(PacsError("401"))
             with pytest.raises(PacsError):
-                watcher.look()
+                watcher.poll()
         watcher._pacs.store = whole
-        assert watcher.look() == Look(answered=1)
+        assert watcher.poll() == PollResult(answered=1)
         assert journal.counts() == {"answered": 1}
 
 
@@ -270,10 +272,10 @@ def test_an_image_on_which_the_archive_fails_keeps_no_other_from_its_answer(site
         whole = watcher._pacs.fetch, watcher._pacs.store
         for number in range(2 * MAX_ATTEMPTS):
             watcher._pacs.fetch = failing(whole[0], "1.2.1.4.1")
-            look = watcher.look()
-            assert (look.answered, look.postponed) == (int(number == 0), 1)
+            result = watcher.poll()
+            assert (result.answered, result.postponed) == (int(number == 0), 1)
         watcher._pacs.fetch = whole[0]
-        assert watcher.look() == Look(answered=1)
+        assert watcher.poll() == PollResult(answered=1)
         assert journal.counts() == {"answered": 2}
 
 
@@ -289,8 +291,8 @@ def test_results_on_which_the_archive_fails_are_sent_again(site, tmp_path):
     site.add(source(1))
     with watching(site, tmp_path) as (watcher, journal):
         site.statuses = [0, 0, 0, 0, 0, 0, 0, 500]
-        looks = [watcher.look() for _ in range(2)]
-        assert [look.postponed for look in looks] == [1, 0], site.asked
+        results = [watcher.poll() for _ in range(2)]
+        assert [result.postponed for result in results] == [1, 0], site.asked
         assert journal.counts() == {"answered": 1}
 
 
@@ -303,11 +305,13 @@ def test_an_image_of_another_study_than_asked_for_is_not_answered(site, tmp_path
 def test_an_image_that_is_given_up_is_told(site, tmp_path):
     site.add(source(1))
     with watching(site, tmp_path) as (watcher, journal):
-        recipe = watcher._generalist.recipe.digest
+        recipe = watcher._model.digest
         for _ in range(MAX_ATTEMPTS):
             journal.begin("1.2.1.4.1", recipe, NOW)
-        look = watcher.look()
-        assert look == Look(refused=1, problems=((f"given up after {MAX_ATTEMPTS} attempts", 1),))
+        result = watcher.poll()
+        assert result == PollResult(
+            refused=1, problems={f"given up after {MAX_ATTEMPTS} attempts": 1}
+        )
 
 
 def test_a_full_disk_gives_no_image_up(site, tmp_path):
@@ -321,23 +325,23 @@ def test_a_full_disk_gives_no_image_up(site, tmp_path):
         watcher._pacs.fetch = full
         for _ in range(2 * MAX_ATTEMPTS):
             with pytest.raises(OSError, match="space"):
-                watcher.look()
+                watcher.poll()
         watcher._pacs.fetch = whole
-        assert watcher.look() == Look(answered=1)
+        assert watcher.poll() == PollResult(answered=1)
 
 
-def test_after_a_look_that_went_well_an_odd_answer_is_waited_out():
-    steps = iter([Look(), PacsError("archive: 401"), Look(), SettingsError("end")])
+def test_after_a_successful_poll_any_error_of_the_archive_is_waited_out():
+    steps = iter([PollResult(), PacsError("archive: 401"), PollResult(), SettingsError("end")])
     waits: list[float] = []
 
-    def look():
+    def poll():
         step = next(steps)
         if isinstance(step, Exception):
             raise step
         return step
 
     with pytest.raises(SettingsError):
-        keep_watching(look, 10.0, seen=lambda _: None, away=lambda *_: None, pause=waits.append)
+        watch_until_error(poll, waits)
     assert waits == [10, 10, 10]
 
 
@@ -358,11 +362,11 @@ def test_an_edit_is_taken_over_and_does_not_answer_old_images_again(site, tmp_pa
     first, _ = save_generalist(directory, 1)
     second, _ = save_generalist(tmp_path / "edited", 1, 2)
     with watching(site, tmp_path) as (watcher, _):
-        watcher.look()
+        watcher.poll()
         directory.rename(tmp_path / "old")
         (tmp_path / "edited").rename(directory)
         site.add(source(2))
-        assert watcher.look() == Look(answered=1)
+        assert watcher.poll() == PollResult(answered=1)
     assert site.results() == sorted(
         derived_uid("report", made.recipe.digest, f"1.2.1.4.{number}")
         for number, made in ((1, first), (2, second))
@@ -373,46 +377,46 @@ def test_waits_grow_while_the_archive_is_away_and_are_short_again_afterwards():
     steps = iter(["away", "away", "away", "there", "away", "end"])
     waits: list[float] = []
 
-    def look():
+    def poll():
         match next(steps):
             case "away":
                 raise PacsAwayError("archive: away")
             case "end":
                 raise SettingsError("something else")
-        return Look()
+        return PollResult()
 
     with pytest.raises(SettingsError, match="else"):
-        keep_watching(look, 10.0, seen=lambda _: None, away=lambda *_: None, pause=waits.append)
+        watch_until_error(poll, waits)
     assert waits == [10, 20, 40, 10, 10]
 
 
 def test_waits_grow_while_every_image_is_postponed():
-    none, some = Look(postponed=3), Look(answered=1, postponed=2)
-    looks = iter([none, none, PacsAwayError("away"), none, some, none, Look(), none])
+    none, some = PollResult(postponed=3), PollResult(answered=1, postponed=2)
+    results = iter([none, none, PacsAwayError("away"), none, some, none, PollResult(), none])
     waits: list[float] = []
 
-    def look():
-        match next(looks, SettingsError("end")):
-            case Look() as found:
-                return found
+    def poll():
+        match next(results, SettingsError("end")):
+            case PollResult() as result:
+                return result
             case error:
                 raise error
 
     with pytest.raises(SettingsError):
-        keep_watching(look, 10.0, seen=lambda _: None, away=lambda *_: None, pause=waits.append)
+        watch_until_error(poll, waits)
     assert waits == [10, 20, 40, 80, 10, 10, 10, 10]
 
 
 def test_waits_do_not_grow_without_end():
     waits: list[float] = []
 
-    def look():
+    def poll():
         if len(waits) == 40:
             raise PacsError("archive: refused")
         raise PacsAwayError("archive: away")
 
     with pytest.raises(PacsError):
-        keep_watching(look, 7.0, seen=lambda _: None, away=lambda *_: None, pause=waits.append)
+        watch_until_error(poll, waits, 7.0)
     assert max(waits) == waits[-1] == 300
 
 

@@ -11,32 +11,35 @@ from pathlib import Path
 from medlego.base import Base
 from medlego.errors import ImageError, PacsObjectError, SettingsError
 from medlego.generalist import Generalist
-from medlego.prediction import Prediction, Running
+from medlego.prediction import Prediction
 from medlego.serve.pacs.client import Instance, PacsClient, Study
-from medlego.serve.pacs.results import analyse, derived_uid, read_source
+from medlego.serve.pacs.journal import Outcome
+from medlego.serve.pacs.results.analysis import analyse
+from medlego.serve.pacs.results.source import read_source
+from medlego.serve.pacs.results.uids import derived_uid
 from medlego.serve.pacs.rule import Rule
+from medlego.serve.reload import Model
 from medlego.support import Progress, silent
 
 BATCH = 8
 """Images that are held in memory and answered together."""
 
+SERIES_KINDS = ("report series", "capture series")
+
 
 @dataclass(frozen=True)
 class InstanceOutcome:
-    """What came of one instance.
+    """The outcome of one instance.
 
-    `results` are the SOP instance UIDs of what was made. `problem` is empty where the archive has
-    them. `unfit` says that the rule does not fit, `gone` that the archive has the instance no more,
-    `later` that the archive failed on it and it is worth another try.
+    `results` are the SOP instance UIDs of what was made; the archive has them where the outcome is
+    `answered`. Otherwise `problem` is a sentence that says why not.
     """
 
     instance: Instance
+    outcome: Outcome
+    problem: str = ""
     prediction: Prediction | None = None
     results: tuple[str, ...] = ()
-    problem: str = ""
-    unfit: bool = False
-    gone: bool = False
-    later: bool = False
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -52,61 +55,44 @@ class InstanceOutcome:
 
 def answer_instances(
     pacs: PacsClient,
-    generalist: Generalist,
-    instances: Sequence[Instance],
-    when: Sequence[datetime],
+    model: Model,
+    instances: Sequence[tuple[Instance, datetime]],
     folder: Path,
     *,
-    base: Base | None = None,
     rule: Rule | None = None,
     method: str | None = "gradient",
-    device: str = "cpu",
-    running: Running | None = None,
 ) -> Iterator[InstanceOutcome]:
-    """Fetch, answer and store; one at a time is yielded when the archive has its results.
+    """Fetch, answer and store; yields each instance once the archive has its results.
 
     Args:
         pacs: the archive.
-        generalist: what answers.
-        instances: a few, all of which are held in memory.
-        when: date and time of each one's results.
-        folder: a private place for files that are fetched; they are gone afterwards.
-        base: the generalist's base; found by fingerprint when left out.
+        model: what answers.
+        instances: a few, all held in memory, each with date and time of its results.
+        folder: a private place for fetched files, which are deleted afterwards.
         rule: what a fetched image must fit.
         method: of the saliency, see `medlego.serve.pacs.results.analysis.analyse`.
-        device: `cpu` or `cuda`.
-        running: the generalist made ready, see `medlego.serve.pacs.results.analysis.analyse`.
 
     Raises:
-        PacsError: the archive does not answer, or not so.
-        GeneralistError: another base, or an unknown method.
-        BaseError: the base is not to be found.
+        PacsError: the archive does not answer.
+        GeneralistError: an unknown method.
     """
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        paths, fit = {}, []
-        for number, (instance, at) in enumerate(zip(instances, when, strict=True)):
+        fetched: list[tuple[Instance, Path, datetime]] = []
+        for number, (instance, when) in enumerate(instances):
             path = Path(place, str(number))
-            if (settled := _fetched(pacs, instance, path, rule)) is None:
-                paths[instance] = path
-                fit.append((instance, at))
+            if (refusal := _fetch(pacs, instance, path, rule)) is None:
+                fetched.append((instance, path, when))
             else:
-                yield settled
-        found = analyse(
-            generalist,
-            [paths[instance] for instance, _ in fit],
-            [at for _, at in fit],
-            base=base,
-            method=method,
-            device=device,
-            running=running,
-        )
-        for (instance, _), analysis in zip(fit, found, strict=True):
-            uids, later = tuple(str(result.SOPInstanceUID) for result in analysis.results), False
+                yield refusal
+        analyses = analyse(model, [(path, when) for _, path, when in fetched], method)
+        for (instance, *_), analysis in zip(fetched, analyses, strict=True):
             try:
                 problem = analysis.problem or "; ".join(pacs.store(analysis.results))
+                outcome: Outcome = "refused" if problem else "answered"
             except PacsObjectError as error:
-                problem, later = str(error), True
-            yield InstanceOutcome(instance, analysis.prediction, uids, problem, later=later)
+                problem, outcome = str(error), "postponed"
+            uids = tuple(str(result.SOPInstanceUID) for result in analysis.results)
+            yield InstanceOutcome(instance, outcome, problem, analysis.prediction, uids)
 
 
 def answer_study(
@@ -124,46 +110,44 @@ def answer_study(
     """Answer every image of a study, whether or not it was answered before.
 
     Args:
+        pacs: the archive.
+        generalist: what answers.
         study: its study instance UID.
-        series: this one of its series only.
         when: date and time of the results.
+        series: only this one of its series.
+        base: the generalist's base; found by fingerprint when left out.
+        method: of the saliency, see `medlego.serve.pacs.results.analysis.analyse`.
+        device: `cpu` or `cuda`.
         show: called with what is under way.
 
-    The others are as in `answer_instances`.
-
     Returns:
-        What came of every instance, in the archive's order.
+        The outcome of every instance, in the archive's order.
 
     Raises:
-        PacsError: the archive does not answer, or has no images of this study.
-        SettingsError: no such series.
+        PacsError: the archive does not answer.
+        SettingsError: no images of this study or series.
+        GeneralistError: another base, or an unknown method.
+        BaseError: the base is not to be found.
     """
     own = own_series(generalist, study)
-    held = [each for each in pacs.series(Study(study, None, {})) if each.uid not in own]
-    if series is not None:
-        held = [each for each in held if each.uid == series]
-    instances = [instance for each in held for instance in pacs.instances(each)]
+    instances = [
+        (instance, when)
+        for listed in pacs.series(Study(study))
+        if listed.uid not in own and series in (None, listed.uid)
+        for instance in pacs.instances(listed)
+    ]
     if not instances:
         raise SettingsError(
             "study: expected one with images in the archive, got none of this UID; check the UID"
         )
-    running = Running(generalist, base or Base.find(generalist.base), device=device)
-    found: list[InstanceOutcome] = []
+    model = Model.of(generalist, base or Base.find(generalist.base), device)
+    answers: list[InstanceOutcome] = []
     with tempfile.TemporaryDirectory() as folder:
         for start in range(0, len(instances), BATCH):
             show("images", start, len(instances))
-            some = instances[start : start + BATCH]
-            found += answer_instances(
-                pacs,
-                generalist,
-                some,
-                [when] * len(some),
-                Path(folder),
-                method=method,
-                device=device,
-                running=running,
-            )
-    return found
+            batch = instances[start : start + BATCH]
+            answers += answer_instances(pacs, model, batch, Path(folder), method=method)
+    return answers
 
 
 def own_series(generalist: Generalist, study: str) -> frozenset[str]:
@@ -172,20 +156,17 @@ def own_series(generalist: Generalist, study: str) -> frozenset[str]:
     return frozenset(derived_uid(kind, recipe, study) for kind in SERIES_KINDS)
 
 
-SERIES_KINDS = ("report series", "capture series")
-
-
-def _fetched(
+def _fetch(
     pacs: PacsClient, instance: Instance, path: Path, rule: Rule | None
 ) -> InstanceOutcome | None:
-    """Fetch one to a file; what came of it where it is not to be answered."""
+    """Fetch one to a file; its outcome where it is not to be answered."""
     try:
         if not pacs.fetch(instance, path):
-            return InstanceOutcome(instance, problem="the archive has it no more", gone=True)
-        if rule is not None and not rule.fits(read_source(path).stated):
-            return InstanceOutcome(instance, problem="the rule does not fit", unfit=True)
+            return InstanceOutcome(instance, "refused", "the archive no longer has it")
+        if rule is not None and not rule.fits(read_source(path).attributes):
+            return InstanceOutcome(instance, "passed", "the rule does not fit")
     except PacsObjectError as error:
-        return InstanceOutcome(instance, problem=str(error), later=True)
+        return InstanceOutcome(instance, "postponed", str(error))
     except ImageError as error:
-        return InstanceOutcome(instance, problem=str(error).removeprefix(f"{path}: "))
+        return InstanceOutcome(instance, "refused", str(error).removeprefix(f"{path}: "))
     return None

@@ -1,4 +1,4 @@
-"""A picture archive by what is asked of it: look for images, fetch one, store results."""
+"""A picture archive as a DICOMweb client: search for images, fetch one, store results."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from dicomweb_client import DICOMwebClient
 from pydicom import dcmread, dcmwrite
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
+from urllib3.fields import RequestField
+from urllib3.filepost import encode_multipart_formdata
 
 from medlego.errors import ImageError, PacsAwayError, PacsError, PacsObjectError
 from medlego.images import nothing_said
@@ -28,13 +30,14 @@ WITHOUT_IMAGES = frozenset(
 )
 """Modalities whose instances hold no image that could be answered."""
 
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 507})
+_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504, 507})
 _BROKEN = 500
 _GONE = frozenset({404, 410})
-_FORBIDDEN = frozenset({401, 403})
+_ADVICE = {401: "; check the credentials", 403: "; check what they allow"}
 _REFUSED = frozenset({400, 409, 413, 415, 422})
 _CONFLICT = 409
 _OUT_OF_RESOURCES = 0xA700
+_FAILED_SOP_SEQUENCE = b"00081198"
 _UID = re.compile(r"[0-9.]{1,64}")
 _STUDY = ("StudyDescription", "NumberOfStudyRelatedInstances")
 _SERIES = ("Modality", "BodyPartExamined", "SeriesDescription")
@@ -45,17 +48,17 @@ class Study:
     """A study that the archive lists. `instances` is their number, where it says so."""
 
     uid: str
-    instances: int | None
-    stated: Mapping[str, str] = field(repr=False)
+    instances: int | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
 class Series:
-    """A series with what it and its study state."""
+    """A series with what it and its study state, by DICOM keyword."""
 
     study_uid: str
     uid: str
-    stated: Mapping[str, str] = field(repr=False)
+    attributes: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -70,27 +73,25 @@ class Instance:
 class PacsClient:
     """An archive's DICOMweb service; not to be used from two threads at once."""
 
-    def __init__(self, access: PacsAccess) -> None:
+    def __init__(self, connection: PacsAccess) -> None:
         """Nothing is sent yet.
 
         Raises:
             SettingsError: an address or a file of credentials that cannot be used.
         """
-        self._session, self._timeout_s = access.session(), access.timeout_s
-        self._studies_at = f"{access.url.rstrip('/')}/studies"
+        url = connection.url.rstrip("/")
+        self._session, self._timeout_s = connection.session(), connection.timeout_s
+        self._studies_url = f"{url}/studies"
         self._client = DICOMwebClient(
-            access.url.rstrip("/"),
-            session=self._session,
-            timeout=access.timeout_s,
-            permissive_uid=True,
+            url, session=self._session, timeout=self._timeout_s, permissive_uid=True
         )
         self._client.set_http_retry_params(retry=False)
 
     def studies(self, modality: str | None = None, since: date | None = None) -> list[Study]:
-        """Studies with images of a modality, or whose date is this day's or later.
+        """Studies with images of a modality, and of this day or later.
 
         Raises:
-            PacsError: the archive does not answer, or not so.
+            PacsError: no answer, or one that is not DICOM JSON.
         """
         filters = {}
         if modality is not None:
@@ -98,74 +99,54 @@ class PacsClient:
         if since is not None:
             filters["StudyDate"] = f"{since:%Y%m%d}-"
         search = self._client.search_for_studies
-        found = _paged(search, "StudyInstanceUID", fields=_STUDY, search_filters=filters)
+        items = _paged(search, "StudyInstanceUID", fields=_STUDY, search_filters=filters)
         return [
-            Study(uid, _whole(item, "NumberOfStudyRelatedInstances"), _stated(item, _STUDY[:1]))
-            for uid, item in found.items()
+            Study(uid, _number(item, "NumberOfStudyRelatedInstances"), _texts(item, _STUDY[:1]))
+            for uid, item in items.items()
         ]
 
     def series(self, study: Study) -> list[Series]:
         """The series of a study that may hold images.
 
         Raises:
-            PacsError: the archive does not answer, or not so.
+            PacsError: no answer, or one that is not DICOM JSON.
         """
         search = self._client.search_for_series
-        found = _paged(search, "SeriesInstanceUID", study_instance_uid=study.uid, fields=_SERIES)
+        items = _paged(search, "SeriesInstanceUID", study_instance_uid=study.uid, fields=_SERIES)
         listed = [
-            Series(study.uid, uid, {**study.stated, **_stated(item, _SERIES)})
-            for uid, item in found.items()
+            Series(study.uid, uid, {**study.attributes, **_texts(item, _SERIES)})
+            for uid, item in items.items()
         ]
-        return [each for each in listed if each.stated.get("Modality") not in WITHOUT_IMAGES]
+        return [one for one in listed if one.attributes.get("Modality") not in WITHOUT_IMAGES]
 
     def instances(self, series: Series) -> list[Instance]:
         """The instances of a series.
 
         Raises:
-            PacsError: the archive does not answer, or not so.
+            PacsError: no answer, or one that is not DICOM JSON.
         """
-        search = self._client.search_for_instances
-        found = _paged(
-            search,
-            "SOPInstanceUID",
-            study_instance_uid=series.study_uid,
-            series_instance_uid=series.uid,
-        )
-        return [Instance(series.study_uid, series.uid, uid) for uid in found]
+        uids = {"study_instance_uid": series.study_uid, "series_instance_uid": series.uid}
+        items = _paged(self._client.search_for_instances, "SOPInstanceUID", **uids)
+        return [Instance(series.study_uid, series.uid, uid) for uid in items]
 
     def fetch(self, instance: Instance, path: Path) -> bool:
         """Write an instance to a file, in the transfer syntax in which the archive has it.
 
         Returns:
-            False where the archive has it no more.
+            False where the archive no longer has it.
 
         Raises:
             PacsError: the archive does not answer.
-            PacsObjectError: it fails on this one, or gives another or something else.
+            PacsObjectError: it fails on this instance, or sends another object.
             ImageError: the object that it sends is no DICOM object.
         """
         try:
-            with _asking(one=True), nothing_said():
-                content = self._get(instance)
-                try:
-                    found = dcmread(BytesIO(content))
-                    uids = found.StudyInstanceUID, found.SeriesInstanceUID, found.SOPInstanceUID
-                    if Instance(*map(str, uids)) != instance:
-                        raise PacsObjectError(
-                            "archive: expected the instance asked for, got another"
-                        )
-                    dcmwrite(path, found, enforce_file_format=True)
-                except (requests.RequestException, PacsError, OSError):
-                    raise
-                except Exception as error:  # pydicom lets errors of many kinds through
-                    raise ImageError(
-                        "archive: expected a whole DICOM object, got one that cannot be parsed "
-                        f"({type(error).__name__})"
-                    ) from None
+            with _translated(one_object=True), nothing_said():
+                _write(self._get(instance), instance, path)
         except _StatusError as error:
             if error.status in _GONE:
                 return False
-            if error.status in _FORBIDDEN:
+            if error.status in _ADVICE:
                 raise
             raise PacsObjectError(str(error)) from None
         return True
@@ -177,30 +158,31 @@ class PacsClient:
             One sentence per result that the archive refused; empty where it took all.
 
         Raises:
-            PacsError: the archive does not answer, or not so.
-            PacsObjectError: it fails on these results.
+            PacsError: no answer, or one that is not DICOM JSON.
+            PacsObjectError: the archive fails on these results.
         """
         try:
-            with _asking(one=True), nothing_said():
+            with _translated(one_object=True), nothing_said():
                 answer = self._post(results)
                 if answer.status_code != _CONFLICT:
                     answer.raise_for_status()
-                failed = _failures(answer)
+                failures = _failures(answer)
         except _StatusError as error:
             if error.status in _REFUSED:
                 return [f"the archive refuses the results ({error.status})"]
             if error.status == _BROKEN:
                 raise PacsObjectError(str(error)) from None
             raise
-        if any(_reason(each) & 0xFF00 == _OUT_OF_RESOURCES for each in failed or ()):
-            raise PacsAwayError("archive: expected room for results, got none; make some")
-        if answer.status_code == _CONFLICT and not failed:
+        if any(_reason(item) & 0xFF00 == _OUT_OF_RESOURCES for item in failures or ()):
+            raise PacsAwayError("archive: expected room for results, got none; free some space")
+        if answer.status_code == _CONFLICT and not failures:
             return [f"the archive refuses the results ({_CONFLICT})"]
-        if failed is None:
+        if failures is None:
             return ["the archive does not say in DICOM JSON which results it refuses"]
+        modality = {str(result.SOPInstanceUID): result.Modality for result in results}
         return [
-            f"the archive refuses {_kind(results, each)} (reason {_reason(each):#06x})"
-            for each in failed
+            f"the archive refuses {_kind(modality, item)} (reason {_reason(item):#06x})"
+            for item in failures
         ]
 
     def _get(self, instance: Instance) -> bytes:
@@ -211,17 +193,17 @@ class PacsClient:
         """
         place = f"{instance.study_uid}/series/{instance.series_uid}/instances/{instance.sop_uid}"
         answer = self._session.get(
-            f"{self._studies_at}/{place}",
+            f"{self._studies_url}/{place}",
             headers={"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'},
             timeout=self._timeout_s,
         )
         answer.raise_for_status()
-        said = Message()
-        said["Content-Type"] = answer.headers.get("Content-Type", "")
-        boundary = said.get_boundary()
-        if said.get_content_type() != "multipart/related" or not boundary:
+        header = Message()
+        header["Content-Type"] = answer.headers.get("Content-Type", "")
+        boundary = header.get_boundary()
+        if header.get_content_type() != "multipart/related" or not boundary:
             raise PacsObjectError(
-                "archive: expected an instance as multipart/related, got an answer of another type"
+                "archive: expected an instance as multipart/related, got another content type"
             )
         line = b"--" + boundary.encode()
         _, _, part = answer.content.partition(line)
@@ -231,20 +213,18 @@ class PacsClient:
         return content
 
     def _post(self, results: Sequence[Dataset]) -> requests.Response:
-        """Send objects; dicomweb-client itself takes answers that it cannot read for a yes."""
-        boundary = secrets.token_hex(16)
-        body = BytesIO()
+        """Send objects; dicomweb-client's own store takes an unreadable answer for success."""
+        parts = []
         for result in results:
-            body.write(f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode())
             content = BytesIO()
             dcmwrite(content, result)
-            body.write(content.getvalue())
-            body.write(b"\r\n")
+            headers = {"Content-Type": "application/dicom"}
+            parts.append(RequestField("", content.getvalue(), headers=headers))
+        boundary = secrets.token_hex(16)
         kind = f'multipart/related; type="application/dicom"; boundary="{boundary}"'
-        body.write(f"--{boundary}--\r\n".encode())
         return self._session.post(
-            self._studies_at,
-            data=body.getvalue(),
+            self._studies_url,
+            data=encode_multipart_formdata(parts, boundary)[0],
             headers={"Content-Type": kind, "Accept": "application/dicom+json"},
             timeout=self._timeout_s,
         )
@@ -254,39 +234,39 @@ class _StatusError(PacsError):
     """The archive answered with this HTTP status."""
 
     def __init__(self, status: int, reason: str) -> None:
-        advice = {401: "; check the credentials", 403: "; check what they allow"}.get(status, "")
+        advice = _ADVICE.get(status, "")
         super().__init__(f"archive: expected an answer, got {status} {reason}{advice}")
         self.status = status
 
 
 @contextmanager
-def _asking(*, one: bool = False) -> Iterator[None]:
-    """Errors of the libraries as ours, without the addresses that they quote.
+def _translated(*, one_object: bool = False) -> Iterator[None]:
+    """Raise the libraries' errors as ours, without the addresses that they quote.
 
-    With `one` a broken or endless answer is held against the one object that is asked about.
+    With `one_object` a broken or endless answer is blamed on the object that is asked for.
     """
     try:
         yield
     except requests.HTTPError as error:
         response = cast(requests.Response, error.response)
         status, reason = response.status_code, response.reason
-        if status in _PASSING and not (one and status == _BROKEN):
+        if status in _TRANSIENT and not (one_object and status == _BROKEN):
             raise PacsAwayError(
                 f"archive: expected an answer, got {status} {reason}; try later"
             ) from None
         raise _StatusError(status, reason) from None
     except requests.exceptions.SSLError:
         raise PacsError(
-            "archive: expected a certificate that is trusted, got another; pass --ca-file"
+            "archive: expected a trusted certificate, got another; pass --ca-file"
         ) from None
     except requests.TooManyRedirects:
         raise PacsError(
-            "archive: expected an answer, got a redirect, which is not followed; pass the address "
-            "itself"
+            "archive: expected an answer, got a redirect, which is not followed; pass the final "
+            "address"
         ) from None
     except TooSlowError:
-        raise (PacsObjectError if one else PacsAwayError)(
-            "archive: expected a whole answer in time, got one that goes on; try later"
+        raise (PacsObjectError if one_object else PacsAwayError)(
+            "archive: expected a whole answer in time, got an endless one; try later"
         ) from None
     except (
         requests.ConnectionError,
@@ -302,42 +282,60 @@ def _asking(*, one: bool = False) -> Iterator[None]:
         ) from None
 
 
-def _paged(search: Callable[..., Any], key: str, **asked: Any) -> dict[str, dict[str, Any]]:
-    """All that a search finds by UID, page by page, also where the archive knows no offset."""
-    found: dict[str, dict[str, Any]] = {}
+def _write(content: bytes, instance: Instance, path: Path) -> None:
+    """Write a fetched object to a file, if it is the instance that was asked for."""
+    try:
+        dicom = dcmread(BytesIO(content))
+        uids = dicom.StudyInstanceUID, dicom.SeriesInstanceUID, dicom.SOPInstanceUID
+        if Instance(*map(str, uids)) != instance:
+            raise PacsObjectError("archive: expected the instance asked for, got another")
+        dcmwrite(path, dicom, enforce_file_format=True)
+    except (PacsError, OSError):
+        raise
+    except Exception as error:  # pydicom lets errors of many kinds through
+        raise ImageError(
+            "archive: expected a whole DICOM object, got one that cannot be parsed "
+            f"({type(error).__name__})"
+        ) from None
+
+
+def _paged(search: Callable[..., Any], key: str, **arguments: Any) -> dict[str, dict[str, Any]]:
+    """Every item of a search by UID, page by page, also where the archive ignores the offset."""
+    items: dict[str, dict[str, Any]] = {}
     while True:
-        with _asking(), nothing_said():
-            page = search(offset=len(found), **asked)
+        with _translated(), nothing_said():
+            page = search(offset=len(items), **arguments)
             if not isinstance(page, list) or not all(isinstance(item, dict) for item in page):
                 raise ValueError("no list of objects")
             # What is no UID would lead elsewhere in an address; no result could refer to it.
             new = {
                 uid: item
                 for item in page
-                if (uid := _text(item, key)) and _UID.fullmatch(uid) and uid not in found
+                if (uid := _text(item, key)) and _UID.fullmatch(uid) and uid not in items
             }
         if not new:
-            return found
-        found |= new
+            return items
+        items |= new
 
 
-def _text(item: Mapping[str, Any], keyword: str) -> str | None:
-    """The first value of an element in DICOM JSON, as text."""
-    values = _values(item, f"{tag_for_keyword(keyword):08X}")
-    return None if not values or values[0] in (None, "") else str(values[0]).strip()
-
-
-def _values(item: Mapping[str, Any], tag: str) -> list[Any]:
-    element = item.get(tag)
+def _values(item: Mapping[str, Any], keyword: str) -> list[Any]:
+    """An element's values in DICOM JSON."""
+    element = item.get(f"{tag_for_keyword(keyword):08X}")
     values = element.get("Value") if isinstance(element, dict) else None
     return values if isinstance(values, list) else []
 
 
-def _stated(item: Mapping[str, Any], keywords: Sequence[str]) -> dict[str, str]:
+def _text(item: Mapping[str, Any], keyword: str) -> str | None:
+    """The first value of an element in DICOM JSON, as text."""
+    values = _values(item, keyword)
+    return None if not values or values[0] in (None, "") else str(values[0]).strip()
+
+
+def _texts(item: Mapping[str, Any], keywords: Sequence[str]) -> dict[str, str]:
     return {key: text for key in keywords if (text := _text(item, key)) is not None}
 
 
-def _whole(item: Mapping[str, Any], keyword: str) -> int | None:
+def _number(item: Mapping[str, Any], keyword: str) -> int | None:
     text = _text(item, keyword)
     return int(text) if text is not None and text.isdecimal() else None
 
@@ -346,31 +344,32 @@ def _failures(answer: requests.Response) -> list[Mapping[str, Any]] | None:
     """The items of what was not stored (PS3.18 table I.2-1); None where they cannot be read.
 
     Raises:
-        ValueError: success is claimed by what is no answer to a store.
+        ValueError: a success whose content is not the answer to a store.
     """
-    if not answer.content and answer.status_code in (200, 204):
+    succeeded = answer.status_code in (200, 204)
+    if not answer.content and succeeded:
         return []
     kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    tag = f"{tag_for_keyword('FailedSOPSequence'):08X}"
     if kind in ("application/dicom+json", "application/json"):
-        found = answer.json()
-        found = found[0] if isinstance(found, list) and len(found) == 1 else found
-        if not isinstance(found, dict):
+        document = answer.json()
+        if isinstance(document, list) and len(document) == 1:
+            (document,) = document
+        if not isinstance(document, dict):
             raise ValueError("no object")
-        return [each for each in _values(found, tag) if isinstance(each, dict)]
-    if kind.endswith("xml") and tag.encode() not in answer.content:
-        return []
-    if answer.status_code in (200, 204) and not kind.endswith("xml"):
+        items = _values(document, "FailedSOPSequence")
+        return [item for item in items if isinstance(item, dict)]
+    if kind.endswith("xml"):
+        return None if _FAILED_SOP_SEQUENCE in answer.content else []
+    if succeeded:
         raise ValueError("no answer to a store")
     return None
 
 
-def _kind(results: Sequence[Dataset], failed: Mapping[str, Any]) -> str:
-    """Which of the results it was, by what it is."""
-    modalities = {str(result.SOPInstanceUID): result.Modality for result in results}
-    uid = _text(failed, "ReferencedSOPInstanceUID")
-    return "the report" if uid is not None and modalities.get(uid) == "SR" else "a capture"
+def _kind(modality: Mapping[str, str], failure: Mapping[str, Any]) -> str:
+    """What was refused, by the modality of the result with its UID."""
+    uid = _text(failure, "ReferencedSOPInstanceUID") or ""
+    return "the report" if modality.get(uid) == "SR" else "a capture"
 
 
-def _reason(failed: Mapping[str, Any]) -> int:
-    return _whole(failed, "FailureReason") or 0
+def _reason(failure: Mapping[str, Any]) -> int:
+    return _number(failure, "FailureReason") or 0

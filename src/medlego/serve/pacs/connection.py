@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
+from base64 import b64encode
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -12,12 +12,11 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3
-from requests.auth import AuthBase, HTTPBasicAuth
 
 from medlego.errors import SettingsError
+from medlego.serve.access import is_loopback, read_secret
 from medlego.support import read_expected
 
-MAX_SECRET_BYTES = 1 << 16
 _PIECE_BYTES = 1 << 16
 
 
@@ -58,27 +57,41 @@ class PacsAccess:
             raise SettingsError(
                 "credentials: expected a token or a password, got both; leave one out"
             )
-        if self.token_file is not None:
-            session.auth = _Token(self.token_file)
-        if self.password_file is not None:
-            session.auth = _Password(self.password_file)
+        if self.token_file is not None or self.password_file is not None:
+            self._authorization()  # refuses a wrong file before anything is sent
+            session.auth = self._sign
         return session
+
+    def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = self._authorization()
+        return request
+
+    def _authorization(self) -> str:
+        if self.token_file is not None:
+            return f"Bearer {read_secret(self.token_file, 'a token')}"
+        assert self.password_file is not None
+        line = read_secret(self.password_file, "a line user:password")
+        if ":" not in line:
+            raise SettingsError(
+                f"{self.password_file}: expected a line user:password, got one without ':'"
+            )
+        return f"Basic {b64encode(line.encode()).decode()}"
 
     def _check_url(self) -> None:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise SettingsError(
-                "archive: expected an address https://HOST[:PORT]/PATH, got another"
+                "archive: expected an address https://HOST[:PORT]/PATH, got something else"
             )
         if parts.username is not None or parts.password is not None:
             raise SettingsError(
                 "archive: expected an address without user and password; put them into a file and "
                 "pass --password-file"
             )
-        if parts.scheme == "http" and not self.allow_http and not _is_here(parts.hostname):
+        if parts.scheme == "http" and not self.allow_http and not is_loopback(parts.hostname):
             raise SettingsError(
-                f"archive: expected https, got http to {parts.hostname}, which carries images and "
-                "credentials in the clear; use https, or pass --allow-http within a closed network"
+                f"archive: expected https, got http to {parts.hostname}, which sends images and "
+                "credentials unencrypted; use https, or pass --allow-http within a closed network"
             )
 
 
@@ -93,7 +106,7 @@ class _Session(requests.Session):
         super().__init__()
         self._whole_s = whole_s
 
-    def send(self, request: requests.PreparedRequest, **how: Any) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         """As of requests, but that the answer is in memory.
 
         Raises:
@@ -101,7 +114,7 @@ class _Session(requests.Session):
             requests.RequestException: whatever else went wrong.
         """
         end = time.monotonic() + self._whole_s
-        answer = super().send(request, **how | {"stream": True})
+        answer = super().send(request, **options | {"stream": True})
         content = BytesIO()
         try:
             while piece := answer.raw.read1(_PIECE_BYTES, decode_content=True):
@@ -115,53 +128,3 @@ class _Session(requests.Session):
         content.seek(0)
         answer.raw = content
         return answer
-
-
-class _Token(AuthBase):
-    """A bearer token out of a file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        _secret(path, "a token")
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {_secret(self._path, 'a token')}"
-        return request
-
-
-class _Password(AuthBase):
-    """User and password out of a file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._read()
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        signed: requests.PreparedRequest = self._read()(request)
-        return signed
-
-    def _read(self) -> HTTPBasicAuth:
-        user, colon, password = _secret(self._path, "a line user:password").partition(":")
-        if not colon:
-            raise SettingsError(f"{self._path}: expected a line user:password, got one without ':'")
-        return HTTPBasicAuth(user.encode(), password.encode())
-
-
-def _secret(path: Path, what: str) -> str:
-    content = read_expected(path, MAX_SECRET_BYTES, SettingsError, what)
-    try:
-        text = content.decode().strip()
-    except UnicodeDecodeError:
-        raise SettingsError(f"{path}: expected {what} in UTF-8, got other bytes") from None
-    if not text or not text.isprintable():
-        raise SettingsError(f"{path}: expected {what} on one line, got none or several")
-    return text
-
-
-def _is_here(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -20,10 +20,10 @@ Texts = tuple[Text, ...]
 
 
 class Rule(BaseModel):
-    """All fields that are given must fit; of several values of one field any will do.
+    """Every field present must fit; a field fits where any of its values does.
 
-    Descriptions and body parts are patterns with `*` and `?`, in which case does not count.
-    `within_days` looks at studies of the last days only, by their date; 0 at all of them.
+    Descriptions and body parts are patterns with `*` and `?`; case is ignored. `within_days` limits
+    the rule to studies of the last days, by their date; 0 means no limit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,32 +45,32 @@ class Rule(BaseModel):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the fields, by which a journal knows what was looked at with this rule."""
+        """SHA-256 of the fields, by which a journal knows which rule did not fit."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     def since(self, today: date) -> date | None:
-        """The first day that is looked at."""
+        """The first study date that is considered."""
         return today - timedelta(days=self.within_days) if self.within_days else None
 
-    def fits(self, stated: Mapping[str, str]) -> bool:
-        """Whether an image that states these elements is to be answered."""
-        return all(_matches(stated.get(keyword), wanted) for keyword, wanted in self._wanted())
+    def fits(self, attributes: Mapping[str, str]) -> bool:
+        """Whether an image with these attributes, by DICOM keyword, is to be answered."""
+        return all(_matches(attributes.get(key), patterns) for key, patterns in self._patterns())
 
-    def rules_out(self, stated: Mapping[str, str]) -> bool:
-        """Whether what is stated so far, perhaps not all, is enough to say no."""
+    def rules_out(self, attributes: Mapping[str, str]) -> bool:
+        """Whether the attributes known so far, perhaps not all, are enough to say no."""
         return any(
-            keyword in stated and not _matches(stated[keyword], wanted)
-            for keyword, wanted in self._wanted()
+            key in attributes and not _matches(attributes[key], patterns)
+            for key, patterns in self._patterns()
         )
 
-    def _wanted(self) -> Iterator[tuple[str, Texts]]:
+    def _patterns(self) -> Iterator[tuple[str, Texts]]:
         fields = {
             "Modality": self.modality,
             "BodyPartExamined": self.body_part,
             "StudyDescription": self.study_description,
             "SeriesDescription": self.series_description,
         }
-        return ((keyword, wanted) for keyword, wanted in fields.items() if wanted)
+        return ((keyword, patterns) for keyword, patterns in fields.items() if patterns)
 
 
 def _matches(value: str | None, patterns: Texts) -> bool:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from medlego.base import Base
 from medlego.errors import MedLegoError, PacsAwayError, PacsError
 from medlego.generalist import Generalist, read_mark
-from medlego.prediction import Running
 from medlego.serve.pacs.answering import BATCH, InstanceOutcome, answer_instances, own_series
 from medlego.serve.pacs.client import Instance, PacsClient, Study
 from medlego.serve.pacs.journal import MAX_ATTEMPTS, Journal
 from medlego.serve.pacs.rule import Rule
+from medlego.serve.reload import Model
 
 LONGEST_WAIT_S = 300.0
 
@@ -26,18 +26,17 @@ FETCHED = "fetched"
 
 
 @dataclass(frozen=True)
-class Look:
-    """One look at the archive: images answered, refused, and left since the rule does not fit.
+class PollResult:
+    """One poll of the archive: images by outcome, see `medlego.serve.pacs.journal.Outcome`.
 
-    `postponed` are images on which the archive failed and that are asked for again at the next
-    look. `problems` counts the reasons of those refused or postponed.
+    `problems` counts the reasons of those refused or postponed.
     """
 
     answered: int = 0
     refused: int = 0
     passed: int = 0
     postponed: int = 0
-    problems: tuple[tuple[str, int], ...] = ()
+    problems: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def futile(self) -> bool:
@@ -46,17 +45,11 @@ class Look:
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
-        return {
-            "answered": self.answered,
-            "refused": self.refused,
-            "passed": self.passed,
-            "postponed": self.postponed,
-            "problems": dict(self.problems),
-        }
+        return asdict(self)
 
 
 class Watcher:
-    """A generalist's directory, an archive, a rule and a journal; an edit is taken over."""
+    """A generalist's directory, an archive, a rule and a journal; edits are followed."""
 
     def __init__(
         self,
@@ -64,7 +57,6 @@ class Watcher:
         pacs: PacsClient,
         rule: Rule,
         journal: Journal,
-        folder: Path,
         *,
         base: Base | None = None,
         method: str | None = "gradient",
@@ -76,8 +68,7 @@ class Watcher:
             directory: of the generalist.
             pacs: the archive.
             rule: which images are answered.
-            journal: of `folder`.
-            folder: where the journal is, and where files lie while they are under way.
+            journal: what was done; files under way are kept beside it.
             base: the generalist's base; found by fingerprint when left out.
             method: of the saliency, see `medlego.serve.pacs.results.analysis.analyse`.
             device: `cpu` or `cuda`.
@@ -87,167 +78,146 @@ class Watcher:
             BaseError: the base is not to be found.
         """
         self._directory, self._pacs, self._rule = directory, pacs, rule
-        self._journal, self._method, self._device = journal, method, device
-        self._fetched = folder / FETCHED
-        shutil.rmtree(self._fetched, ignore_errors=True)
-        self._fetched.mkdir(mode=0o700)
+        self._journal, self._method = journal, method
+        self._folder = journal.folder / FETCHED
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(mode=0o700)
         self._mark = read_mark(directory)
-        self._generalist = Generalist.load(directory)
-        self._base = base or Base.find(self._generalist.base)
-        self._running = Running(self._generalist, self._base, device=device)
-        self._whole: dict[str, int] = {}
+        generalist = Generalist.load(directory)
+        self._model = Model.of(generalist, base or Base.find(generalist.base), device)
+        self._complete: dict[str, int] = {}
+        """Studies of which nothing is left to do, by their number of instances then."""
 
-    def look(self) -> Look:
+    def poll(self) -> PollResult:
         """Answer what is new, once.
 
         Raises:
-            PacsError: the archive does not answer, or not so; what was answered so far stays.
+            PacsError: the archive does not answer; what was answered so far stays.
         """
-        self._take_edits()
+        self._reload()
         outcomes: Counter[str] = Counter()
         problems: Counter[str] = Counter()
         for study in self._studies():
             before = outcomes["postponed"]
-            for found in self._answer(self._pending(study)):
-                outcome = self._note(found)
-                outcomes[outcome] += 1
-                if outcome in ("refused", "postponed"):
-                    problems[found.problem] += 1
+            for answer in self._answer(self._pending(study)):
+                outcomes[answer.outcome] += 1
+                note = self._rule.digest if answer.outcome == "passed" else answer.problem
+                uid, recipe = answer.instance.sop_uid, self._model.digest
+                self._journal.settle(uid, answer.outcome, recipe, note)
+                if answer.outcome in ("refused", "postponed"):
+                    problems[answer.problem] += 1
             if study.instances is not None and outcomes["postponed"] == before:
-                self._whole[study.uid] = study.instances
-        return Look(**outcomes, problems=tuple(problems.items()))
+                self._complete[study.uid] = study.instances
+        return PollResult(**outcomes, problems=dict(problems))
 
     def _studies(self) -> list[Study]:
-        """Studies that may hold something new: all but those whole at the same size before."""
+        """Studies that may hold something new: all but those complete at the same size before."""
         since = self._rule.since(datetime.now().astimezone().date())
-        found = {
+        listed = {
             study.uid: study
             for modality in self._rule.modality
             for study in self._pacs.studies(modality, since)
         }
         return [
             study
-            for study in found.values()
-            if study.instances is None or self._whole.get(study.uid) != study.instances
+            for study in listed.values()
+            if study.instances is None or self._complete.get(study.uid) != study.instances
         ]
 
     def _pending(self, study: Study) -> list[Instance]:
-        if self._rule.rules_out(study.stated):
+        if self._rule.rules_out(study.attributes):
             return []
-        own = own_series(self._generalist, study.uid)
+        own = own_series(self._model.generalist, study.uid)
         return [
             instance
             for series in self._pacs.series(study)
-            if series.uid not in own and not self._rule.rules_out(series.stated)
+            if series.uid not in own and not self._rule.rules_out(series.attributes)
             for instance in self._pacs.instances(series)
             if not self._journal.settled(instance.sop_uid, self._rule.digest)
         ]
 
     def _answer(self, pending: list[Instance]) -> Iterator[InstanceOutcome]:
-        for some in self._batches(pending):
-            begun = self._begin(some)
-            left = dict(begun)
-            yield from (
-                InstanceOutcome(each, problem=f"given up after {MAX_ATTEMPTS} attempts")
-                for each in some
-                if each not in left
+        for batch in self._batches(pending):
+            now = datetime.now().astimezone().replace(microsecond=0)
+            begun: dict[Instance, datetime] = {}
+            for instance in batch:
+                when = self._journal.begin(instance.sop_uid, self._model.digest, now)
+                if when is None:
+                    problem = f"given up after {MAX_ATTEMPTS} attempts"
+                    yield InstanceOutcome(instance, "refused", problem)
+                else:
+                    begun[instance] = when
+            answers = answer_instances(
+                self._pacs,
+                self._model,
+                list(begun.items()),
+                self._folder,
+                rule=self._rule,
+                method=self._method,
             )
             try:
-                for found in answer_instances(
-                    self._pacs,
-                    self._generalist,
-                    [instance for instance, _ in begun],
-                    [at for _, at in begun],
-                    self._fetched,
-                    rule=self._rule,
-                    method=self._method,
-                    device=self._device,
-                    running=self._running,
-                ):
-                    del left[found.instance]
-                    yield found
+                for answer in answers:
+                    del begun[answer.instance]
+                    yield answer
             except (MedLegoError, OSError, KeyboardInterrupt):
-                for instance in left:
-                    self._journal.postpone(instance.sop_uid)
+                for instance in begun:
+                    self._journal.settle(instance.sop_uid, "postponed", self._model.digest)
                 raise
 
     def _batches(self, pending: list[Instance]) -> Iterator[list[Instance]]:
-        """Images that nothing happened to yet together; each whose work ended oddly by itself."""
-        suspect = {each for each in pending if self._journal.attempts(each.sop_uid)}
-        fresh = [each for each in pending if each not in suspect]
+        """New images in batches; an image during whose work the process ended, on its own."""
+        suspect = {one for one in pending if self._journal.attempts(one.sop_uid)}
+        fresh = [one for one in pending if one not in suspect]
         yield from (fresh[start : start + BATCH] for start in range(0, len(fresh), BATCH))
-        yield from ([each] for each in pending if each in suspect)
+        yield from ([one] for one in pending if one in suspect)
 
-    def _begin(self, instances: list[Instance]) -> list[tuple[Instance, datetime]]:
-        now = datetime.now().astimezone().replace(microsecond=0)
-        recipe = self._generalist.recipe.digest
-        begun = [(each, self._journal.begin(each.sop_uid, recipe, now)) for each in instances]
-        return [(each, at) for each, at in begun if at is not None]
-
-    def _note(self, found: InstanceOutcome) -> str:
-        """Write down what came of an instance, and say which outcome that is."""
-        uid, recipe = found.instance.sop_uid, self._generalist.recipe.digest
-        if found.unfit:
-            self._journal.passed(uid, self._rule.digest)
-            return "passed"
-        if found.later:
-            self._journal.postpone(uid)
-            return "postponed"
-        if found.problem:
-            self._journal.refused(uid, recipe, found.problem)
-            return "refused"
-        self._journal.answered(uid, recipe)
-        return "answered"
-
-    def _take_edits(self) -> None:
-        """Read the generalist again where somebody edited it."""
+    def _reload(self) -> None:
+        """Read the generalist again where it was edited."""
         mark = read_mark(self._directory)
         if mark != self._mark:
             edited = Generalist.load(self._directory)
-            self._running = Running(edited, self._base, device=self._device)
-            self._generalist, self._mark = edited, mark
+            self._model = Model.of(edited, self._model.base, self._model.device)
+            self._mark = mark
 
 
 def keep_watching(
-    look: Callable[[], Look],
+    poll: Callable[[], PollResult],
     interval_s: float,
     *,
-    seen: Callable[[Look], None],
-    away: Callable[[PacsError, float], None],
+    on_result: Callable[[PollResult], None],
+    on_error: Callable[[PacsError, float], None],
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Look again and again; where the archive is away, wait twice as long each time, to a limit.
+    """Poll again and again; while the archive is away, wait twice as long each time, to a limit.
 
-    The wait grows, too, over looks in which nothing came of any image but a postponement: an
-    archive that gives images and takes no results would have them all answered anew each time.
-    After a first look that went well address and credentials are right, so that whatever else the
-    archive answers later is waited out in the same way.
+    The wait grows, too, over polls in which every image was postponed: an archive that gives images
+    and takes no results would have them all answered anew each time. After a first poll that went
+    well, address and credentials are right, so any other error of the archive is waited out too.
 
     Args:
-        look: what to do.
-        interval_s: seconds between looks.
-        seen: called after each look.
-        away: called with what is wrong and the seconds that are waited.
+        poll: what to do.
+        interval_s: seconds between polls.
+        on_result: called after each poll.
+        on_error: called with the archive's error and the seconds until the next poll.
         pause: waits.
 
     Raises:
-        MedLegoError: whatever `look` raises, but for an archive that is away.
+        MedLegoError: whatever `poll` raises, except while the archive is away.
     """
     failures, worked = 0, False
     while True:
         try:
-            found = look()
-            seen(found)
+            result = poll()
+            on_result(result)
             worked = True
-            if found.futile:
-                wait, failures = _wait(interval_s, failures), failures + 1
-            else:
-                wait, failures = interval_s, 0
+            failed = result.futile
+            wait = _wait(interval_s, failures) if failed else interval_s
         except PacsError as error:
             if not worked and not isinstance(error, PacsAwayError):
                 raise
-            wait, failures = _wait(interval_s, failures), failures + 1
-            away(error, wait)
+            failed, wait = True, _wait(interval_s, failures)
+            on_error(error, wait)
+        failures = failures + 1 if failed else 0
         pause(wait)
 
 

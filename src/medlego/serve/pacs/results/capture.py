@@ -1,4 +1,4 @@
-"""What an answer rests on as a secondary capture: the overlay with its legend, in colour."""
+"""Saliency as a secondary capture: the overlay with its legend, in colour."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from pydicom.sr.codedict import codes
 
 from medlego.images import Image, nothing_said
 from medlego.prediction import Saliency, draw_overlay
-from medlego.serve.pacs.results.algorithm import MODEL, NAME, Algorithm
-from medlego.serve.pacs.results.source import Source
-from medlego.serve.pacs.results.stamp import finish, stamp
+from medlego.serve.pacs.results.algorithm import Algorithm
+from medlego.serve.pacs.results.source import Source, stamp
 from medlego.serve.pacs.results.uids import derived_uid
 
 LARGEST_SIDE = 1024
@@ -33,7 +32,7 @@ def saliency_capture(
         image: its pixels.
         saliency: of the label that is shown.
         algorithm: what answered.
-        when: the capture's date and time, told in the image's offset from UTC where it states one.
+        when: the capture's date and time, given in the image's offset from UTC where it states one.
 
     Returns:
         A Secondary Capture in the image's study, in RGB, derived from the image. Its UID follows
@@ -41,7 +40,7 @@ def saliency_capture(
     """
     picture = draw_overlay(image, saliency, note="research use only")
     picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Pillow.Resampling.LANCZOS)
-    task, method, when = saliency.task.name, saliency.method, source.local(when)
+    task, method = saliency.task.name, saliency.method
     with nothing_said():
         capture = SCImage.from_ref_dataset(
             ref_dataset=source.reference(),
@@ -54,12 +53,9 @@ def saliency_capture(
             series_number=SERIES_NUMBER,
             sop_instance_uid=derived_uid("capture", algorithm.recipe, source.sop_uid, task, method),
             instance_number=source.number,
-            manufacturer=NAME,
-            manufacturer_model_name=MODEL,
-            software_versions=algorithm.version,
-            device_serial_number=algorithm.recipe,
             series_description="medlego saliency, research use only",
             transfer_syntax_uid="1.2.840.10008.1.2.1",
+            **algorithm.equipment,
         )
         capture.PatientOrientation = []  # a picture with a legend has none
         capture.Laterality = ""
@@ -70,25 +66,24 @@ def saliency_capture(
         capture.ConversionType = "WSD"
         capture.SourceImageSequence = [_reference(source)]
         capture.DerivationDescription = (
-            f"What speaks for and against {saliency.label!r} of task {task} by {method}; "
+            f"Evidence for and against {saliency.label!r} of task {task} by {method}; "
             f"recipe {algorithm.recipe}"
         )
         for keyword in ("LossyImageCompression", "BurnedInAnnotation"):
-            if keyword in source.stated:
-                setattr(capture, keyword, source.stated[keyword])
-        stamp(capture, "Content{}", when)
-        stamp(capture, "{}OfSecondaryCapture", when)
-        finish(capture, source, when)
+            if keyword in source.attributes:
+                setattr(capture, keyword, source.attributes[keyword])
+        stamp(capture, "{}OfSecondaryCapture", source.local(when))
+        source.finish(capture, when)
     return capture
 
 
 def _reference(source: Source) -> Dataset:
-    found = Dataset()
-    found.ReferencedSOPClassUID = source.sop_class_uid
-    found.ReferencedSOPInstanceUID = source.sop_uid
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = source.sop_class_uid
+    reference.ReferencedSOPInstanceUID = source.sop_uid
     if source.frame is not None:
-        found.ReferencedFrameNumber = source.frame
+        reference.ReferencedFrameNumber = source.frame
     purpose = codes.DCM.SourceImageForImageProcessingOperation
-    found.PurposeOfReferenceCodeSequence = [CodedConcept(*purpose)]
-    found.SpatialLocationsPreserved = "NO"
-    return found
+    reference.PurposeOfReferenceCodeSequence = [CodedConcept(*purpose)]
+    reference.SpatialLocationsPreserved = "NO"
+    return reference

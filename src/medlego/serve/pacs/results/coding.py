@@ -37,12 +37,12 @@ def label_code(task: Task, label: str) -> CodedConcept:
 
 
 def declared(schemes: Iterable[str]) -> list[CodingSchemeIdentificationItem]:
-    """What says which coding schemes these are; the standard's own need no such word."""
+    """Identify these coding schemes; the standard's own need no identification."""
     return [_declaration(scheme) for scheme in sorted({SCHEME, *schemes} - _STANDARD)]
 
 
 def short(text: str) -> str:
-    """Text as a value of at most 64 characters; a backslash would part it in two."""
+    """Text as a value of at most 64 characters; a backslash would split it in two."""
     text = text.replace("\\", "/").strip()
     return text if len(text) <= _MEANING else text[: _MEANING - 3] + "..."
 

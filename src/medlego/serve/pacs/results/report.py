@@ -14,7 +14,6 @@ from medlego.prediction import Answer, Prediction
 from medlego.serve.pacs.results.algorithm import MODEL, NAME, Algorithm
 from medlego.serve.pacs.results.coding import declared, label_code, own_code
 from medlego.serve.pacs.results.source import Source
-from medlego.serve.pacs.results.stamp import finish, stamp
 from medlego.serve.pacs.results.uids import derived_uid
 
 RESEARCH_USE = "For research use only. Not a diagnosis, and not verified by a physician."
@@ -30,20 +29,19 @@ _STATES = {
 def structured_report(
     source: Source, prediction: Prediction, algorithm: Algorithm, when: datetime
 ) -> Dataset:
-    """Report what a generalist answers to one image.
+    """Report a generalist's answers to one image.
 
     Args:
         source: the image.
         prediction: the answers to it; without any, the report says so and why.
         algorithm: what answered.
-        when: the report's date and time, told in the image's offset from UTC where it states one.
+        when: the report's date and time, given in the image's offset from UTC where it states one.
 
     Returns:
         A Comprehensive SR in the image's study. Its UID follows from the image and the recipe, its
         bytes from the arguments. Each label is a coded finding with its probability in percent
         (DCM 111012), whether it is answered, and whether its probability is calibrated.
     """
-    when = source.local(when)
     with nothing_said():
         groups = list(_groups(source, prediction, algorithm))
         content = sr.MeasurementReport(
@@ -66,19 +64,15 @@ def structured_report(
             series_number=SERIES_NUMBER,
             sop_instance_uid=derived_uid("report", algorithm.recipe, source.sop_uid),
             instance_number=source.number,
-            manufacturer=NAME,
-            manufacturer_model_name=MODEL,
-            software_versions=algorithm.version,
-            device_serial_number=algorithm.recipe,
             series_description="medlego report, research use only",
             coding_schemes=declared(("SCT", *schemes)),
             is_complete=True,
+            **algorithm.equipment,
         )
         (study,) = report.CurrentRequestedProcedureEvidenceSequence
         (image,) = study.ReferencedSeriesSequence[0].ReferencedSOPSequence
         image.ReferencedSOPClassUID = source.sop_class_uid
-        stamp(report, "Content{}", when)
-        finish(report, source, when)
+        source.finish(report, when)
     return report
 
 
@@ -98,31 +92,31 @@ def _observer(algorithm: Algorithm) -> sr.ObservationContext:
 def _groups(
     source: Source, prediction: Prediction, algorithm: Algorithm
 ) -> Iterator[sr.MeasurementsAndQualitativeEvaluations]:
-    unlike = () if prediction.route is None else prediction.route.unlike
+    atypical = () if prediction.route is None else prediction.route.unlike
     for answer in prediction.answers:
         for label, prob in zip(answer.task.labels, answer.probs, strict=True):
-            yield _finding(source, answer, label, prob, algorithm, answer.task.name in unlike)
+            yield _finding(source, answer, label, prob, algorithm, answer.task.name in atypical)
     if not prediction.answers:
         yield _abstention(source, prediction, algorithm)
 
 
 def _finding(
-    source: Source, answer: Answer, label: str, prob: float, algorithm: Algorithm, unlike: bool
+    source: Source, answer: Answer, label: str, prob: float, algorithm: Algorithm, atypical: bool
 ) -> sr.MeasurementsAndQualitativeEvaluations:
     task = answer.task.name
-    said = codes.DCM.Present if label in answer.labels else codes.DCM.Absent
+    presence = codes.DCM.Present if label in answer.labels else codes.DCM.Absent
     evaluations = [
-        sr.QualitativeEvaluation(own_code("answer", "Answer"), said),
+        sr.QualitativeEvaluation(own_code("answer", "Answer"), presence),
         sr.QualitativeEvaluation(
             own_code("calibration", "Calibration of the probability"),
             own_code(*_STATES[answer.state]),
         ),
     ]
-    if unlike:
+    if atypical:
         evaluations.append(
             sr.QualitativeEvaluation(
-                own_code("resemblance", "Resemblance to the training images"),
-                own_code("unlike", "Unlike, as from another site or device"),
+                own_code("typicality", "Typicality among the training images"),
+                own_code("atypical", "Atypical; from another site or device?"),
             )
         )
     return sr.MeasurementsAndQualitativeEvaluations(

@@ -1,7 +1,6 @@
-"""What results take over from the image that they are of, so that the archive files them rightly.
+"""What results copy from their image, so that the archive files them correctly.
 
-This is the one place where what identifies a patient passes through: into the result, nowhere
-else.
+This is the one module through which patient data passes: into the result, nowhere else.
 """
 
 from __future__ import annotations
@@ -50,9 +49,9 @@ _LARGEST_NUMBER = 2**31 - 1
 class Source:
     """One image as results refer to it.
 
-    `copied` has the patient's and the study's elements by keyword, an empty text where one that
-    every object must have is not known; it is kept out of `repr`. `stated` has others that rules
-    and results look at. `offset` is from UTC, where the image says in which its times are.
+    `copied` has the patient's and the study's elements by keyword, an empty text where a mandatory
+    one is not known; it is kept out of `repr`. `attributes` has others that rules and results use.
+    `offset` is that of the image's times from UTC, where it states one.
     """
 
     sop_class_uid: str
@@ -64,7 +63,7 @@ class Source:
     rows: int
     columns: int
     offset: timezone | None
-    stated: Mapping[str, str] = field(repr=False)
+    attributes: Mapping[str, str] = field(repr=False)
     copied: Mapping[str, str] = field(repr=False)
 
     @property
@@ -75,25 +74,33 @@ class Source:
     @property
     def laterality(self) -> str:
         """Of the body part, L or R; empty where the image does not say."""
-        said = self.stated.get("Laterality") or self.stated.get("ImageLaterality") or ""
-        return said if said in ("L", "R") else ""
+        side = self.attributes.get("Laterality") or self.attributes.get("ImageLaterality") or ""
+        return side if side in ("L", "R") else ""
 
     def local(self, when: datetime) -> datetime:
-        """A moment as the image's times are told, so that a result's stand beside them."""
+        """A moment in the offset of the image's times, so that a result's compare with them."""
         return when if self.offset is None else when.astimezone(self.offset)
 
     def reference(self) -> Dataset:
-        """What highdicom takes for the image: without a patient, and of a class that it knows."""
-        found = Dataset()
-        found.SOPClassUID, found.SOPInstanceUID = SecondaryCaptureImageStorage, self.sop_uid
-        found.StudyInstanceUID, found.SeriesInstanceUID = self.study_uid, self.series_uid
-        found.Rows, found.Columns, found.NumberOfFrames = self.rows, self.columns, self.frames
+        """The image for highdicom: without a patient, and of a class that it knows."""
+        image = Dataset()
+        image.SOPClassUID, image.SOPInstanceUID = SecondaryCaptureImageStorage, self.sop_uid
+        image.StudyInstanceUID, image.SeriesInstanceUID = self.study_uid, self.series_uid
+        image.Rows, image.Columns, image.NumberOfFrames = self.rows, self.columns, self.frames
         for keyword in (*_REQUIRED, *_STUDY_REQUIRED):
-            setattr(found, keyword, "")
-        return found
+            setattr(image, keyword, "")
+        return image
 
-    def hand_over(self, result: Dataset) -> None:
-        """Copy the patient's and the study's elements into a result, in UTF-8."""
+    def finish(self, result: Dataset, when: datetime) -> None:
+        """Date a result and copy patient and study into it, in UTF-8.
+
+        Its moment takes the place of the clock's, so that equal arguments give equal bytes.
+        """
+        when = self.local(when)
+        stamp(result, "Content{}", when)
+        stamp(result, "InstanceCreation{}", when)
+        for equipment in result.ContributingEquipmentSequence:
+            equipment.ContributionDateTime = when.strftime("%Y%m%d%H%M%S")
         result.SpecificCharacterSet = "ISO_IR 192"
         for keyword, value in self.copied.items():
             setattr(result, keyword, value)
@@ -112,19 +119,19 @@ def read_source(path: str | Path) -> Source:
     """
     path = Path(path)
     keywords = (*_UIDS, *_REQUIRED, *_STUDY_REQUIRED, *_OPTIONAL, *_OTHER, _OFFSET, *_NUMBERS)
-    with parsed(path, keywords) as found:
+    with parsed(path, keywords) as dicom:
         texts: dict[str, str | None] = {}
         numbers: dict[str, int | None] = {}
         problems = []
         for keyword in keywords:
             try:
                 if keyword in _NUMBERS:
-                    numbers[keyword] = found.elements.integer(keyword)
+                    numbers[keyword] = dicom.elements.integer(keyword)
                 else:
-                    texts[keyword] = found.elements.text(keyword)
+                    texts[keyword] = dicom.elements.text(keyword)
             except ElementError as error:
                 problems.append(str(error))
-        texts["SOPClassUID"] = texts.get("SOPClassUID") or found.meta.text(
+        texts["SOPClassUID"] = texts.get("SOPClassUID") or dicom.meta.text(
             "MediaStorageSOPClassUID"
         )
     problems += [
@@ -143,16 +150,22 @@ def read_source(path: str | Path) -> Source:
         rows=numbers["Rows"] or 0,
         columns=numbers["Columns"] or 0,
         offset=_offset(texts[_OFFSET]),
-        stated={key: text for key in (*_OTHER, "StudyDescription") if (text := texts[key])},
+        attributes={key: text for key in (*_OTHER, "StudyDescription") if (text := texts[key])},
         copied={key: texts[key] or "" for key in (*_REQUIRED, *_STUDY_REQUIRED)}
         | {key: text for key in _OPTIONAL if (text := texts[key])},
     )
 
 
+def stamp(result: Dataset, keywords: str, when: datetime) -> None:
+    """Write a date and a time, whose keywords differ by these words."""
+    setattr(result, keywords.format("Date"), when.strftime("%Y%m%d"))
+    setattr(result, keywords.format("Time"), when.strftime("%H%M%S"))
+
+
 def _offset(text: str | None) -> timezone | None:
     """An offset from UTC (&ZZXX, PS3.3 C.12.1.1.8); None where there is none that can be read."""
-    found = _OFFSETS.fullmatch(text or "")
-    if found is None:
+    parts = _OFFSETS.fullmatch(text or "")
+    if parts is None:
         return None
-    sign = -1 if found[1] == "-" else 1
-    return timezone(sign * timedelta(hours=int(found[2]), minutes=int(found[3])))
+    sign = -1 if parts[1] == "-" else 1
+    return timezone(sign * timedelta(hours=int(parts[2]), minutes=int(parts[3])))

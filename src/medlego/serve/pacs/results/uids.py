@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 
 FORMAT = "1"
-"""Goes into every UID. Raised with any release whose results say something else, or elsewhere, for
-the same answers, so that they are stored beside those of earlier releases and not over them."""
+"""Goes into every UID. Raised with any release whose results differ in content or structure for the
+same answers, so that they are stored beside those of earlier releases and not over them."""
 
 
 def derived_uid(*parts: str) -> str:
     """A UID under 2.25 from a UUID of version 8, the first 128 bits of SHA-256.
 
     Args:
-        parts: texts without the character NUL; their order and their borders count. The format goes
+        parts: texts without the character NUL; their order and boundaries matter. The format goes
             before them.
 
     Returns:
