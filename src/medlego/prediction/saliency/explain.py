@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from medlego.base import Base, embed
+from medlego.data import Task
 from medlego.errors import GeneralistError
 from medlego.generalist import Generalist
 from medlego.images import Image, read_image
@@ -67,16 +68,18 @@ def explain(
         BaseError: the base is not to be found.
     """
     check_method(method)
-    asked = _asked(label, len(images), generalist.capability(task).task.labels)
+    labels = _labels(label, len(images), generalist.capability(task).task)
     base = base or Base.find(generalist.base)
     scene = Scene.of(base.module, *answering(generalist, task, base, mode), device)
-    found: list[Saliency] = []
+    maps: list[Saliency] = []
     for start in range(0, len(images), BATCH):
         show(f"saliency of {task}", start, len(images))
-        some = images[start : start + BATCH]
-        read = [image if isinstance(image, Image) else read_image(image) for image in some]
-        found += _explain_batch(scene, base, read, asked[start : start + BATCH], method)
-    return found
+        batch = [
+            image if isinstance(image, Image) else read_image(image)
+            for image in images[start : start + BATCH]
+        ]
+        maps += _explain_batch(scene, base, batch, labels[start : start + BATCH], method)
+    return maps
 
 
 def check_method(method: str) -> None:
@@ -100,42 +103,40 @@ def _explain_batch(
     scene: Scene,
     base: Base,
     images: Sequence[Image],
-    asked: Sequence[str | None],
+    labels: Sequence[int | None],
     method: str,
 ) -> list[Saliency]:
     task = scene.reader.task
     tokens = embedded(scene, base, images)
     with torch.no_grad():
         probs = scene.probs(tokens)
-    named = [
-        likeliest if name is None else task.labels.index(name)
-        for likeliest, name in zip(probs.argmax(dim=1).tolist(), asked, strict=True)
-    ]
-    numbers = torch.tensor(named, device=scene.device)
-    maps = METHODS[method](scene, tokens, numbers).cpu()
+    likeliest = probs.argmax(dim=1).tolist()
+    numbers = [b if a is None else a for a, b in zip(labels, likeliest, strict=True)]
+    maps = METHODS[method](scene, tokens, torch.tensor(numbers, device=scene.device)).cpu()
     return [
         Saliency(
             task=task,
             label=task.labels[number],
             prob=float(row[number]),
             method=method,
-            patches=values.reshape(scene.grid),
+            patches=patches.reshape(scene.grid),
             input_size=base.ref.image_size,
             image_size=(image.pixels.shape[1], image.pixels.shape[2]),
             aspect=image.aspect,
         )
-        for values, number, row, image in zip(maps, named, probs, images, strict=True)
+        for patches, number, row, image in zip(maps, numbers, probs, images, strict=True)
     ]
 
 
-def _asked(
-    label: str | Sequence[str] | None, count: int, labels: Sequence[str]
-) -> Sequence[str | None]:
+def _labels(label: str | Sequence[str] | None, count: int, task: Task) -> list[int | None]:
+    """The number of each image's label, None for the likeliest."""
     if label is None:
         return [None] * count
-    asked = [label] * count if isinstance(label, str) else list(label)
-    if len(asked) != count:
-        raise GeneralistError(f"label: expected one for each of {count} images, got {len(asked)}")
-    if unknown := [name for name in asked if name not in labels]:
-        raise GeneralistError(f"label: expected one of {', '.join(labels)}, got {unknown[0]!r}")
-    return asked
+    names = [label] * count if isinstance(label, str) else list(label)
+    if len(names) != count:
+        raise GeneralistError(f"label: expected one for each of {count} images, got {len(names)}")
+    if unknown := [name for name in names if name not in task.labels]:
+        raise GeneralistError(
+            f"label: expected one of {', '.join(task.labels)}, got {unknown[0]!r}"
+        )
+    return [task.labels.index(name) for name in names]

@@ -6,7 +6,7 @@ import torch
 from captum.attr import IntegratedGradients
 from torch import Tensor
 
-from medlego.base import through
+from medlego.base import depth, through
 from medlego.prediction.saliency.scene import Scene
 
 STEPS = 8
@@ -40,14 +40,14 @@ def integrated_gradients(scene: Scene, tokens: Tensor, labels: Tensor) -> Tensor
     Differs: starts from a late layer's tokens, since the path from a plain image through all
         blocks of a transformer needs more than fifty steps to add up.
     """
-    start, patches = late(scene.depth), slice(scene.prefix, None)
+    start, patches = late(depth(scene.module)), slice(scene.prefix, None)
     with torch.no_grad():
-        found = through(scene.module, tokens, 0, start)
-    plain = found.clone()
-    plain[:, patches] = found[:, patches].mean(dim=1, keepdim=True)
+        reached = through(scene.module, tokens, 0, start)
+    plain = reached.clone()
+    plain[:, patches] = reached[:, patches].mean(dim=1, keepdim=True)
     method = IntegratedGradients(lambda inner: scene.log_odds(inner, start))
     evidence: Tensor = method.attribute(
-        found,
+        reached,
         baselines=plain,
         target=labels,
         n_steps=STEPS,

@@ -35,12 +35,7 @@ def overlay(image: Image, saliency: Saliency) -> np.ndarray:
     Opacity grows with the map's size, from none to `OPACITY` where it is strongest in this image:
     what two pictures show can be compared by place, not by strength.
     """
-    strength = _strength(saliency)
-    opacity = OPACITY * np.abs(strength)
-    colour = np.where(strength >= 0, FOR, AGAINST)
-    mixed = (1 - opacity) * 255 * _grey(image)[..., None] + opacity * colour
-    result: np.ndarray = np.round(mixed).astype(np.uint8)
-    return result
+    return _painted(_strength(saliency), _grey(image)[..., None])
 
 
 def layer(saliency: Saliency) -> np.ndarray:
@@ -49,8 +44,7 @@ def layer(saliency: Saliency) -> np.ndarray:
     Opacity is full where the map is strongest; over the grey image at `OPACITY` it is `overlay`.
     """
     strength = _strength(saliency)
-    colour = np.where(strength >= 0, FOR, AGAINST)
-    whole = np.concatenate([colour, 255 * np.abs(strength)], axis=2)
+    whole = np.concatenate([_colour(strength), 255 * np.abs(strength)], axis=2)
     result: np.ndarray = np.round(whole).astype(np.uint8)
     return result
 
@@ -58,7 +52,9 @@ def layer(saliency: Saliency) -> np.ndarray:
 def save_overlay(image: Image, saliency: Saliency, path: str | Path) -> None:
     """Write a PNG of `draw_overlay`; nothing else about the image."""
     stream = io.BytesIO()
-    draw_overlay(image, saliency).save(stream, "PNG", pnginfo=_told(saliency))
+    description = PngInfo()
+    description.add_itxt("Description", f"{caption(saliency)}; {scale(saliency)}")
+    draw_overlay(image, saliency).save(stream, "PNG", pnginfo=description)
     write_atomically(Path(path), stream.getvalue())
 
 
@@ -98,13 +94,22 @@ def scale(saliency: Saliency) -> str:
 def _strength(saliency: Saliency) -> np.ndarray:
     """(height, width, 1) in [-1, 1], or in [0, 1] for a map without for and against."""
     heat = saliency.on_image().numpy()
-    return _share(heat if saliency.signed else heat - heat.min())[..., None]
+    values = heat if saliency.signed else heat - heat.min()
+    strength: np.ndarray = values / max(float(np.abs(values).max()), np.finfo(np.float32).tiny)
+    return strength[..., None]
 
 
-def _share(values: np.ndarray) -> np.ndarray:
-    """Over the largest magnitude; zeros stay zeros."""
-    share: np.ndarray = values / max(float(np.abs(values).max()), np.finfo(np.float32).tiny)
-    return share
+def _colour(strength: np.ndarray) -> np.ndarray:
+    """(…, 1) → (…, 3)."""
+    return np.where(strength >= 0, FOR, AGAINST)
+
+
+def _painted(strength: np.ndarray, grey: np.ndarray | float) -> np.ndarray:
+    """A map's strength (…, 1) over grey in [0, 1] → (…, 3) uint8."""
+    opacity = OPACITY * np.abs(strength)
+    mixed = (1 - opacity) * 255 * grey + opacity * _colour(strength)
+    result: np.ndarray = np.round(mixed).astype(np.uint8)
+    return result
 
 
 def _grey(image: Image) -> np.ndarray:
@@ -112,12 +117,6 @@ def _grey(image: Image) -> np.ndarray:
     pixels = image.pixels.numpy()
     grey: np.ndarray = pixels[0] if len(pixels) == 1 else np.tensordot(_LUMA, pixels, axes=1)
     return grey.clip(0, 1)
-
-
-def _told(saliency: Saliency) -> PngInfo:
-    told = PngInfo()
-    told.add_itxt("Description", f"{caption(saliency)}; {scale(saliency)}")
-    return told
 
 
 def _legend(saliency: Saliency, width: int, note: str) -> Pillow.Image:
@@ -141,11 +140,8 @@ def _legend(saliency: Saliency, width: int, note: str) -> Pillow.Image:
 def _bar(saliency: Saliency, width: int, height: int) -> Pillow.Image:
     """The colours over a middle grey, from the strongest against, or none, to the strongest for."""
     least = -1.0 if saliency.signed else 0.0
-    values = np.linspace(least, 1, max(2, width), dtype=np.float32)[None, :, None]
-    colour = np.where(values >= 0, FOR, AGAINST)
-    opacity = OPACITY * np.abs(values)
-    row = np.round((1 - opacity) * 128 + opacity * colour).astype(np.uint8)
-    return Pillow.fromarray(np.repeat(row, height, axis=0))
+    strength = np.linspace(least, 1, max(2, width), dtype=np.float32)[None, :, None]
+    return Pillow.fromarray(np.repeat(_painted(strength, 128 / 255), height, axis=0))
 
 
 def _wrapped(text: str, size: int, width: int) -> list[str]:

@@ -41,31 +41,30 @@ def draw_answers(
     Raises:
         ImageError: a file that cannot be read any more.
     """
-    asked = [(found.image, answer) for found in predictions for answer in found.answers]
-    names = picture_names([(image, answer.task.name) for image, answer in asked], method)
-    pairs = list(zip(asked, names, strict=True))
+    answers = [(p.image, answer) for p in predictions for answer in p.answers]
+    names = picture_names([(image, answer.task.name) for image, answer in answers], method)
+    paths = [folder / name for name in names]
     done = 0
     for task in generalist.tasks:
-        own = [pair for pair in pairs if pair[0][1].task.name == task.name]
+        own = [n for n, (_, answer) in enumerate(answers) if answer.task.name == task.name]
         for start in range(0, len(own), BATCH):
-            show("overlays", done, len(pairs))
-            some = own[start : start + BATCH]
-            images = [read_image(path) for (path, _), _ in some]
-            labels = [_likeliest(answer) for (_, answer), _ in some]
+            show("overlays", done, len(paths))
+            batch = own[start : start + BATCH]
+            images = [read_image(answers[n][0]) for n in batch]
             maps = explain(
                 generalist,
                 images,
                 task.name,
-                label=labels,
+                label=[_likeliest(answers[n][1]) for n in batch],
                 method=method,
                 base=base,
                 mode=mode,
                 device=device,
             )
-            for image, found, (_, name) in zip(images, maps, some, strict=True):
-                save_overlay(image, found, folder / name)
-            done += len(some)
-    return [folder / name for name in names]
+            for n, image, saliency in zip(batch, images, maps, strict=True):
+                save_overlay(image, saliency, paths[n])
+            done += len(batch)
+    return paths
 
 
 def picture_names(inputs: Sequence[tuple[str, str]], method: str) -> list[str]:

@@ -17,7 +17,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from medlego.base import Base
+from medlego.base import Base, family_of
 from medlego.bricks import Adapter, Head, LowRank
 from medlego.generalist import Generalist
 from medlego.images import Image
@@ -62,7 +62,7 @@ def agreement(
         stage: Scene.of(*randomised(base.module, adapter, reader, stage, seed), device)
         for stage in STAGES
     }
-    found: dict[str, list[float]] = {stage: [] for stage in STAGES}
+    correlations: dict[str, list[float]] = {stage: [] for stage in STAGES}
     for start in range(0, len(images), BATCH):
         tokens = embedded(trained, base, images[start : start + BATCH])
         with torch.no_grad():
@@ -70,8 +70,8 @@ def agreement(
         before = METHODS[method](trained, tokens, labels).cpu().numpy()
         for stage, scene in others.items():
             after = METHODS[method](scene, tokens, labels).cpu().numpy()
-            found[stage] += [_rank_correlation(a, b) for a, b in zip(before, after, strict=True)]
-    return found
+            correlations[stage] += map(_rank_correlation, before, after)
+    return correlations
 
 
 def randomised(
@@ -88,15 +88,11 @@ def randomised(
         deltas = {name: _turned(delta, generator) for name, delta in adapter.deltas.items()}
         adapter = replace(adapter, deltas=deltas)
     if reach >= 2:
-        module = _with_random_blocks(module, generator)
+        module = copy.deepcopy(module)
+        for block in family_of(module).block_list(module):
+            for parameter in block.parameters():
+                parameter.data = _alike(parameter.data, generator)
     return module, adapter, replace(reader, head=head)
-
-
-def _with_random_blocks(module: nn.Module, generator: torch.Generator) -> nn.Module:
-    other = copy.deepcopy(module)
-    for parameter in other.get_submodule("blocks").parameters():
-        parameter.data = _alike(parameter.data, generator)
-    return other
 
 
 def _alike(tensor: Tensor, generator: torch.Generator) -> Tensor:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from captum.attr import LayerActivation
+from torch import Tensor
 
-from medlego.base import through
+from medlego.base import family_of, through
 from medlego.prediction.saliency.scene import Scene
 
 
@@ -29,35 +26,13 @@ def attention_rollout(scene: Scene, tokens: Tensor, _labels: Tensor) -> Tensor:
     Source: Abnar and Zuidema 2020, arXiv:2005.00928, section 3: heads averaged, half of each
         block's way is the residual's.
     """
-    model: Any = scene.module
-    with torch.no_grad(), _attention(scene.module) as found:
-        through(scene.module, tokens, 0)
-        along = torch.eye(tokens.shape[1], device=tokens.device).expand(len(tokens), -1, -1)
-        for attention in found:
-            along = 0.5 * (attention.mean(dim=1) + torch.eye(tokens.shape[1]).to(along)) @ along
-    read = along[:, 0] if model.global_pool == "token" else along[:, scene.prefix :].mean(dim=1)
+    family = family_of(scene.module)
+    with family.attention(scene.module) as layers:
+        activation = LayerActivation(lambda inner: through(scene.module, inner, 0), layers)
+        attentions = activation.attribute(tokens)
+    residual = torch.eye(tokens.shape[1], device=tokens.device)
+    along = residual.expand(len(tokens), -1, -1)
+    for attention in attentions:
+        along = 0.5 * (attention.mean(dim=1) + residual) @ along
+    read = along[:, family.pooled_tokens(scene.module)].mean(dim=1)
     return read[:, scene.prefix :].float()
-
-
-@contextmanager
-def _attention(module: nn.Module) -> Iterator[list[Tensor]]:
-    """What passes the softmax of every block meanwhile, (N, heads, tokens, tokens) each.
-
-    Fused attention never forms these, so it is off for that time.
-    """
-    model: Any = module
-    layers = [block.attn for block in model.blocks]
-    fused = [layer.fused_attn for layer in layers]
-    found: list[Tensor] = []
-    hooks = [
-        layer.attn_drop.register_forward_hook(lambda _layer, _given, out: found.append(out))
-        for layer in layers
-    ]
-    try:
-        for layer in layers:
-            layer.fused_attn = False
-        yield found
-    finally:
-        for layer, before, hook in zip(layers, fused, hooks, strict=True):
-            layer.fused_attn = before
-            hook.remove()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from medlego.base import Base, depth, pool, through
+from medlego.base import Base, family_of, pool, through
 from medlego.bricks import Adapter, fold, on_device, probabilities
 from medlego.generalist import Generalist
 from medlego.merge import Capability, as_mode
@@ -40,22 +39,15 @@ class Scene:
         return next(self.module.parameters()).device
 
     @property
-    def depth(self) -> int:
-        """How many blocks there are."""
-        return depth(self.module)
-
-    @property
     def prefix(self) -> int:
         """How many tokens stand before the patches': the class token, registers."""
-        model: Any = self.module
-        return int(model.num_prefix_tokens)
+        return family_of(self.module).dimensions(self.module).prefix
 
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of patches."""
-        model: Any = self.module
-        rows, columns = model.patch_embed.grid_size
-        return int(rows), int(columns)
+        image_size, patch_size, _, _ = family_of(self.module).dimensions(self.module)
+        return image_size // patch_size, image_size // patch_size
 
     def log_odds(self, tokens: Tensor, start: int) -> Tensor:
         """Tokens before block `start` → log odds of each label, (N, labels) float64.
@@ -85,6 +77,6 @@ def answering(
     """
     generalist.check_base(base)
     name = generalist.capability(task).task.name
-    chosen = generalist.recipe.mode if mode is None else as_mode(mode)
-    part = next(part for part in parts(generalist, chosen) if name in part.tasks)
+    mode = generalist.recipe.mode if mode is None else as_mode(mode)
+    part = next(part for part in parts(generalist, mode) if name in part.tasks)
     return part.adapter, next(reader for reader in part.readers if reader.task.name == name)
