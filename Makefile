@@ -4,10 +4,10 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 WORKERS ?= 2
 
-.PHONY: help demo test lint types check docs clean
+.PHONY: help demo test lint types coverage check docs docs-check wheel clean
 
 help:  ## Show the targets.
-	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/.core  ## Train specialists on synthetic images, assemble and measure a generalist.
 	$(BIN)/medlego demo
@@ -22,15 +22,24 @@ lint: $(VENV)/.dev  ## Check style and formatting.
 types: $(VENV)/.dev  ## Check types.
 	$(BIN)/mypy
 
-check: lint types test  ## What CI runs.
+coverage: $(VENV)/.dev  ## Run every test and measure which lines ran.
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered
+
+check: lint types test docs-check  ## What CI runs.
 
 docs: $(VENV)/.dev  ## Write the generated pages anew.
-	$(BIN)/python -m tools.make_cli_reference
-	$(BIN)/python -m tools.make_dicom_table
-	$(BIN)/python -m benchmarks.tables
+	$(BIN)/python -m tools.pages
+
+docs-check: $(VENV)/.dev  ## Check that the generated pages are up to date.
+	$(BIN)/python -m tools.pages --check
+
+wheel: $(VENV)/.dev  ## Build the wheel and check its metadata.
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
 
 clean:  ## Remove the environment and everything generated.
-	rm -rf $(VENV) demo .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist demo .coverage .pytest_cache .hypothesis .mypy_cache .ruff_cache
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

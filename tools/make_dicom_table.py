@@ -89,6 +89,11 @@ def table(rows: list[Row]) -> str:
     return head + "".join(f"{row.line()}\n" for row in rows)
 
 
-if __name__ == "__main__":
+def page() -> str:
+    """The page's text: what people wrote, and the table anew."""
     written = PAGE.read_text().partition(_START)[0]
-    PAGE.write_text(written + table([row(name, path) for name, path in files().items()]))
+    return written + table([row(name, path) for name, path in files().items()])
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

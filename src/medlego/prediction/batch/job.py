@@ -15,7 +15,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +22,7 @@ import polars as pl
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from medlego import __version__
 from medlego.base import Digest
 from medlego.errors import JobError, raise_all
 from medlego.merge import Mode
@@ -61,7 +61,7 @@ class Job(BaseModel):
         """What is asked, of which images."""
         return cls(
             format=1,
-            medlego=version("medlego"),
+            medlego=__version__,
             generalist=work.generalist,
             mode=work.mode,
             task=work.task,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
+from medlego import __version__
 from medlego.serve.auth import PAGE
 from medlego.serve.page.views import percent
 
@@ -52,5 +52,5 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
     )
     made.filters["percent"] = percent
-    made.globals.update(PAGE=PAGE, version=version("medlego"))
+    made.globals.update(PAGE=PAGE, version=__version__)
     return made
