@@ -1,9 +1,10 @@
 """Is this checkout as fast as an earlier one? Both run the speed benchmarks, taking turns.
 
-Each benchmark runs in two checkouts, one after the other, in turned order each round, so that other
-work on the machine disturbs both alike. A row's ratio is seconds before over seconds after, paired by
-round; the interval is that of the mean of the logarithms (Student's t, 95 %). A row is slower where
-the whole interval lies below 0.95. Runs are kept by commit, so a killed comparison goes on.
+Each benchmark runs in two checkouts, one after the other, in turned order each round, so that
+other work on the machine disturbs both alike. A row's ratio is seconds before over seconds after,
+paired by round; the interval is that of the mean of the logarithms (Student's t, 95 %). A row is
+slower where the whole interval lies below 0.95. Runs are kept by commit, so a killed comparison
+goes on.
 
     python -m benchmarks.before_after BEFORE AFTER [--rounds N] [--only NAME …]
 

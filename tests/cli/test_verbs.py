@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+import medlego
 from medlego.cli.app import app
 from medlego.cli.outcome import run_app
 from medlego.errors import FailureError
