@@ -46,7 +46,7 @@ CONTROL = "specialists, plain, task told"
 def reached(name: str, split: str) -> np.ndarray:
     """Which images of a set are sent to its task, (N,)."""
     held = router(tuple(SETS), STEM_BLOCKS)
-    routes = held.routes(held.strangeness(of_set(name, split, STEM_BLOCKS)))
+    routes = held.routes(held.ood_scores(of_set(name, split, STEM_BLOCKS)))
     return np.array([name in route.tasks for route in routes])
 
 

@@ -5,7 +5,7 @@
 No brick is trained: a profile needs the frozen base alone. Profiles of the five sets' training
 images after different numbers of blocks; their test images mixed; each set left out in turn, and
 images that nobody knows. Depth and limits were chosen with the `val` rows at hand; a first trial
-showed the test images' strangeness too (decision 021).
+showed the test images' OOD scores too (decision 021).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from medlego.base import Inputs
 from medlego.bricks import STEM_BLOCKS, Brick, Card, Head, Noise, fit_private_profile, fit_profile
 from medlego.data import ImageSource
 from medlego.merge import capabilities
-from medlego.prediction import LIMIT
-from medlego.prediction.routing import FAMILIAR, Router
+from medlego.prediction import OOD_LIMIT
+from medlego.prediction.routing import ATYPICAL_LIMIT, Router
 from medlego.train.profiles import measure_features, reference
 
 SIZE = 112
@@ -77,8 +77,8 @@ def router(names: tuple[str, ...], blocks: int) -> Router:
 
 
 def nearest(held: Router, found: torch.Tensor) -> np.ndarray:
-    """The smallest strangeness of each image, which decides whether it is anybody's."""
-    smallest: np.ndarray = held.strangeness(found).amin(dim=1).numpy()
+    """The smallest OOD score of each image, which decides whether it is anybody's."""
+    smallest: np.ndarray = held.ood_scores(found).amin(dim=1).numpy()
     return smallest
 
 
@@ -87,9 +87,9 @@ def right_task(blocks: int, split: str) -> dict[str, Any]:
     held = router(tuple(SETS), blocks)
     hits, sets = [], {}
     for number, name in enumerate(SETS):
-        strange = held.strangeness(of_set(name, split, blocks))
-        routes = held.routes(strange)
-        hit = (strange.argmin(dim=1) == number).numpy()
+        scores = held.ood_scores(of_set(name, split, blocks))
+        routes = held.routes(scores)
+        hit = (scores.argmin(dim=1) == number).numpy()
         hits.append(hit)
         sets[name] = {
             "images": len(hit),
@@ -104,8 +104,8 @@ def shares(routes: Any, name: str) -> dict[str, float]:
     count = len(routes)
     own = sum(name in route.tasks for route in routes)
     silent = sum(not route.tasks for route in routes)
-    unlike = sum(name in route.unlike for route in routes)
-    found = {"own": own, "unlike": unlike, "none": silent, "another": count - own - silent}
+    atypical = sum(name in route.atypical for route in routes)
+    found = {"own": own, "unlike": atypical, "none": silent, "another": count - own - silent}
     return {what: round(number / count, 4) for what, number in found.items()}
 
 
@@ -117,7 +117,7 @@ def bootstrapped(values: np.ndarray) -> np.ndarray:
 
 
 def abstention(known: np.ndarray, unknown: np.ndarray) -> dict[str, Any]:
-    """How well strangeness tells strangers from known images."""
+    """How well OOD scores tell unknown images from known ones."""
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     aurocs = [_auroc(known, unknown)]
     for _ in range(RESAMPLES):
@@ -127,8 +127,8 @@ def abstention(known: np.ndarray, unknown: np.ndarray) -> dict[str, Any]:
     return {
         "auroc": summary(np.array(aurocs)),
         "false_accepts_at_95": round(float((unknown <= limit).mean()), 4),
-        "false_accepts_at_limit": round(float((unknown <= LIMIT).mean()), 4),
-        "true_accepts_at_limit": round(float((known <= LIMIT).mean()), 4),
+        "false_accepts_at_limit": round(float((unknown <= OOD_LIMIT).mean()), 4),
+        "true_accepts_at_limit": round(float((known <= OOD_LIMIT).mean()), 4),
         "images": len(unknown),
     }
 
@@ -162,14 +162,14 @@ def nobodys(blocks: int, split: str) -> dict[str, Any]:
 
 
 def other_devices(blocks: int, split: str) -> dict[str, Any]:
-    """Known images changed: still their own task's, and said to be unlike?"""
+    """Known images changed: still their own task's, and said to be atypical?"""
     held = router(tuple(SETS), blocks)
     found = {}
     for device in DEVICES:
         for name in SETS:
             label = f"{name} {split} {device}"
             images = elsewhere(dataset(name).split(split), device)
-            routes = held.routes(held.strangeness(features(label, images, blocks)))
+            routes = held.routes(held.ood_scores(features(label, images, blocks)))
             found[f"{name}, {device}"] = shares(routes, name)
     return found
 
@@ -191,24 +191,24 @@ def private(epsilon: float, split: str) -> dict[str, Any]:
             for name in SETS
         ]
         held = Router(capabilities(bricks))
-        strange = {name: held.strangeness(images).numpy() for name, images in shown.items()}
-        found.append(_private_scores(strange))
+        scores = {name: held.ood_scores(images).numpy() for name, images in shown.items()}
+        found.append(_private_scores(scores))
     scores = {name: round(float(np.mean([one[name] for one in found])), 4) for name in found[0]}
     return {"split": split, "epsilon": epsilon, "delta": DELTA, "draws": DRAWS, **scores}
 
 
-def _private_scores(strange: dict[str, np.ndarray]) -> dict[str, float]:
+def _private_scores(scores: dict[str, np.ndarray]) -> dict[str, float]:
     """Top-1, own images that are answered, and each set left out in turn."""
     nearest_own = np.concatenate(
-        [z.argmin(axis=1) == number for number, z in enumerate(strange.values())]
+        [z.argmin(axis=1) == number for number, z in enumerate(scores.values())]
     )
-    within = np.concatenate([z.min(axis=1) <= LIMIT for z in strange.values()])
+    within = np.concatenate([z.min(axis=1) <= OOD_LIMIT for z in scores.values()])
     aurocs, accepted = [], []
     for number, name in enumerate(SETS):
-        smallest = {n: np.delete(z, number, axis=1).min(axis=1) for n, z in strange.items()}
+        smallest = {n: np.delete(z, number, axis=1).min(axis=1) for n, z in scores.items()}
         known = np.concatenate([z for other, z in smallest.items() if other != name])
         aurocs.append(_auroc(known, smallest[name]))
-        accepted.append(float((smallest[name] <= LIMIT).mean()))
+        accepted.append(float((smallest[name] <= OOD_LIMIT).mean()))
     return {
         "top_1": float(nearest_own.mean()),
         "own": float((nearest_own & within).mean()),
@@ -248,7 +248,7 @@ def main() -> None:
         seeds=[0],
         **facts(SIZE),
         private=[private(epsilon, split) for split in ("val", "test") for epsilon in EPSILONS],
-        setting={"limit": LIMIT, "familiar": FAMILIAR, "level": LEVEL},
+        setting={"limit": OOD_LIMIT, "familiar": ATYPICAL_LIMIT, "level": LEVEL},
     )
 
 

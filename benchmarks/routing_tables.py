@@ -25,7 +25,7 @@ def _routing(document: dict[str, Any]) -> str:
             ]
             for row in rows
         ]
-        heads = ["blocks", "top-1", "own", "of these unlike", "AUROC", "min to max"]
+        heads = ["blocks", "top-1", "own", "of these atypical", "AUROC", "min to max"]
         heads += ["false accepts at 95 %", "at the limit"]
         parts.append(f"### Split {split}\n\n" + table(heads, lines))
     (row,) = (r for r in document["rows"] if r["split"] == "test" and r["default"])
@@ -48,13 +48,13 @@ def _routing(document: dict[str, Any]) -> str:
     return (
         "Profiles of five sets after some blocks of the frozen base; their images mixed. *Own*: "
         "sent to their task, means over sets. *AUROC*, *false accepts*: each set left out in turn, "
-        "its images against the others', by smallest strangeness; at 95 % accepted known images, "
+        "its images against the others', by smallest OOD score; at 95 % accepted known images, "
         f"and at the package's limit of {setting['limit']:g}.\n\n"
         + "\n".join(parts)
         + "\n### Images that nobody knows, beside all five, test\n\n"
         + table(["images", "AUROC", "accepted at the limit"], strangers)
         + "\n### Test images as another device might have made them\n\n"
-        + table(["set and change", "own", "of these unlike", "none", "another task"], devices)
+        + table(["set and change", "own", "of these atypical", "none", "another task"], devices)
         + f"\n### Profiles released with noise, delta {document['private'][0]['delta']:g}\n\n"
         + table(["split", "epsilon", "top-1", "own", "AUROC", "false accepts at limit"], private)
     )

@@ -380,7 +380,7 @@ def test_predict_asks_the_tasks_that_an_image_looks_like(work, tmp_path, capsys)
     told = capsys.readouterr().out
     mine, foreign = json.loads((tmp_path / "p.json").read_text())
     wrong = mine["route"]["tasks"] == ["brain"]
-    assert (f"note: {images[0]}: looks like brain, not like chest" in told) == wrong
+    assert (f"note: {images[0]}: is routed to brain, not to chest" in told) == wrong
     assert [a["task"] for a in mine["answers"]] == mine["route"]["tasks"]
     assert foreign["answers"] == []
     assert foreign["route"]["none"] > 0.99

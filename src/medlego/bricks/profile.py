@@ -3,7 +3,7 @@
 One Gaussian over the features of `stem`: a mean, a deviation per feature, and the correlation as
 its leading directions and one number for all others. Squared distances d² of images to it are
 near log-normal, so mean and deviation of log d² say how far an image of the training's kind lies,
-and a brick's profile alone says how unlike them another image is.
+and a brick's profile alone gives another image's out-of-distribution (OOD) score.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class Profile:
         found: Tensor = (along.square() / gram.values).sum(dim=1) + beside.clamp(min=0) / gram.rest
         return found
 
-    def strangeness(self, features: Tensor) -> Tensor:
-        """How unlike the training images, in deviations of log d² from its mean, (N,).
+    def ood_score(self, features: Tensor) -> Tensor:
+        """Out-of-distribution scores, in deviations of log d² from its mean, (N, d) → (N,).
 
         About standard normal for images of the training's kind, large for all others.
         """

@@ -178,12 +178,12 @@ def _answer(
 
 
 def _note(prediction: Prediction, task: str | None) -> str:
-    """What its looks say about an image: no answer and why, or that it is unlike what is asked."""
+    """Why an image has no answer, or what its route says against the answer."""
     route, image = prediction.route, prediction.image
     if route is None:
         return ""
     if route.reason:
         return f"{'note' if prediction.answers else 'no answer'}: {image}: {route.reason}"
     if task in route.probs and task not in route.tasks:
-        return f"note: {image}: looks like {', '.join(route.tasks)}, not like {task}"
+        return f"note: {image}: is routed to {', '.join(route.tasks)}, not to {task}"
     return ""

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
         read_probs,
         tasks_to_ask,
     )
-    from medlego.prediction.routing import LIMIT, Route, expected_strangeness, groups, profiles
+    from medlego.prediction.routing import OOD_LIMIT, Route, expected_ood_score, groups, profiles
     from medlego.prediction.saliency.explain import check_method, explain
     from medlego.prediction.saliency.maps import Saliency
     from medlego.prediction.saliency.overlay import draw_overlay, layer, overlay, scale
     from medlego.prediction.saliency.pictures import draw_answers, empty_folder
 
 __all__ = [
-    "LIMIT",
+    "OOD_LIMIT",
     "Answer",
     "Found",
     "Prediction",
@@ -44,7 +44,7 @@ __all__ = [
     "draw_answers",
     "draw_overlay",
     "empty_folder",
-    "expected_strangeness",
+    "expected_ood_score",
     "explain",
     "groups",
     "layer",

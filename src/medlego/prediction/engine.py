@@ -102,8 +102,8 @@ class Running:
         routes: list[Route] = []
         if self.router.tasks and (tasks is None or look):
             stem = through(self._frozen, tokens, 0, self.router.blocks)
-            strange = self.router.strangeness(stem_features(self._frozen, stem).cpu())
-            routes = self.router.routes(strange)
+            scores = self.router.ood_scores(stem_features(self._frozen, stem).cpu())
+            routes = self.router.routes(scores)
         asked = self._asked(len(pixels), tasks, routes)
         start = 0
         if routes and self._walk.stem >= self.router.blocks:

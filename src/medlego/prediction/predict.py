@@ -165,7 +165,7 @@ def answer_task(
     silent_ones = sum(not route.tasks for route in routes)
     counts = {
         "its own": int(reached.sum()),
-        "unlike its training images": sum(name in route.unlike for route in routes),
+        "atypical": sum(name in route.atypical for route in routes),
         "another task": len(routes) - int(reached.sum()) - silent_ones,
         "no answer": silent_ones,
     }

@@ -1,12 +1,12 @@
-"""Which tasks an image belongs to, told by the bricks' profiles; none of them → abstain.
+"""Which tasks an image belongs to, by the bricks' profiles; none of them → abstain.
 
-Every task measures an image by itself: its strangeness z is about standard normal for images like
-those it was trained on (`Profile.strangeness`). Tasks whose bricks look at the same kind of image
-form a group and do not compete; groups compete with each other and with "none of mine", which
-stands at z = `LIMIT`:
+Every task measures an image by itself: its out-of-distribution (OOD) score z is about standard
+normal for images like those it was trained on (`Profile.ood_score`). Tasks whose bricks look at
+the same kind of image form a group and do not compete; groups compete with each other and with
+"none of mine", which stands at z = `OOD_LIMIT`:
 
     e(z) = exp(−max(z, 0)² / 2)
-    P(task) = e(z) / (e(z) + e(LIMIT) + Σ of the other groups' largest e)
+    P(task) = e(z) / (e(z) + e(OOD_LIMIT) + Σ of the other groups' largest e)
 
 So a task alone has one half at the limit. No other image than the bricks' own is needed, and a
 task's limit never depends on the other bricks.
@@ -26,10 +26,10 @@ from medlego.bricks import Brick, Profile
 from medlego.errors import BrickError, raise_all
 from medlego.merge import Capability
 
-LIMIT = 3.0
-"""Strangeness above which an image is none of a task's."""
-FAMILIAR = 2.0
-"""Strangeness above which an image is unlike the training images, as from another device."""
+OOD_LIMIT = 3.0
+"""OOD score above which an image is none of a task's."""
+ATYPICAL_LIMIT = 2.0
+"""OOD score above which an image is atypical: from another site or device?"""
 
 Group = tuple[str, ...]
 """Names of tasks that look at the same kind of image."""
@@ -39,28 +39,28 @@ Group = tuple[str, ...]
 class Route:
     """Where one image belongs.
 
-    `probs` and `strangeness` have every task that has a profile; `none` is the probability that
-    the image belongs to none of them. `tasks` are those that apply, likeliest first, and `unlike`
-    those among them whose training images look otherwise.
+    `probs` and `ood_scores` have every task that has a profile; `none` is the probability that the
+    image belongs to none of them. `tasks` are those that apply, likeliest first, and `atypical`
+    those among them for whose training images it is atypical.
     """
 
     tasks: tuple[str, ...]
-    unlike: tuple[str, ...]
+    atypical: tuple[str, ...]
     probs: Mapping[str, float]
     none: float
-    strangeness: Mapping[str, float]
+    ood_scores: Mapping[str, float]
 
     @property
     def reason(self) -> str:
         """One sentence: why no task applies, or what makes the image special; else empty."""
-        nearest = min(self.strangeness, key=lambda name: self.strangeness[name])
-        found = f"strangeness {self.strangeness[nearest]:.1f}, training images lie below"
+        nearest = min(self.ood_scores, key=self.ood_scores.__getitem__)
+        score = f"OOD score {self.ood_scores[nearest]:.1f}, training images lie below"
         if not self.tasks:
-            return f"like no task's training images; nearest {nearest} ({found} {LIMIT:g})"
-        if self.unlike:
+            return f"like no task's training images; nearest {nearest} ({score} {OOD_LIMIT:g})"
+        if self.atypical:
             return (
-                f"unlike the training images of {', '.join(self.unlike)}, as from another site or "
-                f"device ({found} {FAMILIAR:g})"
+                f"atypical of the training images of {', '.join(self.atypical)}; from another site "
+                f"or device? ({score} {ATYPICAL_LIMIT:g})"
             )
         return ""
 
@@ -68,10 +68,10 @@ class Route:
         """For JSON."""
         return {
             "tasks": list(self.tasks),
-            "unlike": list(self.unlike),
+            "atypical": list(self.atypical),
             "probabilities": dict(self.probs),
             "none": self.none,
-            "strangeness": dict(self.strangeness),
+            "ood_scores": dict(self.ood_scores),
             "reason": self.reason,
         }
 
@@ -93,46 +93,45 @@ class Router:
         place = {name: number for number, group in enumerate(self.groups) for name in group}
         self._group = torch.tensor([place[name] for name in self.tasks], dtype=torch.long)
 
-    def strangeness(self, features: Tensor) -> Tensor:
+    def ood_scores(self, features: Tensor) -> Tensor:
         """Stem features (N, d) → (N, tasks), float64; of a task's sites the one that knows best."""
         columns = [
-            torch.stack([profile.strangeness(features) for profile in found]).amin(dim=0)
+            torch.stack([profile.ood_score(features) for profile in found]).amin(dim=0)
             for found in self._profiles
         ]
         return torch.stack(columns, dim=1)
 
-    def probabilities(self, strangeness: Tensor) -> tuple[Tensor, Tensor]:
+    def probabilities(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """(N, tasks) → each task's probability (N, tasks), and that of none (N,)."""
-        evidence = (-strangeness.clamp(min=0).square() / 2).exp()
-        outside = torch.exp(torch.tensor(-(LIMIT**2) / 2, dtype=evidence.dtype))
+        evidence = (-scores.clamp(min=0).square() / 2).exp()
+        outside = torch.exp(torch.tensor(-(OOD_LIMIT**2) / 2, dtype=evidence.dtype))
         by_group = torch.zeros(len(evidence), len(self.groups), dtype=evidence.dtype)
         by_group.scatter_reduce_(1, self._group.expand_as(evidence), evidence, "amax")
         whole = by_group.sum(dim=1, keepdim=True)
         others = whole - by_group[:, self._group]
         return evidence / (evidence + outside + others), (outside / (outside + whole))[:, 0]
 
-    def applies(self, strangeness: Tensor) -> Tensor:
+    def applies(self, scores: Tensor) -> Tensor:
         """(N, tasks), true where a task applies: within its limit, in the nearest task's group."""
-        nearest = self._group[strangeness.argmin(dim=1)]
-        return (strangeness <= LIMIT) & (self._group == nearest[:, None])
+        nearest = self._group[scores.argmin(dim=1)]
+        return (scores <= OOD_LIMIT) & (self._group == nearest[:, None])
 
-    def routes(self, strange: Tensor) -> list[Route]:
-        """One route per image, from what `strangeness` found."""
-        probs, none = self.probabilities(strange)
-        chosen = self.applies(strange)
-        rows = [found.tolist() for found in (strange, probs, none, chosen)]
+    def routes(self, scores: Tensor) -> list[Route]:
+        """One route per image, from `ood_scores`."""
+        columns = (scores, *self.probabilities(scores), self.applies(scores))
+        rows = [column.tolist() for column in columns]
         return [self._route(*row) for row in zip(*rows, strict=True)]
 
     def _route(
-        self, strange: list[float], probs: list[float], none: float, chosen: list[bool]
+        self, scores: list[float], probs: list[float], none: float, applies: list[bool]
     ) -> Route:
-        order = sorted((i for i, applies in enumerate(chosen) if applies), key=strange.__getitem__)
+        order = sorted((i for i, own in enumerate(applies) if own), key=scores.__getitem__)
         return Route(
             tasks=tuple(self.tasks[i] for i in order),
-            unlike=tuple(self.tasks[i] for i in order if strange[i] > FAMILIAR),
+            atypical=tuple(self.tasks[i] for i in order if scores[i] > ATYPICAL_LIMIT),
             probs=dict(zip(self.tasks, probs, strict=True)),
             none=none,
-            strangeness=dict(zip(self.tasks, strange, strict=True)),
+            ood_scores=dict(zip(self.tasks, scores, strict=True)),
         )
 
 
@@ -166,7 +165,7 @@ def _share_images(first: Capability, second: Capability) -> bool:
     modalities = {modality for modality, _ in stated if modality is not None}
     if len(modalities) < 2:
         return any(
-            expected_strangeness(a, b) <= LIMIT and expected_strangeness(b, a) <= LIMIT
+            expected_ood_score(a, b) <= OOD_LIMIT and expected_ood_score(b, a) <= OOD_LIMIT
             for a in profiles(first)
             for b in profiles(second)
             if a.blocks == b.blocks
@@ -174,8 +173,8 @@ def _share_images(first: Capability, second: Capability) -> bool:
     return False
 
 
-def expected_strangeness(own: Profile, other: Profile) -> float:
-    """How strange another profile's images are to this one, by their mean d².
+def expected_ood_score(own: Profile, other: Profile) -> float:
+    """The OOD score of another profile's images under this one, by their mean d².
 
     E d² = tr(Σ⁻¹ Σ') + (μ' − μ)ᵀ Σ⁻¹ (μ' − μ), on factors: O(d · directions²).
     """
@@ -188,8 +187,8 @@ def expected_strangeness(own: Profile, other: Profile) -> float:
     rest = float(gram.rest) * float(((scale / own.scale).square() * diagonal).sum())
     spread = float(own.squared_distance(along).sum()) + rest
     middle, deviation = own.distance.tolist()
-    strange: float = (math.log(max(apart + spread, 1e-30)) - middle) / deviation
-    return strange
+    score: float = (math.log(max(apart + spread, 1e-30)) - middle) / deviation
+    return score
 
 
 def _check_depth(bricks: Sequence[Brick]) -> None:

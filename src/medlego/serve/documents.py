@@ -31,15 +31,15 @@ class AnswerDocument(BaseModel):
 
 
 class RouteDocument(BaseModel):
-    """Which tasks an image belongs to by its looks."""
+    """Which tasks an image belongs to, by its content."""
 
     model_config = _CLOSED
 
     tasks: list[str]
-    unlike: list[str]
+    atypical: list[str]
     probabilities: dict[str, float]
     none: float = Field(description="Probability that the image belongs to no task.")
-    strangeness: dict[str, float]
+    ood_scores: dict[str, float]
     reason: str = Field(description="Why no task applies, or what makes the image special.")
 
 

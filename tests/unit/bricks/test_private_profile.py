@@ -81,8 +81,8 @@ def test_a_private_profile_is_sound_and_tells_its_own_images_from_others():
     profile = fitted()
     assert profile_problems(profile) == []
     assert profile.noise == MILD
-    own = profile.strangeness(make_features(WIDTH, images=200, seed=3))
-    other = profile.strangeness(make_features(WIDTH, 60.0, images=200, seed=3))
+    own = profile.ood_score(make_features(WIDTH, images=200, seed=3))
+    other = profile.ood_score(make_features(WIDTH, 60.0, images=200, seed=3))
     assert float(own.median()) < 1.5
     assert float(other.min()) > 3
 

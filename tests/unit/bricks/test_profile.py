@@ -1,4 +1,4 @@
-"""Profiles: what is kept of training images, and how strange other images are to it."""
+"""Profiles: what is kept of training images, and how far other images are from it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def features(images: int = 400, seed: int = 0) -> torch.Tensor:
     return make_features(24, images=images, seed=seed)
 
 
-def test_own_images_have_a_strangeness_of_mean_0_and_deviation_1():
-    found = fit_profile(features()).strangeness(features(seed=1))
+def test_own_images_have_ood_scores_of_mean_0_and_deviation_1():
+    found = fit_profile(features()).ood_score(features(seed=1))
     assert abs(float(found.mean())) < 0.2
     assert 0.8 < float(found.std()) < 1.2
 
@@ -46,9 +46,9 @@ def test_the_squared_distance_is_mahalanobis_with_the_kept_covariance():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_shifted_images_are_stranger_the_further_they_are():
+def test_shifted_images_score_higher_the_further_they_are():
     profile, own = fit_profile(features()), features(100, seed=1)
-    steps = [profile.strangeness(own + shift).mean() for shift in (0, 1, 3, 9)]
+    steps = [profile.ood_score(own + shift).mean() for shift in (0, 1, 3, 9)]
     assert steps == sorted(steps)
     assert steps[-1] > 5
 
@@ -56,8 +56,8 @@ def test_shifted_images_are_stranger_the_further_they_are():
 def test_distances_were_measured_on_images_that_the_gaussian_had_not_seen():
     few = features(40)
     profile = fit_profile(few)
-    fresh = profile.strangeness(features(400, seed=1)).mean()
-    seen = profile.strangeness(few).mean()
+    fresh = profile.ood_score(features(400, seed=1)).mean()
+    seen = profile.ood_score(few).mean()
     assert seen < -0.3
     assert abs(fresh) < abs(seen) * 2
 
@@ -79,7 +79,7 @@ def test_images_that_are_all_the_same_still_give_a_sound_profile():
     profile = fit_profile(torch.ones(20, 24))
     assert profile_problems(profile) == []
     assert float(profile.scale.min()) == pytest.approx(SMALLEST)
-    assert float(profile.strangeness(torch.zeros(1, 24))) > 100
+    assert float(profile.ood_score(torch.zeros(1, 24))) > 100
 
 
 @pytest.mark.parametrize("images", [16, 64, 200, 5000])

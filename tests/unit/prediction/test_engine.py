@@ -122,7 +122,7 @@ def test_images_of_no_task_are_answered_by_none():
 def test_two_tasks_on_one_image_both_answer():
     held = [with_profile(make_brick(n, i, 2, base=BASE), 0) for i, n in enumerate("ab")]
     running = Running(assemble(held), BASE)
-    running.router.strangeness = lambda found: torch.zeros(len(found), 2)  # type: ignore[method-assign]
+    running.router.ood_scores = lambda found: torch.zeros(len(found), 2)  # type: ignore[method-assign]
     batch = running.run(pixels(5))
     for brick, answered in zip(held, batch.answers, strict=True):
         assert answered.rows.tolist() == list(range(5))

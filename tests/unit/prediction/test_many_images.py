@@ -104,7 +104,7 @@ def test_rows_say_what_predict_says(place, tmp_path, name, asked):
             (row,) = own
             assert (row["outcome"], row["task"]) == ("abstained", None)
             assert row["reason"] == route.reason
-            same_values(row["strangeness"], min(route.strangeness.values()), 1e-5)
+            same_values(row["ood_score"], min(route.ood_scores.values()), 1e-5)
             continue
         for row, answer in zip(own, prediction.answers, strict=True):
             said = answer.as_dict()
@@ -129,13 +129,13 @@ def test_rows_say_what_predict_says(place, tmp_path, name, asked):
             held = generalist.capability(answer.task.name) if routed else generalist
             assert row["bricks"] == [brick.digest for brick in held.bricks]
             if route is None:
-                assert row["routed"] is row["route_probability"] is row["strangeness"] is None
+                assert row["routed"] is row["route_probability"] is row["ood_score"] is None
             else:
                 assert row["routed"] is (answer.task.name in route.tasks)
-                assert row["unlike"] is (answer.task.name in route.unlike)
+                assert row["atypical"] is (answer.task.name in route.atypical)
                 same_values(row["route_probability"], route.probs[answer.task.name], 1e-5)
                 same_values(row["none_probability"], route.none, 1e-5)
-                same_values(row["strangeness"], route.strangeness[answer.task.name], 1e-5)
+                same_values(row["ood_score"], route.ood_scores[answer.task.name], 1e-5)
                 assert row["reason"] == (route.reason or None)
 
 

@@ -12,8 +12,8 @@ from factories import make_base, make_brick, make_features, with_profile
 from medlego.bricks import Brick
 from medlego.errors import BrickError
 from medlego.merge import capabilities
-from medlego.prediction import LIMIT, expected_strangeness, groups
-from medlego.prediction.routing import FAMILIAR, Router
+from medlego.prediction import OOD_LIMIT, expected_ood_score, groups
+from medlego.prediction.routing import ATYPICAL_LIMIT, Router
 
 BASE = make_base()
 WIDTH = 2 * BASE.ref.features
@@ -47,43 +47,43 @@ FAR = 60.0
 def test_images_go_to_the_task_whose_training_images_they_are_like():
     found = router(brick("near", 0), brick("far", FAR))
     for center, name in ((0, "near"), (FAR, "far")):
-        routes = found.routes(found.strangeness(images(center)))
+        routes = found.routes(found.ood_scores(images(center)))
         assert {route.tasks for route in routes} <= {(name,), ()}
         assert sum(route.tasks == (name,) for route in routes) >= 38
 
 
 def test_images_like_none_get_no_task_and_a_reason():
     found = router(brick("near", 0), brick("far", FAR))
-    for route in found.routes(found.strangeness(images(5 * FAR))):
-        assert route.tasks == route.unlike == ()
+    for route in found.routes(found.ood_scores(images(5 * FAR))):
+        assert route.tasks == route.atypical == ()
         assert route.none > 0.99
-        assert "like no task's training images; nearest far (strangeness" in route.reason
+        assert "like no task's training images; nearest far (OOD score" in route.reason
 
 
-def strange(*columns: float) -> torch.Tensor:
+def ood(*columns: float) -> torch.Tensor:
     return torch.tensor([columns], dtype=torch.float64)
 
 
 @pytest.mark.parametrize(
-    ("z", "tasks", "unlike"),
+    ("z", "tasks", "atypical"),
     [
-        (FAMILIAR - 0.01, ("a",), ()),
-        (FAMILIAR + 0.01, ("a",), ("a",)),
-        (LIMIT - 0.01, ("a",), ("a",)),
-        (LIMIT + 0.01, (), ()),
+        (ATYPICAL_LIMIT - 0.01, ("a",), ()),
+        (ATYPICAL_LIMIT + 0.01, ("a",), ("a",)),
+        (OOD_LIMIT - 0.01, ("a",), ("a",)),
+        (OOD_LIMIT + 0.01, (), ()),
         (-5.0, ("a",), ()),
     ],
 )
-def test_an_image_between_the_limits_is_mine_but_unlike(z, tasks, unlike):
-    (route,) = router(brick("a", 0)).routes(strange(z))
-    assert (route.tasks, route.unlike) == (tasks, unlike)
-    assert ("from another site or device" in route.reason) == bool(unlike)
+def test_an_image_between_the_limits_is_mine_but_atypical(z, tasks, atypical):
+    (route,) = router(brick("a", 0)).routes(ood(z))
+    assert (route.tasks, route.atypical) == (tasks, atypical)
+    assert ("from another site or device" in route.reason) == bool(atypical)
 
 
 def test_probabilities_follow_the_formula():
     found = router(brick("a", 0), brick("b", FAR))
-    e = [math.exp(-(z**2) / 2) for z in (1.0, 2.5, LIMIT)]
-    (route,) = found.routes(strange(1.0, 2.5))
+    e = [math.exp(-(z**2) / 2) for z in (1.0, 2.5, OOD_LIMIT)]
+    (route,) = found.routes(ood(1.0, 2.5))
     assert route.probs["a"] == pytest.approx(e[0] / sum(e), rel=1e-12)
     assert route.probs["b"] == pytest.approx(e[1] / sum(e), rel=1e-12)
     assert route.none == pytest.approx(e[2] / sum(e), rel=1e-12)
@@ -93,20 +93,20 @@ def test_tasks_of_one_group_do_not_compete_and_all_apply():
     chest = [brick(name, 0, "DX", "CHEST", seed) for seed, name in enumerate(("a", "b"))]
     found = router(*chest, brick("c", FAR, "MR", "BRAIN"))
     assert found.groups == (("a", "b"), ("c",))
-    e = [math.exp(-(z**2) / 2) for z in (1.5, LIMIT, 9.0)]
-    (route,) = found.routes(strange(1.5, 0.5, 9.0))
+    e = [math.exp(-(z**2) / 2) for z in (1.5, OOD_LIMIT, 9.0)]
+    (route,) = found.routes(ood(1.5, 0.5, 9.0))
     assert route.tasks == ("b", "a")
     assert route.probs["a"] == pytest.approx(e[0] / sum(e), rel=1e-12)
 
 
 def test_a_task_of_another_group_does_not_apply_however_near():
-    (route,) = router(brick("a", 0), brick("b", FAR)).routes(strange(0.2, 0.1))
+    (route,) = router(brick("a", 0), brick("b", FAR)).routes(ood(0.2, 0.1))
     assert route.tasks == ("b",)
 
 
 def test_a_task_of_the_group_applies_only_within_its_own_limit():
     chest = [brick(name, 0, "DX", "CHEST", seed) for seed, name in enumerate(("a", "b"))]
-    (route,) = router(*chest).routes(strange(LIMIT + 0.5, 0.5))
+    (route,) = router(*chest).routes(ood(OOD_LIMIT + 0.5, 0.5))
     assert route.tasks == ("b",)
 
 
@@ -131,7 +131,7 @@ def test_different_modalities_are_never_grouped_by_profiles():
 def test_a_task_without_profile_is_never_chosen_and_named():
     found = router(brick("a", 0), brick("b", None, seed=1))
     assert (found.tasks, found.without) == (("a",), ("b",))
-    (route,) = found.routes(strange(0.1))
+    (route,) = found.routes(ood(0.1))
     assert set(route.probs) == {"a"}
 
 
@@ -139,14 +139,14 @@ def test_of_several_sites_the_one_that_knows_best_decides():
     sites = [brick("a", 0), brick("a", FAR, seed=1)]
     found = router(*sites)
     for center in (0, FAR):
-        routes = found.routes(found.strangeness(images(center)))
+        routes = found.routes(found.ood_scores(images(center)))
         assert sum(route.tasks == ("a",) for route in routes) >= 38
 
 
-def test_adding_a_brick_changes_no_other_tasks_strangeness():
+def test_adding_a_brick_changes_no_other_tasks_ood_score():
     alone, more = router(brick("a", 0)), router(brick("a", 0), brick("b", FAR))
     found = images(0)
-    assert torch.equal(alone.strangeness(found)[:, 0], more.strangeness(found)[:, 0])
+    assert torch.equal(alone.ood_scores(found)[:, 0], more.ood_scores(found)[:, 0])
 
 
 def test_profiles_of_stems_of_different_depth_are_refused():
@@ -158,7 +158,7 @@ def test_profiles_of_stems_of_different_depth_are_refused():
 
 
 @pytest.mark.parametrize("center", [0.0, 3.0, FAR])
-def test_the_expected_strangeness_is_that_of_the_dense_formula(center):
+def test_the_expected_ood_score_is_that_of_the_dense_formula(center):
     own, other = (with_profile(make_brick(base=BASE), c).profile for c in (0.0, center))
     assert own is not None
     assert other is not None
@@ -173,4 +173,4 @@ def test_the_expected_strangeness_is_that_of_the_dense_formula(center):
     squared = torch.trace(inverse @ covariance(other)) + apart @ inverse @ apart
     middle, deviation = own.distance.tolist()
     expected = (math.log(float(squared)) - middle) / deviation
-    assert expected_strangeness(own, other) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    assert expected_ood_score(own, other) == pytest.approx(expected, rel=1e-5, abs=1e-5)

@@ -250,5 +250,5 @@ def _limits(bricks: Sequence[Brick]) -> str:
     if all(brick.profile is None for brick in bricks):
         limits.append("No brick has a profile: an image of another kind is not noticed.")
     else:
-        limits.append("Strange images are told by texture and brightness, not by anatomy.")
+        limits.append("The out-of-distribution score sees texture and brightness, not anatomy.")
     return " ".join(limits)

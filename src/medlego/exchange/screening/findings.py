@@ -29,7 +29,7 @@ class ScreeningLimits:
     overlap: float = 0.5
     """Cosine with a brick of another task."""
     profile: float = 2.0
-    """Strangeness, either way, at which a profile may find the images that it describes."""
+    """OOD score, either way, at which a profile may find the images that it describes."""
     effect: float = 0.4
     """Share of the others' median by which the brick must move features of ordinary images."""
     push: float = 1.3

@@ -22,7 +22,7 @@ from medlego.exchange.screening.merge_effect import company_of, harm
 from medlego.exchange.screening.weights import HEAD, SIZES, traits
 from medlego.generalist import specialist
 from medlego.merge import Capability, cosine
-from medlego.prediction import LIMIT, expected_strangeness, groups
+from medlego.prediction import OOD_LIMIT, expected_ood_score, groups
 from medlego.support import Progress, silent
 
 STRUCTURE, OVERLAP, EFFECT, PUSH = "structure", "overlap", "effect", "push by a patch"
@@ -109,12 +109,12 @@ def _sizes(brick: Brick, peers: Sequence[Brick], limits: ScreeningLimits) -> lis
 
 
 def _overlap(brick: Brick, peers: Sequence[Brick], limits: ScreeningLimits) -> Finding:
-    strangers = [peer for peer in peers if peer.task.name != brick.task.name]
-    if not strangers:
+    unrelated = [peer for peer in peers if peer.task.name != brick.task.name]
+    if not unrelated:
         return not_judged(OVERLAP, "needs a brick of another task, got none")
-    cosines = [abs(cosine(brick, peer)) for peer in strangers]
-    largest, name = max(zip(cosines, brick_names(strangers), strict=True))
-    says = f"cosine of {largest:.3f} with {name}, the nearest of {len(strangers)}"
+    cosines = [abs(cosine(brick, peer)) for peer in unrelated]
+    largest, name = max(zip(cosines, brick_names(unrelated), strict=True))
+    says = f"cosine of {largest:.3f} with {name}, the nearest of {len(unrelated)}"
     return judged(OVERLAP, largest, says, most=limits.overlap)
 
 
@@ -123,25 +123,25 @@ def _claims(brick: Brick, peers: Sequence[Brick], limits: ScreeningLimits) -> li
     if (profile := brick.profile) is None:
         why = "needs a profile, got none"
         return [not_judged(PROFILE, why), not_judged(CLAIM, why)]
-    own = expected_strangeness(profile, profile)
-    says = f"finds images as it describes them at a strangeness of {own:.1f}"
+    own = expected_ood_score(profile, profile)
+    says = f"gives images as it describes them an OOD score of {own:.1f}"
     found = [judged(PROFILE, own, says, least=-limits.profile, most=limits.profile)]
     held = {peer.digest: Capability(peer.task, peer.head, (peer,), (1.0,)) for peer in peers}
     mine = Capability(brick.task, brick.head, (brick,), (1.0,))
-    strangers = [
+    others = [
         (peer, peer.profile)
         for peer in peers
         if peer.profile is not None
         and peer.profile.blocks == profile.blocks
         and len(groups([mine, held[peer.digest]])) == 2
     ]
-    if not strangers:
+    if not others:
         return [*found, not_judged(CLAIM, "needs a profile of other images, got none")]
-    distances = [expected_strangeness(profile, theirs) for _, theirs in strangers]
-    names = brick_names([peer for peer, _ in strangers])
+    distances = [expected_ood_score(profile, theirs) for _, theirs in others]
+    names = brick_names([peer for peer, _ in others])
     nearest, name = min(zip(distances, names, strict=True))
-    says = f"finds images of {name} at a strangeness of {nearest:.1f}; {LIMIT:g} is its own limit"
-    return [*found, judged(CLAIM, nearest, says, least=LIMIT)]
+    says = f"gives images of {name} an OOD score of {nearest:.1f}; {OOD_LIMIT:g} is the limit"
+    return [*found, judged(CLAIM, nearest, says, least=OOD_LIMIT)]
 
 
 def _alone(

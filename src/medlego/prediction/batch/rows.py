@@ -34,10 +34,10 @@ _COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "calibration": pl.String,
     "bricks": pl.List(pl.String),
     "routed": pl.Boolean,
-    "unlike": pl.Boolean,
+    "atypical": pl.Boolean,
     "route_probability": pl.Float64,
     "none_probability": pl.Float64,
-    "strangeness": pl.Float64,
+    "ood_score": pl.Float64,
     "reason": pl.String,
     "applied": pl.List(pl.String),
 }
@@ -105,19 +105,19 @@ def _of_route(route: Route | None) -> Row:
         return {}
     return {
         "none_probability": route.none,
-        "strangeness": min(route.strangeness.values()),
+        "ood_score": min(route.ood_scores.values()),
         "reason": route.reason or None,
     }
 
 
 def _of_task(route: Route | None, task: str) -> Row:
     if route is None or task not in route.probs:
-        return {"strangeness": None}
+        return {"ood_score": None}
     return {
         "routed": task in route.tasks,
-        "unlike": task in route.unlike,
+        "atypical": task in route.atypical,
         "route_probability": route.probs[task],
-        "strangeness": route.strangeness[task],
+        "ood_score": route.ood_scores[task],
     }
 
 

@@ -10,7 +10,7 @@ from medlego.bricks import Brick, BrickSignature
 from medlego.data import Kind
 from medlego.errors import SignatureError
 from medlego.generalist import Lineage, Trust, state
-from medlego.prediction import LIMIT, Answer, Found, Route
+from medlego.prediction import OOD_LIMIT, Answer, Found, Route
 from medlego.serve.reload import Model
 
 CALIBRATION = {
@@ -57,17 +57,17 @@ class TaskCard:
     labels: tuple[str, ...]
     rows: tuple[LabelRow, ...]
     calibration: str
-    unlike: bool
+    atypical: bool
     bricks: tuple[BrickRow, ...]
 
 
 @dataclass(frozen=True)
 class Abstention:
-    """Why no task answers, and how strange the image is to each, nearest first."""
+    """Why no task answers, and its OOD score for each, nearest first."""
 
     reason: str
     limit: float
-    strangeness: tuple[tuple[str, float], ...]
+    ood_scores: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -218,14 +218,14 @@ def _task_card(model: Model, answer: Answer, route: Route | None, trust: Trust |
         labels=answer.labels,
         rows=tuple(rows),
         calibration=CALIBRATION[answer.state],
-        unlike=route is not None and task.name in route.unlike,
+        atypical=route is not None and task.name in route.atypical,
         bricks=brick_rows(model.running.bricks(task.name), model, trust),
     )
 
 
 def _abstention(route: Route) -> Abstention:
-    nearest = sorted(route.strangeness.items(), key=lambda pair: pair[1])
-    return Abstention(_sentence(route.reason), LIMIT, tuple(nearest))
+    nearest = sorted(route.ood_scores.items(), key=lambda pair: pair[1])
+    return Abstention(_sentence(route.reason), OOD_LIMIT, tuple(nearest))
 
 
 def _sentence(words: str) -> str:

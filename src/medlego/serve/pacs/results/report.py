@@ -92,7 +92,7 @@ def _observer(algorithm: Algorithm) -> sr.ObservationContext:
 def _groups(
     source: Source, prediction: Prediction, algorithm: Algorithm
 ) -> Iterator[sr.MeasurementsAndQualitativeEvaluations]:
-    atypical = () if prediction.route is None else prediction.route.unlike
+    atypical = () if prediction.route is None else prediction.route.atypical
     for answer in prediction.answers:
         for label, prob in zip(answer.task.labels, answer.probs, strict=True):
             yield _finding(source, answer, label, prob, algorithm, answer.task.name in atypical)
