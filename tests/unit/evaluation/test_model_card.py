@@ -20,11 +20,11 @@ from medlego.data.task import Code
 from medlego.errors import SettingsError
 from medlego.evaluation import Evaluated, Facts, brick_card, generalist_card
 from medlego.evaluation.model_card.evaluated import GENERALIST, SPECIALIST
-from medlego.evaluation.model_card.facts import NOT_STATED
-from medlego.evaluation.model_card.front import hub_name
-from medlego.evaluation.model_card.markdown import plain
+from medlego.evaluation.model_card.write import hub_name, plain
 from medlego.generalist import Stamp, assemble
+from medlego.merge import Provider
 
+NOT_STATED = "not stated"
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "model-card.md"
 CHAI = (
     *("Developer", "Contact", "Stage", "Date", "Version", "Availability", "Regulatory approval"),
@@ -115,7 +115,7 @@ def test_a_bricks_card_has_every_promised_field():
 
 def test_a_generalists_card_has_every_promised_field():
     found = fields(generalist_card(assemble([brick("a"), brick("b")])))
-    wanted = (*CHAI, *OURS, "Works", "Merge method", "Coefficients", "Tasks of several sites")
+    wanted = (*CHAI, *OURS, "Mode", "Merge method", "Coefficients", "Tasks of several sites")
     assert [name for name in wanted if name not in found] == []
 
 
@@ -284,6 +284,19 @@ def test_gates_and_screening_of_the_lineage_are_told():
     entry = own.lineage[0].model_copy(update={"gate": gate})
     card = generalist_card(replace(own, lineage=(entry,)))
     assert "| passed: brain | brain: push by a patch |" in card
+
+
+@pytest.mark.parametrize(
+    ("provider", "words"),
+    [
+        (Provider(distribution="medlego-x", version="1.2"), "linear; from package medlego-x 1.2"),
+        (Provider(), "linear; from no installed package"),
+    ],
+)
+def test_the_package_of_a_method_from_outside_is_named(provider, words):
+    own = assemble([brick()])
+    recipe = own.recipe.model_copy(update={"provider": provider})
+    assert fields(generalist_card(replace(own, recipe=recipe)))["Merge method"] == words
 
 
 @pytest.mark.parametrize(

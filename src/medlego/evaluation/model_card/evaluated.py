@@ -124,9 +124,9 @@ class Evaluated(BaseModel):
         """
         name = brick.task.name
         if self.bricks.get(name) != (brick.digest,):
-            held = ", ".join(d[:12] for d in self.bricks.get(name, ())) or "none"
+            digests = ", ".join(digest[:12] for digest in self.bricks.get(name, ())) or "none"
             raise SettingsError(
-                f"evaluation: expected brick {brick.digest[:12]}… alone as {name}, got {held}; "
+                f"evaluation: expected brick {brick.digest[:12]}… alone as {name}, got {digests}; "
                 "evaluate a generalist that has this brick"
             )
         rows = tuple(r for r in self.rows if r.model == SPECIALIST and r.task == name)

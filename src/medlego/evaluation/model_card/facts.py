@@ -14,8 +14,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from medlego.errors import SettingsError
 from medlego.support import is_plain, load_toml
 
-NOT_STATED = "not stated"
-
 
 def _lines(value: Any) -> Any:
     if isinstance(value, str):
@@ -25,9 +23,9 @@ def _lines(value: Any) -> Any:
     return value
 
 
-Said = Annotated[str, BeforeValidator(_lines), Field(min_length=1, max_length=10_000)] | None
+Statement = Annotated[str, BeforeValidator(_lines), Field(min_length=1, max_length=10_000)] | None
 """Markdown of one or more lines."""
-Word = Annotated[str, BeforeValidator(_lines), Field(pattern=r"^[^\n]{1,200}$")]
+Line = Annotated[str, BeforeValidator(_lines), Field(pattern=r"^[^\n]{1,200}$")]
 
 
 class _Table(BaseModel):
@@ -37,76 +35,76 @@ class _Table(BaseModel):
 class Release(_Table):
     """Where the model stands."""
 
-    stage: Said = None
-    date: Said = None
-    version: Said = None
-    availability: Said = None
-    regulatory_approval: Said = None
+    stage: Statement = None
+    date: Statement = None
+    version: Statement = None
+    availability: Statement = None
+    regulatory_approval: Statement = None
 
 
 class Uses(_Table):
     """Uses and directions."""
 
-    intended_use: Said = None
-    users: Said = None
-    how_to_use: Said = None
-    population: Said = None
-    out_of_scope: Said = None
+    intended_use: Statement = None
+    users: Statement = None
+    how_to_use: Statement = None
+    population: Statement = None
+    out_of_scope: Statement = None
 
 
 class Warnings(_Table):
     """What can go wrong."""
 
-    risks: Said = None
-    biases: Said = None
-    risk_level: Said = None
+    risks: Statement = None
+    biases: Statement = None
+    risk_level: Statement = None
 
 
 class TrustFacts(_Table):
     """Trust ingredients that the files do not tell."""
 
-    input_source: Said = None
-    development_data: Said = None
-    bias_mitigation: Said = None
-    maintenance: Said = None
-    security: Said = None
-    transparency: Said = None
-    funding: Said = None
-    third_party: Said = None
-    stakeholders: Said = None
+    input_source: Statement = None
+    development_data: Statement = None
+    bias_mitigation: Statement = None
+    maintenance: Statement = None
+    security: Statement = None
+    transparency: Statement = None
+    funding: Statement = None
+    third_party: Statement = None
+    stakeholders: Statement = None
 
 
 class MetricsFacts(_Table):
     """How to read the numbers: goal, interpretation, test type, data, justification."""
 
-    usefulness: Said = None
-    fairness: Said = None
-    safety: Said = None
+    usefulness: Statement = None
+    fairness: Statement = None
+    safety: Statement = None
 
 
 class Resources(_Table):
     """Where to read on."""
 
-    references: Said = None
-    clinical_trial: Said = None
-    publications: Said = None
-    reimbursement: Said = None
-    consent: Said = None
+    references: Statement = None
+    clinical_trial: Statement = None
+    publications: Statement = None
+    reimbursement: Statement = None
+    consent: Statement = None
 
 
 class Facts(_Table):
     """A facts file: TOML, read by `Facts.load`."""
 
-    name: Word | None = None
-    developer: Said = None
-    contact: Said = None
-    summary: Said = None
-    keywords: tuple[Word, ...] = ()
+    name: Line | None = None
+    developer: Statement = None
+    contact: Statement = None
+    summary: Statement = None
+    keywords: tuple[Line, ...] = ()
     base_model: Annotated[str, Field(pattern=r"^[\w.-]{1,96}/[\w.-]{1,96}$")] | None = None
     """The base's repository on the Hugging Face hub."""
     datasets: tuple[Annotated[str, Field(pattern=r"^[\w./-]{1,200}$")], ...] = ()
     """The training data's repositories there."""
-    data_licence: Said = None
+    data_licence: Statement = None
     release: Release = Release()
     uses: Uses = Uses()
     warnings: Warnings = Warnings()

@@ -1,36 +1,29 @@
-"""A card's text: front matter, the sections of CHAI's Applied Model Card, and what backs them."""
+"""Model cards as `huggingface_hub` writes them: the hub's own front matter above one template."""
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from importlib.resources import files
 
-from medlego.base import BaseRef
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from medlego.base import MINI_NAME
 from medlego.bricks import Brick, BrickSignature
-from medlego.data import Task
-from medlego.evaluation.model_card import fields as told
-from medlego.evaluation.model_card.evaluated import Detail, Evaluated, ScoredTask
-from medlego.evaluation.model_card.facts import NOT_STATED, Facts
-from medlego.evaluation.model_card.front import front_matter
-from medlego.evaluation.model_card.markdown import Fields, Section, listed, plain, rendered
+from medlego.evaluation.model_card.evaluated import Evaluated, ScoredTask
+from medlego.evaluation.model_card.facts import Facts
 from medlego.generalist import Generalist
 
-
-@dataclass(frozen=True)
-class _Model:
-    """What both kinds of card are made of."""
-
-    name: str
-    version: str
-    how_to_use: str
-    kind: str
-    base: BaseRef
-    tasks: tuple[Task, ...]
-    bricks: tuple[Brick, ...]
-    security: str
-    rows: tuple[ScoredTask, ...]
-    details: Mapping[str, Detail]
-    more: tuple[Section, ...]
+LICENCES = (
+    *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "mpl-2.0"),
+    *("gpl-3.0", "lgpl-3.0", "agpl-3.0"),
+    *("cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nd-4.0"),
+    *("cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0"),
+)
+"""Of the hub's licence identifiers those that a model is likely to have; all others are `other`."""
+METRIC_IDS = {"auroc": "roc_auc"}
+"""Names that the hub has for scores; the others have their own."""
 
 
 def brick_card(
@@ -52,22 +45,8 @@ def brick_card(
         SettingsError: the evaluation is not of this brick.
     """
     rows = () if evaluated is None else evaluated.of_brick(brick)
-    identity = (("Digest", f"`{brick.digest}`"), ("Signed by keys", told.signers(signature)))
-    weights = Section("Weights and identity", (*told.weights_fields(brick), *identity))
-    model = _Model(
-        name=brick.task.name,
-        version=brick.digest[:12],
-        how_to_use="`medlego assemble BRICK -o DIR`, then `medlego predict DIR IMAGE`.",
-        kind="Low-rank updates (LoRA) of a frozen vision transformer, with a linear head",
-        base=brick.base,
-        tasks=(brick.task,),
-        bricks=(brick,),
-        security="The digest below covers every number and word of the brick.",
-        rows=rows,
-        details={},
-        more=(Section("Training", told.training_fields(brick)), weights),
-    )
-    return _written(model, facts, evaluated)
+    signatures = {} if signature is None else {brick.digest: signature}
+    return _card([brick], facts, rows, evaluated, brick.digest[:12], signatures)
 
 
 def generalist_card(
@@ -84,171 +63,98 @@ def generalist_card(
         SettingsError: the evaluation is of another generalist.
     """
     rows = () if evaluated is None else evaluated.of_generalist(generalist)
-    recipe = Section(
-        "Recipe",
-        (
-            *told.recipe_fields(generalist),
-            ("Tasks of several sites", told.site_notes(generalist.capabilities) or "none"),
-            ("Digest", f"`{generalist.recipe.digest}`"),
-        ),
-        (("Bricks:", told.bricks_table(generalist)),),
-    )
-    each = tuple(
-        Section(
-            f"Brick {plain(brick.task.name)} {brick.digest[:12]}",
-            (*told.training_fields(brick), *told.weights_fields(brick)),
-        )
-        for brick in generalist.bricks
-    )
-    history = Section(
-        "Lineage",
-        tables=(
-            (
-                "Each entry is sealed by the next; `medlego edit verify` proves them.",
-                told.lineage_table(generalist.lineage),
-            ),
-        ),
-    )
-    model = _Model(
-        name=listed(task.name for task in generalist.tasks) or "",
-        version=generalist.recipe.digest[:12],
-        how_to_use="`medlego predict DIR IMAGE`.",
-        kind="Low-rank updates (LoRA) of a frozen vision transformer from several specialists, "
-        f"with a linear head a task; works {generalist.recipe.mode}",
-        base=generalist.base,
-        tasks=generalist.tasks,
-        bricks=generalist.bricks,
-        security="Digests and signatures are under Recipe and Lineage; this card checks none.",
-        rows=rows,
-        details={} if evaluated is None else evaluated.tasks,
-        more=(recipe, *each, history),
-    )
-    return _written(model, facts, evaluated)
+    version, signatures = generalist.recipe.digest[:12], generalist.past.signatures
+    return _card(generalist.bricks, facts, rows, evaluated, version, signatures, generalist)
 
 
-def _written(model: _Model, facts: Facts, evaluated: Evaluated | None) -> str:
-    licences = {brick.card.licence for brick in model.bricks}
-    split = "" if evaluated is None else evaluated.split
-    name = facts.name or model.name
-    head = front_matter(name, model.base, model.tasks, licences, model.rows, split, facts)
-    sections = (*_about(model, facts), _trust(model, facts), _metrics(model, facts, evaluated))
-    body = rendered([*sections, _resources(facts), *model.more])
-    title = plain(name) if facts.name else name
-    return f"{head}\n# {title}\n\n{told.RESEARCH}\n\n{body}"
-
-
-def _about(model: _Model, facts: Facts) -> tuple[Section, ...]:
-    release, uses, warnings = facts.release, facts.uses, facts.warnings
-    return (
-        Section("Developer", (("Developer", facts.developer), ("Contact", facts.contact))),
-        Section(
-            "Release",
-            (
-                ("Stage", release.stage),
-                ("Date", release.date),
-                ("Version", release.version or f"content {model.version}"),
-                ("Availability", release.availability),
-                ("Regulatory approval", release.regulatory_approval),
-                ("Licence", _licences(model.bricks)),
-            ),
-        ),
-        Section("Summary", (("Summary", facts.summary), ("Keywords", listed(facts.keywords)))),
-        Section(
-            "Uses and directions",
-            (
-                ("Intended use and workflow", uses.intended_use),
-                ("Primary intended users", uses.users),
-                ("How to use", uses.how_to_use or model.how_to_use),
-                ("Targeted patient population", uses.population),
-                ("Cautioned out-of-scope settings", uses.out_of_scope),
-            ),
-        ),
-        Section(
-            "Warnings",
-            (
-                ("Known risks and limitations", warnings.risks),
-                ("Limits that follow from its making", _limits(model.bricks)),
-                ("Known biases or ethical considerations", warnings.biases),
-                ("Clinical risk level", warnings.risk_level),
-            ),
-        ),
-    )
-
-
-def _trust(model: _Model, facts: Facts) -> Section:
-    trust = facts.trust
-    counts = told.counts(model.bricks)
-    security = model.security if trust.security is None else f"{trust.security}\n{model.security}"
-    fields: Fields = (
-        ("Outcomes and outputs", "; ".join(told.outputs(task) for task in model.tasks)),
-        ("Model type", model.kind),
-        *told.base_fields(model.base),
-        ("Input data source", trust.input_source),
-        ("Development data", trust.development_data),
-        ("Data licence", facts.data_licence),
-        ("Bias mitigation", trust.bias_mitigation),
-        ("Ongoing maintenance", trust.maintenance),
-        ("Security", security),
-        ("Transparency", trust.transparency),
-        ("Funding", trust.funding),
-        ("Third-party information", trust.third_party),
-        ("Stakeholders consulted", trust.stakeholders),
-    )
-    if counts is None:
-        return Section("Trust ingredients", (*fields, ("Training images", None)))
-    caption = "Images that training saw, per label and split:"
-    return Section("Trust ingredients", fields, ((caption, counts),))
-
-
-def _metrics(model: _Model, facts: Facts, evaluated: Evaluated | None) -> Section:
-    metrics = facts.metrics
-    fields: Fields = (
-        ("Probabilities", told.calibration(model.details)),
-        ("Usefulness, usability and efficacy", metrics.usefulness),
-        ("Fairness and equity, by subgroups", metrics.fairness),
-        ("Safety and reliability", metrics.safety),
-    )
-    if evaluated is None:
-        return Section("Key metrics", (("Evaluation", None), *fields))
-    caption = (
-        f"On the {plain(evaluated.split)} split, with {evaluated.level:.0%} intervals; evaluated "
-        f"as part of generalist `{evaluated.generalist[:12]}`:"
-    )
-    tables = [(caption, told.scores(model.rows))]
-    if (groups := told.subgroups(model.details)) is not None:
-        tables.append(("By subgroup:", groups))
-    return Section("Key metrics", fields, tuple(tables))
-
-
-def _resources(facts: Facts) -> Section:
-    resources = facts.resources
-    return Section(
-        "Resources",
-        (
-            ("Evaluation references", resources.references),
-            ("Clinical trial", resources.clinical_trial),
-            ("Peer-reviewed publications", resources.publications),
-            ("Reimbursement status", resources.reimbursement),
-            ("Patient consent or disclosure", resources.consent),
-        ),
-    )
-
-
-def _licences(bricks: Sequence[Brick]) -> str | None:
-    """All that the bricks state; None where none states any."""
+def _card(
+    bricks: Sequence[Brick],
+    facts: Facts,
+    rows: Sequence[ScoredTask],
+    evaluated: Evaluated | None,
+    version: str,
+    signatures: Mapping[str, BrickSignature],
+    generalist: Generalist | None = None,
+) -> str:
+    base = bricks[0].base
+    tasks = [bricks[0].task] if generalist is None else generalist.tasks
+    name = facts.name or ", ".join(task.name for task in tasks)
     stated = dict.fromkeys(brick.card.licence for brick in bricks)
-    if not any(stated):
-        return None
-    return listed(licence or f"{NOT_STATED} by some bricks" for licence in stated)
+    licences = [licence or "not stated by some bricks" for licence in stated if any(stated)]
+    seen = [part.lower() for task in tasks for part in (task.modality, task.body_part) if part]
+    tags = ["medlego", "medical", "lora", "image-classification", *facts.keywords, *seen]
+    results = _results(rows, "" if evaluated is None else evaluated.split)
+    licence, licence_name = _licence(licences)
+    data = ModelCardData(
+        license=licence,
+        license_name=licence_name,
+        library_name="medlego",
+        pipeline_tag="image-classification",
+        base_model=facts.base_model or hub_name(base.name),
+        base_model_relation="adapter",
+        datasets=list(facts.datasets) or None,
+        tags=tags,
+        metrics=sorted({result.metric_type for result in results}) or None,
+        model_name=name if results else None,
+        eval_results=results or None,
+    )
+    template = files("medlego.evaluation.model_card").joinpath("card.md.jinja")
+    card = ModelCard.from_template(
+        data,
+        template_str=template.read_text(encoding="utf-8"),
+        plain=plain,
+        name=name,
+        base=base,
+        tasks=tasks,
+        bricks=bricks,
+        generalist=generalist,
+        facts=facts,
+        licences=", ".join(licences),
+        evaluated=evaluated,
+        rows=rows,
+        details={} if generalist is None or evaluated is None else evaluated.tasks,
+        version=version,
+        signatures=signatures,
+    )
+    return str(card)
 
 
-def _limits(bricks: Sequence[Brick]) -> str:
-    limits = [
-        "It knows the labels below and no other finding; something must be the likeliest of them.",
-        "Weights can leak something about training images; no differential privacy covers them.",
+def _results(rows: Sequence[ScoredTask], split: str) -> list[EvalResult]:
+    """Scores as the hub has them; undefined ones are left out."""
+    return [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type=row.task,
+            dataset_name=row.task,
+            dataset_split=split,
+            metric_type=METRIC_IDS.get(metric, metric),
+            metric_name=metric,
+            metric_value=score.value,
+        )
+        for row in rows
+        for metric, score in row.scores.items()
+        if score.value is not None
     ]
-    if all(brick.profile is None for brick in bricks):
-        limits.append("No brick has a profile: an image of another kind is not noticed.")
-    else:
-        limits.append("The out-of-distribution score sees texture and brightness, not anatomy.")
-    return " ".join(limits)
+
+
+def _licence(licences: Sequence[str]) -> tuple[str | None, str | None]:
+    """The one identifier that all bricks state, or `other` with what they state by name."""
+    if len(licences) == 1 and licences[0].lower() in LICENCES:
+        return licences[0].lower(), None
+    return ("other", ", ".join(licences)) if licences else (None, None)
+
+
+def hub_name(name: str) -> str | None:
+    """The repository that timm fetches an architecture's weights from; None for the mini base."""
+    import timm
+
+    if name == MINI_NAME or not timm.is_model(name.split(".")[0]):
+        return None
+    config = timm.get_pretrained_cfg(name)
+    repository: str | None = None if config is None else config.hf_hub_id
+    return f"{repository}{name}" if repository == "timm/" else repository
+
+
+def plain(text: object) -> str:
+    """Text out of a file as Markdown that shows it as it is: no tag, link or column of its own."""
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", html.escape(str(text), quote=False))
