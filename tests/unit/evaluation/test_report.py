@@ -1,4 +1,4 @@
-"""The report: charts, the worst errors, and the page that holds them."""
+"""The report: charts, the most confident errors, and the page that holds them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from factories import make_base, make_brick, make_dataset
 from medlego.data import Kind, Task, fingerprint
 from medlego.evaluation import evaluate, find_examples, write_page
 from medlego.evaluation.report import charts
-from medlego.evaluation.report.examples import worst_errors
-from medlego.evaluation.report.words import score_title
+from medlego.evaluation.report.examples import confident_errors
+from medlego.evaluation.report.page import score_title
 from medlego.evaluation.result import MODELS, Answers
 from medlego.generalist import assemble
 from medlego.metrics import Interval, Sample, curves, reliability, subgroups
@@ -88,9 +88,9 @@ def test_many_labels_are_told_apart(sample):
     assert all(f"label {i}" in drawn for i in range(20))
 
 
-def test_the_worst_errors_are_wrong_and_the_surest_first():
+def test_the_confident_errors_are_wrong_and_the_surest_first():
     detail = setting()[2].tasks["multiclass"]
-    found = worst_errors(detail, 5)
+    found = confident_errors(detail, 5)
     labels, probs = detail.samples.labels, detail.answers[MODELS[0]].probs
     assert found
     for error in found:
@@ -102,17 +102,17 @@ def test_the_worst_errors_are_wrong_and_the_surest_first():
 def test_an_image_that_was_not_answered_is_no_error():
     detail = setting()[2].tasks["multiclass"]
     own = detail.answers[MODELS[0]]
-    first = worst_errors(detail, 1)[0].index
+    first = confident_errors(detail, 1)[0].index
     answered = np.arange(len(detail.samples)) != first
     held = {**detail.answers, MODELS[0]: Answers(own.probs, answered, own.thresholds)}
-    found = worst_errors(replace(detail, answers=held), 99)
-    assert len(found) == len(worst_errors(detail, 99)) - 1
+    found = confident_errors(replace(detail, answers=held), 99)
+    assert len(found) == len(confident_errors(detail, 99)) - 1
     assert first not in [error.index for error in found]
 
 
 def test_an_error_of_several_labels_says_what_was_missed():
     detail = setting()[2].tasks["multilabel"]
-    for error in worst_errors(detail, 99):
+    for error in confident_errors(detail, 99):
         column = detail.task.labels.index(error.label)
         truth = detail.samples.labels[error.index, column]
         assert error.truth == ("present" if truth else "absent")

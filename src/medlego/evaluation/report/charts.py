@@ -14,7 +14,6 @@ from typing import Any, ParamSpec
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from medlego.metrics import Curves, Diagram, GroupRow, Interval
@@ -137,7 +136,6 @@ def confusion(counts: np.ndarray, labels: Sequence[str]) -> str:
 def groups(rows: Sequence[GroupRow], score: str, whole: Interval) -> str:
     """A score of each group with its interval, beside that of all images; small groups are open."""
     figure = Figure(figsize=(5.2, 0.9 + 0.27 * len(rows)), layout="constrained")
-    FigureCanvasSVG(figure)
     axes = figure.add_subplot()
     axes.axvline(whole.value, color=FAINT, linewidth=1)
     names = [f"{row.group}: {row.value} ({row.images})" for row in rows]
@@ -160,7 +158,6 @@ def groups(rows: Sequence[GroupRow], score: str, whole: Interval) -> str:
 
 def _square(width: float = 3.4, height: float = 3.3) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasSVG(figure)
     axes = figure.add_subplot()
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)

@@ -1,4 +1,4 @@
-"""Images that a generalist was surest about and wrong, beside what its answers rest on."""
+"""A generalist's most confident errors, with saliency maps."""
 
 from __future__ import annotations
 
@@ -46,32 +46,33 @@ class Example:
     method: str
 
 
-def worst_errors(detail: TaskDetail, count: int) -> tuple[Error, ...]:
-    """The generalist's wrong answers, surest first, at most one an image.
+def confident_errors(detail: TaskDetail, count: int) -> tuple[Error, ...]:
+    """The generalist's wrong answers, the highest probability first, at most one an image.
 
     Images that it sends elsewhere or does not answer are not among them: it gave no answer.
     """
-    answers = detail.answers[MODELS[0]]
-    sample = detail.sample()
-    whole = np.arange(len(detail.samples))
-    places = whole if answers.answered is None else whole[answers.answered]
-    found = []
+    answered = detail.answers[MODELS[0]].answered
+    places = np.arange(len(detail.samples))
+    places = places if answered is None else places[answered]
+    sample, names = detail.sample(), detail.task.labels
+    labels, answers, probs = sample.labels, sample.answers, sample.probs
+    errors = []
     if detail.task.kind is Kind.MULTILABEL:
-        labels, given = sample.labels, sample.answers
-        wrong = ~np.isnan(labels) & (given != (np.nan_to_num(labels) > 0))
-        sure = np.where(wrong, np.where(given, sample.probs, 1 - sample.probs), -1.0)
+        wrong = ~np.isnan(labels) & (answers != (np.nan_to_num(labels) > 0))
+        confidence = np.where(wrong, np.where(answers, probs, 1 - probs), -1.0)
+        words = ("absent", "present")
         for row in np.flatnonzero(wrong.any(axis=1)):
-            column = int(sure[row].argmax())
-            label = detail.task.labels[column]
-            said, true = ("present", "absent") if given[row, column] else ("absent", "present")
-            found.append(Error(int(places[row]), label, said, true, float(sure[row, column])))
+            column = int(confidence[row].argmax())
+            is_present = bool(answers[row, column])
+            answer, truth = words[is_present], words[not is_present]
+            prob = float(confidence[row, column])
+            errors.append(Error(int(places[row]), names[column], answer, truth, prob))
     else:
-        names = detail.task.labels
-        for row in np.flatnonzero(sample.answers != sample.labels):
-            said = names[sample.answers[row]]
-            prob = float(sample.probs[row, sample.answers[row]])
-            found.append(Error(int(places[row]), said, said, names[sample.labels[row]], prob))
-    return tuple(sorted(found, key=lambda error: -error.prob)[:count])
+        for row in np.flatnonzero(answers != labels):
+            answer, truth = names[answers[row]], names[labels[row]]
+            prob = float(probs[row, answers[row]])
+            errors.append(Error(int(places[row]), answer, answer, truth, prob))
+    return tuple(sorted(errors, key=lambda error: -error.prob)[:count])
 
 
 def find_examples(
@@ -84,7 +85,7 @@ def find_examples(
     device: str = "cpu",
     show: Progress = silent,
 ) -> Mapping[str, tuple[Example, ...]]:
-    """Per task the worst errors as pictures.
+    """Per task the most confident errors as pictures.
 
     Args:
         report: what `evaluate` returned for this generalist.
@@ -101,9 +102,9 @@ def find_examples(
         BaseError: the base is not to be found.
     """
     base = base or Base.find(generalist.base)
-    found = {}
+    examples = {}
     for name, detail in report.tasks.items():
-        errors = worst_errors(detail, count)
+        errors = confident_errors(detail, count)
         images = [detail.samples.images[error.index] for error in errors]
         maps = explain(
             generalist,
@@ -115,13 +116,13 @@ def find_examples(
             device=device,
             show=show,
         )
-        found[name] = tuple(
+        examples[name] = tuple(
             Example(
                 _png(_grey_or_colour(image)), _png(overlay(image, seen)), _caption(error), method
             )
             for error, image, seen in zip(errors, images, maps, strict=True)
         )
-    return found
+    return examples
 
 
 def _caption(error: Error) -> str:

@@ -6,8 +6,6 @@ import io
 import math
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from medlego.evaluation.report.charts import as_svg, styled
@@ -35,7 +33,6 @@ def plot_report(report: Report, path: str | Path, *, title: str = "", note: str 
         note: a line below it, for example where the images came from.
     """
     figure = _bars(report)
-    FigureCanvasAgg(figure)
     (axes,) = figure.axes
     axes.set_title(title, loc="left", fontsize=11)
     if note:
@@ -47,7 +44,6 @@ def plot_report(report: Report, path: str | Path, *, title: str = "", note: str 
 def report_bars(report: Report) -> str:
     """The same bars as SVG text."""
     figure = _bars(report)
-    FigureCanvasSVG(figure)
     return as_svg(figure)
 
 
@@ -90,7 +86,6 @@ def plot_diagnosis(diagnosis: Diagnosis, path: str | Path, *, most: int = 24) ->
     height = 1.6 + 3 * (0.35 + 0.24 * len(ranked))
     figure = Figure(figsize=(max(7.0, 2.5 + 0.3 * len(diagnosis.targets)), height))
     figure.set_layout_engine("constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(3, 1, sharex=True, squeeze=False)[:, 0]
     for axes, (title, field, colours, low) in zip(panels, _PANELS, strict=True):
         cells = [[_cell(pair, field, target) for target in diagnosis.targets] for pair in ranked]
