@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from medlego.base import Base
     from medlego.bricks import Brick, LowRank, load_brick, save_brick
     from medlego.data import Task
-    from medlego.evaluation import evaluate
+    from medlego.evaluation.evaluate import evaluate
     from medlego.generalist import Generalist, assemble
     from medlego.merge import METHODS, merge_files
-    from medlego.prediction import predict
+    from medlego.prediction.predict import predict
     from medlego.train import TrainSettings, train_brick
 
 __version__ = "0.1.0"
