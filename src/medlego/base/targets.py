@@ -62,9 +62,9 @@ def by_module(targets: Iterable[Target]) -> dict[str, list[Target]]:
 def module_rows(target: Target) -> int:
     """Output rows of the whole module that a target is rows of, told without the module."""
     for family in FAMILIES.values():
-        path, _, shares = family.maps[target.kind]
-        if target.module == f"{family.blocks}.{target.block}.{path}":
-            return shares * target.shape[0]
+        rows = family.maps.get(target.kind)
+        if rows and target.module == f"{family.blocks}.{target.block}.{rows.path}":
+            return rows.shares * target.shape[0]
     return target.stop
 
 

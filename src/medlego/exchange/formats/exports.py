@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from medlego.base import Base, features
 from medlego.bricks import Head
 from medlego.errors import InteropError
+from medlego.exchange.formats.shared import new_folder, write_folder
 from medlego.generalist import Generalist
-from medlego.merge import Capability
-from medlego.support import write_atomically
 
 WEIGHTS, LABELS, GRAPH = "model.safetensors", "labels.json", "model.onnx"
 OPSET = 18
@@ -37,16 +36,14 @@ def export_timm(generalist: Generalist, base: Base, folder: str | Path) -> None:
         InteropError: something in the folder's place.
         GeneralistError: another base.
     """
-    folder = _new(folder)
+    folder = new_folder(folder)
     module = generalist.fold(base)
     heads = [_linear(reader.head) for reader in generalist.readers]
+    weights, biases = zip(*heads, strict=True)
     tensors = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
-    tensors["head.weight"] = torch.cat([weight for weight, _ in heads]).contiguous()
-    tensors["head.bias"] = torch.cat([bias for _, bias in heads]).contiguous()
-    counts = [len(bias) for _, bias in heads]
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
-    _write_labels(folder, generalist, counts)
+    tensors |= {"head.weight": torch.cat(weights), "head.bias": torch.cat(biases)}
+    labels = _labels(generalist, [len(bias) for bias in biases])
+    write_folder(folder, {WEIGHTS: save(tensors, metadata={"format": "pt"}), LABELS: labels})
 
 
 def export_onnx(generalist: Generalist, base: Base, folder: str | Path) -> None:
@@ -61,7 +58,7 @@ def export_onnx(generalist: Generalist, base: Base, folder: str | Path) -> None:
             something is in the folder's place, or the graph answers otherwise.
         GeneralistError: another base.
     """
-    folder = _new(folder)
+    folder = new_folder(folder)
     try:
         import onnx  # noqa: F401
         import onnxruntime
@@ -90,54 +87,30 @@ def export_onnx(generalist: Generalist, base: Base, folder: str | Path) -> None:
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     with torch.inference_mode():
         expected = model(pixels[:1])
-    found = session.run(names, {"pixels": pixels[:1].numpy()})
+    answers = session.run(names, {"pixels": pixels[:1].numpy()})
     worst = max(
-        float((torch.from_numpy(a) - b).abs().max()) for a, b in zip(found, expected, strict=True)
+        float((torch.from_numpy(a) - b).abs().max()) for a, b in zip(answers, expected, strict=True)
     )
     if not worst <= 1e-4:
         raise InteropError(
             f"onnx: expected onnxruntime's answers within 1e-4, got {worst:.1e}; report it"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / GRAPH, content)
-    _write_labels(folder, generalist, [len(task.labels) for task in generalist.tasks])
+    labels = _labels(generalist, [len(task.labels) for task in generalist.tasks])
+    write_folder(folder, {GRAPH: content, LABELS: labels})
 
 
 class _Answering(nn.Module):
     """Pixels in [0, 1] to every task's probabilities, in the recipe's order."""
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, generalist: Generalist, base: Base) -> None:
         super().__init__()
         self.module = generalist.fold(base)
-        self.readers: Sequence[Capability] = generalist.readers
-        shape = (1, 3, 1, 1)
-        self.register_buffer("mean", torch.tensor(base.ref.mean).view(shape))
-        self.register_buffer("std", torch.tensor(base.ref.std).view(shape))
-        for number, reader in enumerate(self.readers):
-            self.register_buffer(f"weight_{number}", reader.head.weight)
-            self.register_buffer(f"bias_{number}", reader.head.bias)
+        self._normalise, self._readers = base.normalise, generalist.readers
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """(N, 3, side, side) → (N, labels) per task."""
-        found = features(self.module, (pixels - self.mean) / self.std)
-        heads = [
-            Head(getattr(self, f"weight_{i}"), getattr(self, f"bias_{i}"))
-            for i in range(len(self.readers))
-        ]
-        return tuple(
-            reader.probabilities(head.logits(found))
-            for reader, head in zip(self.readers, heads, strict=True)
-        )
-
-
-def _new(folder: str | Path) -> Path:
-    path = Path(folder)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InteropError(f"{path}: expected a new folder, found one; choose another")
-    return path
+        pooled = features(self.module, self._normalise(pixels))
+        return tuple(r.probabilities(r.head.logits(pooled)) for r in self._readers)
 
 
 def _linear(head: Head) -> tuple[Tensor, Tensor]:
@@ -145,21 +118,19 @@ def _linear(head: Head) -> tuple[Tensor, Tensor]:
     return head.weight.expand(len(head.bias), -1), head.bias
 
 
-def _write_labels(folder: Path, generalist: Generalist, counts: Sequence[int]) -> None:
-    tasks: list[dict[str, Any]] = []
-    start = 0
-    for task, count in zip(generalist.tasks, counts, strict=True):
-        facts = task.model_dump(mode="json")
-        tasks.append({**facts, "outputs": [start, start + count]})
-        start += count
+def _labels(generalist: Generalist, counts: Sequence[int]) -> dict[str, Any]:
+    """Which outputs are whose, and how they are read."""
+    stops = list(accumulate(counts))
     base = generalist.base
-    document = {
+    return {
         "recipe": generalist.recipe.digest,
         "base": base.name,
         "image_size": base.image_size,
         "mean": list(base.mean),
         "std": list(base.std),
-        "outputs": start,
-        "tasks": tasks,
+        "outputs": stops[-1],
+        "tasks": [
+            {**task.model_dump(mode="json"), "outputs": [stop - count, stop]}
+            for task, count, stop in zip(generalist.tasks, counts, stops, strict=True)
+        ],
     }
-    write_atomically(folder / LABELS, (json.dumps(document, indent=2) + "\n").encode())

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from medlego.base import Base
+from medlego.base import Base, depth
 from medlego.bricks import Brick, Card
 from medlego.data import Task
 from medlego.errors import InteropError
-from medlego.exchange.formats.lora_pairs import LoraPair, make_brick, read_adapter_tensors
+from medlego.exchange.formats.shared import LoraPair, make_brick, read_adapter_tensors
 from medlego.support import shown
 
 
@@ -42,26 +42,18 @@ def import_melo(path: str | Path, base: Base, task: Task, *, alpha: int) -> Bric
         )
     if len(heads) != 1:
         raise InteropError(f"{path}: expected one classifier fc_…in_…out, got {len(heads)}")
-    depth = len(list(base.module.get_submodule("blocks").children()))
-    wanted = {f"w_{part}_{number:03d}" for part in "ab" for number in range(2 * depth)}
-    if factors.keys() != wanted:
+    blocks = depth(base.module)
+    expected = {f"w_{part}_{number:03d}" for part in "ab" for number in range(2 * blocks)}
+    if factors.keys() != expected or any(factor.ndim != 2 for factor in factors.values()):
         raise InteropError(
-            f"{path}: expected {4 * depth} factors for the {depth} blocks of {base.ref.name}, got "
-            f"{len(factors)}; is this the right base?"
+            f"{path}: expected {4 * blocks} factors for the {blocks} blocks of {base.ref.name}, "
+            f"got {len(factors)}; is this the right base?"
         )
     rank = len(factors["w_a_000"])
     scale = _scale(alpha, rank)
-    width = base.ref.features
     pairs = [
-        LoraPair(
-            f"blocks.{number // 2}.attn.qkv",
-            2 * width * (number % 2),
-            2 * width * (number % 2) + width,
-            factors[f"w_b_{number:03d}"],
-            factors[f"w_a_{number:03d}"],
-            float(scale),
-        )
-        for number in range(2 * depth)
+        LoraPair([target], factors[f"w_b_{n:03d}"], factors[f"w_a_{n:03d}"], float(scale))
+        for n, target in enumerate(base.targets(("q", "v")))
     ]
     settings = {"imported": "melo", "lora_rank": rank, "lora_alpha": alpha, "lora_scale": scale}
     card = Card(data="imported from a MeLo file, which keeps no bias of its classifier: zero here")

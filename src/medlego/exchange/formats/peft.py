@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +11,37 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from medlego.base import Base, Target
-from medlego.bricks import Brick, Card, LowRank
+from medlego.base import TARGET_KINDS, Base, Target, by_module, module_rows
+from medlego.bricks import Brick, Card
 from medlego.data import Kind, Task
 from medlego.errors import InteropError, raise_all
-from medlego.exchange.formats.lora_pairs import LoraPair, make_brick, read_adapter_tensors
-from medlego.support import parse_object, read_expected, shown, write_atomically
+from medlego.exchange.formats.shared import (
+    LoraPair,
+    make_brick,
+    new_folder,
+    read_adapter_tensors,
+    write_folder,
+)
+from medlego.support import parse_object, read_expected, shown
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MAX_CONFIG_BYTES = 1 << 20
 PREFIX = "base_model.model."
 _HEADS = ("head", "classifier", "fc", "score")
-# timm's words, and those of transformers' ViT before and since its version 5
-_QKV = {"query": "q", "key": "k", "value": "v", "q": "q", "k": "k", "v": "v"}
-_QKV |= {f"{name}_proj": name for name in "qkv"}
-_PARTS = {
-    "attention.output.dense": "attn.proj",
-    "attention.o_proj": "attn.proj",
-    "intermediate.dense": "mlp.fc1",
-    "output.dense": "mlp.fc2",
-    "attn.proj": "attn.proj",
-    "mlp.fc1": "mlp.fc1",
-    "mlp.fc2": "mlp.fc2",
+_HEAD = re.compile(rf"(?:.+\.)?(?:{'|'.join(_HEADS)})\.(weight|bias)")
+# kinds of targets in timm's words, and in those of transformers' ViT before and since version 5
+_PARTS: dict[str, tuple[str, ...]] = {
+    "attention.output.dense": ("proj",),
+    "attention.o_proj": ("proj",),
+    "attn.proj": ("proj",),
+    "intermediate.dense": ("fc1",),
+    "mlp.fc1": ("fc1",),
+    "output.dense": ("fc2",),
+    "mlp.fc2": ("fc2",),
+    "attn.qkv": ("q", "k", "v"),
 }
+_ATTENTION: dict[str, tuple[str, ...]] = {"query": ("q",), "key": ("k",), "value": ("v",)}
+_ATTENTION |= {name: (kind,) for kind in "qkv" for name in (kind, f"{kind}_proj")}
 _BLOCK = re.compile(r"(?:^|\.)(?:blocks|layer|layers)\.(\d+)\.(.+)$")
 _ELSEWHERE = {
     "use_dora": "DoRA scales every column of the weight, which is no low-rank delta",
@@ -106,25 +113,26 @@ def export_peft(brick: Brick, folder: str | Path) -> None:
     Raises:
         InteropError: an ordinal task, or something in the folder's place.
     """
-    folder = Path(folder)
+    folder = new_folder(folder)
     if brick.task.kind is Kind.ORDINAL:
         raise InteropError(
             f"brick {brick.task.name!r}: expected a head that a linear layer can hold, got an "
             "ordinal one; export the generalist to ONNX instead"
         )
-    if folder.exists() and any(folder.iterdir()):
-        raise InteropError(f"{folder}: expected a new folder, found one; choose another")
     ranks: dict[str, int] = {}
-    tensors: dict[str, Tensor] = {}
-    for module, targets in _by_module(brick.targets).items():
-        B, A = _fused(targets, brick.deltas, _rows(module, targets))
-        ranks[module] = len(A)
-        tensors[f"{PREFIX}{module}.lora_A.weight"] = A
-        tensors[f"{PREFIX}{module}.lora_B.weight"] = B
-    tensors[f"{PREFIX}head.weight"] = brick.head.weight.contiguous()
-    tensors[f"{PREFIX}head.bias"] = brick.head.bias.contiguous()
+    tensors = {
+        f"{PREFIX}head.weight": brick.head.weight.contiguous(),
+        f"{PREFIX}head.bias": brick.head.bias.contiguous(),
+    }
+    for module, targets in by_module(brick.targets).items():
+        deltas = [(target, brick.deltas[target.name]) for target in targets]
+        rows = max(module_rows(target) for target in targets)
+        lefts = [target.placed(delta.U * delta.S, rows) for target, delta in deltas]
+        ranks[module] = sum(delta.rank for _, delta in deltas)
+        tensors[f"{PREFIX}{module}.lora_A.weight"] = torch.cat([delta.Vh for _, delta in deltas])
+        tensors[f"{PREFIX}{module}.lora_B.weight"] = torch.cat(lefts, dim=1)
     rank = max(ranks.values())
-    other = {module: found for module, found in ranks.items() if found != rank}
+    other = {module: ranks[module] for module in sorted(ranks) if ranks[module] != rank}
     config = {
         "peft_type": "LORA",
         "base_model_name_or_path": brick.base.name,
@@ -142,11 +150,8 @@ def export_peft(brick: Brick, folder: str | Path) -> None:
         "inference_mode": True,
         "task_type": None,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
-    write_atomically(
-        folder / CONFIG, (json.dumps(config, indent=2, sort_keys=True) + "\n").encode()
-    )
+    weights = save(tensors, metadata={"format": "pt"})
+    write_folder(folder, {WEIGHTS: weights, CONFIG: dict(sorted(config.items()))})
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -190,11 +195,8 @@ def _sorted(
         inner = name.removeprefix(PREFIX)
         if match := re.fullmatch(r"(.+)\.lora_([AB])\.weight", inner):
             loras.setdefault(match[1], {})[match[2]] = tensor
-        elif match := re.fullmatch(r"(?:.+\.)?(\w+)\.(weight|bias)", inner):
-            if match[1] in _HEADS:
-                head[match[2]] = tensor
-            else:
-                rest.append(name)
+        elif match := _HEAD.fullmatch(inner):
+            head[match[1]] = tensor
         else:
             rest.append(name)
     return loras, head, sorted(rest)
@@ -206,10 +208,12 @@ def _unknown(name: str) -> str:
     return f"{shown(name)}: expected LoRA factors and a classifier, got another tensor"
 
 
-def _pair(base: Base, config: Mapping[str, Any], module: str, parts: dict[str, Tensor]) -> LoraPair:
-    if set(parts) != {"A", "B"}:
+def _pair(
+    base: Base, config: Mapping[str, Any], module: str, factors: dict[str, Tensor]
+) -> LoraPair:
+    if set(factors) != {"A", "B"}:
         raise InteropError(f"{shown(module)}: expected lora_A and lora_B, got only one")
-    A, B = parts["A"], parts["B"]
+    A, B = factors["A"], factors["B"]
     if A.ndim != 2 or B.ndim != 2:
         raise InteropError(f"{shown(module)}: expected factors of a linear map, got others")
     rank = len(A)
@@ -218,8 +222,7 @@ def _pair(base: Base, config: Mapping[str, Any], module: str, parts: dict[str, T
     if stated != rank:
         raise InteropError(f"{shown(module)}: expected rank {stated} as in {CONFIG}, got {rank}")
     scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
-    target, start, stop = _place(base, module)
-    return LoraPair(target, start, stop, B, A, float(scale))
+    return LoraPair(_targets(base, module), B, A, float(scale))
 
 
 def _pattern(patterns: Any, module: str, default: Any) -> float:
@@ -230,61 +233,18 @@ def _pattern(patterns: Any, module: str, default: Any) -> float:
     return float(default)
 
 
-def _place(base: Base, module: str) -> tuple[str, int, int]:
-    """The base's own module and rows for a module's name in timm's or transformers' words."""
+def _targets(base: Base, module: str) -> list[Target]:
+    """The base's targets for a module's name: its own, or one in timm's or transformers' words."""
+    targets = base.targets(TARGET_KINDS)
     match = _BLOCK.search(module)
-    inner = match[2] if match else ""
-    block = f"blocks.{match[1]}" if match else ""
-    last = inner.rpartition(".")[2]
-    if inner in _PARTS:
-        name, kind = f"{block}.{_PARTS[inner]}", ""
-    elif inner == "attn.qkv":
-        name, kind = f"{block}.attn.qkv", ""
-    elif last in _QKV:
-        name, kind = f"{block}.attn.qkv", _QKV[last]
-    else:
-        name, kind = module, "-"
-    try:
-        rows = base.module.get_parameter(f"{name}.weight").shape[0]
-    except AttributeError:
-        rows = 0
-    if not rows or kind == "-":
+    number, inner = (int(match[1]), match[2]) if match else (-1, "")
+    kinds = _PARTS.get(inner, _ATTENTION.get(inner.rpartition(".")[2], ()))
+    found = [t for t in targets if t.module == module] or [
+        t for t in targets if t.block == number and t.kind in kinds
+    ]
+    if not found:
         raise InteropError(
             f"{shown(module)}: expected a linear map of the base's blocks (attention's q, k, v and "
             "proj, mlp's fc1 and fc2), got another; is this the right base?"
         )
-    if not kind:
-        return name, 0, rows
-    third = rows // 3
-    start = "qkv".index(kind) * third
-    return name, start, start + third
-
-
-def _by_module(targets: Sequence[Target]) -> dict[str, list[Target]]:
-    found: dict[str, list[Target]] = {}
-    for target in targets:
-        found.setdefault(target.module, []).append(target)
     return found
-
-
-def _rows(module: str, targets: Sequence[Target]) -> int:
-    """Output rows of a whole module: of a fused qkv three times a slice's."""
-    if module.endswith("qkv"):
-        return 3 * targets[0].in_features
-    return max(target.stop for target in targets)
-
-
-def _fused(
-    targets: Sequence[Target], deltas: Mapping[str, LowRank], rows: int
-) -> tuple[Tensor, Tensor]:
-    """One pair for all slices of a module: (rows, R) and (R, in), R the sum of their ranks."""
-    total = sum(deltas[target.name].rank for target in targets)
-    B = torch.zeros(rows, total)
-    parts = []
-    start = 0
-    for target in targets:
-        delta = deltas[target.name]
-        B[target.start : target.stop, start : start + delta.rank] = delta.U * delta.S
-        parts.append(delta.Vh)
-        start += delta.rank
-    return B, torch.cat(parts).contiguous()
