@@ -23,7 +23,7 @@ from benchmarks.common import BASE_FILE, CACHE, SETS, SHARED, base, dataset, fil
 from benchmarks.joint import train_joint
 from medlego.bricks import Brick, load_brick, save_brick
 from medlego.data import Dataset
-from medlego.train import TrainSettings, refit_in_company, train_brick
+from medlego.train import TrainSettings, refit_for_merge, train_brick
 from medlego.train.head_fit import STRENGTHS
 from medlego.train.refit import SUBSETS
 
@@ -126,17 +126,17 @@ def train(name: str, variant: str, seed: int, image_size: int) -> None:
     earlier = ROUNDS.get(variant)
     others = {n: get_brick(n, earlier, seed, image_size) for n in among(name) if earlier}
     start = others.pop(name, None)
-    company, data, frozen = list(others.values()), data_of(name, seed), base(image_size)
+    published, data, frozen = list(others.values()), data_of(name, seed), base(image_size)
     if variant in REFITTED:
         assert start is not None
-        brick = refit_in_company(start, data, company, seed=seed, base=frozen, show=_show)
+        brick = refit_for_merge(start, data, published, seed=seed, base=frozen, show=_show)
     else:
         brick = train_brick(
             frozen,
             data,
             settings,
             start=start,
-            company=company,
+            others=published,
             checkpoint=partial,
             device="cpu",
             show=_show,

@@ -178,7 +178,7 @@ def test_labels_are_renamed_in_training_and_in_evaluation(work, capsys):
     [
         "train {data} -o {new}",
         "adapt {dir} {data} -o {new}",
-        "refit {brick} {data} --company {brick} -o {new}",
+        "refit {brick} {data} --with {brick} -o {new}",
         "assemble {brick} --coefficients search --data pets={data} -o {new}",
         "evaluate {dir} --data pets={data}",
         "check {dir} --data pets={data} --against {dir}",

@@ -283,27 +283,27 @@ def test_a_head_round_goes_out_and_comes_back(work, tmp_path, capsys):
     assert "expected a merged model from medlego head-round export" in capsys.readouterr().err
 
 
-def test_a_head_is_refitted_among_others_and_who_was_absent_is_told(work, sites, tmp_path, capsys):
+def test_a_head_is_refitted_for_a_merge_and_absent_bricks_are_named(work, sites, tmp_path, capsys):
     own, other = (work / f"{name}.brick.safetensors" for name in ("brain", "chest"))
     new = tmp_path / "brain.brick.safetensors"
-    assert run("refit", own, work / "brain", "--company", other, "--company", own, "-o", new) == 0
+    assert run("refit", own, work / "brain", "--with", other, "--with", own, "-o", new) == 0
     printed = capsys.readouterr().out
-    assert "among all" in printed
+    assert "merged" in printed
     assert "balanced accuracy" in printed
     assert run("assemble", new, other, "-o", tmp_path / "met") == 0
     assert "was refitted without" not in capsys.readouterr().out
-    _, stranger = sites
-    assert run("inspect", new, other, stranger) == 0
+    _, newcomer = sites
+    assert run("inspect", new, other, newcomer) == 0
     assert re.search(r"head of brain \w+ was refitted without brain", capsys.readouterr().out)
 
 
-def test_refit_needs_company_and_overwrites_nothing(work, tmp_path, capsys):
+def test_refit_needs_other_bricks_and_overwrites_nothing(work, tmp_path, capsys):
     own = work / "brain.brick.safetensors"
     new = tmp_path / "new.brick.safetensors"
-    assert run("refit", own, work / "brain", "--company", own, "-o", new) == 2
-    assert "company: expected bricks besides the one to refit" in capsys.readouterr().err
+    assert run("refit", own, work / "brain", "--with", own, "-o", new) == 2
+    assert "others: expected bricks besides the one to refit" in capsys.readouterr().err
     other = work / "chest.brick.safetensors"
-    assert run("refit", own, work / "brain", "--company", other, "-o", other) == 2
+    assert run("refit", own, work / "brain", "--with", other, "-o", other) == 2
     assert "expected a new file, found one" in " ".join(capsys.readouterr().err.split())
 
 
@@ -469,7 +469,7 @@ def test_a_second_round_goes_on_from_a_brick_among_others(work, tmp_path, capsys
         (facts[path],) = json.loads(capsys.readouterr().out)
     settings = facts[own]["settings"]
     out = tmp_path / "second.brick.safetensors"
-    words = ["--company", stranger, "--start", own, "--epochs", 1]
+    words = ["--with", stranger, "--start", own, "--epochs", 1]
     words += ["--rank", settings["rank"]]
     assert run("--json", "train", work / "chest", *words, "-o", out) == 0
     found = json.loads(capsys.readouterr().out)

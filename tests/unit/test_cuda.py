@@ -30,8 +30,8 @@ from medlego.train import (
     TrainSettings,
     adapt,
     export_model,
+    refit_for_merge,
     refit_head,
-    refit_in_company,
     search_coefficients,
     train_brick,
 )
@@ -240,7 +240,7 @@ def test_a_profile_and_grams_measured_there_are_the_cpus():
 def test_refitted_heads_are_the_cpus():
     held = [brick(kind) for kind in KINDS]
     both = [
-        refit_in_company(held[0], data(KINDS[0]), held, base=BASE, device=device)
+        refit_for_merge(held[0], data(KINDS[0]), held, base=BASE, device=device)
         for device in ("cpu", "cuda")
     ]
     torch.testing.assert_close(both[1].head.weight, both[0].head.weight, rtol=0.02, atol=0.02)

@@ -43,6 +43,9 @@ class BaseRef(BaseModel):
     parameters: Annotated[int, Field(gt=0)]
     features: Annotated[int, Field(gt=0, le=65_536)]
 
+    def __str__(self) -> str:
+        return f"{self.name} {self.fingerprint[:12]}… at {self.image_size} px"
+
 
 @dataclass(frozen=True, eq=False)
 class Base:

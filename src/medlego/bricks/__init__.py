@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from medlego.bricks.adapters.trainable import attach, set_other_bricks
     from medlego.bricks.adapters.weighted import attach_weighted
     from medlego.bricks.brick import (
-        REFIT_COMPANY,
+        IN_MERGE,
+        REFIT_WITH,
+        TRAINED_WITH,
         Brick,
         Card,
         Head,
@@ -70,15 +72,17 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "IN_MERGE",
     "MAX_EPSILON",
     "MAX_FILE_BYTES",
     "MAX_GRAM_DIRECTIONS",
     "MIN_GRAM_IMAGES",
     "MIN_PROFILE_IMAGES",
     "PASSPHRASE",
-    "REFIT_COMPANY",
+    "REFIT_WITH",
     "SIGNATURE_SUFFIX",
     "STEM_BLOCKS",
+    "TRAINED_WITH",
     "Adapter",
     "Brick",
     "BrickSignature",

@@ -25,8 +25,14 @@ from medlego.support import spell
 
 FORMAT_VERSION = 1
 
-REFIT_COMPANY = "refit_company"
-"""Setting of a brick with a refitted head: digests of the deltas that it was fitted among."""
+REFIT_WITH = "refit_company"
+"""Setting of a brick with a refitted head: digests of the other deltas in the merges."""
+
+TRAINED_WITH = "company_bricks"
+"""Setting of a brick trained merge-aware: digests of the other bricks in the merges."""
+
+IN_MERGE = "_in_company"
+"""End of a card's score that was measured in a merge; without it the brick was alone."""
 
 ShortText = Annotated[Plain, Field(max_length=500)]
 
@@ -96,12 +102,12 @@ class Brick:
         return content_digest(document_bytes(self), brick_tensors(self))
 
     @property
-    def knows_company(self) -> bool:
-        """Whether it was prepared for merges: trained merge-aware, or its head refitted in company.
+    def is_merge_aware(self) -> bool:
+        """Whether it was prepared for merges: trained merge-aware, or its head refitted for them.
 
         Both take place in merges that weigh all blocks alike.
         """
-        return bool(self.settings.get("merge_aware")) or REFIT_COMPANY in self.settings
+        return bool(self.settings.get("merge_aware")) or REFIT_WITH in self.settings
 
     @cached_property
     def deltas_digest(self) -> str:

@@ -103,7 +103,7 @@ def command(
     from medlego.evaluation import task_facts
     from medlego.generalist import assemble
     from medlego.merge import SEARCHED
-    from medlego.train import unmet
+    from medlego.train import refit_notes
 
     options: Options = context.obj
     with progress(options) as show:
@@ -143,7 +143,7 @@ def command(
     ]
     show_table(options, ("task", "kind", "labels", "coefficient"), rows)
     show_sites(options, generalist)
-    notes = unmet(generalist.bricks)
+    notes = refit_notes(generalist.bricks)
     for note in notes:
         say(options, f"note: {note}")
     ranks = max(delta.rank for delta in generalist.deltas.values())

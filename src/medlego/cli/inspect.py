@@ -93,7 +93,7 @@ def _profile(brick: Brick) -> str:
 def _compare(options: Options, bricks: list[Brick], plot: Path | None) -> dict[str, Any]:
     from medlego.evaluation import plot_diagnosis
     from medlego.merge import diagnose
-    from medlego.train import unmet
+    from medlego.train import refit_notes
 
     try:
         found = diagnose(bricks)
@@ -121,7 +121,7 @@ def _compare(options: Options, bricks: list[Brick], plot: Path | None) -> dict[s
     say(options, f"a cut of their sum would lose {cuts}")
     for warning in found.warnings:
         say(options, f"warning: {warning}")
-    notes = unmet(bricks)
+    notes = refit_notes(bricks)
     for note in notes:
         say(options, f"note: {note}")
     if plot is not None:

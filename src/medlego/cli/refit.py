@@ -19,16 +19,18 @@ def command(
     data: Annotated[
         str, typer.Argument(metavar="DATA", help=f"The site's labelled images. {DATA_HELP}")
     ],
-    company: Annotated[
+    others: Annotated[
         list[Path],
         typer.Option(
+            "--with",
             help="A brick that this one will be merged with; repeatable. BRICK among them is "
-            "left out."
+            "left out.",
         ),
     ],
     output: BrickOutput,
     subsets: Annotated[
-        int, typer.Option(help="Random choices of the company to fit to besides all of it.")
+        int,
+        typer.Option(help="Merges with some of these bricks, chosen at random."),
     ] = 3,
     seed: Annotated[int, typer.Option(help="Of those choices.")] = 0,
     base_weights: BaseWeights = None,
@@ -37,24 +39,23 @@ def command(
     device: Device = "auto",
     force: Force = False,
 ) -> None:
-    """Refit a brick's head to the company it will keep; its deltas stay as they are.
+    """Refit a brick's head to the bricks that it will be merged with; deltas stay as they are.
 
     Every site does this once all deltas are published; then the bricks merge without data.
     """
     from medlego.base import Base
-    from medlego.bricks import load_brick, load_bricks, save_brick
-    from medlego.train import refit_in_company
+    from medlego.bricks import IN_MERGE, load_brick, load_bricks, save_brick
+    from medlego.train import refit_for_merge
 
     options: Options = context.obj
     refuse_existing(output, force)
     before = load_brick(brick)
-    others = load_bricks(company)
     with progress(options) as show:
         dataset = read_data_of(before.task, data, seed=data_seed, labels_map=labels_map, show=show)
-        after = refit_in_company(
+        after = refit_for_merge(
             before,
             dataset,
-            others,
+            load_bricks(others),
             subsets=subsets,
             seed=seed,
             base=Base.find(before.base, weights=base_weights),
@@ -64,11 +65,11 @@ def command(
         save_brick(after, output)
     scores = after.card.scores
     rows = [
-        (name.replace("_", " "), f"{scores[name]:.3f}", f"{scores[f'{name}_in_company']:.3f}")
+        (name.replace("_", " "), f"{scores[name]:.3f}", f"{scores[name + IN_MERGE]:.3f}")
         for name in scores
-        if f"{name}_in_company" in scores
+        if name + IN_MERGE in scores
     ]
-    show_table(options, (f"{after.task.name} on val", "alone", "among all"), rows)
+    show_table(options, (f"{after.task.name} on val", "alone", "merged"), rows)
     say(options, f"wrote {output} ({after.digest[:12]})")
     emit(
         options,

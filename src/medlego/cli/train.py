@@ -61,11 +61,12 @@ def command(
             "--merge-aware", help="Train among others' deltas, as the brick will work in a merge."
         ),
     ] = False,
-    company: Annotated[
+    others: Annotated[
         list[Path] | None,
         typer.Option(
-            help="A published brick of another task to train among; repeatable; implies "
-            "--merge-aware. Random deltas stand in where there are too few."
+            "--with",
+            help="Another task's brick that this one will be merged with; repeatable; implies "
+            "--merge-aware. Random deltas stand in where there are too few.",
         ),
     ] = None,
     start: Annotated[
@@ -137,7 +138,7 @@ def command(
         "seed": seed,
         "gram": gram,
         "parametrisation": "lora" if plain_lora else None,
-        "merge_aware": merge_aware or bool(company) or None,
+        "merge_aware": merge_aware or bool(others) or None,
         "profile": False if no_profile else None,
         "profile_epsilon": profile_epsilon,
         "profile_delta": profile_delta,
@@ -148,7 +149,6 @@ def command(
     given = read_settings(settings) | {k: v for k, v in flags.items() if v is not None}
     chosen = TrainSettings.build(**given)
     earlier = None if start is None else load_brick(start)
-    strangers = load_bricks(company or [])
     hints = read_hints(task_name or default_name(data), kind, labels, modality, body_part)
     with progress(options) as show:
         dataset = read_data(data, hints, seed=data_seed, labels_map=labels_map, show=show)
@@ -161,7 +161,7 @@ def command(
             dataset,
             chosen,
             start=earlier,
-            company=strangers,
+            others=load_bricks(others or []),
             checkpoint=partial,
             device=device,
             data_note=data_note,

@@ -154,9 +154,7 @@ class Generalist:
         """
         if base.ref != self.base:
             raise GeneralistError(
-                f"base: expected {self.base.name} {self.base.fingerprint[:12]}… at "
-                f"{self.base.image_size} px, got {base.ref.name} {base.ref.fingerprint[:12]}… at "
-                f"{base.ref.image_size} px; use Base.find(generalist.base)"
+                f"base: expected {self.base}, got {base.ref}; use Base.find(generalist.base)"
             )
 
     def save(self, directory: str | Path) -> None:
@@ -404,7 +402,7 @@ def default_slope(method: str, bricks: Sequence[Brick]) -> float:
         MergeError: an unknown method.
     """
     slope = find_method(method).slope
-    return 0.0 if any(brick.knows_company for brick in bricks) else slope
+    return 0.0 if any(brick.is_merge_aware for brick in bricks) else slope
 
 
 def _grams_by_target(bricks: Sequence[Brick]) -> list[Grams]:

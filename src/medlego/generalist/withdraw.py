@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from medlego.bricks import REFIT_COMPANY, Brick
+from medlego.bricks import REFIT_WITH, TRAINED_WITH, Brick
 from medlego.errors import GeneralistError
 from medlego.generalist.edit import one_of, without
 from medlego.generalist.generalist import Generalist
@@ -40,8 +40,8 @@ def exposed(bricks: Sequence[Brick], gone: Sequence[Brick]) -> tuple[str, ...]:
     notes = []
     for brick in bricks:
         met = [
-            *_listed(brick, "company_bricks"),
-            *_listed(brick, REFIT_COMPANY),
+            *_listed(brick, TRAINED_WITH),
+            *_listed(brick, REFIT_WITH),
             *([start] if isinstance(start := brick.settings.get("start"), str) else []),
         ]
         if found := sorted({names[digest].task.name for digest in met if digest in names}):

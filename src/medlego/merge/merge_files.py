@@ -102,7 +102,7 @@ class _Files:
                 problems.append(
                     f"{path}: expected each brick once, got {paths[first]}'s; name it once"
                 )
-            self.prepared |= brick.knows_company
+            self.prepared |= brick.is_merge_aware
             if not problems:
                 yield brick.deltas, coefficient
             del brick

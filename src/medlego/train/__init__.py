@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from medlego.train.adapt import DEFAULT_STARTS, adapt
     from medlego.train.head_round import export_model, refit_head, with_heads
     from medlego.train.loop import train_brick
-    from medlego.train.refit import refit_in_company, unmet
+    from medlego.train.refit import refit_for_merge, refit_notes
     from medlego.train.search import Search, search_coefficients
     from medlego.train.settings import TrainSettings
 
@@ -20,11 +20,11 @@ __all__ = [
     "TrainSettings",
     "adapt",
     "export_model",
+    "refit_for_merge",
     "refit_head",
-    "refit_in_company",
+    "refit_notes",
     "search_coefficients",
     "train_brick",
-    "unmet",
     "with_heads",
 ]
 

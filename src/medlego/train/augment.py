@@ -76,15 +76,8 @@ _UPRIGHT = Augmentation(flip_horizontal=True)
 _ANY_SIDE_UP = Augmentation(flip_horizontal=True, flip_vertical=True, rotation_deg=180.0)
 
 _BY_MODALITY = {
-    "US": _UPRIGHT,
-    "MR": _UPRIGHT,
-    "CT": _UPRIGHT,
-    "MG": _UPRIGHT,
-    "OP": _UPRIGHT,
-    "OPT": _UPRIGHT,
-    "SM": _ANY_SIDE_UP,
-    "GM": _ANY_SIDE_UP,
-    "DMS": _ANY_SIDE_UP,
+    **dict.fromkeys(("US", "MR", "CT", "MG", "OP", "OPT"), _UPRIGHT),
+    **dict.fromkeys(("SM", "GM", "DMS"), _ANY_SIDE_UP),
 }
 
 

@@ -58,10 +58,10 @@ def read_checkpoint(path: Path, identity: str) -> tuple[State, dict[str, Tensor]
         return None
     try:
         with safe_open(path, framework="pt") as stream:
-            found = json.loads((stream.metadata() or {})[_KEY])
+            document = json.loads((stream.metadata() or {})[_KEY])
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-        owner = found.pop("identity")
-        state = State(**found)
+        owner = document.pop("identity")
+        state = State(**document)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(
             f"{path}: expected a training run's state, got a damaged file ({error}); delete it"
@@ -76,11 +76,11 @@ def read_checkpoint(path: Path, identity: str) -> tuple[State, dict[str, Tensor]
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimiser's state, flat."""
-    flat = {}
-    for number, state in optimiser.state_dict()["state"].items():
-        for key, value in state.items():
-            flat[f"optimiser.{number}.{key}"] = torch.as_tensor(value)
-    return flat
+    return {
+        f"optimiser.{number}.{key}": torch.as_tensor(value)
+        for number, state in optimiser.state_dict()["state"].items()
+        for key, value in state.items()
+    }
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
@@ -94,21 +94,16 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tenso
 
 
 def run_identity(
-    base: Base,
-    dataset: Dataset,
-    settings: TrainSettings,
-    earlier: Earlier,
-    device: str,
+    base: Base, dataset: Dataset, settings: TrainSettings, earlier: Earlier, device: str
 ) -> str:
     """What must be equal for a run to be resumed: base, settings, task, labels, first images."""
     digest = hashlib.sha256()
-    start, company = earlier.start, earlier.company
     whole = {
         "base": base.ref.model_dump(mode="json"),
         "task": dataset.task.model_dump(mode="json"),
         "settings": settings.of_training(),
-        "start": None if start is None else start.digest,
-        "company": [brick.digest for brick in company],
+        "start": None if earlier.start is None else earlier.start.digest,
+        "company": [brick.digest for brick in earlier.others],
         "device": device,
     }
     if earlier.foundation is not None:

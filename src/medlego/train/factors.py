@@ -107,10 +107,7 @@ class SvdFactors:
 
     def deltas(self) -> dict[str, LowRank]:
         """Canonical form of U diag(S) Vh."""
-        return {
-            name: LowRank.from_factors((U * S).detach().cpu(), Vh.detach().cpu())
-            for name, (U, S, Vh) in self.by_target.items()
-        }
+        return _canonical(self.by_target)
 
 
 class LoraFactors:
@@ -154,10 +151,21 @@ class LoraFactors:
 
     def deltas(self) -> dict[str, LowRank]:
         """Canonical form of B A."""
-        return {
-            name: LowRank.from_factors(B.detach().cpu(), A.detach().cpu())
-            for name, (B, A) in self.by_target.items()
-        }
+        return _canonical(self.by_target)
+
+
+def left_and_right(parts: tuple[nn.Parameter, ...]) -> tuple[Tensor, Tensor]:
+    """A delta in training as a product: left (out, rank), scaled, and right (rank, in)."""
+    return parts[0] * parts[1] if len(parts) == 3 else parts[0], parts[-1]
+
+
+@torch.no_grad()
+def _canonical(by_target: Mapping[str, tuple[nn.Parameter, ...]]) -> dict[str, LowRank]:
+    deltas = {}
+    for name, parts in by_target.items():
+        left, right = left_and_right(parts)
+        deltas[name] = LowRank.from_factors(left.cpu(), right.cpu())
+    return deltas
 
 
 def _orthonormal(tall: Tensor) -> Tensor:

@@ -59,11 +59,9 @@ def measure_grams(
     paths = {target.module: target.in_features for target in brick.targets}
 
     def batches() -> Iterator[Tensor]:
-        done = 0
-        for pixels in inputs.batches(BATCH):
-            show("input statistics", done, len(inputs))
+        for number, pixels in enumerate(inputs.batches(BATCH)):
+            show("input statistics", number * BATCH, len(inputs))
             yield pixels
-            done += len(pixels)
 
     moments = input_moments(base, model, paths, batches())
     with one_thread():

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from medlego.base import Base, Inputs, Moments, features
+from medlego.base import Base, Inputs, features
 from medlego.bricks import (
+    IN_MERGE,
     Brick,
     Card,
     Head,
@@ -23,7 +24,7 @@ from medlego.bricks import (
     set_other_bricks,
     tools_used,
 )
-from medlego.data import Dataset, Kind, Samples, describe
+from medlego.data import Dataset, Kind, describe
 from medlego.errors import BrickError, TrainingError, raise_all
 from medlego.metrics import point_scores
 from medlego.support import Progress, field_problems, silent
@@ -41,7 +42,7 @@ from medlego.train.grams import check_images, measure_grams
 from medlego.train.head import explicit, implicit, new_head
 from medlego.train.head_fit import choose_head
 from medlego.train.losses import Loss, class_weights
-from medlego.train.merge_aware import Company, needs_random, own_moments
+from medlego.train.merge_aware import SimulatedMerges, needs_random, own_moments
 from medlego.train.profiles import make_profile
 from medlego.train.settings import GOING_ON, TrainSettings
 from medlego.train.starting_points import Earlier
@@ -57,7 +58,7 @@ def train_brick(
     settings: TrainSettings | None = None,
     *,
     start: Brick | None = None,
-    company: Sequence[Brick] = (),
+    others: Sequence[Brick] = (),
     checkpoint: str | Path | None = None,
     device: str = "auto",
     data_note: str | None = None,
@@ -73,8 +74,8 @@ def train_brick(
         dataset: one task's labelled images.
         settings: see `TrainSettings`; its seed decides every draw.
         start: an earlier brick of this task, of the same targets and rank, to go on from.
-        company: published bricks of other tasks on this base, to train among; random
-            strangers stand in where there are too few.
+        others: published bricks of other tasks on this base, for merge-aware training; random
+            deltas stand in where there are too few.
         checkpoint: a file that keeps the state after each epoch. An existing one is resumed;
             it is removed when training ends.
         device: `cpu`, `cuda`, or `auto` for a GPU where there is one (mixed precision there).
@@ -90,8 +91,8 @@ def train_brick(
 
     Raises:
         BaseError: targets that the base lacks.
-        BrickError: a note that a card cannot hold, or a start or company that does not fit.
-        SettingsError: too few images for the Grams that the settings ask for, or company without
+        BrickError: a note that a card cannot hold, or a start or others that do not fit.
+        SettingsError: too few images for the Grams that the settings ask for, or others without
             `merge_aware`.
         TrainingError: the loss is not finite, or the checkpoint belongs to another run.
     """
@@ -102,7 +103,7 @@ def train_brick(
     if settings.profile_epsilon is not None:
         check_delta(settings.profile_delta, len(dataset.train))
     device = default_device(device)
-    earlier = Earlier(start, tuple(company), foundation)
+    earlier = Earlier(start, tuple(others), foundation)
     earlier.check(base, dataset.task, settings)
     run = _Run(base, dataset, settings, earlier, device, show)
     path = None if checkpoint is None else Path(checkpoint)
@@ -120,7 +121,7 @@ def train_brick(
             watch(run.state.history, lambda: run.brick(notes))
         if path is not None:
             write_checkpoint(path, identity, run.state, run.tensors())
-    brick = run.with_profile(run.with_grams(run.with_calibration(run.best_brick(notes))))
+    brick = run.finish(notes)
     if path is not None:
         path.unlink(missing_ok=True)
     return brick
@@ -131,12 +132,6 @@ def default_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return device
-
-
-@dataclass(frozen=True, eq=False)
-class _Split:
-    inputs: Inputs
-    labels: Tensor
 
 
 class _Run:
@@ -172,43 +167,28 @@ class _Run:
         self._rates = [group["lr"] for group in self._optimiser.param_groups]
         if start is not None:
             self._rates = [GOING_ON * rate for rate in self._rates[:-1]] + self._rates[-1:]
-        self._train = self._split(dataset.train)
-        self._val = self._split(dataset.val)
+        self._train = Inputs(dataset.train.images, base)
+        self._val = Inputs(dataset.val.images, base)
+        self._labels = torch.from_numpy(dataset.train.labels)
         balanced = settings.class_weights == "balanced"
         weights = class_weights(dataset.task, dataset.train.labels, balanced)
         self._loss = Loss(dataset.task, weights.to(device), settings.label_smoothing)
         self._plain_loss = Loss(dataset.task, weights.to(device))
         self._augment = augmentation_for(dataset.task) if settings.augment else None
         self._epochs = settings.epochs_for(len(dataset.train), going_on=start is not None)
-        self._company: Company | None = None
+        self._merges: SimulatedMerges | None = None
         if settings.merge_aware:
-            self._company = self._imagine_company(frozen)
+            random = needs_random(earlier.others, settings)
+            own = own_moments(base, frozen, self._targets, self._train) if random else {}
+            self._merges = SimulatedMerges(frozen, self._targets, own, earlier.others, settings)
         self._best = self._parameters()
         self.state = State()
-
-    def _imagine_company(self, frozen: nn.Module) -> Company:
-        """The merges that merge-aware training takes place in."""
-        bricks = self._earlier.company
-        own: Moments = {}
-        if needs_random(bricks, self._settings):
-            own = own_moments(self._base, frozen, self._targets, self._train.inputs)
-        if not all(torch.isfinite(moment).all() for moment in own.values()):
-            raise TrainingError(
-                f"training {self._dataset.task.name!r}: expected finite activations of the base, "
-                "got NaN or infinity; check the images"
-            )
-        return Company(frozen, self._targets, own, bricks, self._settings)
-
-    def _split(self, samples: Samples) -> _Split:
-        return _Split(Inputs(samples.images, self._base), torch.from_numpy(samples.labels))
 
     @property
     def finished(self) -> bool:
         """All epochs done, or none better for `patience` epochs."""
-        done = self.state
-        return done.epoch >= self._epochs or (
-            done.epoch - done.best_epoch >= self._settings.patience
-        )
+        waited = self.state.epoch - self.state.best_epoch
+        return self.state.epoch >= self._epochs or waited >= self._settings.patience
 
     @torch.no_grad()
     def fit_head(self) -> None:
@@ -216,60 +196,46 @@ class _Run:
 
         Source: Kumar et al. 2022, arXiv:2202.10054, who probe before they fine-tune.
         """
-        parts = [
-            (self._features(split.inputs), samples.labels)
-            for split, samples in (
-                (self._train, self._dataset.train),
-                (self._val, self._dataset.val),
-            )
-        ]
         task = self._dataset.task
-        fitted = choose_head(task, parts[0], parts[1:])
-        for parameter, value in zip(
-            self._head, implicit(task, fitted.head, self._device), strict=True
-        ):
+        train = self._features(self._train), self._dataset.train.labels
+        val = self._features(self._val), self._dataset.val.labels
+        fitted = implicit(task, choose_head(task, train, [val]).head, self._device)
+        for parameter, value in zip(self._head, fitted, strict=True):
             parameter.copy_(value)
         self._validate()
 
     def _features(self, inputs: Inputs) -> Tensor:
         """Pooled features of images as they are, on the CPU, as the model stands."""
-        found: list[Tensor] = []
+        pooled: list[Tensor] = []
         for pixels in inputs.batches(EVALUATION_BATCH):
-            self._show("features for the head", len(found) * EVALUATION_BATCH, len(inputs))
-            found.append(self._pooled(pixels.to(self._device)).cpu())
-        return torch.cat(found)
+            self._show("features for the head", len(pooled) * EVALUATION_BATCH, len(inputs))
+            pooled.append(self._pooled(pixels.to(self._device)).cpu())
+        return torch.cat(pooled)
 
     def epoch(self) -> None:
         """One pass over the training images, then validation."""
-        count, batch = len(self._train.inputs), self._settings.batch_size
+        count, batch = len(self._train), self._settings.batch_size
         generator = torch.Generator().manual_seed(_mix(self._settings.seed, self.state.epoch))
         order = torch.randperm(count, generator=generator)
         steps = math.ceil(count / batch)
-        for step in range(steps):
-            self._show(
-                f"epoch {self.state.epoch + 1} of {self._epochs}",
-                self.state.epoch * steps + step,
-                self._epochs * steps,
-            )
-            self._step(
-                order[step * batch : (step + 1) * batch],
-                self._rate_at(self.state.epoch * steps + step, self._epochs * steps),
-                generator,
-            )
+        done, total = self.state.epoch * steps, self._epochs * steps
+        for step, indices in enumerate(torch.split(order, batch), start=done):
+            self._show(f"epoch {self.state.epoch + 1} of {self._epochs}", step, total)
+            self._step(indices, self._rate_at(step, total), generator)
         self.state.epoch += 1
         self._validate()
         if self.finished:
-            self._show("trained", self._epochs * steps, self._epochs * steps)
+            self._show("trained", total, total)
 
     def _step(self, indices: Tensor, rate: float, generator: torch.Generator) -> None:
-        pixels = self._train.inputs.take(indices.tolist()).to(self._device)
+        pixels = self._train.take(indices.tolist()).to(self._device)
         if self._augment is not None:
             pixels = self._augment(pixels, generator)
         for group, full in zip(self._optimiser.param_groups, self._rates, strict=True):
             group["lr"] = full * rate
-        if self._company is not None:
-            set_other_bricks(self._model, *self._company.draw(self._factors.by_target, generator))
-        loss = self._loss(self._logits(pixels), self._train.labels[indices].to(self._device))
+        if self._merges is not None:
+            set_other_bricks(self._model, *self._merges.draw(self._factors.by_target, generator))
+        loss = self._loss(self._logits(pixels), self._labels[indices].to(self._device))
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"training {self._dataset.task.name!r}: expected a finite loss, got {loss.item()} "
@@ -283,16 +249,16 @@ class _Run:
 
     @torch.no_grad()
     def _validate(self) -> None:
-        """Keep the epoch that is best alone and in company, both counting half."""
+        """Keep the epoch that is best alone and in a merge, both counting half."""
         set_other_bricks(self._model, 1.0, {})
         scores = self._scores()
         score, loss = self._selecting(scores), scores["loss"]
-        if self._company is not None:
-            set_other_bricks(self._model, *self._company.largest(self._factors.by_target))
-            among = self._scores()
-            score = (score + self._selecting(among)) / 2
-            loss = (loss + among["loss"]) / 2
-            scores |= {f"{name}_in_company": value for name, value in among.items()}
+        if self._merges is not None:
+            set_other_bricks(self._model, *self._merges.largest(self._factors.by_target))
+            merged = self._scores()
+            score = (score + self._selecting(merged)) / 2
+            loss = (loss + merged["loss"]) / 2
+            scores |= {name + IN_MERGE: value for name, value in merged.items()}
         state = self.state
         state.history.append(round(score, 6))
         if (score, -loss) > (state.best_score, -state.best_loss):
@@ -303,12 +269,13 @@ class _Run:
     def _scores(self) -> dict[str, float]:
         """Validation scores and the loss without smoothing, as the model stands."""
         logits, task = self._val_logits(), self._dataset.task
-        loss = float(self._plain_loss(logits, self._val.labels.to(self._device)))
+        labels = self._dataset.val.labels
+        loss = float(self._plain_loss(logits, torch.from_numpy(labels).to(self._device)))
         probs = probabilities(task, logits).cpu().double().numpy()
-        return {**point_scores(task, probs, self._dataset.val.labels), "loss": loss}
+        return {**point_scores(task, probs, labels), "loss": loss}
 
     def _val_logits(self) -> Tensor:
-        batches = self._val.inputs.batches(EVALUATION_BATCH)
+        batches = self._val.batches(EVALUATION_BATCH)
         return torch.cat([self._logits(pixels.to(self._device)) for pixels in batches])
 
     def _selecting(self, scores: dict[str, float]) -> float:
@@ -358,11 +325,6 @@ class _Run:
         for parameter, value in zip(self._trainable(), values, strict=True):
             parameter.copy_(value)
 
-    def best_brick(self, notes: Card) -> Brick:
-        """The brick of the best epoch."""
-        self._assign(self._best)
-        return self.brick(notes)
-
     def brick(self, notes: Card) -> Brick:
         """The brick as it stands."""
         task, labels = self._dataset.task, self._dataset.task.labels
@@ -379,7 +341,7 @@ class _Run:
         )
         settings = self._settings.of_training()
         settings |= {"epochs": self._epochs, "best_epoch": self.state.best_epoch}
-        settings |= self._earlier.digests()
+        settings |= self._earlier.record()
         targets, deltas = self._targets, self._factors.deltas()
         if self._earlier.foundation is not None:
             targets, deltas = self._earlier.foundation.whole(targets, deltas)
@@ -394,34 +356,28 @@ class _Run:
         )
 
     @torch.no_grad()
-    def with_calibration(self, brick: Brick) -> Brick:
-        """The best epoch's brick with its calibration, unless settings or few images forbid it."""
-        if not self._settings.calibrate:
-            return brick
+    def finish(self, notes: Card) -> Brick:
+        """The brick of the best epoch, with the calibration, Grams and profile of the settings."""
+        self._assign(self._best)
         set_other_bricks(self._model, 1.0, {})
-        found = fit_calibration(
-            self._dataset.task,
-            self._val_logits(),
-            self._dataset.val.labels,
-            patients=self._dataset.val.patients,
-            aim=self._settings.aim,
-            seed=self._settings.seed,
-        )
-        return replace(brick, calibration=found)
-
-    def with_grams(self, brick: Brick) -> Brick:
-        """The brick with the Gram matrices that the settings ask for."""
-        if not (directions := self._settings.gram):
-            return brick
-        inputs, device = self._train.inputs, self._device
-        grams = measure_grams(self._base, brick, inputs, directions, device=device, show=self._show)
-        return replace(brick, grams=grams)
-
-    def with_profile(self, brick: Brick) -> Brick:
-        """The brick with its profile, unless the settings or too few images forbid it."""
-        inputs, device = self._train.inputs, self._device
-        found = make_profile(self._base, inputs, self._settings, device=device, show=self._show)
-        return replace(brick, profile=found)
+        brick, settings, val = self.brick(notes), self._settings, self._dataset.val
+        device, show = self._device, self._show
+        if settings.calibrate:
+            calibration = fit_calibration(
+                brick.task,
+                self._val_logits(),
+                val.labels,
+                patients=val.patients,
+                aim=settings.aim,
+                seed=settings.seed,
+            )
+            brick = replace(brick, calibration=calibration)
+        if settings.gram:
+            inputs, directions = self._train, settings.gram
+            grams = measure_grams(self._base, brick, inputs, directions, device=device, show=show)
+            brick = replace(brick, grams=grams)
+        profile = make_profile(self._base, self._train, settings, device=device, show=show)
+        return replace(brick, profile=profile)
 
 
 def _notes(data: str | None, licence: str | None) -> Card:

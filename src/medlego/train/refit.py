@@ -1,9 +1,9 @@
-"""A head that fits the company its brick will keep, refitted before any merge.
+"""A head refitted to the merges that its brick will work in, before any merge is made.
 
 Training fits a head to the brick's own features; in a merge it reads others. Here a site takes the
 features of its own images alone and in merges with published bricks, and fits one head to all of
-them. Deltas stay as they are, so every site can do this at the same time and still meets in the
-merge exactly what it was fitted to. Afterwards the bricks merge without data, as any others.
+them. Deltas stay as they are, so every site can do this at the same time and the merge has exactly
+the features that its head was fitted to. Afterwards the bricks merge without data.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from medlego.base import Base, Inputs
-from medlego.bricks import REFIT_COMPANY, Brick, brick_names
+from medlego.bricks import IN_MERGE, REFIT_WITH, Brick, brick_names
 from medlego.data import Dataset, align
 from medlego.errors import SettingsError
 from medlego.generalist import assemble, specialist
@@ -28,10 +28,10 @@ from medlego.train.head_fit import choose_head
 SUBSETS, MAX_SUBSETS = 3, 100
 
 
-def refit_in_company(
+def refit_for_merge(
     brick: Brick,
     dataset: Dataset,
-    company: Sequence[Brick],
+    others: Sequence[Brick],
     *,
     subsets: int = SUBSETS,
     seed: int = 0,
@@ -39,7 +39,7 @@ def refit_in_company(
     device: str = "cpu",
     show: Progress = silent,
 ) -> Brick:
-    """Refit a brick's head to its features alone and in company.
+    """Refit a brick's head to its features alone and in merges with other bricks.
 
     Logistic regression on the features of all `train` images in each of several merges (the brick
     alone, all bricks by `linear` with 1/√K, and random choices of them), standardised and with
@@ -49,34 +49,34 @@ def refit_in_company(
     Args:
         brick: whose head is refitted.
         dataset: the site's labelled images; labels are matched to the task's by name.
-        company: published bricks on the same base; the brick itself may be among them.
-        subsets: merges with a random choice of the company, 0 to `MAX_SUBSETS`.
+        others: published bricks on the same base; the brick itself may be among them.
+        subsets: merges with a random choice of the others, 0 to `MAX_SUBSETS`.
         seed: of those choices.
         base: the brick's base; found by fingerprint when left out.
         device: `cpu` or `cuda`, for the features.
         show: called with what is under way, done and total.
 
     Returns:
-        The brick with the new head; its settings say among whom, its card how it does on val. Where
-        it had a calibration, it has one of the new head, alone.
+        The brick with the new head. Its settings name the others, its card has the scores on val;
+        where it had a calibration, it has one of the new head, alone.
 
     Raises:
-        SettingsError: no company, or a number of subsets out of range.
-        MergeError: company that does not go together with the brick.
+        SettingsError: no other brick, or a number of subsets out of range.
+        MergeError: others that do not go together with the brick.
         DatasetError: labels that the task does not know.
         BaseError: the base is not to be found.
 
     Cost: one forward pass per merge and image, and a convex fit per strength.
     """
-    others = [other for other in company if other.deltas_digest != brick.deltas_digest]
+    others = [other for other in others if other.deltas_digest != brick.deltas_digest]
     if not others:
-        raise SettingsError("company: expected bricks besides the one to refit, got none; add some")
+        raise SettingsError("others: expected bricks besides the one to refit, got none; add some")
     if not 0 <= subsets <= MAX_SUBSETS:
         raise SettingsError(f"subsets: expected 0 to {MAX_SUBSETS}, got {subsets}")
     dataset, _ = align(dataset, brick.task)
     choices = [others, *_choices(others, subsets, seed)]
     merges = [specialist(brick)]
-    merges += [assemble([brick, *chosen], slope=0.0) for chosen in choices]
+    merges += [assemble([brick, *choice], slope=0.0) for choice in choices]
     base = base or Base.find(brick.base)
     inputs = {name: Inputs(dataset.split(name).images, base) for name in ("train", "val")}
     train: list[Tensor] = []
@@ -87,23 +87,23 @@ def refit_in_company(
         train.append(predictor.all_features(inputs["train"], show, f"{what}, features of train"))
         val.append(predictor.all_features(inputs["val"], show, f"{what}, features of val"))
     labels = np.concatenate([dataset.train.labels] * len(merges))
-    found = choose_head(
+    fitted = choose_head(
         brick.task, (torch.cat(train), labels), [(pooled, dataset.val.labels) for pooled in val]
     )
-    alone, among = found.scores[:2]
-    scores = {**alone, **{f"{name}_in_company": value for name, value in among.items()}}
+    alone, merged_with_all = fitted.scores[:2]
+    scores = alone | {name + IN_MERGE: value for name, value in merged_with_all.items()}
     settings = {
-        REFIT_COMPANY: sorted(other.deltas_digest for other in others),
+        REFIT_WITH: sorted(other.deltas_digest for other in others),
         "refit_subsets": subsets,
         "refit_seed": seed,
-        "refit_strength": found.strength,
+        "refit_strength": fitted.strength,
         "refit_images": len(dataset.train),
     }
     calibration = None
     if (earlier := brick.calibration) is not None:
         calibration = fit_calibration(
             brick.task,
-            found.head.logits(val[0]),
+            fitted.head.logits(val[0]),
             dataset.val.labels,
             patients=dataset.val.patients,
             aim=earlier.operating,
@@ -111,26 +111,26 @@ def refit_in_company(
         )
     return replace(
         brick,
-        head=found.head,
+        head=fitted.head,
         calibration=calibration,
         settings={**brick.settings, **settings},
         card=brick.card.model_copy(update={"scores": scores}),
     )
 
 
-def unmet(bricks: Sequence[Brick]) -> tuple[str, ...]:
-    """One sentence per brick whose head was refitted in company, but not in all of this one."""
+def refit_notes(bricks: Sequence[Brick]) -> tuple[str, ...]:
+    """One sentence for each brick whose head was refitted without some of the other bricks."""
     names = brick_names(bricks)
     notes = []
     for brick, name in zip(bricks, names, strict=True):
-        stated = brick.settings.get(REFIT_COMPANY)
-        if not isinstance(stated, list):
+        refit_with = brick.settings.get(REFIT_WITH)
+        if not isinstance(refit_with, list):
             continue
-        met = {brick.deltas_digest, *stated}
-        strangers = [n for b, n in zip(bricks, names, strict=True) if b.deltas_digest not in met]
-        if strangers:
+        known = {brick.deltas_digest, *refit_with}
+        missing = [n for b, n in zip(bricks, names, strict=True) if b.deltas_digest not in known]
+        if missing:
             notes.append(
-                f"the head of {name} was refitted without {', '.join(strangers)}; "
+                f"the head of {name} was refitted without {', '.join(missing)}; "
                 "medlego refit with all of them may gain"
             )
     return tuple(notes)
@@ -144,6 +144,6 @@ def _choices(others: Sequence[Brick], count: int, seed: int) -> list[list[Brick]
     choices = []
     for number in range(count):
         order = torch.randperm(len(others), generator=generator).tolist()
-        chosen = sorted(order[: 1 + number % (len(others) - 1)])
-        choices.append([others[i] for i in chosen])
+        size = 1 + number % (len(others) - 1)
+        choices.append([others[i] for i in sorted(order[:size])])
     return choices

@@ -82,27 +82,26 @@ def search_coefficients(
     for name, dataset in datasets.items():
         samples = align(dataset, first.capability(name).task)[0].val
         val[name] = Inputs(samples.images, base), samples.labels
-    whole = {n: _score(first.alone(n), base, device, n, *part) for n, part in val.items()}
+    alone = {n: _score(first.alone(n), base, device, n, *part) for n, part in val.items()}
     scores: dict[float, dict[str, float]] = {}
     for number, value in enumerate(values):
         show(f"coefficient {value:g}", number, len(values))
         merged = assemble(bricks, method, coefficients=value, **options)
         scores[value] = {
-            n: _score(merged, base, device, n, *part) / max(whole[n], 1e-9)
+            n: _score(merged, base, device, n, *part) / max(alone[n], 1e-9)
             for n, part in val.items()
         }
     show("searched", len(values), len(values))
     best = max(values, key=lambda value: float(np.mean(list(scores[value].values()))))
-    found = assemble(bricks, method, coefficients=best, **options)
-    told = {"coefficients": SEARCHED, "slope_given": slope_given}
-    recipe = found.recipe.model_copy(update=told)
-    return Search(begun(found, recipe, options.get("stamp", Stamp())), best, scores)
+    merged = assemble(bricks, method, coefficients=best, **options)
+    words = {"coefficients": SEARCHED, "slope_given": slope_given}
+    recipe = merged.recipe.model_copy(update=words)
+    return Search(begun(merged, recipe, options.get("stamp", Stamp())), best, scores)
 
 
 def _score(
     generalist: Generalist, base: Base, device: str, name: str, inputs: Inputs, labels: np.ndarray
 ) -> float:
     pooled = Predictor(generalist, base, device=device).all_features(inputs)
-    (held,) = (held for held in generalist.readers if held.task.name == name)
-    reader = held.uncalibrated()
+    (reader,) = (r.uncalibrated() for r in generalist.readers if r.task.name == name)
     return point_scores(reader.task, read_probs(reader, pooled), labels)["balanced_accuracy"]

@@ -10,6 +10,7 @@ from medlego.base import DEFAULT_KINDS
 from medlego.bricks import MAX_EPSILON, MAX_GRAM_DIRECTIONS
 from medlego.errors import SettingsError, raise_all
 from medlego.metrics import Aim
+from medlego.support import field_problems
 
 Rate = Annotated[float, Field(gt=0, le=1)]
 
@@ -20,7 +21,7 @@ class TrainSettings(BaseModel):
     `epochs` left out becomes as many as make about `AUTO_STEPS` steps, within bounds.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     rank: Annotated[int, Field(ge=1, le=1024)] = 4
     targets: tuple[str, ...] = DEFAULT_KINDS
@@ -41,11 +42,12 @@ class TrainSettings(BaseModel):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     augment: bool = True
     merge_aware: bool = False
-    """Train among strangers' deltas, as in a merge; see `train.company`."""
-    company: Annotated[int, Field(ge=2, le=64)] = 5
-    """Bricks in the largest merge that training imagines, this one included."""
+    """Train with other bricks' deltas, as in a merge; see `medlego.train.merge_aware`."""
+    merge_size: Annotated[int, Field(ge=2, le=64, alias="company")] = 5
+    """Bricks in the largest merge that training simulates, this one included; files call it
+    `company`."""
     alone: Annotated[float, Field(ge=0, le=1)] = 0.25
-    """Share of the steps in which the brick has no company after all."""
+    """Share of the steps that train the brick alone."""
     select_by: Literal["auto", "balanced_accuracy", "auroc"] = "auto"
     """Validation score that chooses the epoch; `auto` is AUROC for multilabel tasks."""
     patience: Annotated[int, Field(ge=1)] = 15
@@ -69,8 +71,8 @@ class TrainSettings(BaseModel):
 
     @model_validator(mode="after")
     def _one_aim(self) -> TrainSettings:
-        given = [v for v in (self.sensitivity, self.specificity) if v is not None]
-        if len(given) > 1 or (given and not self.calibrate):
+        aims = (self.sensitivity, self.specificity)
+        if None not in aims or (aims != (None, None) and not self.calibrate):
             raise ValueError("expected sensitivity or specificity, one of them, with calibrate")
         return self
 
@@ -93,8 +95,7 @@ class TrainSettings(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-            raise_all(SettingsError, "training settings", problems)
+            raise_all(SettingsError, "training settings", field_problems(error))
             raise
 
     def of_training(self) -> dict[str, Any]:
@@ -103,10 +104,10 @@ class TrainSettings(BaseModel):
         Not those of Grams, profile and calibration, which are measured after it, and of merge-aware
         training only what is used; nor `head_first` where it is not asked for.
         """
-        unused = set() if self.merge_aware else {"company", "alone"}
+        unused = set() if self.merge_aware else {"merge_size", "alone"}
         if not self.head_first:
             unused.add("head_first")
-        return self.model_dump(mode="json", exclude={*AFTERWARDS, *unused})
+        return self.model_dump(mode="json", by_alias=True, exclude={*AFTERWARDS, *unused})
 
     def epochs_for(self, images: int, *, going_on: bool = False) -> int:
         """Epochs to train, given the number of training images.
@@ -129,6 +130,7 @@ AFTERWARDS = (
     "sensitivity",
     "specificity",
 )
+"""What is measured after training, and changes nothing of it."""
 AUTO_STEPS = 500
 MIN_AUTO_EPOCHS = 8
 MAX_AUTO_EPOCHS = 50

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from medlego.base import Base, Target
-from medlego.bricks import Brick
+from medlego.bricks import TRAINED_WITH, Brick
 from medlego.data import Task
 from medlego.errors import BrickError, SettingsError, raise_all
 from medlego.train.factors import Factors, LoraFactors, SvdFactors
@@ -17,24 +16,29 @@ from medlego.train.warm_start import Foundation
 
 @dataclass(frozen=True, eq=False)
 class Earlier:
-    """Bricks that were there before: the one to go on from, the company of strangers, and those
-    of other tasks that a new one is founded on.
+    """Bricks that were there before: the one to go on from, the others in the simulated merges,
+    and those of other tasks that a new one is founded on.
     """
 
     start: Brick | None = None
-    company: tuple[Brick, ...] = ()
+    others: tuple[Brick, ...] = ()
     foundation: Foundation | None = None
 
     def check(self, base: Base, task: Task, settings: TrainSettings) -> None:
         """Refuse bricks that do not fit.
 
         Raises:
-            BrickError: all problems of the company, or of the start, in one message.
-            SettingsError: company for training that would not look at it.
+            BrickError: all problems of the others, or of the start, in one message.
+            SettingsError: others for training that simulates no merge.
         """
-        if self.company and not settings.merge_aware:
-            raise SettingsError("company: expected with merge_aware, got it without; set it")
-        _check_company(base, self.company)
+        if self.others and not settings.merge_aware:
+            raise SettingsError("others: expected with merge_aware, got it without; set it")
+        problems = [
+            f"brick {brick.task.name!r}: expected base {base.ref}, got {brick.base}; leave it out"
+            for brick in self.others
+            if brick.base != base.ref
+        ]
+        raise_all(BrickError, "others", problems)
         if self.start is not None:
             _check_start(base, task, settings, self.start)
         if self.foundation is not None:
@@ -47,34 +51,17 @@ class Earlier:
         if self.foundation is not None:
             return self.foundation.factors(targets, settings, device)
         kind = SvdFactors if settings.parametrisation == "svd" else LoraFactors
-        made = kind(targets, settings, device)
+        factors = kind(targets, settings, device)
         if self.start is not None:
-            made.load(self.start.deltas)
-        return made
+            factors.load(self.start.deltas)
+        return factors
 
-    def digests(self) -> dict[str, Any]:
-        """What a brick records of them."""
-        used: dict[str, Any] = {} if self.start is None else {"start": self.start.digest}
-        if self.company:
-            used["company_bricks"] = [brick.digest for brick in self.company]
-        if self.foundation is not None:
-            used |= self.foundation.record()
-        return used
-
-
-def _check_company(base: Base, company: Sequence[Brick]) -> None:
-    """Refuse strangers of another base.
-
-    Raises:
-        BrickError: all that do not fit, in one message.
-    """
-    problems = [
-        f"brick {brick.task.name!r}: expected base {_named(base)}, got {brick.base.name} "
-        f"{brick.base.fingerprint[:12]}… at {brick.base.image_size} px; leave it out"
-        for brick in company
-        if brick.base != base.ref
-    ]
-    raise_all(BrickError, "company", problems)
+    def record(self) -> dict[str, Any]:
+        """What a brick's settings say of them."""
+        settings: dict[str, Any] = {} if self.start is None else {"start": self.start.digest}
+        if self.others:
+            settings[TRAINED_WITH] = [brick.digest for brick in self.others]
+        return settings | ({} if self.foundation is None else self.foundation.record())
 
 
 def _check_start(base: Base, task: Task, settings: TrainSettings, start: Brick) -> None:
@@ -85,10 +72,7 @@ def _check_start(base: Base, task: Task, settings: TrainSettings, start: Brick) 
     """
     problems = []
     if start.base != base.ref:
-        problems.append(
-            f"base: expected {_named(base)}, got {start.base.name} "
-            f"{start.base.fingerprint[:12]}… at {start.base.image_size} px; choose another brick"
-        )
+        problems.append(f"base: expected {base.ref}, got {start.base}; choose another brick")
     if (start.task.kind, start.task.labels) != (task.kind, task.labels):
         problems.append(
             f"task: expected {task.kind} with labels {list(task.labels)}, got {start.task.kind} "
@@ -101,7 +85,3 @@ def _check_start(base: Base, task: Task, settings: TrainSettings, start: Brick) 
             f"rank: expected {settings.rank}, got {max(ranks)}; set the rank to the brick's"
         )
     raise_all(BrickError, f"start {start.task.name!r}", problems)
-
-
-def _named(base: Base) -> str:
-    return f"{base.ref.name} {base.ref.fingerprint[:12]}… at {base.ref.image_size} px"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from medlego.base import Base, Target
 from medlego.bricks import Brick, LowRank, all_targets, attach_weighted, fold, weighted_sum
@@ -44,9 +44,8 @@ class Foundation:
         """
         if self.bricks[0].base != base.ref:
             raise BrickError(
-                f"foundation: expected base {base.ref.name} {base.ref.fingerprint[:12]}… at "
-                f"{base.ref.image_size} px, got {self.bricks[0].base.name} "
-                f"{self.bricks[0].base.fingerprint[:12]}…; choose another generalist"
+                f"foundation: expected base {base.ref}, got {self.bricks[0].base}; "
+                "choose another generalist"
             )
         if settings.merge_aware or settings.parametrisation != "svd":
             raise BrickError(
@@ -58,10 +57,10 @@ class Foundation:
         """What is trained."""
         if self.start == "coefficients":
             return WeightedFactors(self.bricks, self.coefficients, settings, device)
-        made = SvdFactors(targets, settings, device)
+        factors = SvdFactors(targets, settings, device)
         if self.start == "directions":
-            made.set_out_from(self.deltas)
-        return made
+            factors.set_out_from(self.deltas)
+        return factors
 
     def below(self, module: nn.Module) -> nn.Module:
         """The module that the factors are attached to."""
@@ -79,8 +78,8 @@ class Foundation:
         summed = {}
         with one_thread():
             for target in every:
-                held = (self.deltas, trained)
-                parts = [deltas[target.name] for deltas in held if target.name in deltas]
+                both = (self.deltas, trained)
+                parts = [deltas[target.name] for deltas in both if target.name in deltas]
                 summed[target.name] = weighted_sum(parts, [1.0] * len(parts))
         return every, summed
 
@@ -109,8 +108,8 @@ class WeightedFactors:
         self._bricks, self._settings = bricks, settings
         self._targets = all_targets(bricks)
         blocks = 1 + max(target.block for target in self._targets)
-        start = torch.tensor(coefficients)[:, None].repeat(1, blocks)
-        self._coefficients = nn.Parameter(start.to(device))
+        start = torch.tensor(coefficients, device=device)[:, None].repeat(1, blocks)
+        self._coefficients = nn.Parameter(start)
 
     def attach(self, module: nn.Module) -> nn.Module:
         """A copy of a module that carries them."""
@@ -127,15 +126,15 @@ class WeightedFactors:
 
     def deltas(self) -> dict[str, LowRank]:
         """Σ_k c_k ΔW_k of every target, exactly."""
-        values: Tensor = self._coefficients.detach().cpu()
-        found = {}
+        values = self._coefficients.tolist()
+        summed = {}
         with one_thread():
             for target in self._targets:
-                held = [
-                    (brick.deltas[target.name], float(values[number, target.block]))
-                    for number, brick in enumerate(self._bricks)
+                weighted = [
+                    (brick.deltas[target.name], row[target.block])
+                    for brick, row in zip(self._bricks, values, strict=True)
                     if target.name in brick.deltas
                 ]
-                parts, weights = zip(*held, strict=True)
-                found[target.name] = weighted_sum(list(parts), list(weights))
-        return found
+                parts, weights = map(list, zip(*weighted, strict=True))
+                summed[target.name] = weighted_sum(parts, weights)
+        return summed

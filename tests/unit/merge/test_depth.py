@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from factories import make_base, make_brick
-from medlego.bricks import REFIT_COMPANY, save_brick
+from medlego.bricks import REFIT_WITH, save_brick
 from medlego.errors import MergeError
 from medlego.generalist import Generalist, assemble
 from medlego.merge import METHODS, merge_files
@@ -98,13 +98,13 @@ def test_the_slope_is_part_of_the_recipe(tmp_path: Path) -> None:
     assert Generalist.load(tmp_path / "g").recipe.slope == 0.5
 
 
-@pytest.mark.parametrize("settings", [{"merge_aware": True}, {REFIT_COMPANY: []}])
+@pytest.mark.parametrize("settings", [{"merge_aware": True}, {REFIT_WITH: []}])
 def test_bricks_prepared_for_merges_are_merged_level(
     settings: dict[str, object], tmp_path: Path
 ) -> None:
     bricks = [*BRICKS[:2], replace(BRICKS[2], settings=settings)]
-    assert bricks[2].knows_company
-    assert not bricks[0].knows_company
+    assert bricks[2].is_merge_aware
+    assert not bricks[0].is_merge_aware
     assert assemble(bricks).recipe.slope == 0.0
     assert assemble(bricks, slope=0.5).recipe.slope == 0.5
     paths = [tmp_path / f"{n}.brick.safetensors" for n in range(3)]

@@ -1,4 +1,4 @@
-"""Merge-aware training: the company that a brick keeps."""
+"""Merge-aware training: the merges that a brick is trained in."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from medlego.errors import BrickError, SettingsError
 from medlego.generalist import assemble
 from medlego.train import TrainSettings, train_brick
 from medlego.train.factors import SvdFactors
-from medlego.train.merge_aware import Company
+from medlego.train.merge_aware import SimulatedMerges
 
 BASE = make_base()
 TARGETS = BASE.targets()
-SETTINGS = TrainSettings(rank=2, merge_aware=True, company=4, alone=0.0)
+SETTINGS = TrainSettings(rank=2, merge_aware=True, merge_size=4, alone=0.0)
 PATHS = {target.module: target.in_features for target in TARGETS}
 IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 Parts = dict[str, tuple[nn.Parameter, ...]]
@@ -38,9 +38,9 @@ def factors(strength: float = 1.0) -> Parts:
     return made
 
 
-def company(bricks: tuple = (), **settings: object) -> Company:
+def merges(bricks: tuple = (), **settings: object) -> SimulatedMerges:
     chosen = SETTINGS.model_copy(update=settings)
-    return Company(BASE.module, TARGETS, moments(), bricks, chosen)
+    return SimulatedMerges(BASE.module, TARGETS, moments(), bricks, chosen)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -64,13 +64,13 @@ def test_moments_leave_no_hook_behind() -> None:
     assert not any(module._forward_pre_hooks for module in BASE.module.modules())
 
 
-def test_company_in_training_is_the_merge_it_stands_for() -> None:
-    own, strangers = factors(), [make_brick(f"s{i}", seed=i, base=BASE) for i in range(2)]
+def test_a_simulated_merge_is_the_merge_it_stands_for() -> None:
+    own, others = factors(), [make_brick(f"s{i}", seed=i, base=BASE) for i in range(2)]
     model = attach(BASE.module, TARGETS, own)
     joined = {
         t.name: (
-            torch.cat([0.5 * b.deltas[t.name].U * b.deltas[t.name].S for b in strangers], dim=1),
-            torch.cat([b.deltas[t.name].Vh for b in strangers]),
+            torch.cat([0.5 * b.deltas[t.name].U * b.deltas[t.name].S for b in others], dim=1),
+            torch.cat([b.deltas[t.name].Vh for b in others]),
         )
         for t in TARGETS
     }
@@ -95,40 +95,40 @@ def test_company_in_training_is_the_merge_it_stands_for() -> None:
 
 def test_the_merge_for_validation_is_what_assemble_makes_by_default() -> None:
     own = factors()
-    friends = [make_brick(f"s{i}", seed=i, base=BASE) for i in range(SETTINGS.company - 1)]
-    coefficient, joined = company(tuple(friends)).largest(own)
+    others = [make_brick(f"s{i}", seed=i, base=BASE) for i in range(SETTINGS.merge_size - 1)]
+    coefficient, joined = merges(tuple(others)).largest(own)
     deltas = {n: LowRank.from_factors((U * S).detach(), V.detach()) for n, (U, S, V) in own.items()}
     brick = replace(make_brick("own", seed=9, base=BASE), targets=TARGETS, deltas=deltas)
-    merged = assemble([brick, *friends], coefficients="root")
+    merged = assemble([brick, *others], coefficients="root")
     for name, (left, right) in joined.items():
         found = coefficient * deltas[name].dense() + left @ right
         torch.testing.assert_close(found, merged.deltas[name].dense(), rtol=1e-4, atol=1e-5)
 
 
 def test_coefficients_lie_between_a_merges_and_halfway_to_one() -> None:
-    found, draws = company(), generator()
+    found, draws = merges(), generator()
     drawn = [found.draw(factors(), draws) for _ in range(60)]
-    for coefficient, strangers in drawn:
-        others = next(iter(strangers.values()))[1].shape[0] / SETTINGS.rank
-        least = 1 / math.sqrt(1 + others)
+    for coefficient, deltas in drawn:
+        count = next(iter(deltas.values()))[1].shape[0] / SETTINGS.rank
+        least = 1 / math.sqrt(1 + count)
         assert least <= coefficient <= (1 + least) / 2
     sizes = {next(iter(s.values()))[1].shape[0] // SETTINGS.rank for _, s in drawn}
     assert sizes == {1, 2, 3}
 
 
-def test_random_strangers_are_as_strong_as_the_brick() -> None:
-    coefficient, strangers = company(company=2).draw(factors(3.0), generator())
-    for left, right in strangers.values():
+def test_random_deltas_are_as_strong_as_the_brick() -> None:
+    coefficient, others = merges(merge_size=2).draw(factors(3.0), generator())
+    for left, right in others.values():
         norm = torch.linalg.matrix_norm(left @ right)
         assert float(norm) == pytest.approx(coefficient * 3.0 * math.sqrt(SETTINGS.rank), rel=1e-4)
 
 
 def test_published_bricks_come_before_random_ones() -> None:
     bricks = tuple(make_brick(f"s{i}", seed=i, base=BASE) for i in range(3))
-    coefficient, strangers = company(bricks).draw(factors(), generator())
+    coefficient, others = merges(bricks).draw(factors(), generator())
     name = TARGETS[0].name
     known = [b.deltas[name] for b in bricks]
-    left, right = strangers[name]
+    left, right = others[name]
     rank = known[0].rank
     for first in range(0, right.shape[0], rank):
         (match,) = [d for d in known if torch.equal(d.Vh, right[first : first + rank])]
@@ -137,41 +137,41 @@ def test_published_bricks_come_before_random_ones() -> None:
         )
 
 
-def test_a_step_alone_has_full_strength_and_nobody_beside() -> None:
-    assert company(alone=1.0).draw(factors(), generator()) == (1.0, {})
+def test_a_step_alone_has_full_strength_and_no_other_delta() -> None:
+    assert merges(alone=1.0).draw(factors(), generator()) == (1.0, {})
 
 
-def test_the_same_draws_give_the_same_company() -> None:
-    first, second = (company().draw(factors(), generator(3)) for _ in range(2))
+def test_the_same_draws_give_the_same_merges() -> None:
+    first, second = (merges().draw(factors(), generator(3)) for _ in range(2))
     assert first[0] == second[0]
     assert all(
         torch.equal(a, b) for n in first[1] for a, b in zip(first[1][n], second[1][n], strict=True)
     )
 
 
-def test_company_of_another_base_is_refused() -> None:
-    stranger = make_brick("x", base=make_base(seed=9))
-    with pytest.raises(BrickError, match=r"company: .*expected base .*leave it out"):
-        train_brick(BASE, make_dataset(), SETTINGS, company=[stranger], device="cpu")
+def test_others_of_another_base_are_refused() -> None:
+    other = make_brick("x", base=make_base(seed=9))
+    with pytest.raises(BrickError, match=r"others: .*expected base .*leave it out"):
+        train_brick(BASE, make_dataset(), SETTINGS, others=[other], device="cpu")
 
 
-def test_company_for_training_that_would_not_look_at_it_is_refused() -> None:
-    friend = make_brick("friend", seed=5, base=BASE)
-    with pytest.raises(SettingsError, match="company: expected with merge_aware, got it without"):
-        train_brick(BASE, make_dataset(), TrainSettings(), company=[friend], device="cpu")
+def test_others_for_training_without_merges_are_refused() -> None:
+    other = make_brick("other", seed=5, base=BASE)
+    with pytest.raises(SettingsError, match="others: expected with merge_aware, got it without"):
+        train_brick(BASE, make_dataset(), TrainSettings(), others=[other], device="cpu")
 
 
-def test_the_brick_names_its_company_and_training_depends_on_it() -> None:
+def test_the_brick_names_the_others_and_training_depends_on_them() -> None:
     quick = TrainSettings(epochs=1, batch_size=6, rank=2, merge_aware=True)
-    friend = make_brick("friend", base=BASE)
-    with_friend = train_brick(BASE, make_dataset(), quick, company=[friend], device="cpu")
+    other = make_brick("other", base=BASE)
+    with_other = train_brick(BASE, make_dataset(), quick, others=[other], device="cpu")
     without = train_brick(BASE, make_dataset(), quick, device="cpu")
-    assert with_friend.settings["company_bricks"] == [friend.digest]
+    assert with_other.settings["company_bricks"] == [other.digest]
     assert "company_bricks" not in without.settings
-    assert not torch.equal(with_friend.head.weight, without.head.weight)
+    assert not torch.equal(with_other.head.weight, without.head.weight)
 
 
-def test_an_epoch_is_judged_alone_and_in_company() -> None:
+def test_an_epoch_is_judged_alone_and_in_merges() -> None:
     quick = TrainSettings(epochs=2, batch_size=6, rank=2, merge_aware=True)
     scores = train_brick(BASE, make_dataset(), quick, device="cpu").card.scores
     names = {"accuracy", "balanced_accuracy", "auroc", "loss"}

@@ -1,4 +1,4 @@
-"""A head refitted in company: what it is fitted to, what stays, what the brick says of it."""
+"""A head refitted for a merge: what it is fitted to, what stays, what the brick says of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medlego.errors import DatasetError, MergeError, SettingsError
 from medlego.evaluation import evaluate
 from medlego.generalist import assemble, specialist
 from medlego.prediction import Predictor
-from medlego.train import refit_in_company, unmet
+from medlego.train import refit_for_merge, refit_notes
 from medlego.train.head_fit import choose_head
 from medlego.train.refit import _choices
 
@@ -28,7 +28,7 @@ BRICKS = [make_brick(k, seed=i, kind=k, base=BASE) for i, k in enumerate(KINDS)]
 def refitted(index: int = 0, **more: object) -> Brick:
     kind = KINDS[index]
     data = make_dataset(kind, kind=kind, images=40)
-    return refit_in_company(BRICKS[index], data, BRICKS, base=BASE, **more)  # type: ignore[arg-type]
+    return refit_for_merge(BRICKS[index], data, BRICKS, base=BASE, **more)  # type: ignore[arg-type]
 
 
 def test_only_the_head_changes() -> None:
@@ -88,7 +88,7 @@ def test_the_same_call_gives_the_same_brick() -> None:
     assert refitted(seed=1).settings["refit_seed"] == 1
 
 
-def test_the_brick_says_among_whom() -> None:
+def test_the_brick_names_the_others() -> None:
     after = refitted()
     assert after.settings["refit_company"] == sorted(b.deltas_digest for b in BRICKS[1:])
     assert after.settings["refit_images"] == len(make_dataset("multiclass", images=40).train)
@@ -96,41 +96,41 @@ def test_the_brick_says_among_whom() -> None:
         assert after.settings[name] == value
 
 
-def test_who_has_not_met_whom_is_told() -> None:
+def test_bricks_that_a_head_was_refitted_without_are_named() -> None:
     after = refitted()
-    assert unmet([after, *BRICKS[1:]]) == ()
-    assert unmet(BRICKS) == ()
+    assert refit_notes([after, *BRICKS[1:]]) == ()
+    assert refit_notes(BRICKS) == ()
     newcomer = make_brick("chest", seed=9, base=BASE)
-    (note,) = unmet([after, BRICKS[1], newcomer])
+    (note,) = refit_notes([after, BRICKS[1], newcomer])
     assert note.startswith("the head of multiclass was refitted without chest; ")
 
 
-def test_another_s_new_head_is_no_stranger() -> None:
-    assert unmet([refitted(0), refitted(1), *BRICKS[2:]]) == ()
+def test_another_brick_with_a_new_head_is_known() -> None:
+    assert refit_notes([refitted(0), refitted(1), *BRICKS[2:]]) == ()
 
 
 def test_the_test_split_stays_unread() -> None:
     shut = shut_test(make_dataset("binary", kind="binary"))
-    assert refit_in_company(BRICKS[1], shut, BRICKS, base=BASE).task.name == "binary"
+    assert refit_for_merge(BRICKS[1], shut, BRICKS, base=BASE).task.name == "binary"
 
 
-def test_company_and_subsets_out_of_range_are_refused() -> None:
+def test_others_and_subsets_out_of_range_are_refused() -> None:
     data = make_dataset("multiclass")
-    with pytest.raises(SettingsError, match="company: expected bricks besides the one to refit"):
-        refit_in_company(BRICKS[0], data, BRICKS[:1], base=BASE)
+    with pytest.raises(SettingsError, match="others: expected bricks besides the one to refit"):
+        refit_for_merge(BRICKS[0], data, BRICKS[:1], base=BASE)
     for subsets in (-1, 101):
         with pytest.raises(SettingsError, match=f"subsets: expected 0 to 100, got {subsets}"):
             refitted(subsets=subsets)
 
 
-def test_company_on_another_base_is_refused() -> None:
-    stranger = make_brick("chest", seed=9, base=make_base(seed=5))
+def test_others_on_another_base_is_refused() -> None:
+    other = make_brick("chest", seed=9, base=make_base(seed=5))
     with pytest.raises(MergeError, match="base"):
-        refit_in_company(BRICKS[0], make_dataset("multiclass"), [stranger], base=BASE)
+        refit_for_merge(BRICKS[0], make_dataset("multiclass"), [other], base=BASE)
 
 
 def test_labels_that_the_task_lacks_are_refused() -> None:
     data = make_dataset("binary", kind="binary")
     other = replace(data, task=data.task.model_copy(update={"labels": ("cat", "dog")}))
     with pytest.raises(DatasetError, match="got also cat, dog"):
-        refit_in_company(BRICKS[1], other, BRICKS, base=BASE)
+        refit_for_merge(BRICKS[1], other, BRICKS, base=BASE)
