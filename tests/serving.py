@@ -25,12 +25,12 @@ from medlego.bricks import Brick, fit_profile
 from medlego.data import ArrayImages
 from medlego.generalist import assemble
 from medlego.serve import Service, ServiceLimits, make_app
-from medlego.serve.decode_worker import read
-from medlego.serve.decoding import Readers
+from medlego.serve.decode_worker import decode
+from medlego.serve.decoding import Decoders
 from medlego.train.profiles import measure_features
 
 SMALL = ServiceLimits(
-    readers=1, image_bytes=1 << 20, request_bytes=3 << 20, held_bytes=8 << 20, images=4
+    decoders=1, image_bytes=1 << 20, request_bytes=3 << 20, held_bytes=8 << 20, images=4
 )
 OWN = "http://127.0.0.1"
 KINDS = {"greys": "multiclass", "found": "binary", "signs": "multilabel"}
@@ -98,8 +98,8 @@ def every_format() -> dict[str, bytes]:
     }
 
 
-def strange() -> bytes:
-    """A file of an image unlike those that any brick knows."""
+def unknown() -> bytes:
+    """A file of an image out of every brick's distribution."""
     return png(np.random.default_rng(0).integers(0, 256, (20, 30)).astype(np.uint8))
 
 
@@ -107,21 +107,21 @@ class _Here:
     """In a pool's place: answers in this process."""
 
     def ask(self, request: dict[str, Any], content: bytes, _timeout_s: float) -> Any:
-        return read(request, content)
+        return decode(request, content)
 
     def close(self) -> None: ...
 
 
-def here_readers() -> Readers:
+def here_decoders() -> Decoders:
     """Decode in this process: for tests of anything else."""
-    readers = Readers(SMALL)
-    readers._pool = _Here()
-    return readers
+    decoders = Decoders(SMALL)
+    decoders._pool = _Here()
+    return decoders
 
 
 def here(place: Place, directory: Path, **more: Any) -> Service:
     """A service that decodes in this process."""
-    more = {"limits": SMALL, "readers": here_readers(), "poll_s": 3600.0, **more}
+    more = {"limits": SMALL, "decoders": here_decoders(), "poll_s": 3600.0, **more}
     return Service(directory, base_weights=place.weights, **more)
 
 

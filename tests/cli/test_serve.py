@@ -36,7 +36,7 @@ def test_another_host_without_a_token_is_refused_before_anything_else(capsys, tm
 
 def test_a_token_file_that_is_not_there_is_refused(capsys, tmp_path):
     told = refused(capsys, tmp_path, "--token-file", tmp_path / "token")
-    assert "expected a token file, found nothing there" in told
+    assert "expected a token of 16 to 512 ASCII characters, found nothing there" in told
 
 
 def test_a_directory_that_is_none_is_refused(capsys, tmp_path):
@@ -59,7 +59,7 @@ def test_images_of_no_task_are_refused_at_the_start(capsys, tmp_path):
 def test_it_serves_until_it_is_stopped_which_is_no_failure(tmp_path):
     place = make_place(tmp_path)
     (tmp_path / "token").write_text("0123456789abcdef\n")
-    (tmp_path / "limits.toml").write_text("readers = 1\n")
+    (tmp_path / "limits.toml").write_text("decoders = 1\n")
     words = [place.generalist("g"), "--port", 0, "--base-weights", place.weights]
     words += ["--token-file", tmp_path / "token", "--limits", tmp_path / "limits.toml"]
     process = subprocess.Popen(

@@ -16,7 +16,7 @@ from medlego.evaluation import GateLimits
 from medlego.evaluation.gate import TaskLimits
 from medlego.generalist import Generalist
 from medlego.serve import PageGate, PageSettings
-from serving import here, make_place, on_a_socket, picture, png, strange
+from serving import here, make_place, on_a_socket, picture, png, unknown
 
 TOKEN = "a token of some length"
 WAIT_MS = 15_000
@@ -35,10 +35,10 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Files to choose: a familiar image, a strange one, none, and a folder of DICOM."""
+    """Files to choose: a familiar image, a unknown one, none, and a folder of DICOM."""
     folder = tmp_path_factory.mktemp("images")
     (folder / "known.png").write_bytes(png(picture(0)))
-    (folder / "strange.png").write_bytes(strange())
+    (folder / "unknown.png").write_bytes(unknown())
     (folder / "notes.txt").write_bytes(b"no image")
     (folder / "study").mkdir()
     for number in range(2):
@@ -74,10 +74,10 @@ def editable(place, tmp_path):
 def page(browser):
     opened = browser.new_page(viewport={"width": 1280, "height": 900})
     opened.set_default_timeout(WAIT_MS)
-    opened.said, opened.asked = [], []
-    opened.on("console", lambda message: opened.said.append(message.text))
-    opened.on("pageerror", lambda error: opened.said.append(str(error)))
-    opened.on("request", lambda asked: opened.asked.append(asked))
+    opened.messages, opened.requests = [], []
+    opened.on("console", lambda message: opened.messages.append(message.text))
+    opened.on("pageerror", lambda error: opened.messages.append(str(error)))
+    opened.on("request", lambda asked: opened.requests.append(asked))
     yield opened
     opened.close()
 
@@ -112,7 +112,7 @@ def press_until(page, focused, key="Tab", times=60):
 @pytest.fixture
 def answered(page, address, images):
     page.goto(f"{address}/")
-    choose(page, images / "known.png", images / "strange.png", images / "notes.txt")
+    choose(page, images / "known.png", images / "unknown.png", images / "notes.txt")
     return page
 
 
@@ -120,7 +120,7 @@ def test_every_image_is_answered_refused_or_told_why_not(answered):
     cards = answered.get_by_role("article")
     assert [card.get_by_role("heading").first.inner_text() for card in cards.all()] == [
         "known.png",
-        "strange.png",
+        "unknown.png",
         "notes.txt",
     ]
     assert cards.nth(0).locator(".probabilities").count() == 3
@@ -142,14 +142,16 @@ def test_the_overlay_follows_its_slider(answered):
     assert answered.locator(".picture.grey").count() == 0
     answered.keyboard.press("End")
     assert layer.evaluate("image => image.naturalWidth") > 0
-    assert answered.asked[-1].url.endswith("/page/saliency")  # a proxy logs what is in an address
+    assert answered.requests[-1].url.endswith(
+        "/page/saliency"
+    )  # a proxy logs what is in an address
     answered.screenshot(path=screenshot_path("page-overlay"))
 
 
 def test_nothing_is_fetched_from_elsewhere_and_nothing_breaks_the_policy(answered, address):
     own = address.removesuffix("page")
-    assert [a.url for a in answered.asked if not a.url.startswith((own, "data:"))] == []
-    assert [words for words in answered.said if "422" not in words] == []
+    assert [a.url for a in answered.requests if not a.url.startswith((own, "data:"))] == []
+    assert [words for words in answered.messages if "422" not in words] == []
 
 
 def test_a_files_name_never_leaves_the_browser(page, address, images):
@@ -171,7 +173,7 @@ def test_answers_are_saved_as_json(answered, tmp_path):
         answered.get_by_role("button", name="Save as JSON").click()
     waiting.value.save_as(tmp_path / "answers.json")
     found = json.loads((tmp_path / "answers.json").read_text())
-    assert [one["file"] for one in found] == ["known.png", "strange.png", "notes.txt"]
+    assert [one["file"] for one in found] == ["known.png", "unknown.png", "notes.txt"]
     assert found[0]["predictions"][0]["answers"]
     assert "expected a PNG" in found[2]["problems"][0]
 
@@ -191,7 +193,7 @@ def test_removing_an_image_moves_the_focus_to_the_next(answered):
     answered.get_by_role("button", name="Remove known.png").click()
     assert answered.get_by_role("article").count() == 2
     label = "document.activeElement.getAttribute('aria-label')"
-    assert answered.evaluate(label) == "Remove strange.png"
+    assert answered.evaluate(label) == "Remove unknown.png"
 
 
 def test_clearing_forgets_all_images(answered):
@@ -205,7 +207,7 @@ def test_clearing_forgets_images_that_wait_or_are_asked_about_too(page, address,
     choose(page, images / "known.png")
     held = []
     page.route("**/page/answers*", lambda asked: held.append(asked))
-    page.set_input_files("#files", [images / "strange.png", images / "known.png"])
+    page.set_input_files("#files", [images / "unknown.png", images / "known.png"])
     while not held:
         page.wait_for_timeout(10)
     page.get_by_role("button", name="Clear all").click()
@@ -223,14 +225,14 @@ def test_images_outlast_a_session_and_are_gone_on_with_after_the_next_sign_in(pa
             page.keyboard.press("Enter")
         choose(page, images / "known.png")
         page.context.clear_cookies()
-        page.set_input_files("#files", images / "strange.png")
+        page.set_input_files("#files", images / "unknown.png")
         with page.context.expect_page() as waiting:
             page.get_by_role("link", name="Sign in again").click()
         waiting.value.fill("#token", TOKEN)
         waiting.value.keyboard.press("Enter")
         waiting.value.wait_for_selector("#choose")
         page.evaluate("window.dispatchEvent(new Event('focus'))")
-        page.get_by_role("heading", name="strange.png").wait_for()
+        page.get_by_role("heading", name="unknown.png").wait_for()
         assert page.get_by_role("article").count() == 2
         assert not page.locator("#signed-out").is_visible()
         page.get_by_role("button", name="Sign out").click()
@@ -280,7 +282,7 @@ def test_a_page_is_no_wider_than_its_window(page, address, images, path, width):
     page.set_viewport_size({"width": width, "height": 700})
     page.goto(f"{address}{path}")
     if path == "/":
-        choose(page, images / "known.png", images / "strange.png")
+        choose(page, images / "known.png", images / "unknown.png")
         page.get_by_role("button", name="Show on the image").first.click()
         page.locator(".layer").first.wait_for()
     page.screenshot(path=screenshot_path(f"page{path.replace('/', '-')}-{width}"), full_page=True)
@@ -325,7 +327,7 @@ def test_one_signs_in_with_the_token_and_out_again(browser, place):
         opened.screenshot(path=screenshot_path("page-sign-in"))
         opened.get_by_label("Access token").fill(TOKEN)
         opened.keyboard.press("Enter")
-        opened.get_by_role("heading", name="What is on this image?").wait_for()
+        opened.get_by_role("heading", name="Answer images").wait_for()
         opened.get_by_role("button", name="Sign out").click()
         opened.get_by_role("heading", name="Sign in").wait_for()
         opened.close()
@@ -345,23 +347,23 @@ def test_a_brick_is_removed_seen_by_the_gate_compared_and_taken_back(page, edita
     address, directory = editable
     page.goto(f"{address}/bricks")
     assert violations(page) == []
-    page.get_by_role("button", name="Propose to remove found").click()
+    page.get_by_role("button", name="Preview removal of found").click()
     page.locator("#proposal").get_by_text("The gate is passed.").wait_for()
     assert violations(page) == []
     page.screenshot(path=screenshot_path("page-gate"), full_page=True)
-    page.get_by_role("button", name="Make the edit").click()
-    page.locator("#proposal").get_by_text("Made.").wait_for()
+    page.get_by_role("button", name="Apply", exact=True).click()
+    page.locator("#proposal").get_by_text("Applied.").wait_for()
     assert [t.name for t in Generalist.load(directory).tasks] == ["greys"]
 
     page.goto(f"{address}/compare")
     page.set_input_files("#files", images / "known.png")
-    page.get_by_role("region", name="Label by label").wait_for()
+    page.get_by_role("region", name="Difference by label").wait_for()
     assert violations(page) == []
     page.screenshot(path=screenshot_path("page-compare"), full_page=True)
 
     page.goto(f"{address}/bricks")
-    page.get_by_role("button", name="Propose to undo the last edit").click()
-    page.get_by_role("button", name="Make the edit").click()
+    page.get_by_role("button", name="Preview undo of the last edit").click()
+    page.get_by_role("button", name="Apply", exact=True).click()
     page.get_by_role("heading", name="found", exact=True).wait_for()
     assert [t.name for t in Generalist.load(directory).tasks] == ["greys", "found"]
 
@@ -372,8 +374,8 @@ def test_a_brick_is_added_from_its_file(page, editable, place, tmp_path):
     page.goto(f"{address}/bricks")
     page.get_by_label("Brick file").set_input_files(tmp_path / "signs.brick.safetensors")
     page.get_by_label("Your name").fill("A. Radiologist")
-    page.get_by_role("button", name="Propose", exact=True).click()
-    page.get_by_role("button", name="Make the edit").click()
+    page.get_by_role("button", name="Preview", exact=True).click()
+    page.get_by_role("button", name="Apply", exact=True).click()
     page.get_by_role("heading", name="signs", exact=True).wait_for()
     assert Generalist.load(directory).lineage[-1].by == "A. Radiologist"
     assert "A. Radiologist" in page.get_by_role("region", name="Lineage").inner_text()

@@ -12,7 +12,7 @@ from schemathesis.generation import GenerationMode
 
 from benchmarks.uploads import uploads
 from medlego.serve import Service, make_app
-from medlego.serve.documents import PredictionsDocument, ProblemDocument
+from medlego.serve.response_models import PredictionsDocument, ProblemDocument
 from serving import SMALL, asking, files, here, make_place, on_a_socket, picture, png
 
 LIMITS = SMALL.model_copy(update={"pixels": 4_000_000})

@@ -1,55 +1,139 @@
-"""The routes."""
+"""The routes of programs, and the application put together."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 
 from medlego import __version__
-from medlego.errors import GeneralistError
+from medlego.errors import MedLegoError
+from medlego.evaluation import generalist_card, generalist_facts
 from medlego.serve.auth import SIGN_IN, AccessGuard
-from medlego.serve.body_limits import Admission
-from medlego.serve.documents import (
+from medlego.serve.body_limits import BodyLimits
+from medlego.serve.forms import PredictForm, read_form
+from medlego.serve.page.routes import add_page
+from medlego.serve.page.settings import PageSettings
+from medlego.serve.problem_json import MEDIA_TYPE, RequestError, problem
+from medlego.serve.request_log import RequestLog
+from medlego.serve.response_models import (
     BrickDocument,
     GeneralistDocument,
     HealthDocument,
     PredictionsDocument,
     ProblemDocument,
-    brick_documents,
-    generalist_document,
-    predictions_document,
 )
-from medlego.serve.forms import SCHEMA, read_form
-from medlego.serve.page import PageSettings, add_page
-from medlego.serve.problem_json import MEDIA_TYPE, RequestError, problem
-from medlego.serve.request_log import Observing
-from medlego.serve.service import Service, UploadError
+from medlego.serve.service import Service
 
-_REFUSALS: dict[int | str, dict[str, Any]] = {
+Responses = dict[int | str, dict[str, Any]]
+
+_REFUSALS: Responses = {
     status: {
         "content": {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}},
-        "description": told,
+        "description": description,
     }
-    for status, told in {
+    for status, description in {
         400: "Not a whole request.",
-        401: "No token, or another.",
+        401: "No token, or a wrong one.",
         403: "From a page of another site.",
         408: "The upload took too long.",
         413: "Too large.",
         415: "Not a multipart form.",
         421: "For another host.",
-        422: "Images that cannot be read, an unknown task, or another field.",
-        503: "Busy; come back after Retry-After seconds.",
+        422: "Images that cannot be read, an unknown task, or an unknown field.",
+        503: "Busy; try again after Retry-After seconds.",
     }.items()
 }
+_UNAUTHORISED: Responses = {status: _REFUSALS[status] for status in (401, 421)}
+_UNHEALTHY: Responses = {503: {"model": HealthDocument}}
+_PREDICT_BODY = {
+    "required": True,
+    "content": {"multipart/form-data": {"schema": PredictForm.model_json_schema()}},
+}
+
+
+async def _service(request: Request) -> Any:
+    return request.app.state.service
+
+
+ServiceOfApp = Annotated[Service, Depends(_service)]
+router = APIRouter()
+
+
+@router.post("/v1/predict", openapi_extra={"requestBody": _PREDICT_BODY}, responses=_REFUSALS)
+async def predict(request: Request, service: ServiceOfApp) -> PredictionsDocument:
+    """Answer images, as `medlego predict` does."""
+    form = await read_form(request, PredictForm, service.limits)
+    task = form.task or None
+    try:
+        async with asyncio.timeout(service.limits.answer_s):
+            result = await service.predict(form.images, task, every_task=form.every_task)
+    except TimeoutError:
+        raise RequestError(503, ["answer: expected within the time limit, was not"]) from None
+    return PredictionsDocument.of(result.model, result.images, result.answers)
+
+
+@router.get("/v1/generalist", response_model_exclude={"bricks"}, responses=_UNAUTHORISED)
+def generalist(service: ServiceOfApp) -> GeneralistDocument:
+    """The generalist that answers: tasks, recipe, lineage and card."""
+    model = service.model
+    return GeneralistDocument(
+        **generalist_facts(model.generalist),
+        entry=model.entry,
+        base=model.generalist.base.model_dump(mode="json"),
+        mode=model.generalist.recipe.mode,
+        card=generalist_card(model.generalist),
+        problem=service.reloader.problem,
+    )
+
+
+@router.get("/v1/bricks", responses=_UNAUTHORISED)
+def bricks(service: ServiceOfApp) -> list[BrickDocument]:
+    """Its bricks, with cards and who signed them."""
+    model = service.model
+    return [
+        BrickDocument.of(brick, model.signatures.get(brick.digest))
+        for brick in model.generalist.bricks
+    ]
+
+
+@router.get("/health/live", responses=_UNHEALTHY)
+def live(service: ServiceOfApp, response: Response) -> HealthDocument:
+    """Whether it should be left running."""
+    if service.batcher.lives:
+        return HealthDocument(status="live")
+    response.status_code = 503
+    return HealthDocument(status="failed")
+
+
+@router.get("/health/ready", responses=_UNHEALTHY)
+def ready(service: ServiceOfApp, response: Response) -> HealthDocument:
+    """Whether it takes requests; `stale` where the directory's present state is broken."""
+    status = "ready" if service.reloader.problem is None else "stale"
+    if not (service.open and service.batcher.lives):
+        status, response.status_code = "closed", 503
+    return HealthDocument(status=status, generalist=service.model.digest)
+
+
+@router.get("/metrics", response_class=PlainTextResponse, responses=_UNAUTHORISED)
+def metrics(service: ServiceOfApp) -> Response:
+    """For Prometheus."""
+    return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _refuse(_request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException):
+        return problem(error.status_code, getattr(error, "problems", []), error.headers)
+    if isinstance(error, MedLegoError):
+        return problem(422, getattr(error, "problems", [str(error)]))
+    return problem(422, ["request: expected what /openapi.json describes, got another"])
 
 
 def make_app(
@@ -75,91 +159,14 @@ def make_app(
         lifespan=lifespan,
         docs_url=None,  # both fetch scripts from a network
         redoc_url=None,
+        exception_handlers=dict.fromkeys(
+            (HTTPException, MedLegoError, RequestValidationError), _refuse
+        ),
     )
     app.state.service = service
-    _add_predict(app, service)
-    _add_facts(app, service)
-    _add_health(app, service)
-    _add_refusals(app)
+    app.include_router(router)
     add_page(app, service, page, token)
-    app.add_middleware(Admission, limits=service.limits, strangers=SIGN_IN)
+    app.add_middleware(BodyLimits, limits=service.limits, open_path=SIGN_IN)
     app.add_middleware(AccessGuard, token=token)
-    app.add_middleware(Observing, metrics=service.metrics)  # the outermost
+    app.add_middleware(RequestLog, metrics=service.metrics)  # the outermost
     return app
-
-
-def _add_predict(app: FastAPI, service: Service) -> None:
-    @app.post("/v1/predict", openapi_extra=SCHEMA, responses=_REFUSALS)
-    async def predict(request: Request) -> PredictionsDocument:
-        """Answer images, as `medlego predict` does."""
-        asked = await read_form(request, service.limits)
-        try:
-            async with asyncio.timeout(service.limits.answer_s):
-                found = await service.predict(asked.images, asked.task, every_task=asked.every_task)
-        except TimeoutError:
-            raise RequestError(503, ["answer: expected within the time limit, was not"]) from None
-        return predictions_document(
-            found.model, [image.applied for image in found.images], found.found
-        )
-
-
-def _add_facts(app: FastAPI, service: Service) -> None:
-    @app.get("/v1/generalist", responses={401: _REFUSALS[401], 421: _REFUSALS[421]})
-    def generalist() -> GeneralistDocument:
-        """The generalist that answers: tasks, recipe, lineage and card."""
-        return generalist_document(service.keeper)
-
-    @app.get("/v1/bricks", responses={401: _REFUSALS[401], 421: _REFUSALS[421]})
-    def bricks() -> list[BrickDocument]:
-        """Its bricks, with cards and who signed them."""
-        return brick_documents(service.model)
-
-
-def _add_health(app: FastAPI, service: Service) -> None:
-    @app.get("/health/live", responses={503: {"model": HealthDocument}})
-    def live(response: Response) -> HealthDocument:
-        """Whether it should be left running."""
-        if service.batcher.lives:
-            return HealthDocument(status="live")
-        response.status_code = 503
-        return HealthDocument(status="failed")
-
-    @app.get("/health/ready", responses={503: {"model": HealthDocument}})
-    def ready(response: Response) -> HealthDocument:
-        """Whether it takes requests; `stale` where the directory's present state is broken."""
-        keeper = service.keeper
-        status = "ready" if keeper.problem is None else "stale"
-        if not (service.open and service.batcher.lives):
-            status, response.status_code = "closed", 503
-        return HealthDocument(status=status, generalist=keeper.model.digest)
-
-    @app.get(
-        "/metrics",
-        response_class=PlainTextResponse,
-        responses={401: _REFUSALS[401], 421: _REFUSALS[421]},
-    )
-    def metrics() -> Response:
-        """For Prometheus."""
-        return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
-
-
-def _add_refusals(app: FastAPI) -> None:
-    @app.exception_handler(RequestError)
-    def refused(_request: Request, error: RequestError) -> Response:
-        return problem(error.status, error.problems)
-
-    @app.exception_handler(UploadError)
-    def unreadable(_request: Request, error: UploadError) -> Response:
-        return problem(422, error.problems)
-
-    @app.exception_handler(GeneralistError)
-    def unknown(_request: Request, error: GeneralistError) -> Response:
-        return problem(422, [str(error)])
-
-    @app.exception_handler(RequestValidationError)
-    def invalid(_request: Request, _error: RequestValidationError) -> Response:
-        return problem(422, ["request: expected what /openapi.json says, got another"])
-
-    @app.exception_handler(HTTPException)
-    def other(_request: Request, error: HTTPException) -> Response:
-        return problem(error.status_code, [], error.headers)

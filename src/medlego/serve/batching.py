@@ -17,14 +17,14 @@ from medlego.serve.limits import ServiceLimits
 from medlego.serve.problem_json import RequestError
 from medlego.serve.reload import Model
 
-Asked = tuple[str, ...] | None
+Tasks = tuple[str, ...] | None
 """As `medlego.prediction.tasks_to_ask`."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Item:
     model: Model
-    asked: Asked
+    tasks: Tasks
     pixels: Tensor
     future: Future[Found] = field(default_factory=Future)
 
@@ -33,10 +33,10 @@ class Batcher:
     """A queue of images and the thread that empties it."""
 
     def __init__(
-        self, limits: ServiceLimits, seen: Callable[[int], None] = lambda _images: None
+        self, limits: ServiceLimits, on_batch: Callable[[int], None] = lambda _images: None
     ) -> None:
-        """`seen` is told of every batch how many images it has."""
-        self._limits, self._seen = limits, seen
+        """`on_batch` is called with the number of images of every batch."""
+        self._limits, self._on_batch = limits, on_batch
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="medlego-model", daemon=True)
 
@@ -59,7 +59,7 @@ class Batcher:
         """Images that no batch has taken yet."""
         return self._queue.qsize()
 
-    def submit(self, model: Model, pixels: Tensor, asked: Asked) -> Future[Found]:
+    def submit(self, model: Model, pixels: Tensor, tasks: Tasks) -> Future[Found]:
         """Queue one image, (3, size, size) in [0, 1]; a cancelled one is left out.
 
         Raises:
@@ -67,30 +67,27 @@ class Batcher:
         """
         if not self.lives:
             raise RequestError(
-                503, ["service: expected a model at work, got one that ended; restart it"]
+                503,
+                ["service: expected a running model, got one that stopped; restart the service"],
             )
-        item = _Item(model, asked, pixels)
+        item = _Item(model, tasks, pixels)
         self._queue.put(item)
         return item.future
 
     def _work(self) -> None:
-        goes_on = True
-        while goes_on:
-            goes_on = self._answer_next()
-
-    def _answer_next(self) -> bool:
-        items, goes_on = self._collect()
-        alike: dict[tuple[int, Asked], list[_Item]] = {}
-        for item in items:
-            if item.future.set_running_or_notify_cancel():
-                alike.setdefault((id(item.model), item.asked), []).append(item)
-        for together in alike.values():
-            self._seen(len(together))
-            _answer(together)
-        return goes_on
+        open_ = True
+        while open_:
+            items, open_ = self._collect()
+            batches: dict[tuple[int, Tasks], list[_Item]] = {}
+            for item in items:
+                if item.future.set_running_or_notify_cancel():
+                    batches.setdefault((id(item.model), item.tasks), []).append(item)
+            for batch in batches.values():
+                self._on_batch(len(batch))
+                _answer(batch)
 
     def _collect(self) -> tuple[list[_Item], bool]:
-        """The next batch, and whether there may be another; it waits for company a moment."""
+        """The next images, and whether there may be more; waits a moment for a fuller batch."""
         first = self._queue.get()
         if first is None:
             return [], False
@@ -107,13 +104,13 @@ class Batcher:
 
 
 def _answer(items: Sequence[_Item]) -> None:
-    """One batch of one model, asked the same."""
+    """Answer one batch of one model and the same tasks."""
     try:
         pixels = torch.stack([item.pixels for item in items])
-        found = answer_batch(items[0].model.running, pixels, items[0].asked)
+        answers = answer_batch(items[0].model.running, pixels, items[0].tasks)
     except Exception as error:
         for item in items:
             item.future.set_exception(error)
         return
-    for item, one in zip(items, found, strict=True):
-        item.future.set_result(one)
+    for item, answer in zip(items, answers, strict=True):
+        item.future.set_result(answer)

@@ -13,30 +13,28 @@ from medlego.serve.problem_json import RequestError, problem
 DRAIN_S = 3.0
 """For the rest of a refused body, read and dropped so that its sender gets to read the refusal."""
 
+OPEN_LIMITS = {"requests": 32, "request_bytes": 4096, "held_bytes": 32 * 4096}
+"""Limits of what anybody may send before signing in: a token's form."""
 
-STRANGERS = {"requests": 32, "request_bytes": 4096, "held_bytes": 32 * 4096}
-"""ServiceLimits of what anybody may send before it is known who it is: a token's form."""
 
-
-class Admission:
+class BodyLimits:
     """Middleware that counts requests with a body and bounds them."""
 
     def __init__(
-        self, app: ASGIApp, *, limits: ServiceLimits, strangers: str | None = None
+        self, app: ASGIApp, *, limits: ServiceLimits, open_path: str | None = None
     ) -> None:
-        """What comes to the path `strangers` takes no places but its own few."""
-        self._app, self._limits = app, limits
-        self._path = strangers
-        few = limits.model_copy(update=STRANGERS)
-        self._few = None if strangers is None else Admission(app, limits=few)
+        """Requests to `open_path`, which needs no token, take only a few places of their own."""
+        self._app, self._limits, self._open_path = app, limits, open_path
+        few = limits.model_copy(update=OPEN_LIMITS)
+        self._open = None if open_path is None else BodyLimits(app, limits=few)
         self.requests = 0
         self.held = 0
         """Bytes of all requests under way."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See `Admission`."""
-        if self._few is not None and scope.get("path") == self._path:
-            await self._few(scope, receive, send)
+        """See `BodyLimits`."""
+        if self._open is not None and scope.get("path") == self._open_path:
+            await self._open(scope, receive, send)
             return
         if scope["type"] != "http" or not _has_body(scope):
             await self._app(scope, receive, send)
@@ -46,7 +44,7 @@ class Admission:
         if declared > limits.request_bytes:
             refusal = problem(413, [_too_large(limits)])
         elif self.requests >= limits.requests or self.held + declared > limits.held_bytes:
-            refusal = problem(503, ["service: expected a free place, got none; come back later"])
+            refusal = problem(503, ["service: expected a free place, got none; try again later"])
         if refusal is not None:
             await drain(scope, receive)
             await refusal(scope, receive, send)
@@ -62,14 +60,14 @@ class Admission:
 
 
 class _Body:
-    """A request's body as it comes in; more than was declared is reserved on the way."""
+    """A request's body as it comes in; bytes beyond the declared ones are reserved on the way."""
 
     def __init__(
-        self, all_of: Admission, limits: ServiceLimits, receive: Receive, declared: int
+        self, everybody: BodyLimits, limits: ServiceLimits, receive: Receive, declared: int
     ) -> None:
-        self._all, self._limits, self._receive = all_of, limits, receive
+        self._everybody, self._limits, self._receive = everybody, limits, receive
         self._start = asyncio.get_running_loop().time()
-        self._got = 0
+        self._received = 0
         self._whole = False
         self.reserved = declared
 
@@ -82,21 +80,23 @@ class _Body:
         if self._whole:  # what follows is only whether the client is still there
             return await self._receive()
         limits = self._limits
-        until = self._start + limits.upload_s + self._got / limits.upload_bytes_s
+        until = self._start + limits.upload_s + self._received / limits.upload_bytes_s
         try:
             async with asyncio.timeout_at(until):
                 message = await self._receive()
         except TimeoutError:
-            raise RequestError(408, ["body: expected within the time limit, was slower"]) from None
-        self._got += len(message.get("body", b""))
+            raise RequestError(
+                408, ["body: expected all of it within the time limit, got a part"]
+            ) from None
+        self._received += len(message.get("body", b""))
         self._whole = not message.get("more_body", False)
-        if self._got > limits.request_bytes:
+        more = max(0, self._received - self.reserved)
+        if self._received > limits.request_bytes:
             await self._refuse(413, _too_large(limits))
-        if (more := self._got - self.reserved) > 0:
-            if self._all.held + more > limits.held_bytes:
-                await self._refuse(503, "service: expected room for the body, got none")
-            self.reserved += more
-            self._all.held += more
+        if self._everybody.held + more > limits.held_bytes:
+            await self._refuse(503, "service: expected room for the body, got none")
+        self.reserved += more
+        self._everybody.held += more
         return message
 
     async def _refuse(self, status: int, why: str) -> None:
@@ -122,12 +122,11 @@ async def _drop(receive: Receive) -> None:
 
 
 def _has_body(scope: Scope) -> bool:
-    headers = Headers(scope=scope)
-    return "transfer-encoding" in headers or _declared(scope) > 0
+    return "transfer-encoding" in Headers(scope=scope) or _declared(scope) > 0
 
 
 def _declared(scope: Scope) -> int:
-    """Bytes of the body as its header says; none where it says none, or no number."""
+    """Bytes of the body by its header; 0 without one, or where it is no number."""
     text = Headers(scope=scope).get("content-length", "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
 

@@ -1,9 +1,9 @@
 """The process that decodes uploads, `python -m medlego.serve.decode_worker`.
 
-A request has `pixels` (most that are decoded), `sizes` (each a side in pixels of a network input,
-or null for the image as it is) and a file behind it. An answer has `error`, or `applied`,
-`spacing_mm`, `sides` (height and width in the file) and `shapes`, one a size, with float32 pixels
-behind it. The file is held in memory, on no disk.
+A request has `pixels` (the most that are decoded), `sizes` (each a side in pixels of a network
+input, or null for the image as it is) and is followed by a file. An answer has `error`, or
+`applied`, `spacing_mm`, `sides` (height and width in the file) and `shapes`, one a size, and is
+followed by float32 pixels. The file is held in memory, on no disk.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ MEMORY_BYTES = 6 << 30
 FILE_BYTES = 2 << 30
 
 
-def read(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
+def decode(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
     """One request's answer; an error never names the file."""
-    with _held(content) as path:
+    with _in_memory(content) as path:
         try:
             image = read_image(path, max_pixels=request["pixels"])
             fitted = [
@@ -36,7 +36,7 @@ def read(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes
             ]
         except ImageError as error:
             return {"error": str(error).removeprefix(f"{path}: ")}, b""
-        except Exception as error:  # of a library on bytes of strangers
+        except Exception as error:  # of a library on hostile bytes
             return {
                 "error": f"expected a whole image, got a damaged one ({type(error).__name__})"
             }, b""
@@ -50,7 +50,7 @@ def read(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes
 
 
 @contextmanager
-def _held(content: bytes) -> Iterator[Path]:
+def _in_memory(content: bytes) -> Iterator[Path]:
     if not hasattr(os, "memfd_create"):  # other systems than Linux
         with tempfile.NamedTemporaryFile() as file:
             file.write(content)
@@ -76,4 +76,4 @@ def _own_bytes() -> int:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     limit_resources(_own_bytes() + MEMORY_BYTES, FILE_BYTES)
-    work(read)
+    work(decode)

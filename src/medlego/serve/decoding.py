@@ -22,23 +22,23 @@ START_S = 120.0
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted(Image):
+class FittedImage(Image):
     """An image that may be fitted to another size; `sides` are height and width in its file."""
 
     sides: tuple[int, int] = (0, 0)
 
 
-class Readers:
+class Decoders:
     """A fixed number of processes that decode; one that dies or is killed is replaced."""
 
     def __init__(self, limits: ServiceLimits) -> None:
         self._limits = limits
         self._pool = Pool("medlego.serve.decode_worker")
-        self._threads = ThreadPoolExecutor(limits.readers, thread_name_prefix="medlego-reading")
+        self._threads = ThreadPoolExecutor(limits.decoders, thread_name_prefix="medlego-decoding")
 
-    async def read(
+    async def decode(
         self, content: bytes, sizes: Sequence[int | None] = (None,)
-    ) -> tuple[Fitted, ...]:
+    ) -> tuple[FittedImage, ...]:
         """Decode an upload once.
 
         Args:
@@ -49,44 +49,43 @@ class Readers:
         Raises:
             ImageError: no image, damaged, too large, or it took too long; names no file.
         """
-        loop = asyncio.get_running_loop()
-        limit_s = self._limits.decode_s
-        return await loop.run_in_executor(self._threads, self._read, content, sizes, limit_s)
+        return await self._run(content, sizes, self._limits.decode_s)
 
     async def start(self) -> None:
         """Have every process ready."""
         picture = BytesIO()
         Pillow.new("L", (1, 1)).save(picture, "PNG")
-        loop, asked = asyncio.get_running_loop(), (picture.getvalue(), (None,), START_S)
-        await asyncio.gather(
-            *(
-                loop.run_in_executor(self._threads, self._read, *asked)
-                for _ in range(self._limits.readers)
-            )
-        )
+        content, count = picture.getvalue(), self._limits.decoders
+        await asyncio.gather(*(self._run(content, (None,), START_S) for _ in range(count)))
 
     def close(self) -> None:
-        """End the processes; what waits is not decoded any more."""
+        """End the processes; what waits is no longer decoded."""
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._pool.close()
 
-    def _read(
+    def _run(
         self, content: bytes, sizes: Sequence[int | None], limit_s: float
-    ) -> tuple[Fitted, ...]:
+    ) -> asyncio.Future[tuple[FittedImage, ...]]:
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(self._threads, self._decode, content, sizes, limit_s)
+
+    def _decode(
+        self, content: bytes, sizes: Sequence[int | None], limit_s: float
+    ) -> tuple[FittedImage, ...]:
         request = {"pixels": self._limits.pixels, "sizes": sizes}
         try:
             answer, body = self._pool.ask(request, content, limit_s)
         except WorkerError as error:
             raise ImageError(
-                f"expected an image that decodes within limits, got another ({error}); "
-                "make it smaller or fetch it again"
+                f"expected an image that can be decoded within limits, but {error}; "
+                "make it smaller or export it again"
             ) from None
         if "error" in answer:
             raise ImageError(answer["error"])
         spacing, applied = answer["spacing_mm"], tuple(answer["applied"])
         values, shapes = torch.frombuffer(bytearray(body), dtype=torch.float32), answer["shapes"]
         return tuple(
-            Fitted(
+            FittedImage(
                 pixels.reshape(shape),
                 applied,
                 None if spacing is None else (spacing[0], spacing[1]),

@@ -1,10 +1,15 @@
-"""A multipart form to images and words, held in memory and within limits."""
+"""Multipart forms as pydantic models, held in memory and within limits.
+
+FastAPI's own form parameters are read before any dependency, so before the session is checked, and
+files beyond 1 MB go to the disk; hence the parser here. The models describe the forms by OpenAPI.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Annotated, TypeVar
 
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -12,119 +17,110 @@ from starlette.requests import Request
 from medlego.serve.limits import ServiceLimits
 from medlego.serve.problem_json import RequestError
 
-_MAX_WORD_BYTES = 1024
-_FIELDS = ("task", "every_task")
-_WORDS = {"true": True, "1": True, "false": False, "0": False, "": False}
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a request asks: contents of files, which tasks, and what else its route knows."""
-
-    images: tuple[bytes, ...]
-    task: str | None
-    every_task: bool
-    more: Mapping[str, str]
-
-
-SCHEMA = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["images"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "images": {
-                            "type": "array",
-                            "minItems": 1,
-                            "description": "PNG, JPEG, TIFF, DICOM or NIfTI files.",
-                            "items": {"type": "string", "format": "binary"},
-                        },
-                        "task": {
-                            "type": "string",
-                            "description": "Ask this task, whatever an image looks like.",
-                        },
-                        "every_task": {
-                            "type": "boolean",
-                            "description": "Ask every task, whatever an image looks like.",
-                        },
-                    },
-                }
-            }
-        },
-    }
+_MAX_TEXT_BYTES = 1024
+_EXPECTED = {
+    "bytes_type": "expected a file, got text or several",
+    "extra_forbidden": "expected known fields, got another",
+    "missing": "expected a value, got none",
+    "string_type": "expected one text, got a file or several",
 }
-"""For OpenAPI."""
+
+FileContent = Annotated[bytes, Strict()]
 
 
-async def read_form(request: Request, limits: ServiceLimits, more: tuple[str, ...] = ()) -> Asked:
-    """Parse a request's body; `more` are fields of words beside those of a prediction.
+class Form(BaseModel):
+    """Fields that are texts or the contents of files; names of files are not looked at."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PredictForm(Form):
+    """Images, and what they are asked."""
+
+    images: list[FileContent] = Field(
+        min_length=1, description="PNG, JPEG, TIFF, DICOM or NIfTI files."
+    )
+    task: str = Field("", description="Ask this task of every image, whatever its content.")
+    every_task: bool = Field(False, description="Ask every task of every image.")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> PredictForm:
+        if self.task and self.every_task:
+            raise PydanticCustomError("both", "expected task or every_task, got both; choose one")
+        return self
+
+
+class ImageForm(Form):
+    """One image of the page, and its task, empty where that is detected automatically."""
+
+    images: list[FileContent] = Field(min_length=1, max_length=1)
+    task: str = ""
+
+
+class SaliencyForm(ImageForm):
+    """One image, and the label of a task whose evidence is shown; `generalist` answered it."""
+
+    task: str = Field(min_length=1)
+    label: str
+    generalist: str
+
+
+_F = TypeVar("_F", bound=Form)
+
+
+async def read_form(request: Request, form: type[_F], limits: ServiceLimits) -> _F:
+    """Parse a request's body.
 
     Raises:
-        RequestError: no multipart form, other fields, or too many or too large images.
+        RequestError: no multipart form, wrong fields, or too many or too large images.
     """
     kind = request.headers.get("content-type", "")
     if kind.partition(";")[0].strip().lower() != "multipart/form-data":
         raise RequestError(415, ["body: expected multipart/form-data, got another type"])
+    fields = form.model_fields
     parser = MultiPartParser(
         request.headers,
         request.stream(),
-        max_files=limits.images,
-        max_fields=len(_FIELDS + more),
-        max_part_size=_MAX_WORD_BYTES,
+        max_files=limits.images if "images" in fields else len(fields),
+        max_fields=len(fields),
+        max_part_size=_MAX_TEXT_BYTES,
     )
     parser.spool_max_size = limits.request_bytes + 1  # never to a disk
     try:
-        form = await parser.parse()
+        parsed = await parser.parse()
     except MultiPartException as error:
         why = f"body: expected a whole form, got another ({error.message})"
         raise RequestError(400, [why]) from None
     try:
-        return await _checked(form, limits, more)
+        values = await _values(parsed, limits)
     finally:
-        await form.close()
-
-
-async def _checked(form: FormData, limits: ServiceLimits, more: tuple[str, ...]) -> Asked:
-    images = [v for k, v in form.multi_items() if k == "images" and isinstance(v, UploadFile)]
-    others = [(k, v) for k, v in form.multi_items() if not (k == "images" and v in images)]
-    problems = _strangers(others, _FIELDS + more)
-    words = {k: v for k, v in others if isinstance(v, str)}
-    if not images:
-        problems.append("images: expected at least one file, got none")
-    if (every := _WORDS.get(words.get("every_task", "").lower())) is None:
-        problems.append("every_task: expected true or false, got another word")
-    if every and words.get("task"):
-        problems.append("every_task: expected it without task, got both; choose one")
-    if problems:
-        raise RequestError(422, problems)
-    if large := [n for n, one in enumerate(images, 1) if (one.size or 0) > limits.image_bytes]:
-        most = f"{limits.image_bytes:,}"
-        raise RequestError(
-            413, [f"image {n}: expected at most {most} bytes, got more" for n in large]
+        await parsed.close()
+    try:
+        return form.model_validate(
+            {k: v if k == "images" or len(v) > 1 else v[0] for k, v in values.items()}
         )
-    contents = [await image.read() for image in images]
-    return Asked(
-        tuple(contents),
-        words.get("task") or None,
-        bool(every),
-        {k: words[k] for k in more if k in words},
-    )
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
+        raise RequestError(422, [_sentence(problem) for problem in problems]) from None
 
 
-def _strangers(others: list[tuple[str, UploadFile | str]], fields: tuple[str, ...]) -> list[str]:
-    """Fields that are not known, come twice, or are files where words should be."""
-    problems, seen = [], set()
-    for key, value in others:
-        if key in fields and isinstance(value, str) and key not in seen:
-            seen.add(key)
-        elif key in fields:
-            problems.append(f"{key}: expected one word, got a file or several")
-        elif key == "images":
-            problems.append("images: expected files, got a field without a file name")
-        else:
-            problems.append(f"form: expected images, {', '.join(fields)}, got another field")
-    return problems
+async def _values(parsed: FormData, limits: ServiceLimits) -> dict[str, list[str | bytes]]:
+    """Texts and contents of files by field; nothing is copied where an image is too large."""
+    images = [file for file in parsed.getlist("images") if isinstance(file, UploadFile)]
+    most = limits.image_bytes
+    if large := [n for n, image in enumerate(images, 1) if (image.size or 0) > most]:
+        why = f"expected at most {most:,} bytes, got more"
+        raise RequestError(413, [f"image {n}: {why}" for n in large])
+    values: dict[str, list[str | bytes]] = {}
+    for key, value in parsed.multi_items():
+        content = await value.read() if isinstance(value, UploadFile) else value
+        values.setdefault(key, []).append(content)
+    return values
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    """What is wrong with a field, without what came in."""
+    kind, place = problem["type"], ".".join(map(str, problem["loc"]))
+    if kind == "extra_forbidden" or not place:
+        place = "form"
+    return f"{place}: {_EXPECTED.get(kind, problem['msg'])}"

@@ -27,10 +27,10 @@ class ServiceLimits(BaseModel):
     pixels: Annotated[int, Field(ge=1, le=MAX_PIXELS)] = MAX_PIXELS
     """Of one image, width × height."""
     requests: _Count = 64
-    """With a body, answered at the same time; one more is told to come back."""
+    """With a body, answered at the same time; one more is refused with 503."""
     connections: _Count = 512
     header_s: _Seconds = 10.0
-    """For a request's head to arrive."""
+    """For a request's headers to arrive."""
     upload_s: _Seconds = 30.0
     """For a request's body to arrive, and more for each `upload_bytes_s` that have arrived."""
     upload_bytes_s: _Count = 256 << 10
@@ -38,8 +38,8 @@ class ServiceLimits(BaseModel):
     """Of one image, after which it is refused."""
     answer_s: _Seconds = 120.0
     """From a request's last byte to its answer; also what a shutdown waits for."""
-    readers: Annotated[int, Field(ge=1, le=64)] = max(2, min(4, os.cpu_count() or 1))
+    decoders: Annotated[int, Field(ge=1, le=64)] = max(2, min(4, os.cpu_count() or 1))
     """Processes that decode."""
     batch_images: _Count = 32
     batch_wait_s: Annotated[float, Field(ge=0, le=10)] = 0.01
-    """Longest that an image waits for company while the model is idle."""
+    """Longest that an image waits for a fuller batch while the model is idle."""

@@ -26,34 +26,34 @@ def log(event: str, level: int = logging.INFO, **fields: Any) -> None:
 
 
 def log_failure(event: str, error: BaseException, **fields: Any) -> None:
-    """A fault of ours: its kind and where, not its message, which may quote input."""
+    """A fault of the service: its kind and place, not its message, which may quote input."""
     log(event, logging.ERROR, **fields, **_fault(error))
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a record; others' messages are left out, since they may quote input."""
+    """One JSON object a record; messages of libraries are left out, since they may quote input."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
         when = datetime.fromtimestamp(record.created, UTC)
-        told: dict[str, Any] = {
+        line: dict[str, Any] = {
             "time": when.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
         }
         if record.name == LOGGER.name:
-            told |= {"event": record.getMessage(), **getattr(record, "fields", {})}
+            line |= {"event": record.getMessage(), **getattr(record, "fields", {})}
         else:
-            told |= {"event": "library", "logger": record.name}
+            line |= {"event": "library", "logger": record.name}
             if record.name.startswith(_TRUSTED):
-                told["message"] = record.getMessage().strip()
+                line["message"] = record.getMessage().strip()
         if record.exc_info and record.exc_info[1] is not None:
-            told |= _fault(record.exc_info[1])
-        return json.dumps(told, ensure_ascii=False)
+            line |= _fault(record.exc_info[1])
+        return json.dumps(line, ensure_ascii=False)
 
 
 @contextmanager
 def log_to(stream: TextIO = sys.stderr) -> Iterator[None]:
-    """Send every log, warning and thread's fault of this process to a stream as lines of JSON."""
+    """Send every log, warning and unhandled fault of this process to a stream as lines of JSON."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     hooks = warnings.showwarning, threading.excepthook, sys.unraisablehook
@@ -64,7 +64,7 @@ def log_to(stream: TextIO = sys.stderr) -> Iterator[None]:
     for name in (LOGGER.name, "uvicorn"):
         logging.getLogger(name).setLevel(logging.INFO)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a line a damaged form
-    warnings.showwarning, threading.excepthook, sys.unraisablehook = _warned, _ended, _ignored
+    warnings.showwarning, threading.excepthook, sys.unraisablehook = _warn, _unhandled, _unhandled
     try:
         yield
     finally:
@@ -73,21 +73,16 @@ def log_to(stream: TextIO = sys.stderr) -> Iterator[None]:
         root.setLevel(level)
 
 
-def _warned(*told: Any, **_more: Any) -> None:
+def _warn(*arguments: Any, **_more: Any) -> None:
     """Called with message, category, file's name, line and two more."""
-    _, category, filename, lineno, *_ = told
+    _, category, filename, lineno, *_ = arguments
     where = [f"{Path(filename).name}:{lineno}"]
     log("warning", logging.WARNING, warning=category.__name__, where=where)
 
 
-def _ended(told: threading.ExceptHookArgs) -> None:
-    if told.exc_value is not None and told.exc_type is not SystemExit:
-        log_failure("fault", told.exc_value)
-
-
-def _ignored(told: sys.UnraisableHookArgs) -> None:
-    if told.exc_value is not None:
-        log_failure("fault", told.exc_value)
+def _unhandled(fault: threading.ExceptHookArgs | sys.UnraisableHookArgs) -> None:
+    if fault.exc_value is not None and fault.exc_type is not SystemExit:
+        log_failure("fault", fault.exc_value)
 
 
 def _fault(error: BaseException) -> dict[str, Any]:

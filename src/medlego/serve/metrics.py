@@ -1,4 +1,4 @@
-"""What Prometheus is told: counts and times, never anything of an image."""
+"""Metrics for Prometheus: counts and times, never anything of an image."""
 
 from __future__ import annotations
 
@@ -24,58 +24,40 @@ class ServiceMetrics:
     """One service's, in a registry of its own."""
 
     def __init__(self) -> None:
-        self._registry = held = CollectorRegistry()
-        ProcessCollector(registry=held)
-        PlatformCollector(registry=held)
-        name = "medlego_requests"
-        self._requests = Counter(name, "Requests.", ("route", "status"), registry=held)
-        self._seconds = Histogram(
-            "medlego_request_seconds",
-            "Time to answer.",
-            ("route",),
-            buckets=_SECONDS,
-            registry=held,
-        )
-        self._batches = Histogram(
-            "medlego_batch_images", "Images answered together.", buckets=_IMAGES, registry=held
-        )
-        self._answers = Counter("medlego_answers", "Answers.", ("task",), registry=held)
-        self._abstained = Counter("medlego_abstentions", "Images of no task.", registry=held)
-        self._unreadable = Counter("medlego_unreadable_images", "Images refused.", registry=held)
-        self._reloads = Counter(
-            "medlego_reloads", "Changes of the directory.", ("outcome",), registry=held
-        )
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        name, labels = "medlego_requests", ("route", "status")
+        self._requests = Counter(name, "Requests.", labels, registry=registry)
+        name, about = "medlego_request_seconds", "Time to answer."
+        self._seconds = Histogram(name, about, ("route",), buckets=_SECONDS, registry=registry)
+        name, about = "medlego_batch_images", "Images answered together."
+        self.batches = Histogram(name, about, buckets=_IMAGES, registry=registry)
+        self._answers = Counter("medlego_answers", "Answers.", ("task",), registry=registry)
+        self._abstained = Counter("medlego_abstentions", "Images of no task.", registry=registry)
+        name, about = "medlego_unreadable_images", "Images refused."
+        self.unreadable = Counter(name, about, registry=registry)
+        name, about = "medlego_reloads", "Changes of the directory."
+        self.reloads = Counter(name, about, ("outcome",), registry=registry)
         for outcome in ("reloaded", "refused"):
-            self._reloads.labels(outcome)
+            self.reloads.labels(outcome)
 
-    def gauge(self, name: str, told: str, value: Callable[[], float]) -> None:
+    def gauge(self, name: str, about: str, value: Callable[[], float]) -> None:
         """A number that is looked up when Prometheus asks."""
-        Gauge(name, told, registry=self._registry).set_function(value)
+        Gauge(name, about, registry=self._registry).set_function(value)
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """A request was answered, by a route as it is declared, not as it was called."""
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def batch(self, images: int) -> None:
-        """The model answered so many images together."""
-        self._batches.observe(images)
-
-    def answered(self, found: Sequence[Found]) -> None:
-        """What came of a request's images."""
-        for one in found:
-            for answer in one.answers:
+    def answered(self, images: Sequence[Found]) -> None:
+        """A request's images were answered."""
+        for image in images:
+            for answer in image.answers:
                 self._answers.labels(answer.task.name).inc()
-            if not one.answers:
+            if not image.answers:
                 self._abstained.inc()
-
-    def unreadable(self, images: int) -> None:
-        """So many images of a request could not be read."""
-        self._unreadable.inc(images)
-
-    def reload(self, outcome: str) -> None:
-        """The directory changed: `reloaded` or `refused`."""
-        self._reloads.labels(outcome).inc()
 
     def text(self) -> bytes:
         """In Prometheus' text format."""

@@ -1,13 +1,14 @@
-"""How a request is refused: RFC 9457 problem details, never with what came in."""
+"""How a request is refused: RFC 9457 problem details, which never quote the request."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from medlego.serve.documents import ProblemDocument
+from medlego.serve.response_models import ProblemDocument
 
 RETRY_AFTER_S = 2
 MEDIA_TYPE = "application/problem+json"
@@ -20,12 +21,11 @@ _HEADERS = {
 }
 
 
-class RequestError(Exception):
+class RequestError(HTTPException):
     """A request that is not answered, with a status and why."""
 
     def __init__(self, status: int, problems: Sequence[str]) -> None:
         super().__init__(status)
-        self.status = status
         self.problems = list(problems)
 
 
@@ -35,5 +35,5 @@ def problem(
     """The response."""
     phrase = HTTPStatus(status).phrase
     document = ProblemDocument(title=phrase, status=status, problems=list(problems))
-    told = {**(headers or {}), **_HEADERS.get(HTTPStatus(status), {})}
-    return JSONResponse(document.model_dump(), status, told, media_type=MEDIA_TYPE)
+    headers = {**(headers or {}), **_HEADERS.get(HTTPStatus(status), {})}
+    return JSONResponse(document.model_dump(), status, headers, media_type=MEDIA_TYPE)

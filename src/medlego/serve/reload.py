@@ -1,4 +1,4 @@
-"""The generalist that answers, and how another takes its place while requests are under way."""
+"""The generalist that answers, and how an edited one replaces it while requests are under way."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """One state of a generalist on its base; a request keeps to the one that it came in under."""
+    """One state of a generalist on its base; a request is answered by one state throughout."""
 
     generalist: Generalist
     base: Base
@@ -33,9 +33,9 @@ class Model:
     def of(
         cls, generalist: Generalist, base: Base, device: str, past: PastStates | None = None
     ) -> Model:
-        """Make it ready; `past` has the signatures where the generalist's own has not."""
-        held = (past or generalist.past).signatures
-        signatures = {b.digest: held[b.digest] for b in generalist.bricks if b.digest in held}
+        """Make it ready; `past` has the signatures where the generalist itself has not."""
+        known = (past or generalist.past).signatures
+        signatures = {b.digest: known[b.digest] for b in generalist.bricks if b.digest in known}
         running = Running(generalist, base, device=device)
         return cls(generalist, base, running, device, signatures)
 
@@ -50,10 +50,10 @@ class Model:
         return len(self.generalist.lineage) - 1
 
 
-class Keeper:
-    """Follows a directory: `model` is its last state that could be read, `problem` why not a later.
+class Reloader:
+    """Follows a directory: `model` is its last readable state, `problem` why no later one is.
 
-    `check` may be called by any one thread at a time; `model` may be read by all.
+    `check` may be called by one thread at a time; `model` may be read by all.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Keeper:
         *,
         base_weights: Path | None = None,
         device: str = "cpu",
-        told: Callable[[str], None] = lambda _outcome: None,
+        on_change: Callable[[str], None] = lambda _outcome: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Load the directory.
@@ -71,15 +71,15 @@ class Keeper:
             directory: a generalist's.
             base_weights: file of its base; found by fingerprint when left out.
             device: `cpu` or `cuda`.
-            told: called with `reloaded` or `refused` after each change of the directory.
+            on_change: called with `reloaded` or `refused` after each change of the directory.
             clock: tells seconds.
 
         Raises:
             MedLegoError: the directory or its base cannot be read.
         """
         self.directory = directory
-        self._weights, self._device, self._told = base_weights, device, told
-        self._clock = clock
+        self._weights, self._device = base_weights, device
+        self._on_change, self._clock = on_change, clock
         self._lock = threading.Lock()
         self._wait_s, self._again = FIRST_WAIT_S, 0.0
         self.problem: str | None = None
@@ -87,9 +87,9 @@ class Keeper:
         self.model = self._load(None)
 
     def check(self) -> None:
-        """Take in the directory's present state, if it is another one and whole.
+        """Load the directory's present state, if it changed.
 
-        A broken one is tried again without an edit too, since a file of it may be put back.
+        A broken one is tried again without an edit too, since a file of it may be restored.
         """
         with self._lock:
             mark = read_mark(self.directory)
@@ -99,16 +99,16 @@ class Keeper:
             self._mark = mark
             try:
                 self.model = self._load(self.model.base)
-            except Exception as error:  # the old state goes on, and so does following
+            except Exception as error:  # the old state goes on answering
                 known = isinstance(error, MedLegoError | OSError)
                 self.problem = str(error) if known else f"unexpected {type(error).__name__}"
                 self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S) if again else FIRST_WAIT_S
                 self._again = self._clock() + self._wait_s
                 if not again:
-                    self._told("refused")
+                    self._on_change("refused")
             else:
                 self.problem = None
-                self._told("reloaded")
+                self._on_change("reloaded")
 
     def _load(self, base: Base | None) -> Model:
         generalist = Generalist.load(self.directory)

@@ -1,4 +1,4 @@
-"""Every request counted, timed and logged, and no fault let through with what it quotes."""
+"""Every request counted, timed and logged; faults are logged without their messages."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ GONE = 499
 """Status, in logs and counts alone, of a client that left before its answer."""
 
 
-class Observing:
+class RequestLog:
     """Middleware, the outermost one."""
 
     def __init__(self, app: ASGIApp, *, metrics: ServiceMetrics) -> None:
         self._app, self._metrics = app, metrics
-        self.under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See `Observing`."""
+        """See `RequestLog`."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, name, status = time.perf_counter(), secrets.token_hex(8), 0
+        start, name, status = time.perf_counter(), secrets.token_hex(8), 0
 
-        async def told(message: Message) -> None:
+        async def send_labelled(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -42,16 +41,15 @@ class Observing:
             await send(message)
 
         try:
-            await self._app(scope, receive, told)
+            await self._app(scope, receive, send_labelled)
         except ClientDisconnect:
             status = GONE
         except Exception as error:
             log_failure("fault", error, request=name)
             if not status:
-                await problem(500, [f"service: failed; its log knows request {name}"])(
-                    scope, receive, told
-                )
-        seconds = time.perf_counter() - began
+                refusal = problem(500, [f"service: failed; see request {name} in its log"])
+                await refusal(scope, receive, send_labelled)
+        seconds = time.perf_counter() - start
         route = getattr(scope.get("route"), "path", "none")
         self._metrics.request(route, status, seconds)
         log(

@@ -1,4 +1,4 @@
-"""The service on a socket, until it is told to stop."""
+"""The service on a socket, until it is stopped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from medlego.errors import SettingsError
-from medlego.serve.auth import is_loopback
+from medlego.serve.access import is_loopback
 from medlego.serve.limits import ServiceLimits
 from medlego.serve.logs import log
 
@@ -44,13 +44,14 @@ def bound(host: str, port: int) -> socket.socket:
         SettingsError: no such host, or a port that is taken or not allowed.
     """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, *_, address = found[0]
+        family, *_, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
         return socket.create_server(address[:2], family=family, backlog=128)
     except OSError as error:
         raise SettingsError(
-            f"{host}:{port}: expected a host and a free port to listen at, got another "
-            f"({error.strerror}); choose others with --host and --port"
+            f"{host}:{port}: expected a host and a free port to listen at, got "
+            f"{error.strerror!r}; choose others with --host and --port"
         ) from None
 
 
@@ -64,7 +65,7 @@ def serve_app(app: FastAPI, listening: socket.socket, limits: ServiceLimits) -> 
 
 
 def make_server(app: FastAPI, limits: ServiceLimits) -> Server:
-    """uvicorn with the limits that only it can hold."""
+    """uvicorn with the limits that only it can enforce."""
     config = Config(
         app,
         http=_protocol(limits.header_s, limits.upload_s),
@@ -84,7 +85,7 @@ def make_server(app: FastAPI, limits: ServiceLimits) -> Server:
 
 @contextmanager
 def _stopped_is_done() -> Iterator[None]:
-    """uvicorn raises a signal again after its shutdown; to be told to stop is no failure."""
+    """uvicorn raises a signal again after its shutdown; being stopped is no failure."""
     before = {number: signal.signal(number, lambda *_: None) for number in _STOPS}
     try:
         yield
@@ -94,7 +95,7 @@ def _stopped_is_done() -> Iterator[None]:
 
 
 def _protocol(header_s: float, unread_s: float) -> type[H11Protocol]:
-    """HTTP/1.1 that ends connections where no whole head comes, or no answer is read, in time."""
+    """HTTP/1.1 that closes connections whose headers do not arrive, or whose answer is not read."""
 
     class Impatient(H11Protocol):
         _late: asyncio.TimerHandle | None = None

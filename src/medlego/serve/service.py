@@ -1,4 +1,4 @@
-"""What the routes call: one generalist's directory, its readers and its model's thread."""
+"""What the routes call: one generalist's directory, its decoders and its model's thread."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 from medlego.errors import ImageError
 from medlego.prediction import Found, tasks_to_ask
-from medlego.serve.batching import Batcher
-from medlego.serve.decoding import Fitted, Readers
+from medlego.serve.batching import Batcher, Tasks
+from medlego.serve.decoding import Decoders, FittedImage
 from medlego.serve.limits import ServiceLimits
 from medlego.serve.logs import log
 from medlego.serve.metrics import ServiceMetrics
-from medlego.serve.reload import Keeper, Model
+from medlego.serve.reload import Model, Reloader
 
 
 class UploadError(ImageError):
@@ -32,9 +32,9 @@ class RequestAnswers:
     """A request's answers by one model; `images` as it saw each, `views` of the size asked for."""
 
     model: Model
-    images: list[Fitted]
-    views: list[Fitted]
-    found: list[Found]
+    images: list[FittedImage]
+    views: list[FittedImage]
+    answers: list[Found]
 
 
 class Service:
@@ -47,30 +47,30 @@ class Service:
         base_weights: Path | None = None,
         device: str = "cpu",
         limits: ServiceLimits = ServiceLimits(),
-        readers: Readers | None = None,
+        decoders: Decoders | None = None,
         poll_s: float = 1.0,
     ) -> None:
         """Load the generalist.
 
         Args:
-            directory: a generalist's; followed when it is edited.
+            directory: a generalist's; edits of it are followed.
             base_weights: file of its base; found by fingerprint when left out.
             device: `cpu` or `cuda`.
             limits: on every request and on all together.
-            readers: shared ones, started and closed by whoever shares them; its own when left out.
-            poll_s: how often the directory is looked at.
+            decoders: shared ones, started and closed by their owner; its own when left out.
+            poll_s: seconds between checks of the directory.
 
         Raises:
             MedLegoError: the directory or its base cannot be read.
         """
         self.limits = limits
         self.metrics = ServiceMetrics()
-        self.keeper = Keeper(
-            directory, base_weights=base_weights, device=device, told=self._reloaded
+        self.reloader = Reloader(
+            directory, base_weights=base_weights, device=device, on_change=self._reloaded
         )
-        self.readers = readers or Readers(limits)
-        self._own_readers = readers is None
-        self.batcher = Batcher(limits, self.metrics.batch)
+        self.decoders = decoders or Decoders(limits)
+        self._own_decoders = decoders is None
+        self.batcher = Batcher(limits, self.metrics.batches.observe)
         self._poll_s = poll_s
         self._following: asyncio.Task[None] | None = None
         self.open = False
@@ -78,13 +78,13 @@ class Service:
 
     @property
     def model(self) -> Model:
-        """The state that new requests are answered by."""
-        return self.keeper.model
+        """The state that answers new requests."""
+        return self.reloader.model
 
     async def start(self) -> None:
-        """Have reading processes and the model's thread ready, and follow the directory."""
-        if self._own_readers:
-            await self.readers.start()
+        """Start decoders and the model's thread, and follow the directory."""
+        if self._own_decoders:
+            await self.decoders.start()
         self.batcher.start()
         self._following = asyncio.create_task(self._follow())
         self.open = True
@@ -97,8 +97,8 @@ class Service:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._following
         await asyncio.to_thread(self.batcher.close)
-        if self._own_readers:
-            await asyncio.to_thread(self.readers.close)
+        if self._own_decoders:
+            await asyncio.to_thread(self.decoders.close)
 
     async def predict(
         self,
@@ -112,59 +112,62 @@ class Service:
 
         Args:
             uploads: contents of image files.
-            task: ask this task of every image, whatever it looks like.
+            task: ask this task of every image, whatever its content.
             every_task: ask every task of every image.
-            view_size: pixels a side of the views, which are not made where it is left out.
+            view_size: side in pixels of the views, which are not made where it is left out.
 
         Raises:
             UploadError: files that cannot be read; none is answered then.
             GeneralistError: no such task.
         """
         model = self.model
-        asked = tasks_to_ask(model.running, task, every_task=every_task)
-        sizes = [model.base.ref.image_size] + [view_size] * (view_size is not None)
-        read = await self.read(uploads, sizes)
-        images, views = [one[0] for one in read], [view for one in read for view in one[1:]]
-        futures = [self.batcher.submit(model, image.pixels, asked) for image in images]
-        found = await asyncio.gather(*map(asyncio.wrap_future, futures))
-        self.metrics.answered(found)
-        return RequestAnswers(model, images, views, found)
+        tasks = tasks_to_ask(model.running, task, every_task=every_task)
+        sizes = [model.base.ref.image_size] + ([] if view_size is None else [view_size])
+        decoded = await self.decode(uploads, sizes)
+        images, views = [one[0] for one in decoded], [view for one in decoded for view in one[1:]]
+        answers = await self.answer(model, images, tasks)
+        self.metrics.answered(answers)
+        return RequestAnswers(model, images, views, answers)
 
-    async def read(
-        self, uploads: Sequence[bytes], sizes: Sequence[int | None] = (None,)
-    ) -> list[tuple[Fitted, ...]]:
-        """Decode files once, each fitted to network inputs of these sizes; see `Readers.read`.
+    async def answer(
+        self, model: Model, images: Sequence[FittedImage], tasks: Tasks
+    ) -> list[Found]:
+        """Answer images, fitted to a model's input, as `medlego.prediction.tasks_to_ask` says."""
+        futures = [self.batcher.submit(model, image.pixels, tasks) for image in images]
+        return await asyncio.gather(*map(asyncio.wrap_future, futures))
+
+    async def decode(
+        self, uploads: Sequence[bytes], sizes: Sequence[int]
+    ) -> list[tuple[FittedImage, ...]]:
+        """Decode files once, each fitted to network inputs of these sizes; see `Decoders.decode`.
 
         Raises:
             UploadError: files that cannot be read.
         """
-        read = await asyncio.gather(
-            *(self.readers.read(content, sizes) for content in uploads), return_exceptions=True
+        decoded = await asyncio.gather(
+            *(self.decoders.decode(content, sizes) for content in uploads), return_exceptions=True
         )
-        images: list[tuple[Fitted, ...]] = []
-        problems: list[str] = []
-        for number, one in enumerate(read, 1):
+        problems = []
+        for number, one in enumerate(decoded, 1):
             if isinstance(one, ImageError):
                 problems.append(f"image {number}: {one}")
             elif isinstance(one, BaseException):
                 raise one
-            else:
-                images.append(one)
         if problems:
-            self.metrics.unreadable(len(problems))
+            self.metrics.unreadable.inc(len(problems))
             raise UploadError(problems)
-        return images
+        return [one for one in decoded if not isinstance(one, BaseException)]
 
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(self._poll_s)
-            await asyncio.to_thread(self.keeper.check)
+            await asyncio.to_thread(self.reloader.check)
 
     def _reloaded(self, outcome: str) -> None:
-        self.metrics.reload(outcome)
+        self.metrics.reloads.labels(outcome).inc()
         level = logging.INFO if outcome == "reloaded" else logging.WARNING
-        told = {"problem": self.keeper.problem} if self.keeper.problem else {}
-        log(outcome, level, generalist=self.model.digest, entry=self.model.entry, **told)
+        why = {"problem": self.reloader.problem} if self.reloader.problem else {}
+        log(outcome, level, generalist=self.model.digest, entry=self.model.entry, **why)
 
     def _add_gauges(self) -> None:
         add = self.metrics.gauge
@@ -173,5 +176,5 @@ class Service:
         add(
             "medlego_directory_broken",
             "1 where an older state answers, since the present one cannot be read.",
-            lambda: self.keeper.problem is not None,
+            lambda: self.reloader.problem is not None,
         )

@@ -25,9 +25,10 @@ from starlette.responses import PlainTextResponse
 from dicomfiles import as_bytes, dataset
 from medlego.errors import ImageError, SettingsError
 from medlego.serve import ServiceLimits, batching, bound, check_host, log_to, read_token
-from medlego.serve.auth import AccessGuard, is_loopback
-from medlego.serve.body_limits import Admission
-from medlego.serve.decoding import Readers
+from medlego.serve.access import is_loopback
+from medlego.serve.auth import AccessGuard
+from medlego.serve.body_limits import BodyLimits
+from medlego.serve.decoding import Decoders
 from medlego.serve.logs import LOGGER, JsonLines
 from medlego.serve.problem_json import RequestError, problem
 from medlego.support import load_toml
@@ -51,7 +52,7 @@ async def echo(scope, receive, send):
     try:
         body = await Request(scope, receive).body()
     except RequestError as error:
-        await problem(error.status, error.problems)(scope, receive, send)
+        await problem(error.status_code, error.problems)(scope, receive, send)
         return
     await PlainTextResponse(str(len(body)))(scope, receive, send)
 
@@ -180,7 +181,7 @@ def test_a_taken_port_is_named():
 
 # how much ----------------------------------------------------------------------------------------
 def test_a_body_within_the_limit_passes_whole():
-    client = TestClient(Admission(echo, limits=ServiceLimits(request_bytes=1000)))
+    client = TestClient(BodyLimits(echo, limits=ServiceLimits(request_bytes=1000)))
     assert client.post("/", content=b"x" * 1000).text == "1000"
 
 
@@ -191,17 +192,17 @@ def parts(count, size=100):
 
 @pytest.mark.parametrize("content", [b"x" * 1001, parts(11)], ids=["declared", "chunked"])
 def test_a_larger_body_is_refused(content):
-    client = TestClient(Admission(echo, limits=ServiceLimits(request_bytes=1000)))
+    client = TestClient(BodyLimits(echo, limits=ServiceLimits(request_bytes=1000)))
     assert client.post("/", content=content).status_code == 413
 
 
 @pytest.mark.parametrize("content", [b"x" * 600, parts(6)], ids=["declared", "chunked"])
 def test_a_body_without_room_is_sent_away_for_a_while(content):
-    admission = Admission(echo, limits=ServiceLimits(held_bytes=500))
-    answer = TestClient(admission).post("/", content=content)
+    limited = BodyLimits(echo, limits=ServiceLimits(held_bytes=500))
+    answer = TestClient(limited).post("/", content=content)
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0
-    assert (admission.held, admission.requests) == (0, 0)
+    assert (limited.held, limited.requests) == (0, 0)
 
 
 def test_strangers_who_sign_in_slowly_take_nobody_elses_place(place, directory):
@@ -234,11 +235,11 @@ def test_room_is_given_back_whatever_becomes_of_a_request():
         await receive()
         raise ZeroDivisionError
 
-    admission = Admission(fails, limits=ServiceLimits())
+    limited = BodyLimits(fails, limits=ServiceLimits())
     for content in (b"x" * 500, parts(5)):
         with pytest.raises(ZeroDivisionError):
-            TestClient(admission).post("/", content=content)
-    assert (admission.held, admission.requests) == (0, 0)
+            TestClient(limited).post("/", content=content)
+    assert (limited.held, limited.requests) == (0, 0)
 
 
 def test_one_request_too_many_is_sent_away_and_health_still_answers(place, directory, monkeypatch):
@@ -293,7 +294,7 @@ def test_nobody_waits_for_a_model_thread_that_ended(place, directory, path):
         found = client.post(path, files=files(png(picture())))
     assert found.status_code == 503
     assert found.json()["problems"] == [
-        "service: expected a model at work, got one that ended; restart it"
+        "service: expected a running model, got one that stopped; restart the service"
     ]
 
 
@@ -395,52 +396,52 @@ def test_being_stopped_finishes_what_is_under_way(place, directory, monkeypatch)
 
 # processes that read -----------------------------------------------------------------------------
 @pytest.fixture(scope="module")
-def readers():
-    found = Readers(SMALL.model_copy(update={"decode_s": 0.5}))
+def decoders():
+    found = Decoders(SMALL.model_copy(update={"decode_s": 0.5}))
     found._limits = SMALL
     asyncio.run(found.start())
     yield found
     found.close()
 
 
-def stop(readers, number):
+def stop(decoders, number):
     """Send the one waiting process a signal."""
-    process = readers._pool._waiting[0]._process
+    process = decoders._pool._waiting[0]._process
     os.kill(process.pid, number)
     return process
 
 
-def again(readers):
-    (image,) = asyncio.run(readers.read(png(picture())))
+def again(decoders):
+    (image,) = asyncio.run(decoders.decode(png(picture())))
     assert image.pixels.shape == (1, 16, 20)
 
 
-def test_a_reader_that_takes_too_long_is_replaced(readers):
-    process = stop(readers, signal.SIGSTOP)
-    readers._limits = SMALL.model_copy(update={"decode_s": 0.3})
+def test_a_decoder_that_takes_too_long_is_replaced(decoders):
+    process = stop(decoders, signal.SIGSTOP)
+    decoders._limits = SMALL.model_copy(update={"decode_s": 0.3})
     with pytest.raises(ImageError, match=r"it took longer than 0\.3 s"):
-        asyncio.run(readers.read(png(picture())))
+        asyncio.run(decoders.decode(png(picture())))
     assert process.poll() is not None
-    readers._limits = SMALL
-    again(readers)
+    decoders._limits = SMALL
+    again(decoders)
 
 
-def test_a_reader_that_died_is_replaced(readers):
-    stop(readers, signal.SIGKILL).wait()
-    again(readers)
+def test_a_decoder_that_died_is_replaced(decoders):
+    stop(decoders, signal.SIGKILL).wait()
+    again(decoders)
 
 
-def test_pixels_beyond_the_limit_are_not_decoded(readers):
-    readers._limits = SMALL.model_copy(update={"pixels": 319})
+def test_pixels_beyond_the_limit_are_not_decoded(decoders):
+    decoders._limits = SMALL.model_copy(update={"pixels": 319})
     with pytest.raises(ImageError, match="expected at most 319 pixels, got 20 × 16"):
-        asyncio.run(readers.read(png(picture())))
-    readers._limits = SMALL
-    again(readers)
+        asyncio.run(decoders.decode(png(picture())))
+    decoders._limits = SMALL
+    again(decoders)
 
 
-def test_errors_name_no_file(readers):
+def test_errors_name_no_file(decoders):
     with pytest.raises(ImageError, match=r"^expected a PNG"):
-        asyncio.run(readers.read(b"no image"))
+        asyncio.run(decoders.decode(b"no image"))
 
 
 def test_uploads_lie_on_no_disk(place, directory, monkeypatch, tmp_path):

@@ -26,10 +26,10 @@ from medlego.evaluation.gate import TaskLimits
 from medlego.generalist import Generalist, Trust, remove
 from medlego.generalist.trust import TrustedKey
 from medlego.serve import PageGate, PageSettings, make_app
-from medlego.serve.page.comparisons import Others
+from medlego.serve.page.comparisons import Comparisons
 from medlego.serve.page.sessions import LASTS_S, MAX_SESSIONS, Sessions
 from medlego.serve.page.views import Change, percent
-from serving import OWN, SMALL, asking, files, here, make_place, picture, png, strange
+from serving import OWN, SMALL, asking, files, here, make_place, picture, png, unknown
 
 TOKEN = "a token of some length"
 
@@ -47,7 +47,7 @@ def routed(place):
 @pytest.fixture
 def client(place, routed):
     with asking(here(place, routed)) as client:
-        client.headers["x-csrf-token"] = word(client)
+        client.headers["x-csrf-token"] = csrf(client)
         yield client
 
 
@@ -63,7 +63,7 @@ def editor(place, tmp_path):
     directory = place.generalist(f"edited-{tmp_path.name}", 2)
     gate = PageGate(GateLimits(default=TaskLimits(max_loss=1.0)), labelled)
     with asking(here(place, directory), page=PageSettings(edits=True, gate=gate)) as client:
-        client.headers["x-csrf-token"] = word(client)
+        client.headers["x-csrf-token"] = csrf(client)
         client.directory = directory
         yield client
 
@@ -72,8 +72,8 @@ def labelled(tasks, _show):
     return {t.name: make_dataset(t.name, images=24) for t in tasks if t.name == "greys"}
 
 
-def word(client):
-    """What the page holds against requests of other sites."""
+def csrf(client):
+    """The page's token against requests of other sites."""
     return re.search(r'name="csrf" content="([^"]+)"', client.get("/page/").text)[1]
 
 
@@ -85,21 +85,21 @@ def sign_out(client, said):
     return client.post("/page/sign-out", data={"csrf": said}, follow_redirects=False)
 
 
-def propose(client, uploads=None, **words):
-    """The page's answer once an edit is measured."""
-    form = [(key, (None, value)) for key, value in words.items()] + list((uploads or {}).items())
-    found = client.post("/page/edit/propose", files=form)
-    while found.status_code == 200 and found.json()["status"] == "checking":
+def preview(client, uploads=None, **fields):
+    """The page's answer once an edit is evaluated."""
+    form = [(key, (None, value)) for key, value in fields.items()] + list((uploads or {}).items())
+    answer = client.post("/page/edit/preview", files=form)
+    while answer.status_code == 200 and answer.json()["status"] == "evaluating":
         time.sleep(0.01)
-        found = client.post("/page/edit/look")
-    return found
+        answer = client.post("/page/edit/status")
+    return answer
 
 
 def act(client, what, html=None):
-    """Press a button of the proposal that is there, or of one shown earlier."""
-    html = html or client.post("/page/edit/look").json()["html"]
-    found = re.search(f'data-do="({what}[^"]*)"', html)
-    return client.post(f"/page/edit/{found[1] if found else what}")
+    """Press a button of the present proposal, or of one shown earlier."""
+    html = html or client.post("/page/edit/status").json()["html"]
+    button = re.search(f'data-action="({what}[^"]*)"', html)
+    return client.post(f"/page/edit/{button[1] if button else what}")
 
 
 @pytest.mark.parametrize("path", ["/", "/page"])
@@ -155,7 +155,7 @@ def test_a_form_larger_than_a_token_is_refused(locked):
 
 def test_signing_out_ends_the_session(locked):
     cookie = sign_in(locked).headers["set-cookie"].partition(";")[0]
-    found = sign_out(locked, word(locked))
+    found = sign_out(locked, csrf(locked))
     assert (found.status_code, found.headers["location"]) == (303, "/page/sign-in")
     found = locked.get("/page/", headers={"cookie": cookie}, follow_redirects=False)
     assert found.status_code == 303
@@ -163,7 +163,7 @@ def test_signing_out_ends_the_session(locked):
 
 def test_signing_out_twice_leads_to_the_sign_in_too(locked):
     sign_in(locked)
-    said = word(locked)
+    said = csrf(locked)
     sign_out(locked, said)
     assert sign_out(locked, said).headers["location"] == "/page/sign-in"
 
@@ -240,16 +240,16 @@ def test_an_image_is_decoded_once_and_does_not_come_whole_into_the_service(
     place, routed, monkeypatch, path
 ):
     service, sizes = here(place, routed), []
-    ask = service.readers._pool.ask
+    ask = service.decoders._pool.ask
 
     def seen(request, content, timeout_s):
         answer, body = ask(request, content, timeout_s)
         sizes.append(len(body))
         return answer, body
 
-    monkeypatch.setattr(service.readers._pool, "ask", seen)
+    monkeypatch.setattr(service.decoders._pool, "ask", seen)
     with asking(service, page=PageSettings(beside={"same": routed})) as client:
-        client.headers["x-csrf-token"] = word(client)
+        client.headers["x-csrf-token"] = csrf(client)
         found = client.post(f"/page/{path}", files=files(png(picture(0, 900))))
     assert "904 × 900 pixels" in found.json()["html"]
     assert sizes == [3 * (640**2 + 32**2) * 4]
@@ -266,7 +266,7 @@ def test_an_answer_names_the_bricks_that_gave_it(client, place):
 
 
 def test_an_image_like_no_other_is_not_answered_and_told_why(client):
-    html = client.post("/page/answers", files=files(strange())).json()["html"]
+    html = client.post("/page/answers", files=files(unknown())).json()["html"]
     assert "No answer." in html
     assert "Like no task&#39;s training images" in html
 
@@ -316,24 +316,24 @@ def test_an_overlay_that_took_too_long_is_computed_to_its_end_before_the_next(
     monkeypatch.setattr("medlego.serve.page.answers.explain", slow)
     limits = SMALL.model_copy(update={"answer_s": 0.2})
     with asking(here(place, routed, limits=limits)) as client:
-        client.headers["x-csrf-token"] = word(client)
+        client.headers["x-csrf-token"] = csrf(client)
         assert [explained(client).status_code for _ in range(3)] == [503] * 3
         goes_on.set()
     assert len(begun) == 1
 
 
 def test_bricks_are_not_changed_where_that_is_not_allowed(client):
-    assert propose(client, action="remove", task="greys").status_code == 404
+    assert preview(client, action="remove", task="greys").status_code == 404
 
 
 def test_a_proposal_changes_nothing_yet(editor):
     before = Generalist.load(editor.directory).recipe.digest
-    assert propose(editor, action="remove", task="found").json()["status"] == "ready"
+    assert preview(editor, action="remove", task="found").json()["status"] == "ready"
     assert Generalist.load(editor.directory).recipe.digest == before
 
 
 def test_a_proposal_shows_what_the_gate_measured(editor):
-    html = propose(editor, action="remove", task="found").json()["html"]
+    html = preview(editor, action="remove", task="found").json()["html"]
     assert "The gate is passed." in html
     assert "balanced accuracy" in html
 
@@ -352,9 +352,9 @@ def test_a_gate_is_left_where_the_service_ends(place):
     settings = PageSettings(edits=True, gate=PageGate(GateLimits(), read))
     service = here(place, place.generalist("left", 2))
     with asking(service, page=settings) as client:
-        client.headers["x-csrf-token"] = word(client)
+        client.headers["x-csrf-token"] = csrf(client)
         form = {"action": (None, "remove"), "task": (None, "found")}
-        client.post("/page/edit/propose", files=form)
+        client.post("/page/edit/preview", files=form)
         assert reading.wait(20)
     assert len(looked) < 1000
 
@@ -366,103 +366,103 @@ def test_a_gate_looks_up_between_batches(place):
     assert shown == ["check greys", "greys", "greys", "checked"]
 
 
-def test_an_edit_is_made_with_its_gate_and_name_in_the_lineage(editor):
-    propose(editor, action="remove", task="found", by="A. Radiologist")
-    assert act(editor, "make").json()["status"] == "made"
+def test_an_edit_is_applied_with_its_gate_and_name_in_the_lineage(editor):
+    preview(editor, action="remove", task="found", by="A. Radiologist")
+    assert act(editor, "apply").json()["status"] == "applied"
     entry = Generalist.load(editor.directory).lineage[-1]
     assert (entry.action, entry.by, entry.gate["passed"]) == ("remove", "A. Radiologist", True)
 
 
 def test_the_service_answers_with_an_edit_at_once(editor):
-    propose(editor, action="remove", task="found")
-    act(editor, "make")
+    preview(editor, action="remove", task="found")
+    act(editor, "apply")
     tasks = editor.get("/v1/generalist").json()["tasks"]
     assert [task["name"] for task in tasks] == ["greys"]
 
 
 def test_an_edit_that_the_service_could_not_take_in_is_told_so(editor, monkeypatch):
-    propose(editor, action="remove", task="found")
+    preview(editor, action="remove", task="found")
 
     def fail(_directory):
         raise OSError("gone")
 
     with monkeypatch.context() as broken:
         broken.setattr(Generalist, "load", fail)
-        found = act(editor, "make").json()
-    assert found["status"] == "made"
+        found = act(editor, "apply").json()
+    assert found["status"] == "applied"
     assert "got a directory that it cannot read" in found["html"]
-    assert "answers with the new state" not in found["html"]
+    assert "now answers with the new state" not in found["html"]
 
 
-def test_an_edit_that_fails_its_gate_cannot_be_made(place):
+def test_an_edit_that_fails_its_gate_cannot_be_applied(place):
     directory = place.generalist("gated", 2)
     gate = PageGate(GateLimits(default=TaskLimits(min_score=1.0)), labelled)
     with asking(here(place, directory), page=PageSettings(edits=True, gate=gate)) as client:
-        client.headers["x-csrf-token"] = word(client)
-        assert propose(client, action="remove", task="found").json()["status"] == "refused"
-        assert act(client, "make").status_code == 422
+        client.headers["x-csrf-token"] = csrf(client)
+        assert preview(client, action="remove", task="found").json()["status"] == "rejected"
+        assert act(client, "apply").status_code == 422
     assert len(Generalist.load(directory).lineage) == 1
 
 
-def test_an_edit_that_cannot_be_measured_though_the_gate_requires_it_is_refused(place):
+def test_an_edit_that_cannot_be_evaluated_though_the_gate_requires_it_is_refused(place):
     gate = PageGate(GateLimits(require=("found",)), lambda _tasks, _show: {})
     directory = place.generalist("required", 2)
     with asking(here(place, directory), page=PageSettings(edits=True, gate=gate)) as client:
-        client.headers["x-csrf-token"] = word(client)
-        assert propose(client, action="remove", task="greys").json()["status"] == "refused"
+        client.headers["x-csrf-token"] = csrf(client)
+        assert preview(client, action="remove", task="greys").json()["status"] == "rejected"
 
 
 def test_a_brick_is_added_and_the_edit_undone(editor, place):
     brick = place.bricks[2]
     upload = {"brick": ("x", brick_bytes(brick))}
-    assert propose(editor, upload, action="add").json()["status"] == "ready"
-    act(editor, "make")
+    assert preview(editor, upload, action="add").json()["status"] == "ready"
+    act(editor, "apply")
     assert Generalist.load(editor.directory).bricks[-1].digest == brick.digest
-    assert propose(editor, action="undo").json()["status"] == "ready"
-    act(editor, "make")
+    assert preview(editor, action="undo").json()["status"] == "ready"
+    act(editor, "apply")
     assert len(Generalist.load(editor.directory).bricks) == 2
 
 
 def test_a_file_that_is_no_brick_is_refused(editor):
-    found = propose(editor, {"brick": ("x", b"nothing")}, action="add")
+    found = preview(editor, {"brick": ("x", b"nothing")}, action="add")
     assert found.status_code == 422
     assert found.json()["problems"][0].startswith("brick: ")
 
 
 def test_an_edit_after_another_one_is_refused(editor):
-    propose(editor, action="remove", task="found")
+    preview(editor, action="remove", task="found")
     later = Generalist.load(editor.directory)
     remove(later, "greys").commit(editor.directory, after=later)
-    assert act(editor, "make").status_code == 422
+    assert act(editor, "apply").status_code == 422
 
 
-def test_a_proposal_can_be_dropped(editor):
-    propose(editor, action="remove", task="found")
-    assert act(editor, "drop").json()["status"] == ""
-    assert act(editor, "make").status_code == 422
+def test_a_proposal_can_be_discarded(editor):
+    preview(editor, action="remove", task="found")
+    assert act(editor, "discard").json()["status"] == ""
+    assert act(editor, "apply").status_code == 422
 
 
-@pytest.mark.parametrize("what", ["make", "drop"])
+@pytest.mark.parametrize("what", ["apply", "discard"])
 def test_a_proposal_that_took_the_place_of_the_one_seen_is_left_alone(editor, what):
-    seen = propose(editor, action="remove", task="found").json()["html"]
-    propose(editor, action="remove", task="greys")
+    seen = preview(editor, action="remove", task="found").json()["html"]
+    preview(editor, action="remove", task="greys")
     found = act(editor, what, seen)
     assert found.status_code == 422
-    assert "expected the proposal that was shown" in found.json()["problems"][0]
+    assert "expected the proposal on the page" in found.json()["problems"][0]
     assert len(Generalist.load(editor.directory).lineage) == 1
-    assert editor.post("/page/edit/look").json()["status"] == "ready"
+    assert editor.post("/page/edit/status").json()["status"] == "ready"
 
 
 def test_an_edit_that_fails_unforeseen_leaves_room_for_the_next(editor, monkeypatch):
-    propose(editor, action="remove", task="found")
+    preview(editor, action="remove", task="found")
 
     def fail(*_asked, **_more):
         raise OSError("no space left")
 
     monkeypatch.setattr(Generalist, "commit", fail)
-    assert act(editor, "make").status_code == 500
-    assert editor.post("/page/edit/look").json()["status"] == "refused"
-    assert propose(editor, action="remove", task="found").json()["status"] == "ready"
+    assert act(editor, "apply").status_code == 500
+    assert editor.post("/page/edit/status").json()["status"] == "rejected"
+    assert preview(editor, action="remove", task="found").json()["status"] == "ready"
 
 
 @pytest.mark.parametrize("signs", [True, False])
@@ -475,11 +475,11 @@ def test_with_a_trust_file_only_signed_bricks_are_taken_in(place, signs):
     uploads = {"brick": ("x", brick_bytes(brick)), "signature": ("y", signature_bytes(signature))}
     directory = place.generalist(f"signed-{signs}", 2)
     with asking(here(place, directory), page=settings) as client:
-        client.headers["x-csrf-token"] = word(client)
-        found = propose(client, uploads, action="add")
+        client.headers["x-csrf-token"] = csrf(client)
+        found = preview(client, uploads, action="add")
         assert (found.status_code == 200) == signs
         if signs:
-            act(client, "make")
+            act(client, "apply")
             assert "✓ signed by the university" in client.get("/page/bricks").text
 
 
@@ -493,16 +493,16 @@ def test_with_a_trust_file_undoing_brings_back_signed_bricks_only(place, signs):
     signatures = [sign_brick(brick, signer) for brick in before.bricks] if signs else []
     remove(before.signed(signatures), "found").commit(directory, after=before)
     with asking(here(place, directory), page=settings) as client:
-        client.headers["x-csrf-token"] = word(client)
-        found = propose(client, action="undo").json()
-    assert found["status"] == ("ready" if signs else "refused")
+        client.headers["x-csrf-token"] = csrf(client)
+        found = preview(client, action="undo").json()
+    assert found["status"] == ("ready" if signs else "rejected")
     assert ("expected a signature" in found["html"]) != signs
 
 
 def test_two_states_are_compared_by_what_each_answers(editor):
     before = editor.post("/v1/predict", files=files(png(picture()))).json()
-    propose(editor, action="remove", task="found")
-    act(editor, "make")
+    preview(editor, action="remove", task="found")
+    act(editor, "apply")
     after = editor.post("/v1/predict", files=files(png(picture()))).json()
     found = editor.post("/page/comparison?other=entry-0", files=files(png(picture())))
     assert found.json()["document"] == {"present": after, "other": before}
@@ -511,35 +511,35 @@ def test_two_states_are_compared_by_what_each_answers(editor):
 def test_a_generalist_beside_is_compared_with(place, routed):
     settings = PageSettings(beside={"smaller": place.generalist("smaller", 1)})
     with asking(here(place, routed), page=settings) as client:
-        client.headers["x-csrf-token"] = word(client)
+        client.headers["x-csrf-token"] = csrf(client)
         sent = files(png(picture()))
         html = client.post("/page/comparison?other=beside-smaller", files=sent).json()["html"]
         assert "smaller" in html
 
 
-def ready(others, name, present):
-    return asyncio.run(others.model(f"beside-{name}", present))
+def ready(comparisons, name, present):
+    return asyncio.run(comparisons.model(f"beside-{name}", present))
 
 
 def test_a_generalist_beside_is_read_again_after_an_edit(place, routed):
     directory = place.generalist("beside-edited", 2)
-    others, present = Others({"x": directory}), here(place, routed).model
-    before = ready(others, "x", present)
-    assert ready(others, "x", present) is before
+    comparisons, present = Comparisons({"x": directory}), here(place, routed).model
+    before = ready(comparisons, "x", present)
+    assert ready(comparisons, "x", present) is before
     state = Generalist.load(directory)
     after = remove(state, "found")
     after.commit(directory, after=state)
-    assert ready(others, "x", present).digest == after.recipe.digest
+    assert ready(comparisons, "x", present).digest == after.recipe.digest
 
 
 def test_of_generalists_beside_those_last_asked_for_stay_ready(place, routed):
     beside = {name: place.generalist(f"beside-{name}", 1) for name in "abc"}
-    others, present = Others(beside), here(place, routed).model
-    first, second = (ready(others, name, present) for name in "ab")
-    assert ready(others, "a", present) is first
-    ready(others, "c", present)
-    assert ready(others, "a", present) is first
-    assert ready(others, "b", present) is not second
+    comparisons, present = Comparisons(beside), here(place, routed).model
+    first, second = (ready(comparisons, name, present) for name in "ab")
+    assert ready(comparisons, "a", present) is first
+    ready(comparisons, "c", present)
+    assert ready(comparisons, "a", present) is first
+    assert ready(comparisons, "b", present) is not second
 
 
 @pytest.mark.parametrize("other", ["entry-7", "beside-/etc", "entry-x"])
@@ -557,7 +557,12 @@ def test_no_probability_is_told_as_certain(prob, words):
 
 @pytest.mark.parametrize(
     ("here", "there", "words"),
-    [(0.5, 0.25, "+25.0"), (0.25, 0.5, "−25.0"), (0.5, 0.5000001, "0.0"), (None, 0.5, "asked by")],
+    [
+        (0.5, 0.25, "+25.0"),
+        (0.25, 0.5, "−25.0"),
+        (0.5, 0.5000001, "0.0"),
+        (None, 0.5, "answered"),
+    ],
 )
 def test_a_difference_is_told_in_points_and_never_as_minus_nothing(here, there, words):
     assert Change("task", "label", here, there).words.startswith(words)

@@ -14,9 +14,9 @@ from medlego.generalist import Generalist, add, undo
 from medlego.prediction import predict
 from medlego.serve import Service, batching
 from medlego.serve.batching import Batcher
-from medlego.serve.decoding import Readers
-from medlego.serve.reload import Keeper
-from serving import SMALL, asking, every_format, files, here, make_place, picture, png, strange
+from medlego.serve.decoding import Decoders
+from medlego.serve.reload import Reloader
+from serving import SMALL, asking, every_format, files, here, make_place, picture, png, unknown
 
 TOLERANCE = 1e-5
 
@@ -38,8 +38,8 @@ def client(place, routed):
 
 
 @pytest.fixture(scope="module")
-def readers():
-    found = Readers(SMALL)
+def decoders():
+    found = Decoders(SMALL)
     asyncio.run(found.start())
     yield found
     found.close()
@@ -76,11 +76,11 @@ def test_comparison_of_answers_can_fail():
 
 
 # answers -----------------------------------------------------------------------------------------
-def test_files_of_every_format_are_answered_as_offline(place, routed, readers, tmp_path):
+def test_files_of_every_format_are_answered_as_offline(place, routed, decoders, tmp_path):
     contents = list(every_format().values())
     expected = offline(place, routed, contents, tmp_path, every_task=True)
     limits = SMALL.model_copy(update={"images": len(contents)})
-    with asking(here(place, routed, limits=limits, readers=readers)) as client:
+    with asking(here(place, routed, limits=limits, decoders=decoders)) as client:
         form = {"files": files(*contents), "data": {"every_task": "true"}}
         answer = client.post("/v1/predict", **form)
     assert answer.status_code == 200
@@ -93,7 +93,7 @@ def test_files_of_every_format_are_answered_as_offline(place, routed, readers, t
 )
 def test_answers_are_those_of_offline_in_every_mode(place, tmp_path, mode, asked):
     directory = place.generalist(f"{mode}-{'-'.join(asked)}", mode=mode)
-    contents = [png(picture(seed)) for seed in (0, 1)] + [strange()]
+    contents = [png(picture(seed)) for seed in (0, 1)] + [unknown()]
     with asking(here(place, directory)) as client:
         answer = client.post("/v1/predict", files=files(*contents), data=asked)
     assert_same(
@@ -109,7 +109,7 @@ def test_answers_tell_calibration_and_thresholds(client):
 
 
 def test_an_image_of_no_task_is_answered_with_the_reason_alone(client):
-    (found,) = client.post("/v1/predict", files=files(strange())).json()["predictions"]
+    (found,) = client.post("/v1/predict", files=files(unknown())).json()["predictions"]
     assert found["answers"] == []
     assert "like no task's training images" in found["route"]["reason"]
 
@@ -155,7 +155,7 @@ def started(limits=SMALL):
 
 
 def model_of(place, directory):
-    return Keeper(directory, base_weights=place.weights).model
+    return Reloader(directory, base_weights=place.weights).model
 
 
 def until(true):
@@ -249,7 +249,7 @@ def test_an_edit_is_taken_in(place):
     service = here(place, directory)
     with asking(service) as client:
         after = edited(directory, lambda g: add(g, place.bricks[2]))
-        service.keeper.check()
+        service.reloader.check()
         told = client.get("/v1/generalist").json()
     assert (told["digest"], told["entry"]) == (after.recipe.digest, 1)
     assert [task["name"] for task in told["tasks"]] == ["greys", "found", "signs"]
@@ -267,10 +267,10 @@ def test_undo_rolls_back_to_the_same_recipe(place):
     service = here(place, directory)
     before = service.model.digest
     edited(directory, lambda g: add(g, place.bricks[2]))
-    service.keeper.check()
+    service.reloader.check()
     assert service.model.digest != before
     edited(directory, undo)
-    service.keeper.check()
+    service.reloader.check()
     assert (service.model.digest, service.model.entry) == (before, 2)
 
 
@@ -282,7 +282,7 @@ def test_a_request_under_way_is_answered_by_the_state_that_it_came_in_under(plac
         ask = pool.submit(client.post, "/v1/predict", files=files(png(picture())))
         until(lambda: gate.sizes == [1])
         after = edited(directory, lambda g: add(g, place.bricks[2]))
-        service.keeper.check()
+        service.reloader.check()
         gate.set()
         assert ask.result(20).json()["generalist"] == before
         later = client.post("/v1/predict", files=files(png(picture())))
@@ -295,15 +295,15 @@ def test_a_broken_directory_leaves_the_old_state_answering_and_says_so(place):
     with asking(service) as client:
         document = (directory / "generalist.json").read_bytes()
         (directory / "generalist.json").write_bytes(document[:-20])
-        service.keeper.check()
-        service.keeper.check()
+        service.reloader.check()
+        service.reloader.check()
         assert client.get("/health/ready").json()["status"] == "stale"
         assert client.post("/v1/predict", files=files(png(picture()))).status_code == 200
         assert "expected" in client.get("/v1/generalist").json()["problem"]
         assert metric(client, "medlego_directory_broken") == 1
         assert metric(client, 'medlego_reloads_total{outcome="refused"}') == 1
         (directory / "generalist.json").write_bytes(document)
-        service.keeper.check()
+        service.reloader.check()
         assert client.get("/health/ready").json()["status"] == "ready"
         assert metric(client, "medlego_directory_broken") == 0
 
@@ -312,7 +312,7 @@ def test_a_directory_that_goes_away_leaves_the_old_state_answering(place):
     directory = place.generalist("gone", 2)
     service = here(place, directory)
     directory.rename(place.folder / "elsewhere")
-    service.keeper.check()
+    service.reloader.check()
     with asking(service) as client:
         assert client.get("/health/ready").json()["status"] == "stale"
 
@@ -337,23 +337,26 @@ def test_a_broken_directory_is_read_again_ever_more_rarely_and_after_an_edit_at_
     place, monkeypatch
 ):
     directory, now, read = place.generalist("rarely", 2), [0.0], []
-    keeper, load = Keeper(directory, base_weights=place.weights, clock=lambda: now[0]), Keeper._load
+    reloader, load = (
+        Reloader(directory, base_weights=place.weights, clock=lambda: now[0]),
+        Reloader._load,
+    )
     before = Generalist.load(directory)
 
     def fail(_keeper, _base):
         read.append(now[0])
         raise OSError
 
-    monkeypatch.setattr(Keeper, "_load", fail)
+    monkeypatch.setattr(Reloader, "_load", fail)
     edited(directory, lambda g: add(g, place.bricks[2]))
     for second in range(200):
         now[0] = float(second)
-        keeper.check()
+        reloader.check()
     assert read == [0, 1, 3, 7, 15, 31, 63, 123, 183]
-    monkeypatch.setattr(Keeper, "_load", load)
+    monkeypatch.setattr(Reloader, "_load", load)
     edited(directory, undo)
-    keeper.check()
-    assert (keeper.problem, keeper.model.digest) == (None, before.recipe.digest)
+    reloader.check()
+    assert (reloader.problem, reloader.model.digest) == (None, before.recipe.digest)
 
 
 # what it tells of itself -------------------------------------------------------------------------
@@ -386,7 +389,7 @@ def test_bricks_are_told_with_their_signatures(place, tmp_path):
 
 
 def test_metrics_count_requests_answers_and_abstentions(client):
-    client.post("/v1/predict", files=files(png(picture()), strange()))
+    client.post("/v1/predict", files=files(png(picture()), unknown()))
     client.post("/v1/predict", files=files(b"no image"))
     client.get("/nowhere/DOE")
     assert metric(client, 'medlego_requests_total{route="/v1/predict",status="200"}') == 1
@@ -408,15 +411,15 @@ def test_readiness_is_refused_before_the_start_and_after_the_end(place, routed):
 
 
 # reading in other processes ----------------------------------------------------------------------
-def test_shared_readers_serve_two_services_and_outlive_them(place, routed, readers):
+def test_shared_readers_serve_two_services_and_outlive_them(place, routed, decoders):
     other = place.generalist("other", 1)
     digests = []
     for directory in (routed, other):
-        with asking(here(place, directory, readers=readers)) as client:
+        with asking(here(place, directory, decoders=decoders)) as client:
             answer = client.post("/v1/predict", files=files(png(picture())))
             digests.append(answer.json()["generalist"])
     assert len(set(digests)) == 2
-    (image,) = asyncio.run(readers.read(png(picture())))
+    (image,) = asyncio.run(decoders.decode(png(picture())))
     assert image.pixels.shape == (1, 16, 20)
     assert image.applied == ("scaled: 8 bit by 1/255",)
 
@@ -424,6 +427,6 @@ def test_shared_readers_serve_two_services_and_outlive_them(place, routed, reade
 def test_a_service_alone_starts_and_ends_readers_of_its_own(place, routed):
     with asking(Service(routed, base_weights=place.weights, limits=SMALL)) as client:
         assert client.post("/v1/predict", files=files(png(picture()))).status_code == 200
-        (waiting,) = client.app.state.service.readers._pool._waiting
+        (waiting,) = client.app.state.service.decoders._pool._waiting
         assert waiting.lives
     assert not waiting.lives

@@ -1,152 +1,124 @@
-"""Images answered, explained and compared, one a request."""
+"""Routes that answer, explain and compare images, one a request."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
-from starlette.responses import JSONResponse
+from fastapi import APIRouter, Depends, Request
 
-from medlego.generalist import Trust
-from medlego.images import Image
-from medlego.prediction import Found, Saliency, explain, scale, tasks_to_ask
+from medlego.prediction import explain, scale, tasks_to_ask
 from medlego.serve.auth import PAGE
-from medlego.serve.decoding import Fitted
-from medlego.serve.documents import predictions_document
-from medlego.serve.forms import Asked, read_form
-from medlego.serve.page.comparisons import Others
-from medlego.serve.page.errors import told
+from medlego.serve.decoding import FittedImage
+from medlego.serve.forms import ImageForm, SaliencyForm, read_form
 from medlego.serve.page.html import render
+from medlego.serve.page.page import PageOfApp, require_session
 from medlego.serve.page.pictures import VIEW_SIZE, overlay_layer, view
-from medlego.serve.page.views import changes, image_card
+from medlego.serve.page.views import changes, image_view
 from medlego.serve.problem_json import RequestError
-from medlego.serve.reload import Model
-from medlego.serve.service import Service
+from medlego.serve.response_models import PredictionsDocument
+from medlego.serve.service import Service, UploadError
+
+router = APIRouter(prefix=PAGE, include_in_schema=False, dependencies=[Depends(require_session)])
 
 
-def answer_routes(
-    service: Service, others: Others, trust: Trust | None, guard: Callable[..., object]
-) -> APIRouter:
-    """Routes that each take one image; `guard` lets a request in, or raises."""
-    router = APIRouter(prefix=PAGE, include_in_schema=False, dependencies=[Depends(guard)])
-    # One at a time: a thread that is not waited for any more still computes.
-    explaining = ThreadPoolExecutor(1, "medlego-explaining")
+@router.post("/answers")
+async def answers(request: Request, page: PageOfApp, number: int = 1) -> dict[str, Any]:
+    """Answer an image."""
+    service, trust = page.service, page.settings.trust
+    form = await read_form(request, ImageForm, service.limits)
+    async with _in_time(service):
+        result = await service.predict(form.images, form.task or None, view_size=VIEW_SIZE)
+    (image,), (found,) = result.views, result.answers
+    html = render(
+        "answer.html",
+        number=number,
+        picture=await asyncio.to_thread(view, image),
+        size=_size(image),
+        applied=image.applied,
+        image=image_view(result.model, found, trust),
+        model=result.model,
+    )
+    return {"html": html, "document": PredictionsDocument.of(result.model, [image], [found])}
 
-    @router.post("/answers")
-    async def answers(request: Request, number: int = 1) -> Response:
-        sent = await _one_image(request, service)
-        async with _in_time(service):
-            answered = await service.predict(sent.images, sent.task, view_size=VIEW_SIZE)
-        (image,) = answered.views
-        return JSONResponse(
-            {
-                "html": render(
-                    "answer.html",
-                    number=number,
-                    picture=await asyncio.to_thread(view, image),
-                    size=_size(image),
-                    applied=image.applied,
-                    card=image_card(answered.model, answered.found[0], trust),
-                    model=answered.model,
-                ),
-                "document": _document(answered.model, image, answered.found),
-            }
+
+@router.post("/saliency")
+async def saliency(request: Request, page: PageOfApp) -> dict[str, str]:
+    """Map the evidence for a label."""
+    service = page.service
+    form = await read_form(request, SaliencyForm, service.limits)
+    model = service.model
+    if form.generalist != model.digest:
+        raise RequestError(
+            409, ["generalist: expected the one that answered, got a newer one; answer it again"]
         )
-
-    @router.post("/saliency")
-    async def saliency(request: Request) -> Response:
-        sent = await _one_image(request, service, ("label", "generalist"))
-        model, label = service.model, sent.more.get("label")
-        if sent.task is None or label is None:
-            raise RequestError(422, ["task and label: expected both, got one or none"])
-        if sent.more.get("generalist") != model.digest:
-            raise RequestError(
-                409, ["generalist: expected the one that answered, got a newer; ask it again"]
-            )
-        async with _in_time(service):
-            ((image,),) = await service.read(sent.images, [model.base.ref.image_size])
-            asked = partial(explain, label=label, base=model.base)
-            (found,) = await asyncio.get_running_loop().run_in_executor(
-                explaining, asked, model.generalist, [image], sent.task
-            )
-        return JSONResponse(
-            {"layer": await asyncio.to_thread(overlay_layer, found), "caption": _caption(found)}
+    async with _in_time(service):
+        ((image,),) = await service.decode(form.images, [model.base.ref.image_size])
+        work = partial(explain, label=form.label, base=model.base)
+        (overlay,) = await asyncio.get_running_loop().run_in_executor(
+            page.explaining, work, model.generalist, [image], form.task
         )
+    # Without the probability, which is the one before calibration.
+    caption = f"{form.task}: evidence for {overlay.label}, by {overlay.method}; {scale(overlay)}."
+    return {"layer": await asyncio.to_thread(overlay_layer, overlay), "caption": caption}
 
-    @router.post("/comparison")
-    async def comparison(request: Request, other: str) -> Response:
-        sent = await _one_image(request, service)
-        here = service.model
-        async with _in_time(service):
-            there = await others.model(other, here)
-            sides = [model.base.ref.image_size for model in (here, there)]
-            sizes = list(dict.fromkeys((VIEW_SIZE, *sides)))
-            (fitted,) = await service.read(sent.images, sizes)
-            at = dict(zip(sizes, fitted, strict=True))
-            image = at[VIEW_SIZE]
-            found = [
-                await _answer(service, model, at[side])
-                for model, side in zip((here, there), sides, strict=True)
-            ]
-        words = {choice.key: choice.words for choice in others.choices(here.generalist.lineage)}
-        cards = [image_card(m, f, trust) for m, f in zip((here, there), found, strict=True)]
-        return JSONResponse(
-            {
-                "html": render(
-                    "comparison.html",
-                    picture=await asyncio.to_thread(view, image),
-                    size=_size(image),
-                    columns=[
-                        ("the present state", here, cards[0]),
-                        (words[other], there, cards[1]),
-                    ],
-                    changes=changes(*cards),
-                ),
-                "document": {
-                    "present": _document(here, image, [found[0]]),
-                    "other": _document(there, image, [found[1]]),
-                },
-            }
-        )
 
-    return router
+@router.post("/comparison")
+async def comparison(request: Request, page: PageOfApp, other: str) -> dict[str, Any]:
+    """Answer an image by the present state and by another generalist."""
+    service, trust, present = page.service, page.settings.trust, page.service.model
+    form = await read_form(request, ImageForm, service.limits)
+    async with _in_time(service):
+        models = (present, await page.comparisons.model(other, present))
+        sides = [model.base.ref.image_size for model in models]
+        sizes = list(dict.fromkeys((VIEW_SIZE, *sides)))
+        (fitted,) = await service.decode(form.images, sizes)
+        by_size = dict(zip(sizes, fitted, strict=True))
+        found = []
+        for model, side in zip(models, sides, strict=True):
+            tasks = tasks_to_ask(model.running, None, every_task=False)
+            found += await service.answer(model, [by_size[side]], tasks)
+    image = by_size[VIEW_SIZE]
+    names = ("the present state", page.comparisons.choices(present.generalist.lineage)[other])
+    columns = [
+        (name, model, image_view(model, one, trust))
+        for name, model, one in zip(names, models, found, strict=True)
+    ]
+    picture = await asyncio.to_thread(view, image)
+    html = render(
+        "comparison.html",
+        picture=picture,
+        size=_size(image),
+        columns=columns,
+        changes=changes(*found),
+    )
+    documents = [
+        PredictionsDocument.of(model, [image], [one])
+        for model, one in zip(models, found, strict=True)
+    ]
+    return {"html": html, "document": {"present": documents[0], "other": documents[1]}}
 
 
 @asynccontextmanager
 async def _in_time(service: Service) -> AsyncIterator[None]:
+    """Bound the time of an answer; refuse a single image without its number.
+
+    Raises:
+        RequestError: it took too long, or the image cannot be read.
+    """
     try:
-        async with told(), asyncio.timeout(service.limits.answer_s):
+        async with asyncio.timeout(service.limits.answer_s):
             yield
     except TimeoutError:
         raise RequestError(503, ["answer: expected within the time limit, was not"]) from None
+    except UploadError as error:
+        problems = [problem.removeprefix("image 1: ") for problem in error.problems]
+        raise RequestError(422, problems) from None
 
 
-async def _one_image(request: Request, service: Service, more: tuple[str, ...] = ()) -> Asked:
-    asked = await read_form(request, service.limits, more)
-    if len(asked.images) != 1:
-        raise RequestError(422, [f"images: expected one, got {len(asked.images)}"])
-    return asked
-
-
-async def _answer(service: Service, model: Model, image: Fitted) -> Found:
-    asked = tasks_to_ask(model.running, None, every_task=False)
-    return await asyncio.wrap_future(service.batcher.submit(model, image.pixels, asked))
-
-
-def _document(model: Model, image: Image, found: list[Found]) -> dict[str, Any]:
-    return predictions_document(model, [image.applied], found).model_dump(mode="json")
-
-
-def _caption(found: Saliency) -> str:
-    """Without the probability, which is the one before calibration."""
-    return f"{found.task.name}: what speaks for {found.label}, by {found.method}; {scale(found)}."
-
-
-def _size(image: Fitted) -> str:
+def _size(image: FittedImage) -> str:
     height, width = image.sides
     return f"{width} × {height} pixels"

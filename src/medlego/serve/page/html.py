@@ -1,4 +1,4 @@
-"""Templates to responses that fetch nothing from elsewhere and run no script but the page's own."""
+"""Templates as pages that fetch nothing from elsewhere and run only the page's own scripts."""
 
 from __future__ import annotations
 
@@ -9,48 +9,41 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
 from medlego import __version__
+from medlego.prediction import OOD_LIMIT
 from medlego.serve.auth import PAGE
-from medlego.serve.page.views import percent
+from medlego.serve.page.views import CALIBRATION, percent, sentence
 
-POLICY = "; ".join(
-    [
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    ]
-)
 HEADERS = {
-    "Content-Security-Policy": POLICY,
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Referrer-Policy": "same-origin",
     "X-Frame-Options": "DENY",
 }
 
 
-def html(name: str, status: int = 200, **told: Any) -> HTMLResponse:
+def page_response(template: str, status: int = 200, **context: Any) -> HTMLResponse:
     """A template as a whole page."""
-    return HTMLResponse(render(name, **told), status, HEADERS)
+    return HTMLResponse(render(template, **context), status, HEADERS)
 
 
-def render(name: str, **told: Any) -> str:
+def render(template: str, **context: Any) -> str:
     """A template as text."""
-    return _environment().get_template(name).render(told)
+    return _environment().get_template(template).render(context)
 
 
 @cache
 def _environment() -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=PackageLoader("medlego.serve.page"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    made.filters["percent"] = percent
-    made.globals.update(PAGE=PAGE, version=__version__)
-    return made
+    environment.filters.update(percent=percent, sentence=sentence)
+    environment.globals.update(
+        PAGE=PAGE, version=__version__, CALIBRATION=CALIBRATION, OOD_LIMIT=OOD_LIMIT
+    )
+    return environment

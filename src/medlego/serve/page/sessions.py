@@ -1,24 +1,27 @@
-"""Who is signed in: a cookie that scripts cannot read, and a word that other sites do not know."""
+"""Who is signed in: a cookie that scripts cannot read, and a token that other sites do not know.
+
+Starlette's own sessions live in the cookie, where signing out cannot end them.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import secrets
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from starlette.requests import Request
+from starlette.responses import Response
+
+from medlego.serve.access import same_secret
+from medlego.serve.auth import PAGE
+from medlego.serve.problem_json import RequestError
+
 CSRF_HEADER = "x-csrf-token"
 LASTS_S = 8 * 3600
 MAX_SESSIONS = 1024
 """The oldest one ends where there are more."""
-
-
-def cookie_name(port: int | None) -> str:
-    """Of a service's cookie: browsers send one to every port of a host."""
-    return f"medlego-session-{port or 0}"
 
 
 @dataclass(frozen=True)
@@ -29,50 +32,78 @@ class Session:
     csrf: str
     until: float
 
-    def vouches(self, word: str) -> bool:
-        """Whether a request with this word came from a page of this session."""
-        return hmac.compare_digest(self.csrf.encode(), word.encode())
+    def owns(self, csrf: str) -> bool:
+        """Whether a request with this token came from a page of this session."""
+        return same_secret(csrf, self.csrf)
+
+    def set_cookie(self, response: Response, request: Request) -> None:
+        """Set the session's cookie, for this site alone and out of reach of scripts."""
+        response.set_cookie(
+            cookie_name(request),
+            self.key,
+            max_age=LASTS_S,
+            path=PAGE,
+            secure=request.url.scheme == "https",
+            httponly=True,
+            samesite="strict",
+        )
 
 
 class Sessions:
-    """Held in memory, so that a restart signs everybody out; to be used from any thread."""
+    """In memory, so that a restart signs everybody out; to be used from any thread."""
 
     def __init__(self, token: str | None, clock: Callable[[], float] = time.monotonic) -> None:
-        """Without a token everybody is let in; `clock` tells seconds."""
-        self._wanted = None if token is None else _hashed(token)
-        self._clock = clock
-        self._held: dict[str, Session] = {}
+        """Without a token everybody is let in; `clock` returns seconds."""
+        self._token, self._clock = token, clock
+        self._by_key: dict[str, Session] = {}
         self._lock = threading.Lock()
 
     @property
-    def asks(self) -> bool:
+    def locked(self) -> bool:
         """Whether one must sign in."""
-        return self._wanted is not None
+        return self._token is not None
 
     def sign_in(self, token: str = "") -> Session | None:
         """A new session, or None for a wrong token."""
-        if self._wanted is not None and not hmac.compare_digest(_hashed(token), self._wanted):
+        if self._token is not None and not same_secret(token, self._token):
             return None
         now = self._clock()
-        made = Session(secrets.token_urlsafe(32), secrets.token_urlsafe(32), now + LASTS_S)
+        session = Session(secrets.token_urlsafe(32), secrets.token_urlsafe(32), now + LASTS_S)
         with self._lock:  # pages are made in many threads
-            self._held = {key: held for key, held in self._held.items() if held.until > now}
-            while len(self._held) >= MAX_SESSIONS:
-                del self._held[next(iter(self._held))]
-            self._held[made.key] = made
-        return made
+            self._by_key = {key: s for key, s in self._by_key.items() if s.until > now}
+            while len(self._by_key) >= MAX_SESSIONS:
+                del self._by_key[next(iter(self._by_key))]
+            self._by_key[session.key] = session
+        return session
 
     def find(self, key: str | None) -> Session | None:
         """The session of a cookie, unless it is over."""
-        found = self._held.get(key or "")
-        return found if found is not None and found.until > self._clock() else None
+        session = self._by_key.get(key or "")
+        return session if session is not None and session.until > self._clock() else None
+
+    def of(self, request: Request) -> Session | None:
+        """The browser's session, if it is signed in."""
+        return self.find(request.cookies.get(cookie_name(request)))
+
+    def require(self, request: Request) -> None:
+        """Refuse a request that is not signed in, or not sent by the page.
+
+        Raises:
+            RequestError: such a request.
+        """
+        session = self.of(request)
+        if session is None:
+            raise RequestError(401, ["session: expected one that is signed in, got none; sign in"])
+        if not session.owns(request.headers.get(CSRF_HEADER, "")):
+            raise RequestError(403, ["request: expected one from this page, got another; reload"])
 
     def end(self, session: Session) -> None:
         """Sign out."""
         with self._lock:
-            self._held.pop(session.key, None)
+            self._by_key.pop(session.key, None)
 
 
-def _hashed(token: str) -> bytes:
-    """Of one length, so that a comparison's time tells nothing."""
-    return hashlib.sha256(token.encode()).digest()
+def cookie_name(request: Request) -> str:
+    """A name for each port, since browsers send a cookie to every port of a host."""
+    _, port = request.scope.get("server") or ("", None)
+    return f"medlego-session-{port or 0}"

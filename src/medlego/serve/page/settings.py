@@ -1,4 +1,4 @@
-"""What whoever starts the service allows on the page."""
+"""What the page allows, by the options that the service is started with."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from medlego.support import Progress
 
 @dataclass(frozen=True, eq=False)
 class PageGate:
-    """What an edit must pass: limits, and the labelled images at hand for some tasks."""
+    """What an edit must pass: limits, and labelled images for some tasks."""
 
     limits: GateLimits
     read: Callable[[Sequence[Task], Progress], Mapping[str, Dataset]]
-    """The data sets of those among the tasks that there are images for."""
+    """The data sets of the tasks that there are images for."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from highdicom import sr
+from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 
 from medlego.images import nothing_said
 from medlego.prediction import Answer, Prediction
@@ -105,20 +107,15 @@ def _finding(
 ) -> sr.MeasurementsAndQualitativeEvaluations:
     task = answer.task.name
     presence = codes.DCM.Present if label in answer.labels else codes.DCM.Absent
+    calibration = own_code(*_STATES[answer.state])
     evaluations = [
-        sr.QualitativeEvaluation(own_code("answer", "Answer"), presence),
-        sr.QualitativeEvaluation(
-            own_code("calibration", "Calibration of the probability"),
-            own_code(*_STATES[answer.state]),
-        ),
+        _evaluation("answer", "Answer", presence),
+        _evaluation("calibration", "Calibration of the probability", calibration),
     ]
     if atypical:
-        evaluations.append(
-            sr.QualitativeEvaluation(
-                own_code("typicality", "Typicality among the training images"),
-                own_code("atypical", "Atypical; from another site or device?"),
-            )
-        )
+        value = own_code("atypical", "Atypical; from another site or device?")
+        name = "Typicality among the training images"
+        evaluations.append(_evaluation("typicality", name, value))
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
             uid=derived_uid("finding", algorithm.recipe, source.sop_uid, task, label),
@@ -146,15 +143,17 @@ def _abstention(
         ),
         algorithm_id=_identification(algorithm, None),
         qualitative_evaluations=[
-            sr.QualitativeEvaluation(
-                own_code("answer", "Answer"), own_code("abstained", "No answer is given")
-            )
+            _evaluation("answer", "Answer", own_code("abstained", "No answer is given"))
         ],
         source_images=[_image(source)],
     )
     reason = "" if prediction.route is None else prediction.route.reason
     group[0].ContentSequence.append(_comment(f"No answer: {reason or 'no task was asked'}"))
     return group
+
+
+def _evaluation(name: str, meaning: str, value: Code | CodedConcept) -> sr.QualitativeEvaluation:
+    return sr.QualitativeEvaluation(own_code(name, meaning), value)
 
 
 def _identification(algorithm: Algorithm, task: str | None) -> sr.AlgorithmIdentification:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 from pydicom import config
 from pydicom.dataset import Dataset
@@ -120,39 +121,35 @@ def read_source(path: str | Path) -> Source:
     path = Path(path)
     keywords = (*_UIDS, *_REQUIRED, *_STUDY_REQUIRED, *_OPTIONAL, *_OTHER, _OFFSET, *_NUMBERS)
     with parsed(path, keywords) as dicom:
-        texts: dict[str, str | None] = {}
-        numbers: dict[str, int | None] = {}
+        values: dict[str, Any] = dict.fromkeys(keywords)
         problems = []
         for keyword in keywords:
+            element = dicom.elements
             try:
-                if keyword in _NUMBERS:
-                    numbers[keyword] = dicom.elements.integer(keyword)
-                else:
-                    texts[keyword] = dicom.elements.text(keyword)
+                read = element.integer if keyword in _NUMBERS else element.text
+                values[keyword] = read(keyword)
             except ElementError as error:
                 problems.append(str(error))
-        texts["SOPClassUID"] = texts.get("SOPClassUID") or dicom.meta.text(
-            "MediaStorageSOPClassUID"
-        )
+        values["SOPClassUID"] = values["SOPClassUID"] or dicom.meta.text("MediaStorageSOPClassUID")
     problems += [
-        f"{keyword}: expected a UID, got none or none that is valid; results need it to refer to"
+        f"{keyword}: expected a UID, got none or an invalid one; results refer to it"
         for keyword in _UIDS
-        if not UID(texts.get(keyword) or "", config.IGNORE).is_valid
+        if not UID(values[keyword] or "", config.IGNORE).is_valid
     ]
     raise_all(ImageError, str(path), problems)
     return Source(
-        sop_class_uid=str(texts["SOPClassUID"]),
-        sop_uid=str(texts["SOPInstanceUID"]),
-        study_uid=str(texts["StudyInstanceUID"]),
-        series_uid=str(texts["SeriesInstanceUID"]),
-        frames=max(1, numbers["NumberOfFrames"] or 1),
-        number=min(max(1, numbers["InstanceNumber"] or 1), _LARGEST_NUMBER),
-        rows=numbers["Rows"] or 0,
-        columns=numbers["Columns"] or 0,
-        offset=_offset(texts[_OFFSET]),
-        attributes={key: text for key in (*_OTHER, "StudyDescription") if (text := texts[key])},
-        copied={key: texts[key] or "" for key in (*_REQUIRED, *_STUDY_REQUIRED)}
-        | {key: text for key in _OPTIONAL if (text := texts[key])},
+        sop_class_uid=values["SOPClassUID"],
+        sop_uid=values["SOPInstanceUID"],
+        study_uid=values["StudyInstanceUID"],
+        series_uid=values["SeriesInstanceUID"],
+        frames=max(1, values["NumberOfFrames"] or 1),
+        number=min(max(1, values["InstanceNumber"] or 1), _LARGEST_NUMBER),
+        rows=values["Rows"] or 0,
+        columns=values["Columns"] or 0,
+        offset=_offset(values[_OFFSET]),
+        attributes={key: text for key in (*_OTHER, "StudyDescription") if (text := values[key])},
+        copied={key: values[key] or "" for key in (*_REQUIRED, *_STUDY_REQUIRED)}
+        | {key: text for key in _OPTIONAL if (text := values[key])},
     )
 
 

@@ -1,4 +1,4 @@
-import { ask, find, say } from "./shared.js";
+import { announce, find, post } from "./shared.js";
 
 const panel = find("#proposal");
 const POLL_MS = 500;
@@ -11,38 +11,38 @@ function show({ html, status }, focus = false) {
 }
 
 function listen() {
-  for (const button of panel.querySelectorAll("[data-do]")) {
-    button.addEventListener("click", () => act(`/edit/${button.dataset.do}`));
+  for (const button of panel.querySelectorAll("[data-action]")) {
+    button.addEventListener("click", () => act(`/edit/${button.dataset.action}`));
   }
 }
 
 async function act(path, form) {
   try {
-    let found = await ask(path, form);
-    show(found, true);
-    while (found.status === "checking") {
+    let proposal = await post(path, form);
+    show(proposal, true);
+    while (proposal.status === "evaluating") {
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-      found = await ask("/edit/look");
-      show(found);
+      proposal = await post("/edit/status");
+      show(proposal);
     }
-    if (found.status === "made") return location.reload();
-    if (!found.status) find("#main").focus();
+    if (proposal.status === "applied") return location.reload();
+    if (!proposal.status) find("#main").focus();
     const words = find(".verdict, .warn, .error", panel);
-    if (words) say(words.textContent);
+    if (words) announce(words.textContent);
   } catch (error) {
     const words = Object.assign(document.createElement("p"), { className: "error" });
     words.textContent = error.message;
     panel.replaceChildren(words);
     panel.hidden = false;
     panel.focus();
-    say(error.message);
+    announce(error.message);
   }
 }
 
-function edit(words) {
+function editForm(fields) {
   const form = new FormData();
   const by = find("#by").value;
-  for (const [key, value] of Object.entries({ by, ...words })) if (value) form.append(key, value);
+  for (const [key, value] of Object.entries({ by, ...fields })) if (value) form.append(key, value);
   return form;
 }
 
@@ -51,16 +51,16 @@ if (panel) {
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       const { task, site } = form.dataset;
-      act("/edit/propose", edit({ action: "remove", task, site }));
+      act("/edit/preview", editForm({ action: "remove", task, site }));
     });
   }
   find("#add").addEventListener("submit", (event) => {
     event.preventDefault();
     const form = new FormData(event.target);
     if (!form.get("signature").size) form.delete("signature");
-    act("/edit/propose", form);
+    act("/edit/preview", form);
   });
-  find("#undo").addEventListener("click", () => act("/edit/propose", edit({ action: "undo" })));
-  if (panel.dataset.status === "checking") act("/edit/look");
+  find("#undo").addEventListener("click", () => act("/edit/preview", editForm({ action: "undo" })));
+  if (panel.dataset.status === "evaluating") act("/edit/status");
   else listen();
 }

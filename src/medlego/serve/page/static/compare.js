@@ -1,8 +1,8 @@
-import { ask, element, find, imageForm, save, say, takesDrops } from "./shared.js";
+import { acceptDrops, announce, element, find, imageForm, post, save } from "./shared.js";
 
 let last = null;
 let file = null;
-let latest = 0; // of several questions under way only the last one's answer is shown
+let latest = 0; // of several requests under way only the last one's answer is shown
 
 async function compare() {
   if (!file) return;
@@ -12,22 +12,22 @@ async function compare() {
   const failed = find("#failed");
   waiting.hidden = false;
   failed.hidden = true;
-  say("Both are asked.");
+  announce("Comparing.");
   try {
     const other = encodeURIComponent(find("#other").value);
-    const found = await ask(`/comparison?other=${other}`, imageForm(file));
+    const comparison = await post(`/comparison?other=${other}`, imageForm(file));
     if (mine !== latest) return;
-    last = { file: name, ...found.document };
-    find("#list").replaceChildren(element(found.html));
+    last = { file: name, ...comparison.document };
+    find("#list").replaceChildren(element(comparison.html));
     find("#which").textContent = name;
     find("#results").hidden = false;
     find("#which").focus();
-    say("Comparison shown.");
+    announce("The comparison is ready.");
   } catch (error) {
     if (mine !== latest) return;
     failed.textContent = error.message;
     failed.hidden = false;
-    say(error.message);
+    announce(error.message);
   }
   waiting.hidden = true;
 }
@@ -45,4 +45,4 @@ find("#files")?.addEventListener("change", (event) => {
 find("#other")?.addEventListener("change", compare);
 find("#choose")?.addEventListener("submit", (event) => event.preventDefault());
 find("#save")?.addEventListener("click", () => save("comparison.json", last));
-if (find("#choose")) takesDrops(find("#choose"), take);
+if (find("#choose")) acceptDrops(find("#choose"), take);

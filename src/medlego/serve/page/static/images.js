@@ -1,9 +1,9 @@
-import { ask, element, find, imageForm, save, say, takesDrops } from "./shared.js";
+import { acceptDrops, announce, element, find, imageForm, post, save } from "./shared.js";
 
 const list = find("#list");
 const answers = new Map(); // article → { name, document }
 let number = 0;
-let cleared = 0; // how often; what was asked before the last time is not shown
+let cleared = 0; // how often; answers to requests from before the last time are not shown
 let queue = [];
 let total = 0;
 let working = false;
@@ -12,7 +12,7 @@ const ignored = (file) => file.name.startsWith(".") || file.name.toUpperCase() =
 
 async function take(files) {
   const fresh = [...files].filter((file) => !ignored(file));
-  if (!fresh.length) return say("No images there.");
+  if (!fresh.length) return announce("No images there.");
   queue.push(...fresh);
   total += fresh.length;
   if (working) return progress();
@@ -24,7 +24,7 @@ async function take(files) {
   }
   working = false;
   find("#work").hidden = true;
-  say(`Done: ${total === 1 ? "one image" : `${total} images`} looked at.`);
+  announce(`Done: ${total === 1 ? "one image" : `${total} images`}.`);
   total = 0;
 }
 
@@ -42,11 +42,11 @@ async function answer(file) {
   let article;
   try {
     const form = imageForm(file, { task: find("#task").value });
-    const found = await ask(`/answers?number=${here}`, form);
+    const { html, document } = await post(`/answers?number=${here}`, form);
     if (since !== cleared) return;
-    article = element(found.html);
-    answers.set(article, { name: file.name, document: found.document });
-    explains(article, file, found.document.generalist);
+    article = element(html);
+    answers.set(article, { name: file.name, document });
+    listenForSaliency(article, file, document.generalist);
   } catch (error) {
     if (since !== cleared) return;
     article = find("#failed").content.firstElementChild.cloneNode(true);
@@ -62,10 +62,10 @@ async function answer(file) {
   list.append(article);
   find("#results").hidden = false;
   const labels = [...article.querySelectorAll(".labels")].map((one) => one.textContent).join("; ");
-  say(`${file.name}: ${labels || "no answer"}`);
+  announce(`${file.name}: ${labels || "no answer"}`);
 }
 
-function explains(article, file, generalist) {
+function listenForSaliency(article, file, generalist) {
   const layer = find(".layer", article);
   const controls = find(".strength", article);
   const slider = find("input[type=range]", controls);
@@ -82,20 +82,20 @@ function explains(article, file, generalist) {
       const button = find("button", form);
       const label = find("select", form).value;
       button.disabled = true;
-      button.textContent = "Looking…";
+      button.textContent = "Computing…";
       try {
-        const words = { label, generalist, task: form.dataset.task };
-        const found = await ask("/saliency", imageForm(file, words));
-        layer.src = found.layer;
+        const fields = { label, generalist, task: form.dataset.task };
+        const overlay = await post("/saliency", imageForm(file, fields));
+        layer.src = overlay.layer;
         layer.hidden = controls.hidden = false;
-        find(".caption", controls).textContent = found.caption;
+        find(".caption", controls).textContent = overlay.caption;
         if (slider.value === "0") slider.value = 65;
         show();
-        say(`Shown on the image: ${found.caption}`);
+        announce(`Shown on the image: ${overlay.caption}`);
       } catch (error) {
         find(".caption", controls).textContent = error.message;
         controls.hidden = false;
-        say(error.message);
+        announce(error.message);
       }
       button.disabled = false;
       button.textContent = "Show on the image";
@@ -122,7 +122,7 @@ function empty() {
   list.replaceChildren();
   find("#results").hidden = true;
   find("#files").focus();
-  say("No images left.");
+  announce("No images left.");
 }
 
 for (const input of [find("#files"), find("#folder")]) {
@@ -140,7 +140,7 @@ find("#clear").addEventListener("click", () => {
   empty();
 });
 find("#save").addEventListener("click", () => {
-  const files = [...answers.values()].map(({ name, document: found }) => ({ file: name, ...found }));
+  const files = [...answers.values()].map(({ name, document }) => ({ file: name, ...document }));
   save("answers.json", files);
 });
-takesDrops(find("#choose"), take);
+acceptDrops(find("#choose"), take);

@@ -1,57 +1,57 @@
-// What every page does: ask the service, say things aloud, save and print.
+// What every page does: send requests, announce to screen readers, save and print.
 
-const told = (name) => document.querySelector(`meta[name="${name}"]`).content;
+const meta = (name) => document.querySelector(`meta[name="${name}"]`).content;
 
 export const find = (selector, within = document) => within.querySelector(selector);
 
-export async function ask(path, form = new FormData()) {
+export async function post(path, form = new FormData()) {
   let response = await send(path, form);
   if (response.status === 401 || response.status === 403) {
-    await signedInAgain();
+    await signInAgain();
     response = await send(path, form);
   }
-  const found = await response.json();
-  if (!response.ok) throw new Error(found.problems.join("\n") || found.title);
-  return found;
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.problems.join("\n") || answer.title);
+  return answer;
 }
 
 function send(path, form) {
-  const headers = { "X-CSRF-Token": told("csrf") };
-  return fetch(told("base") + path, { method: "POST", headers, body: form });
+  const headers = { "X-CSRF-Token": meta("csrf") };
+  return fetch(meta("base") + path, { method: "POST", headers, body: form });
 }
 
-// Images are lost with this page, so signing in happens in another tab and this one goes on then.
-async function signedInAgain() {
+// Images would be lost with this page, so people sign in in another tab and this one continues.
+async function signInAgain() {
   const note = find("#signed-out");
   while (!(await renewed())) {
     note.hidden = false;
-    say(note.textContent);
+    announce(note.textContent);
     await new Promise((resolve) => window.addEventListener("focus", resolve, { once: true }));
   }
   note.hidden = true;
 }
 
-// The word of the session that this browser has now, if it has one.
+// Takes over the token of the session that this browser has now, if it has one.
 async function renewed() {
   const response = await fetch(location.pathname);
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
-  const word = find('meta[name="csrf"]', page);
-  if (!word) return false;
-  find('meta[name="csrf"]').content = word.content;
-  find('input[name="csrf"]')?.setAttribute("value", word.content);
+  const csrf = find('meta[name="csrf"]', page)?.content;
+  if (!csrf) return false;
+  find('meta[name="csrf"]').content = csrf;
+  find('input[name="csrf"]')?.setAttribute("value", csrf);
   return true;
 }
 
-// The content alone: names of files may hold names of patients.
-export function imageForm(file, words = {}) {
+// The content alone: file names may hold names of patients.
+export function imageForm(file, fields = {}) {
   const form = new FormData();
   form.append("images", new Blob([file]), "image");
-  for (const [key, value] of Object.entries(words)) if (value) form.append(key, value);
+  for (const [key, value] of Object.entries(fields)) if (value) form.append(key, value);
   return form;
 }
 
-export function say(words) {
-  find("#said").textContent = words;
+export function announce(words) {
+  find("#announcement").textContent = words;
 }
 
 export function element(html) {
@@ -67,11 +67,11 @@ export function save(name, value) {
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
 
-// Files of a drop, folders walked; what is not from a disk has no entry.
+// The files of a drop, with those in folders; what is not from a disk has no entry.
 export async function dropped(transfer) {
-  const found = [...transfer.items].map((item) => item.webkitGetAsEntry() ?? item.getAsFile());
+  const items = [...transfer.items].map((item) => item.webkitGetAsEntry() ?? item.getAsFile());
   const files = [];
-  for (const one of found.filter(Boolean)) {
+  for (const one of items.filter(Boolean)) {
     if (one instanceof File) files.push(one);
     else await walk(one, files);
   }
@@ -91,7 +91,7 @@ async function walk(entry, files) {
   }
 }
 
-export function takesDrops(zone, take) {
+export function acceptDrops(zone, take) {
   zone.addEventListener("dragover", (event) => {
     event.preventDefault();
     zone.classList.add("over");
@@ -104,8 +104,8 @@ export function takesDrops(zone, take) {
   });
 }
 
-// Paper cannot be clicked: what is folded is opened while printing.
-function printsWhole() {
+// Folded parts are opened while printing.
+function printEverything() {
   let opened = [];
   window.addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details:not([open])")];
@@ -117,4 +117,4 @@ function printsWhole() {
   find("#print")?.addEventListener("click", () => window.print());
 }
 
-printsWhole();
+printEverything();

@@ -1,0 +1,60 @@
+"""What the page's routes share."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Response
+from starlette.responses import RedirectResponse
+
+from medlego.serve.auth import SIGN_IN
+from medlego.serve.page.comparisons import Comparisons
+from medlego.serve.page.html import page_response
+from medlego.serve.page.proposals import Proposals
+from medlego.serve.page.sessions import Sessions
+from medlego.serve.page.settings import PageSettings
+from medlego.serve.service import Service
+
+
+class Page:
+    """One app's page."""
+
+    def __init__(self, service: Service, settings: PageSettings, token: str | None) -> None:
+        self.service, self.settings = service, settings
+        self.sessions = Sessions(token)
+        self.proposals = Proposals(service, settings.gate)
+        self.comparisons = Comparisons(settings.beside)
+        # One at a time: a thread that is no longer waited for still computes.
+        self.explaining = ThreadPoolExecutor(1, "medlego-explaining")
+
+    def respond(self, request: Request, template: str, **context: Any) -> Response:
+        """A whole page; whoever must sign in first is sent there."""
+        session, fresh = self.sessions.of(request), None
+        if session is None and not self.sessions.locked:
+            session = fresh = self.sessions.sign_in()
+        if session is None:
+            return RedirectResponse(SIGN_IN, 303)
+        response = page_response(
+            template,
+            csrf=session.csrf,
+            locked=self.sessions.locked,
+            problem=self.service.reloader.problem,
+            model=self.service.model,
+            **context,
+        )
+        if fresh is not None:
+            fresh.set_cookie(response, request)
+        return response
+
+
+async def _page(request: Request) -> Any:
+    return request.app.state.page
+
+
+PageOfApp = Annotated[Page, Depends(_page)]
+
+
+async def require_session(request: Request, page: PageOfApp) -> None:
+    """For routes that change or cost something: before their body is read."""
+    page.sessions.require(request)
