@@ -22,21 +22,18 @@ class Inputs:
     def __init__(
         self, images: ImageSource, base: Base, *, memory_bytes: int = MEMORY_BYTES
     ) -> None:
-        self._images = images
-        self._base = base
-        size = base.ref.image_size
-        self._held: Tensor | None = None
-        self._workers = min(8, os.cpu_count() or 1)
-        if len(images) * 3 * size * size * 4 <= memory_bytes:
-            self._held = self._decode(range(len(images)))
+        self._images, self._base = images, base
+        self._decoded: Tensor | None = None
+        if len(images) * 3 * base.ref.image_size**2 * 4 <= memory_bytes:
+            self._decoded = self._decode(range(len(images)))
 
     def __len__(self) -> int:
         return len(self._images)
 
     def take(self, indices: Sequence[int]) -> Tensor:
         """The inputs at `indices`, in that order."""
-        if self._held is not None:
-            return self._held[torch.as_tensor(indices)]
+        if self._decoded is not None:
+            return self._decoded[torch.as_tensor(indices)]
         return self._decode(indices)
 
     def batches(self, size: int) -> Iterator[Tensor]:
@@ -51,7 +48,7 @@ class Inputs:
         def fill(position: int) -> None:
             result[position] = self._base.prepare(self._images[indices[position]])
 
-        with ThreadPoolExecutor(self._workers) as pool:
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             for _ in pool.map(fill, range(len(indices))):
                 pass
         return result

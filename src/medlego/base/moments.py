@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from medlego.base.base import Base
 from medlego.base.blocks import features
@@ -37,15 +37,14 @@ def input_moments(
     }
     counts = dict.fromkeys(paths, 0)
 
-    def watch(path: str) -> RemovableHandle:
-        def hook(_module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            rows = arguments[0].flatten(0, -2).double()
-            sums[path] += rows.T @ rows
-            counts[path] += len(rows)
+    def add(path: str, _module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        rows = arguments[0].flatten(0, -2).double()
+        sums[path] += rows.T @ rows
+        counts[path] += len(rows)
 
-        return module.get_submodule(path).register_forward_pre_hook(hook)
-
-    handles = [watch(path) for path in paths]
+    handles = [
+        module.get_submodule(path).register_forward_pre_hook(partial(add, path)) for path in paths
+    ]
     try:
         for pixels in batches:
             features(module, base.normalise(pixels.to(device)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 
@@ -37,36 +37,28 @@ class TimmVit(Family):
             and all(hasattr(getattr(block, "attn", None), "qkv") for block in module.blocks)
         )
 
-    def dimensions(self, module: nn.Module) -> Dimensions:
+    def dimensions(self, module: Any) -> Dimensions:
         """As timm states them."""
-        model: Any = module
-        patches = model.patch_embed
+        patches = module.patch_embed
         sides = int(patches.img_size[0]), int(patches.patch_size[0])
-        return Dimensions(*sides, int(model.num_prefix_tokens), int(model.num_features))
+        return Dimensions(*sides, int(module.num_prefix_tokens), int(module.num_features))
 
-    def resize(self, module: nn.Module, image_size: int) -> None:
+    def resize(self, module: Any, image_size: int) -> None:
         """By timm's own resampling."""
-        model: Any = module
-        model.set_input_size(img_size=(image_size, image_size))
+        module.set_input_size(img_size=(image_size, image_size))
 
-    def embed(self, module: nn.Module, inputs: Tensor) -> Tensor:
+    def embed(self, module: Any, inputs: Tensor) -> Tensor:
         """As `forward_features` begins."""
-        model: Any = module
-        tokens: Tensor = model.norm_pre(
-            model.patch_drop(model._pos_embed(model.patch_embed(inputs)))
-        )
-        return tokens
+        tokens = module.patch_drop(module._pos_embed(module.patch_embed(inputs)))
+        return cast(Tensor, module.norm_pre(tokens))
 
-    def pool(self, module: nn.Module, tokens: Tensor) -> Tensor:
+    def pool(self, module: Any, tokens: Tensor) -> Tensor:
         """As `forward_features` ends, and `forward_head` without its classifier."""
-        model: Any = module
-        pooled: Tensor = model.forward_head(model.norm(tokens), pre_logits=True)
-        return pooled
+        return cast(Tensor, module.forward_head(module.norm(tokens), pre_logits=True))
 
-    def pooled_tokens(self, module: nn.Module) -> slice:
+    def pooled_tokens(self, module: Any) -> slice:
         """By `global_pool`."""
-        model: Any = module
-        return slice(1) if model.global_pool == "token" else slice(model.num_prefix_tokens, None)
+        return slice(1) if module.global_pool == "token" else slice(module.num_prefix_tokens, None)
 
     @contextmanager
     def attention(self, module: nn.Module) -> Iterator[list[nn.Module]]:
@@ -81,7 +73,7 @@ class TimmVit(Family):
             for layer, before in zip(layers, fused, strict=True):
                 layer.fused_attn = before
 
-    def classifiers(self, module: nn.Module) -> tuple[str, ...]:
+    def classifiers(self, module: Any) -> tuple[str, ...]:
         """As the architecture's configuration names them: a distilled DeiT has two."""
         config: Mapping[str, Any] = getattr(module, "default_cfg", None) or {}
         names = config.get("classifier") or "head"

@@ -24,11 +24,11 @@ def on_device(module: nn.Module, device: str) -> nn.Module:
         return module
     moved = copy.deepcopy(module).to(there)
     if there.type == "cuda":
-        _replace_patch_convolution(moved)
+        replace_patch_convolution(moved)
     return moved
 
 
-def _replace_patch_convolution(module: nn.Module) -> None:
+def replace_patch_convolution(module: nn.Module) -> None:
     """In place, where there is one whose windows do not overlap."""
     path = family_of(module).patch_convolution
     convolution = module.get_submodule(path)
