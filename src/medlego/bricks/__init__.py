@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from medlego.bricks.adapters.folding import fold
     from medlego.bricks.adapters.mixed import Adapter, Mixed
     from medlego.bricks.adapters.surgery import on_device
-    from medlego.bricks.adapters.trainable import attach, set_other_bricks
-    from medlego.bricks.adapters.weighted import attach_weighted
+    from medlego.bricks.adapters.trainable import attach, attach_weighted, set_other_bricks
     from medlego.bricks.brick import (
         IN_MERGE,
         REFIT_WITH,

@@ -6,14 +6,13 @@ and eigenvalues and one number for all others: G ≈ V diag(λ) Vᵀ + ρ (I −
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from medlego.bricks.lowrank import ORTHONORMAL_TOLERANCE, fix_signs, off_orthonormal
+from medlego.bricks.lowrank import fix_signs, not_finite, not_orthonormal, off_orthonormal
 
 MIN_GRAM_IMAGES = 50
 """Fewer images give no Grams: leading directions could resemble a single image's features."""
@@ -48,10 +47,10 @@ class Gram:
         """
         values, vectors = torch.linalg.eigh(moment)
         values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
-        kept, left = values[:directions], values[directions:]
+        leading, others = values[:directions], values[directions:]
         V = vectors[:, :directions].float().contiguous()
-        rest = left.mean().reshape(1) if len(left) else values.new_zeros(1)
-        return cls(fix_signs(V, kept, V.mT).U, kept.float(), rest.float(), images)
+        rest = others.mean().reshape(1) if len(others) else values.new_zeros(1)
+        return cls(fix_signs(V, leading, V.mT).U, leading.float(), rest.float(), images)
 
     @property
     def width(self) -> int:
@@ -67,24 +66,14 @@ class Gram:
 def gram_problems(gram: Gram) -> list[str]:
     """What keeps tensors of the right shapes from being a Gram, one `<part>: <rule>` each."""
     values: list[float] = gram.values.tolist()
-    rest = float(gram.rest)
-    errors = {"vectors": off_orthonormal(gram.vectors), "values": sum(values), "rest": rest}
-    problems = [
-        f"{name}: expected finite numbers, got NaN or infinity"
-        for name, error in errors.items()
-        if not math.isfinite(error)
-    ]
-    if problems:
+    rest, error = float(gram.rest), off_orthonormal(gram.vectors)
+    if problems := not_finite({"vectors": error, "values": sum(values), "rest": rest}):
         return problems
     if rest < 0:
         problems.append(f"rest: expected a number not below 0, got {rest:g}")
     if values[-1] < rest or any(after > before for before, after in pairwise(values)):
         problems.append("values: expected values from large to small, none below rest")
-    if errors["vectors"] > ORTHONORMAL_TOLERANCE:
-        problems.append(
-            f"vectors: expected orthonormal to {ORTHONORMAL_TOLERANCE:g}, "
-            f"off by {errors['vectors']:.2g}"
-        )
+    problems += not_orthonormal({"vectors": error})
     if gram.directions == gram.width and rest != 0:
         problems.append(f"rest: expected 0 where all directions are held, got {rest:g}")
     return problems

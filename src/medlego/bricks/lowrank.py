@@ -8,7 +8,7 @@ positive, so that equal deltas have equal factors to rounding where the S are di
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -105,37 +105,38 @@ ORTHONORMAL_TOLERANCE = 1e-4
 
 def canonical_problems(delta: LowRank) -> list[str]:
     """What keeps a delta from being in canonical form, one `<factor>: <rule>` each."""
-    if problem := _form_problem(delta):
-        return [problem]
-    values: list[float] = delta.S.tolist()
-    errors = {"U": off_orthonormal(delta.U), "S": sum(values), "Vh": off_orthonormal(delta.Vh.T)}
-    problems = [
-        f"{name}: expected finite numbers, got NaN or infinity"
-        for name, error in errors.items()
-        if not math.isfinite(error)
-    ]
-    if problems:
-        return problems
-    if min(values) < 0 or any(after > before for before, after in pairwise(values)):
-        problems.append("S: expected values from large to small, none below 0")
-    for name in ("U", "Vh"):
-        if errors[name] > ORTHONORMAL_TOLERANCE:
-            problems.append(
-                f"{name}: expected orthonormal to {ORTHONORMAL_TOLERANCE:g}, "
-                f"off by {errors[name]:.2g}"
-            )
-    return problems
-
-
-def _form_problem(delta: LowRank) -> str | None:
     U, S, Vh = (tuple(factor.shape) for factor in (delta.U, delta.S, delta.Vh))
     if not (len(U) == len(Vh) == 2 and S == U[1:] == Vh[:1] and S[0] > 0):
-        return f"shapes: expected (out, rank), (rank,) and (rank, in), got {U}, {S} and {Vh}"
+        return [f"shapes: expected (out, rank), (rank,) and (rank, in), got {U}, {S} and {Vh}"]
     types = {factor.dtype for factor in (delta.U, delta.S, delta.Vh)}
     if types != {torch.float32}:
         names = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in types))
-        return f"types: expected float32, got {names}"
-    return None
+        return [f"types: expected float32, got {names}"]
+    values: list[float] = delta.S.tolist()
+    errors = {"U": off_orthonormal(delta.U), "Vh": off_orthonormal(delta.Vh.T)}
+    if problems := not_finite(errors | {"S": sum(values)}):
+        return problems
+    if values[-1] < 0 or any(after > before for before, after in pairwise(values)):
+        problems.append("S: expected values from large to small, none below 0")
+    return problems + not_orthonormal(errors)
+
+
+def not_finite(numbers: Mapping[str, float]) -> list[str]:
+    """A problem for each number that is NaN or infinite."""
+    return [
+        f"{name}: expected finite numbers, got NaN or infinity"
+        for name, number in numbers.items()
+        if not math.isfinite(number)
+    ]
+
+
+def not_orthonormal(errors: Mapping[str, float]) -> list[str]:
+    """A problem for each result of `off_orthonormal` above `ORTHONORMAL_TOLERANCE`."""
+    return [
+        f"{name}: expected orthonormal to {ORTHONORMAL_TOLERANCE:g}, off by {error:.2g}"
+        for name, error in errors.items()
+        if error > ORTHONORMAL_TOLERANCE
+    ]
 
 
 def off_orthonormal(columns: Tensor) -> float:

@@ -56,13 +56,12 @@ def measure_grams(
     """
     check_images(len(inputs))
     model = on_device(fold(base.module, brick.targets, brick.deltas), device)
-    paths = {target.module: target.in_features for target in brick.targets}
 
     def batches() -> Iterator[Tensor]:
         for number, pixels in enumerate(inputs.batches(BATCH)):
             show("input statistics", number * BATCH, len(inputs))
             yield pixels
 
-    moments = input_moments(base, model, paths, batches())
+    moments = input_moments(base, model, brick.targets, batches())
     with one_thread():
         return {m: Gram.of(g.cpu(), directions, len(inputs)) for m, g in moments.items()}

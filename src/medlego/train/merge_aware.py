@@ -47,8 +47,7 @@ def own_moments(
         for start in range(0, count, BATCH):
             yield inputs.take(indices[start : start + BATCH])
 
-    paths = {target.module: target.in_features for target in targets}
-    moments = input_moments(base, module, paths, batches())
+    moments = input_moments(base, module, targets, batches())
     if not all(torch.isfinite(moment).all() for moment in moments.values()):
         raise TrainingError(
             "training images: expected finite activations of the base, got NaN or infinity; "

@@ -22,13 +22,12 @@ from medlego.train.merge_aware import SimulatedMerges
 BASE = make_base()
 TARGETS = BASE.targets()
 SETTINGS = TrainSettings(rank=2, merge_aware=True, merge_size=4, alone=0.0)
-PATHS = {target.module: target.in_features for target in TARGETS}
 IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 Parts = dict[str, tuple[nn.Parameter, ...]]
 
 
 def moments() -> dict[str, torch.Tensor]:
-    return input_moments(BASE, BASE.module, PATHS, [IMAGES[:4], IMAGES[4:]])
+    return input_moments(BASE, BASE.module, TARGETS, [IMAGES[:4], IMAGES[4:]])
 
 
 def factors(strength: float = 1.0) -> Parts:

@@ -56,11 +56,9 @@ class Patches(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, channels, height, width) → (N, width of a token, rows, columns)."""
         high, wide = self.weight.shape[-2:]
-        rows, columns = pixels.shape[-2] // high, pixels.shape[-1] // wide
-        cut = pixels[..., : rows * high, : columns * wide]
-        windows = cut.reshape(*cut.shape[:2], rows, high, columns, wide)
-        windows = windows.permute(0, 2, 4, 1, 3, 5).flatten(3)
-        return F.linear(windows, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+        windows = pixels.unfold(2, high, high).unfold(3, wide, wide)
+        rows = windows.permute(0, 2, 3, 1, 4, 5).flatten(3)
+        return F.linear(rows, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
 def wrapped(

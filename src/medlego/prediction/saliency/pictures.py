@@ -10,7 +10,7 @@ from medlego.errors import SettingsError
 from medlego.generalist import Generalist
 from medlego.images import read_image
 from medlego.prediction.predict import Answer, Prediction
-from medlego.prediction.saliency.explain import BATCH, explain
+from medlego.prediction.saliency.explain import explain
 from medlego.prediction.saliency.overlay import save_overlay
 from medlego.support import Progress, silent
 
@@ -43,28 +43,23 @@ def draw_answers(
     """
     answers = [(p.image, answer) for p in predictions for answer in p.answers]
     names = picture_names([(image, answer.task.name) for image, answer in answers], method)
-    paths = [folder / name for name in names]
-    done = 0
-    for task in generalist.tasks:
-        own = [n for n, (_, answer) in enumerate(answers) if answer.task.name == task.name]
-        for start in range(0, len(own), BATCH):
-            show("overlays", done, len(paths))
-            batch = own[start : start + BATCH]
-            images = [read_image(answers[n][0]) for n in batch]
-            maps = explain(
-                generalist,
-                images,
-                task.name,
-                label=[_likeliest(answers[n][1]) for n in batch],
-                method=method,
-                base=base,
-                mode=mode,
-                device=device,
-            )
-            for n, image, saliency in zip(batch, images, maps, strict=True):
-                save_overlay(image, saliency, paths[n])
-            done += len(batch)
-    return paths
+    pictures = [(*answer, folder / name) for answer, name in zip(answers, names, strict=True)]
+    for task in dict.fromkeys(answer.task.name for _, answer, _ in pictures):
+        own = [picture for picture in pictures if picture[1].task.name == task]
+        maps = explain(
+            generalist,
+            [image for image, _, _ in own],
+            task,
+            label=[_likeliest(answer) for _, answer, _ in own],
+            method=method,
+            base=base,
+            mode=mode,
+            device=device,
+            show=show,
+        )
+        for (image, _, path), saliency in zip(own, maps, strict=True):
+            save_overlay(read_image(image), saliency, path)
+    return [path for _, _, path in pictures]
 
 
 def picture_names(inputs: Sequence[tuple[str, str]], method: str) -> list[str]:
