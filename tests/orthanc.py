@@ -22,7 +22,7 @@ from medlego.serve import PacsAccess, PacsClient
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 PASSWORD = "medlego:secret"
-STARTS_WITHIN_S = 30
+STARTS_WITHIN_S = 120
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Orthanc:
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPBasicAuthHandler(manager)
         )
-        with opener.open(request, timeout=30) as answer:
+        with opener.open(request, timeout=120) as answer:
             content = answer.read()
             is_json = answer.headers.get_content_type() == "application/json"
         return json.loads(content) if is_json else content
@@ -100,7 +100,7 @@ def orthanc(folder: Path, port: int | None = None) -> Iterator[Orthanc]:
             yield found
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(120)
 
 
 def free_port() -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -29,8 +30,16 @@ from medlego.serve.decode_worker import decode
 from medlego.serve.decoding import Decoders
 from medlego.train.profiles import measure_features
 
+PATIENCE_S = 120.0
+"""Longest wait for anything: what a test expects comes at once, but for a busy machine."""
+
 SMALL = ServiceLimits(
-    decoders=1, image_bytes=1 << 20, request_bytes=3 << 20, held_bytes=8 << 20, images=4
+    decoders=1,
+    decode_s=PATIENCE_S,
+    image_bytes=1 << 20,
+    request_bytes=3 << 20,
+    held_bytes=8 << 20,
+    images=4,
 )
 OWN = "http://127.0.0.1"
 KINDS = {"greys": "multiclass", "found": "binary", "signs": "multilabel"}
@@ -155,20 +164,27 @@ def on_a_socket(
             target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True
         )
         thread.start()
-        while not server.started:
-            thread.join(0.01)
-            assert thread.is_alive()
+        wait_until(lambda: server.started or not thread.is_alive())
+        assert thread.is_alive()
         try:
             yield port, server
         finally:
             server.should_exit = True
-            thread.join(30)
+            thread.join(PATIENCE_S)
             assert not thread.is_alive()
 
 
-def raw(port: int, content: bytes, *, timeout_s: float = 20.0) -> bytes:
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def raw(port: int, content: bytes) -> bytes:
     """Everything that the service says to bytes sent as they are, until it closes."""
-    with socket.create_connection(("127.0.0.1", port), timeout_s) as sock:
+    with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as sock:
         sock.sendall(content)
         answer = b""
         while part := sock.recv(65536):

@@ -75,12 +75,12 @@ def test_it_serves_until_it_is_stopped_which_is_no_failure(tmp_path):
         if "startup complete" in lines[-1].get("message", ""):
             break
     (port,) = [line["port"] for line in lines if line["event"] == "listening"]
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     connection.request("GET", "/v1/bricks")
     assert connection.getresponse().status == 401
     connection.close()
     process.send_signal(signal.SIGTERM)
-    out, rest = process.communicate(timeout=60)
+    out, rest = process.communicate(timeout=120)
     lines += [json.loads(line) for line in rest.splitlines()]
     assert process.returncode == 0
     assert lines[-1]["event"] == "closed"

@@ -19,7 +19,7 @@ from medlego.serve import PageGate, PageSettings
 from serving import here, make_place, on_a_socket, picture, png, unknown
 
 TOKEN = "a token of some length"
-WAIT_MS = 15_000
+WAIT_MS = 60_000
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +209,7 @@ def test_clearing_forgets_images_that_wait_or_are_asked_about_too(page, address,
     page.route("**/page/answers*", lambda asked: held.append(asked))
     page.set_input_files("#files", [images / "unknown.png", images / "known.png"])
     while not held:
-        page.wait_for_timeout(10)
+        page.wait_for_timeout(10)  # lets events in
     page.get_by_role("button", name="Clear all").click()
     held[0].continue_()
     page.locator("#work").wait_for(state="hidden")

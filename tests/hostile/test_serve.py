@@ -13,7 +13,7 @@ from schemathesis.generation import GenerationMode
 from benchmarks.uploads import uploads
 from medlego.serve import Service, make_app
 from medlego.serve.response_models import PredictionsDocument, ProblemDocument
-from serving import SMALL, asking, files, here, make_place, on_a_socket, picture, png
+from serving import PATIENCE_S, SMALL, asking, files, here, make_place, on_a_socket, picture, png
 
 LIMITS = SMALL.model_copy(update={"pixels": 4_000_000})
 
@@ -107,7 +107,7 @@ def test_no_request_made_by_the_openapi_document_is_a_fault(
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def check(case):
-        answer = case.call(base_url=f"http://127.0.0.1:{port}")
+        answer = case.call(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S)
         case.validate_response(answer, checks=[not_a_server_error])
 
     check()

@@ -34,12 +34,6 @@ from medlego.serve.pacs.client import Instance, Series, Study
 WHEN = datetime(2026, 3, 4, 5, 6, 7)
 
 
-@pytest.fixture
-def site():
-    with dicomweb_site() as archive:
-        yield archive
-
-
 def source(number, **elements):
     array = np.random.default_rng(number).integers(0, 255, (20, 24), dtype=np.uint8)
     stated = {

@@ -11,7 +11,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
@@ -28,23 +27,24 @@ from medlego.serve import ServiceLimits, batching, bound, check_host, log_to, re
 from medlego.serve.access import is_loopback
 from medlego.serve.auth import AccessGuard
 from medlego.serve.body_limits import BodyLimits
-from medlego.serve.decoding import Decoders
 from medlego.serve.logs import LOGGER, JsonLines
 from medlego.serve.problem_json import RequestError, problem
 from medlego.support import load_toml
-from serving import OWN, SMALL, asking, files, here, make_place, on_a_socket, picture, png, raw
+from serving import (
+    OWN,
+    PATIENCE_S,
+    SMALL,
+    asking,
+    files,
+    here,
+    on_a_socket,
+    picture,
+    png,
+    raw,
+    wait_until,
+)
 
 TOKEN = "0123456789abcdef-secret"
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return make_place(tmp_path_factory.mktemp("serve"))
-
-
-@pytest.fixture(scope="module")
-def directory(place):
-    return place.generalist("routed")
 
 
 async def echo(scope, receive, send):
@@ -198,14 +198,14 @@ def test_a_larger_body_is_refused(content):
 
 @pytest.mark.parametrize("content", [b"x" * 600, parts(6)], ids=["declared", "chunked"])
 def test_a_body_without_room_is_sent_away_for_a_while(content):
-    limited = BodyLimits(echo, limits=ServiceLimits(held_bytes=500))
-    answer = TestClient(limited).post("/", content=content)
+    limited_app = BodyLimits(echo, limits=ServiceLimits(held_bytes=500))
+    answer = TestClient(limited_app).post("/", content=content)
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0
-    assert (limited.held, limited.requests) == (0, 0)
+    assert (limited_app.held, limited_app.requests) == (0, 0)
 
 
-def test_strangers_who_sign_in_slowly_take_nobody_elses_place(place, directory):
+def test_strangers_who_sign_in_slowly_take_nobody_elses_place(place, routed):
     limits = SMALL.model_copy(update={"requests": 1})
     slow = "POST /page/sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\n"
     body = (
@@ -216,16 +216,16 @@ def test_strangers_who_sign_in_slowly_take_nobody_elses_place(place, directory):
     more = f"Authorization: Bearer {TOKEN}\r\nConnection: close\r\n"
     more += "Content-Type: multipart/form-data; boundary=b\r\n"
     with (
-        on_a_socket(here(place, directory, limits=limits), TOKEN) as (port, _),
-        socket.create_connection(("127.0.0.1", port), 20) as stranger,
+        on_a_socket(here(place, routed, limits=limits), TOKEN) as (port, _),
+        socket.create_connection(("127.0.0.1", port), PATIENCE_S) as stranger,
     ):
         stranger.sendall(slow.encode())
         assert raw(port, head(len(body), more).encode() + body).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_stranger_may_declare_no_more_than_a_token(place, directory):
+def test_a_stranger_may_declare_no_more_than_a_token(place, routed):
     slow = "POST /page/sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n"
-    with on_a_socket(here(place, directory), TOKEN) as (port, _):
+    with on_a_socket(here(place, routed), TOKEN) as (port, _):
         answer = raw(port, f"{slow}Expect: 100-continue\r\n\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 413 ")
 
@@ -235,48 +235,48 @@ def test_room_is_given_back_whatever_becomes_of_a_request():
         await receive()
         raise ZeroDivisionError
 
-    limited = BodyLimits(fails, limits=ServiceLimits())
+    limited_app = BodyLimits(fails, limits=ServiceLimits())
     for content in (b"x" * 500, parts(5)):
         with pytest.raises(ZeroDivisionError):
-            TestClient(limited).post("/", content=content)
-    assert (limited.held, limited.requests) == (0, 0)
+            TestClient(limited_app).post("/", content=content)
+    assert (limited_app.held, limited_app.requests) == (0, 0)
 
 
-def test_one_request_too_many_is_sent_away_and_health_still_answers(place, directory, monkeypatch):
+def test_one_request_too_many_is_sent_away_and_health_still_answers(place, routed, monkeypatch):
     held, began = threading.Event(), threading.Event()
     answer = batching.answer_batch
 
     def wait(*asked):
         began.set()
-        assert held.wait(20)
+        assert held.wait(PATIENCE_S)
         return answer(*asked)
 
     monkeypatch.setattr(batching, "answer_batch", wait)
-    service = here(place, directory, limits=SMALL.model_copy(update={"requests": 1}))
+    service = here(place, routed, limits=SMALL.model_copy(update={"requests": 1}))
     with asking(service) as client, ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.post, "/v1/predict", files=files(png(picture())))
-        assert began.wait(20)
+        assert began.wait(PATIENCE_S)
         refused = client.post("/v1/predict", files=files(png(picture())))
         assert client.get("/health/ready").status_code == 200
         held.set()
-        assert first.result(20).status_code == 200
+        assert first.result(PATIENCE_S).status_code == 200
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
 
 
-def test_an_answer_that_takes_too_long_is_given_up(place, directory, monkeypatch):
+def test_an_answer_that_takes_too_long_is_given_up(place, routed, monkeypatch):
     held = threading.Event()
     answer = batching.answer_batch
-    late = lambda *asked: answer(*asked) if held.wait(20) else []  # noqa: E731
+    late = lambda *asked: held.wait(PATIENCE_S) and answer(*asked)  # noqa: E731
     monkeypatch.setattr(batching, "answer_batch", late)
-    service = here(place, directory, limits=SMALL.model_copy(update={"answer_s": 0.2}))
+    service = here(place, routed, limits=SMALL.model_copy(update={"answer_s": 0.2}))
     with asking(service) as client:
         answer = client.post("/v1/predict", files=files(png(picture())))
         held.set()
     assert answer.status_code == 503
 
 
-def test_a_model_thread_that_ended_shows_in_both_healths(place, directory):
-    service = here(place, directory)
+def test_a_model_thread_that_ended_shows_in_both_healths(place, routed):
+    service = here(place, routed)
     with asking(service) as client:
         assert client.get("/health/live").status_code == 200
         service.batcher.close()
@@ -285,8 +285,8 @@ def test_a_model_thread_that_ended_shows_in_both_healths(place, directory):
 
 
 @pytest.mark.parametrize("path", ["/v1/predict", "/page/answers"])
-def test_nobody_waits_for_a_model_thread_that_ended(place, directory, path):
-    service = here(place, directory, limits=SMALL.model_copy(update={"answer_s": 2.0}))
+def test_nobody_waits_for_a_model_thread_that_ended(place, routed, path):
+    service = here(place, routed)
     with asking(service) as client:
         service.batcher.close()
         html = client.get("/page/").text
@@ -309,12 +309,13 @@ def head(length, more=""):
     return f"POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n{more}\r\n"
 
 
-def quick(**limits):
-    return SMALL.model_copy(update={"header_s": 0.3, "upload_s": 0.3, **limits})
+def limited(**limits):
+    """A service's short limit, the others long: what comes late under load is not cut off."""
+    return SMALL.model_copy(update={"header_s": PATIENCE_S, "upload_s": PATIENCE_S, **limits})
 
 
-def test_a_head_that_does_not_end_is_not_waited_for(place, directory):
-    with on_a_socket(here(place, directory, limits=quick())) as (port, _):
+def test_headers_that_do_not_end_are_not_waited_for(place, routed):
+    with on_a_socket(here(place, routed, limits=limited(header_s=0.2))) as (port, _):
         assert raw(port, b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ") == b""
 
 
@@ -323,38 +324,41 @@ def flood(sock, content):
         sock.sendall(content)
 
 
-def test_answers_that_are_not_read_are_not_waited_for(place, directory):
-    asked = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 1000
+def test_answers_that_are_not_read_are_not_waited_for(place, routed):
+    requests = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 1000
     with (
-        on_a_socket(here(place, directory, limits=quick())) as (port, _),
-        socket.create_connection(("127.0.0.1", port), 20) as sock,
-        pytest.raises(ConnectionError),
+        on_a_socket(here(place, routed, limits=limited(upload_s=0.2))) as (port, _),
+        socket.socket() as sock,
     ):
-        flood(sock, asked)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # soon full
+        sock.settimeout(PATIENCE_S)
+        sock.connect(("127.0.0.1", port))
+        with pytest.raises(ConnectionError):
+            flood(sock, requests)
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(place, directory):
-    with on_a_socket(here(place, directory, limits=quick())) as (port, _):
+def test_a_body_that_does_not_come_is_not_waited_for(place, routed):
+    with on_a_socket(here(place, routed, limits=limited(upload_s=0.2))) as (port, _):
         answer = raw(port, head(100, "Content-Type: multipart/form-data; boundary=b\r\n").encode())
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_body_too_large_is_refused_on_a_socket_while_it_is_sent(place, directory):
+def test_a_body_too_large_is_refused_on_a_socket_while_it_is_sent(place, routed):
     size = SMALL.request_bytes + 30_000_000
-    with on_a_socket(here(place, directory)) as (port, _):
+    with on_a_socket(here(place, routed)) as (port, _):
         answer = raw(port, head(size, "Connection: close\r\n").encode() + b"x" * size)
     assert answer.startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_body_too_large_is_refused_before_it_is_sent(place, directory):
-    with on_a_socket(here(place, directory)) as (port, _):
+def test_a_body_too_large_is_refused_before_it_is_sent(place, routed):
+    with on_a_socket(here(place, routed)) as (port, _):
         answer = raw(port, head(1 << 40, "Expect: 100-continue\r\n").encode())
     assert answer.startswith(b"HTTP/1.1 413 ")
 
 
 @pytest.mark.parametrize("content", [b"\x16\x03\x01\x02", b"x" * 40_000])
-def test_what_is_no_http_is_refused(place, directory, content):
-    with on_a_socket(here(place, directory, limits=quick())) as (port, _):
+def test_what_is_no_http_is_refused(place, routed, content):
+    with on_a_socket(here(place, routed, limits=limited(header_s=0.2))) as (port, _):
         assert raw(port, content)[:13] in (b"", b"HTTP/1.1 400 ")
 
 
@@ -366,13 +370,13 @@ def _listens(port):
     return True
 
 
-def test_being_stopped_finishes_what_is_under_way(place, directory, monkeypatch):
+def test_being_stopped_finishes_what_is_under_way(place, routed, monkeypatch):
     held, began = threading.Event(), threading.Event()
     answer = batching.answer_batch
 
     def wait(*asked):
         began.set()
-        assert held.wait(20)
+        assert held.wait(PATIENCE_S)
         return answer(*asked)
 
     monkeypatch.setattr(batching, "answer_batch", wait)
@@ -382,28 +386,16 @@ def test_being_stopped_finishes_what_is_under_way(place, directory, monkeypatch)
         + b"\r\n--b--\r\n"
     )
     asked = head(len(body), "Content-Type: multipart/form-data; boundary=b\r\n").encode() + body
-    with on_a_socket(here(place, directory)) as (port, server), ThreadPoolExecutor(1) as pool:
+    with on_a_socket(here(place, routed)) as (port, server), ThreadPoolExecutor(1) as pool:
         under_way = pool.submit(raw, port, asked)
-        assert began.wait(20)
+        assert began.wait(PATIENCE_S)
         server.should_exit = True
-        deadline = time.monotonic() + 20
-        while _listens(port):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: not _listens(port))
         held.set()
-        assert under_way.result(20).startswith(b"HTTP/1.1 200 ")
+        assert under_way.result(PATIENCE_S).startswith(b"HTTP/1.1 200 ")
 
 
 # processes that read -----------------------------------------------------------------------------
-@pytest.fixture(scope="module")
-def decoders():
-    found = Decoders(SMALL.model_copy(update={"decode_s": 0.5}))
-    found._limits = SMALL
-    asyncio.run(found.start())
-    yield found
-    found.close()
-
-
 def stop(decoders, number):
     """Send the one waiting process a signal."""
     process = decoders._pool._waiting[0]._process
@@ -444,12 +436,12 @@ def test_errors_name_no_file(decoders):
         asyncio.run(decoders.decode(b"no image"))
 
 
-def test_uploads_lie_on_no_disk(place, directory, monkeypatch, tmp_path):
+def test_uploads_lie_on_no_disk(place, routed, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "not there"))
     noise = png(picture(0, 1200))
     assert len(noise) > 1 << 20
     limits = SMALL.model_copy(update={"image_bytes": 3 << 20})
-    with asking(here(place, directory, limits=limits)) as client:
+    with asking(here(place, routed, limits=limits)) as client:
         assert client.post("/v1/predict", files=files(noise)).status_code == 200
 
 
@@ -480,11 +472,11 @@ def ask_with_secrets(client, content):
     )
 
 
-def test_a_request_is_logged_without_anything_that_came_in(place, directory, lines):
+def test_a_request_is_logged_without_anything_that_came_in(place, routed, lines):
     said = {"PatientName": "DOE^JOHN", "PatientID": "SECRET_4711"}
     whole = as_bytes(dataset(picture(), **said))
     broken = as_bytes(dataset(picture(), **said, PhotometricInterpretation="SECRET_4711"))
-    with asking(here(place, directory)) as client:
+    with asking(here(place, routed)) as client:
         assert ask_with_secrets(client, whole).status_code == 200
         assert ask_with_secrets(client, broken).status_code == 422
         client.get("/SECRET_4711")
@@ -497,13 +489,13 @@ def test_a_request_is_logged_without_anything_that_came_in(place, directory, lin
 
 
 def test_a_fault_is_logged_by_kind_and_place_and_tells_the_caller_nothing(
-    place, directory, lines, monkeypatch
+    place, routed, lines, monkeypatch
 ):
     def fail(*_asked):
         raise ZeroDivisionError("DOE^JOHN")
 
     monkeypatch.setattr(batching, "answer_batch", fail)
-    with asking(here(place, directory)) as client:
+    with asking(here(place, routed)) as client:
         answer = client.post("/v1/predict", files=files(png(picture())))
     (fault,) = [line for line in lines() if line["event"] == "fault"]
     assert fault["error"] == "ZeroDivisionError"

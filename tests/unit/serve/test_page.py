@@ -7,7 +7,6 @@ import base64
 import re
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
@@ -29,19 +28,20 @@ from medlego.serve import PageGate, PageSettings, make_app
 from medlego.serve.page.comparisons import Comparisons
 from medlego.serve.page.sessions import LASTS_S, MAX_SESSIONS, Sessions
 from medlego.serve.page.views import Change, percent
-from serving import OWN, SMALL, asking, files, here, make_place, picture, png, unknown
+from serving import (
+    OWN,
+    PATIENCE_S,
+    SMALL,
+    asking,
+    files,
+    here,
+    picture,
+    png,
+    unknown,
+    wait_until,
+)
 
 TOKEN = "a token of some length"
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return make_place(tmp_path_factory.mktemp("page"))
-
-
-@pytest.fixture(scope="module")
-def routed(place):
-    return place.generalist("routed")
 
 
 @pytest.fixture
@@ -89,15 +89,19 @@ def preview(client, uploads=None, **fields):
     """The page's answer once an edit is evaluated."""
     form = [(key, (None, value)) for key, value in fields.items()] + list((uploads or {}).items())
     answer = client.post("/page/edit/preview", files=form)
-    while answer.status_code == 200 and answer.json()["status"] == "evaluating":
-        time.sleep(0.01)
-        answer = client.post("/page/edit/status")
+    if answer.status_code == 200:
+        wait_until(lambda: status(client).json()["status"] != "evaluating")
+        answer = status(client)
     return answer
+
+
+def status(client):
+    return client.post("/page/edit/status")
 
 
 def act(client, what, html=None):
     """Press a button of the present proposal, or of one shown earlier."""
-    html = html or client.post("/page/edit/status").json()["html"]
+    html = html or status(client).json()["html"]
     button = re.search(f'data-action="({what}[^"]*)"', html)
     return client.post(f"/page/edit/{button[1] if button else what}")
 
@@ -308,16 +312,18 @@ def test_an_overlay_that_took_too_long_is_computed_to_its_end_before_the_next(
 ):
     begun, goes_on = [], threading.Event()
 
-    def slow(*_asked, **_more):
+    def slow(*_arguments, **_more):
         begun.append(True)
-        goes_on.wait(20)
+        goes_on.wait(PATIENCE_S)
         return []
 
     monkeypatch.setattr("medlego.serve.page.answers.explain", slow)
     limits = SMALL.model_copy(update={"answer_s": 0.2})
     with asking(here(place, routed, limits=limits)) as client:
         client.headers["x-csrf-token"] = csrf(client)
-        assert [explained(client).status_code for _ in range(3)] == [503] * 3
+        while not begun:
+            assert explained(client).status_code == 503
+        assert [explained(client).status_code for _ in range(2)] == [503] * 2
         goes_on.set()
     assert len(begun) == 1
 
@@ -339,14 +345,14 @@ def test_a_proposal_shows_what_the_gate_measured(editor):
 
 
 def test_a_gate_is_left_where_the_service_ends(place):
-    reading, looked = threading.Event(), []
+    reading, shown = threading.Event(), []
 
     def read(_tasks, show):
-        for number in range(2000):
-            show("reading", number, 2000)
-            looked.append(number)
-            reading.set()
-            time.sleep(0.01)
+        show("reading", 0, 2)
+        reading.set()
+        wait_until(lambda: not service.open)
+        show("reading", 1, 2)
+        shown.append("after the end")
         return {}
 
     settings = PageSettings(edits=True, gate=PageGate(GateLimits(), read))
@@ -355,8 +361,8 @@ def test_a_gate_is_left_where_the_service_ends(place):
         client.headers["x-csrf-token"] = csrf(client)
         form = {"action": (None, "remove"), "task": (None, "found")}
         client.post("/page/edit/preview", files=form)
-        assert reading.wait(20)
-    assert len(looked) < 1000
+        assert reading.wait(PATIENCE_S)
+    assert shown == []
 
 
 def test_a_gate_looks_up_between_batches(place):
@@ -450,7 +456,7 @@ def test_a_proposal_that_took_the_place_of_the_one_seen_is_left_alone(editor, wh
     assert found.status_code == 422
     assert "expected the proposal on the page" in found.json()["problems"][0]
     assert len(Generalist.load(editor.directory).lineage) == 1
-    assert editor.post("/page/edit/status").json()["status"] == "ready"
+    assert status(editor).json()["status"] == "ready"
 
 
 def test_an_edit_that_fails_unforeseen_leaves_room_for_the_next(editor, monkeypatch):
@@ -461,7 +467,7 @@ def test_an_edit_that_fails_unforeseen_leaves_room_for_the_next(editor, monkeypa
 
     monkeypatch.setattr(Generalist, "commit", fail)
     assert act(editor, "apply").status_code == 500
-    assert editor.post("/page/edit/status").json()["status"] == "rejected"
+    assert status(editor).json()["status"] == "rejected"
     assert preview(editor, action="remove", task="found").json()["status"] == "ready"
 
 

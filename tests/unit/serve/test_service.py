@@ -14,35 +14,27 @@ from medlego.generalist import Generalist, add, undo
 from medlego.prediction import predict
 from medlego.serve import Service, batching
 from medlego.serve.batching import Batcher
-from medlego.serve.decoding import Decoders
 from medlego.serve.reload import Reloader
-from serving import SMALL, asking, every_format, files, here, make_place, picture, png, unknown
+from serving import (
+    PATIENCE_S,
+    SMALL,
+    asking,
+    every_format,
+    files,
+    here,
+    picture,
+    png,
+    unknown,
+    wait_until,
+)
 
 TOLERANCE = 1e-5
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return make_place(tmp_path_factory.mktemp("serve"))
-
-
-@pytest.fixture(scope="module")
-def routed(place):
-    return place.generalist("routed")
 
 
 @pytest.fixture
 def client(place, routed):
     with asking(here(place, routed)) as client:
         yield client
-
-
-@pytest.fixture(scope="module")
-def decoders():
-    found = Decoders(SMALL)
-    asyncio.run(found.start())
-    yield found
-    found.close()
 
 
 def offline(place, directory, contents, folder, **asked):
@@ -141,7 +133,7 @@ def gate(monkeypatch):
 
     def wait(running, pixels, asked):
         held.sizes.append(len(pixels))
-        assert held.wait(20)
+        assert held.wait(PATIENCE_S)
         return answer(running, pixels, asked)
 
     monkeypatch.setattr(batching, "answer_batch", wait)
@@ -158,22 +150,14 @@ def model_of(place, directory):
     return Reloader(directory, base_weights=place.weights).model
 
 
-def until(true):
-    for _ in range(2000):
-        if true():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("waited in vain")
-
-
 def test_images_that_wait_are_answered_together(place, routed, gate):
     batcher, model = started(), model_of(place, routed)
     pixels = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     first = batcher.submit(model, pixels[0], None)
-    until(lambda: gate.sizes == [1])
+    wait_until(lambda: gate.sizes == [1])
     others = [batcher.submit(model, one, None) for one in pixels[1:]]
     gate.set()
-    assert all(one.result(20).route is not None for one in (first, *others))
+    assert all(one.result(PATIENCE_S).route is not None for one in (first, *others))
     batcher.close()
     assert gate.sizes == [1, 5]
 
@@ -182,12 +166,12 @@ def test_images_of_other_tasks_and_models_are_kept_apart(place, routed, gate):
     batcher, (one, two) = started(), (model_of(place, routed), model_of(place, routed))
     pixels = torch.zeros(3, 32, 32)
     first = batcher.submit(one, pixels, None)
-    until(lambda: gate.sizes == [1])
+    wait_until(lambda: gate.sizes == [1])
     asked = [(one, ("found",)), (two, ("found",)), (one, ("greys",)), (one, ("found",))]
     others = [batcher.submit(model, pixels, tasks) for model, tasks in asked]
     gate.set()
-    first.result(20)
-    told = [[a.task.name for a in other.result(20).answers] for other in others]
+    first.result(PATIENCE_S)
+    told = [[a.task.name for a in other.result(PATIENCE_S).answers] for other in others]
     batcher.close()
     assert told == [["found"], ["found"], ["greys"], ["found"]]
     assert sorted(gate.sizes) == [1, 1, 1, 2]
@@ -197,7 +181,7 @@ def test_batches_are_no_larger_than_the_limit(place, routed, gate):
     batcher, model = started(SMALL.model_copy(update={"batch_images": 2})), model_of(place, routed)
     futures = [batcher.submit(model, torch.zeros(3, 32, 32), None) for _ in range(5)]
     gate.set()
-    assert all(future.result(20) for future in futures)
+    assert all(future.result(PATIENCE_S) for future in futures)
     batcher.close()
     assert max(gate.sizes) == 2
 
@@ -205,10 +189,10 @@ def test_batches_are_no_larger_than_the_limit(place, routed, gate):
 def test_an_image_whose_request_gave_up_is_not_answered(place, routed, gate):
     batcher, model = started(), model_of(place, routed)
     first = batcher.submit(model, torch.zeros(3, 32, 32), None)
-    until(lambda: gate.sizes == [1])
+    wait_until(lambda: gate.sizes == [1])
     assert batcher.submit(model, torch.zeros(3, 32, 32), None).cancel()
     gate.set()
-    first.result(20)
+    first.result(PATIENCE_S)
     batcher.close()
     assert gate.sizes == [1]
 
@@ -217,8 +201,8 @@ def test_a_fault_reaches_those_who_asked_and_no_others(place, routed):
     batcher, model = started(), model_of(place, routed)
     wrong = batcher.submit(model, torch.zeros(3, 30, 30), None)
     with pytest.raises(Exception, match=r"30"):
-        wrong.result(20)
-    assert batcher.submit(model, torch.zeros(3, 32, 32), None).result(20).route is not None
+        wrong.result(PATIENCE_S)
+    assert batcher.submit(model, torch.zeros(3, 32, 32), None).result(PATIENCE_S).route is not None
     batcher.close()
 
 
@@ -228,7 +212,7 @@ def test_closing_answers_what_waits(place, routed, gate):
     closing = threading.Thread(target=batcher.close)
     closing.start()
     gate.set()
-    closing.join(20)
+    closing.join(PATIENCE_S)
     assert all(future.done() for future in futures)
 
 
@@ -259,7 +243,7 @@ def test_an_edit_is_noticed_unasked(place):
     directory = place.generalist("noticed", 2)
     with asking(here(place, directory, poll_s=0.02)) as client:
         edited(directory, lambda g: add(g, place.bricks[2]))
-        until(lambda: client.get("/v1/generalist").json()["entry"] == 1)
+        wait_until(lambda: client.get("/v1/generalist").json()["entry"] == 1)
 
 
 def test_undo_rolls_back_to_the_same_recipe(place):
@@ -280,11 +264,11 @@ def test_a_request_under_way_is_answered_by_the_state_that_it_came_in_under(plac
     before = service.model.digest
     with asking(service) as client, ThreadPoolExecutor(1) as pool:
         ask = pool.submit(client.post, "/v1/predict", files=files(png(picture())))
-        until(lambda: gate.sizes == [1])
+        wait_until(lambda: gate.sizes == [1])
         after = edited(directory, lambda g: add(g, place.bricks[2]))
         service.reloader.check()
         gate.set()
-        assert ask.result(20).json()["generalist"] == before
+        assert ask.result(PATIENCE_S).json()["generalist"] == before
         later = client.post("/v1/predict", files=files(png(picture())))
     assert later.json()["generalist"] == after.recipe.digest
 
@@ -327,10 +311,10 @@ def test_a_fault_while_loading_leaves_the_old_state_and_the_following_at_work(pl
     with asking(service) as client:
         monkeypatch.setattr(Generalist, "load", fail)
         after = edited_from(load, directory, lambda g: add(g, place.bricks[2]))
-        until(lambda: client.get("/health/ready").json()["status"] == "stale")
+        wait_until(lambda: client.get("/health/ready").json()["status"] == "stale")
         assert client.get("/v1/generalist").json()["problem"] == "unexpected ZeroDivisionError"
         monkeypatch.setattr(Generalist, "load", load)
-        until(lambda: client.get("/v1/generalist").json()["digest"] == after.recipe.digest)
+        wait_until(lambda: client.get("/v1/generalist").json()["digest"] == after.recipe.digest)
 
 
 def test_a_broken_directory_is_read_again_ever_more_rarely_and_after_an_edit_at_once(

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from dicomfiles import dataset
-from dicomwebsite import dicomweb_site
 from factories import make_base, make_brick
 from medlego.errors import PacsAwayError, PacsError, PacsObjectError, SettingsError
 from medlego.generalist import assemble
@@ -23,12 +22,6 @@ from medlego.serve.pacs.results.uids import derived_uid
 
 RULE = Rule(modality=("DX",), within_days=0)
 NOW = datetime.fromisoformat("2026-03-04T05:06:07+01:00")
-
-
-@pytest.fixture
-def site():
-    with dicomweb_site() as archive:
-        yield archive
 
 
 def source(number, study=1, **elements):
@@ -431,7 +424,7 @@ def test_a_watch_killed_at_any_point_loses_nothing_and_doubles_nothing(site, tmp
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=900,
     )
     assert run.returncode == 0, run.stderr
     assert int(run.stdout) >= 10, "expected the watch to be killed at every point"
