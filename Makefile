@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 WORKERS ?= 2
 
-.PHONY: help demo test lint types coverage check docs docs-check wheel clean
+.PHONY: help demo test lint types coverage stress check docs docs-check wheel clean
 
 help:  ## Show the targets.
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ types: $(VENV)/.dev  ## Check types.
 
 coverage: $(VENV)/.dev  ## Run every test and measure which lines ran.
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered
+
+stress: $(VENV)/.dev  ## Run every test five times in random order on busy cores.
+	$(BIN)/python -m tools.stress_tests --workers $(WORKERS)
 
 check: lint types test docs-check  ## What CI runs.
 

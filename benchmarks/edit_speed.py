@@ -17,6 +17,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median, quantiles
@@ -58,7 +59,7 @@ def peer_merge(model: PeftModel, adapters: Sequence[str], kind: str) -> None:
 
 def difference(ours: Generalist, model: PeftModel) -> float:
     """Largest Frobenius distance of a layer's deltas, relative to the peer's."""
-    layers = model.base_model.model
+    layers: Any = model.base_model.model
     found = []
     for name in NAMES:
         peer = layers[name].get_delta_weight("merged").detach()
@@ -87,8 +88,8 @@ def measure(repeats: int) -> tuple[dict[str, Runs], dict[str, float]]:
         "remove": lambda: remove(whole, ADAPTERS[3]),
     }
     for kind in KINDS:
-        works[f"add {kind}"] = lambda kind=kind: peer_merge(peer, ADAPTERS, kind)
-        works[f"remove {kind}"] = lambda kind=kind: peer_merge(peer, stays, kind)
+        works[f"add {kind}"] = partial(peer_merge, peer, ADAPTERS, kind)
+        works[f"remove {kind}"] = partial(peer_merge, peer, stays, kind)
     return alternate(works, 1, repeats, compare), differences
 
 

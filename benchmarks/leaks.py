@@ -139,8 +139,8 @@ def calibrate(seed: int) -> None:
         for detector, scores in found.items():
             high = np.quantile(scores, [0.5, 0.9, 0.98, 0.995, 1.0]).round(3)
             print(f"different {name:24s} {detector:10s} q50 90 98 99.5 100: {high}", flush=True)
-    for kind, scores in planted("train", seed).items():
-        for detector, values in scores.items():
+    for kind, by_detector in planted("train", seed).items():
+        for detector, values in by_detector.items():
             low = np.quantile(values, [0.02, 0.05, 0.1, 0.25, 0.5]).round(3)
             print(f"twins {kind:40s} {detector:10s} q2 5 10 25 50: {low}", flush=True)
 

@@ -41,7 +41,7 @@ DRAWN = 16
 def write_images(folder: Path, count: int, size: int) -> list[Path]:
     """Enlarged images of the bricks' tasks in turn, each with noise of its own."""
     rng = np.random.default_rng(0)
-    drawn = [procedural.dataset(name).train.images.array[:DRAWN] for name in TASKS]
+    drawn = [procedural.pixels(name)[:DRAWN] for name in TASKS]
     folder.mkdir()
     paths = [folder / f"{number:06d}.png" for number in range(count)]
     for number, path in enumerate(paths):

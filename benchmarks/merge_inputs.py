@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -72,9 +73,10 @@ def make_peer(factors: Factors) -> PeftModel:
     model = get_peft_model(layers, config, adapter_name=first)
     for adapter in others:
         model.add_adapter(adapter, config)
+    adapted: Any = model.base_model.model
     for adapter, by_layer in factors.items():
         for name, (B, A) in by_layer.items():
-            layer = model.base_model.model[name]
+            layer = adapted[name]
             layer.lora_B[adapter].weight.data = B.clone()
             layer.lora_A[adapter].weight.data = A.clone()
     return model

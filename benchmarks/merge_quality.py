@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 
@@ -185,7 +186,7 @@ def run(kinds: tuple[str, ...], seeds: tuple[int, ...], workers: int) -> None:
     """Choose on the validation splits, evaluate every line on test and write the result."""
     lines = contenders(kinds, seeds)
     validation = validated(lines, workers)
-    drawn = {}
+    drawn: dict[int, dict[int, Any]] = {}
     for line, scores in zip(lines, in_processes(draw, lines, workers), strict=True):
         print(f"line {len(drawn) + 1} of {len(lines)}", flush=True)
         drawn[id(line)] = scores
@@ -201,8 +202,8 @@ def run(kinds: tuple[str, ...], seeds: tuple[int, ...], workers: int) -> None:
         )
         for line in lines
     ]
-    for line, row, scores in zip(lines, rows, validation, strict=True):
-        row["validation"] = [round(score, 4) for score in scores]
+    for line, row, chosen_by in zip(lines, rows, validation, strict=True):
+        row["validation"] = [round(score, 4) for score in chosen_by]
         if line.coefficients == SEARCHED:
             kind = next((kind for kind in kinds if KINDS[kind] == line.group), "svd")
             row["lambda"] = {str(seed): best_lambda(kind, line.method, seed) for seed in seeds}

@@ -134,7 +134,7 @@ def peer_merge(model: PeftModel, rank: int, kind: str = "svd") -> None:
 
 def peer_deltas(model: PeftModel) -> dict[str, Tensor]:
     """What the merged adapter adds to each layer."""
-    layers = model.base_model.model
+    layers: Any = model.base_model.model
     return {name: layers[name].get_delta_weight("merged").detach() for name in NAMES}
 
 
@@ -256,7 +256,7 @@ def make_row(
             "ratio": median(peer_wall) / median(wall),
             "processor_ratio": median(peer_processor) / median(processor),
         }
-    if row.peer in differences:
+    if row.peer is not None and row.peer in differences:
         made["largest_relative_difference"] = differences[row.peer]
     if row.note:
         made["note"] = row.note

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -48,26 +49,26 @@ def peft_merge(
     model = get_peft_model(layers, config, adapter_name=adapters[0])
     for adapter in adapters[1:]:
         model.add_adapter(adapter, config)
+    adapted: Any = model.base_model.model
     for adapter, brick in zip(adapters, bricks, strict=True):
         for name, target in targets.items():
-            _fill(model.base_model.model[name], adapter, brick, target)
-    options = {} if kind == "linear" else {"svd_rank": rank * len(bricks)}
+            _fill(adapted[name], adapter, brick, target)
+    options: dict[str, Any] = {"combination_type": kind}
+    if kind != "linear":
+        options["svd_rank"] = rank * len(bricks)
     if "ties" in kind:
         options["density"] = DENSITY
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model.add_weighted_adapter(
-            adapters, [coefficient] * len(bricks), "merged", combination_type=kind, **options
-        )
-    merged = model.base_model.model
+        model.add_weighted_adapter(adapters, [coefficient] * len(bricks), "merged", **options)
     return {
-        target.name: Dense(merged[name].get_delta_weight("merged").detach())
+        target.name: Dense(adapted[name].get_delta_weight("merged").detach())
         for name, target in targets.items()
     }
 
 
-def _fill(layer: nn.Module, adapter: str, brick: Brick, target: Target) -> None:
+def _fill(layer: Any, adapter: str, brick: Brick, target: Target) -> None:
     delta = brick.deltas[target.name]
     root = delta.S.sqrt()
-    layer.lora_B[adapter].weight.data = delta.U * root  # type: ignore[union-attr, index]
-    layer.lora_A[adapter].weight.data = root[:, None] * delta.Vh  # type: ignore[union-attr, index]
+    layer.lora_B[adapter].weight.data = delta.U * root
+    layer.lora_A[adapter].weight.data = root[:, None] * delta.Vh

@@ -32,6 +32,13 @@ def dataset(name: str) -> Dataset:
     return Dataset.of(drawn.task.model_copy(update={"name": name}), parts, drawn.notes)
 
 
+def pixels(name: str) -> np.ndarray:
+    """The training images of a task, (images, 96, 96, 3), uint8."""
+    images = dataset(name).train.images
+    assert isinstance(images, ArrayImages)
+    return images.array
+
+
 def _recoloured(samples: Samples, low: np.ndarray, high: np.ndarray) -> Samples:
     assert isinstance(samples.images, ArrayImages)
     grey = samples.images.array / 255

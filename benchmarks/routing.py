@@ -193,8 +193,8 @@ def private(epsilon: float, split: str) -> dict[str, Any]:
         held = Router(capabilities(bricks))
         scores = {name: held.ood_scores(images).numpy() for name, images in shown.items()}
         found.append(_private_scores(scores))
-    scores = {name: round(float(np.mean([one[name] for one in found])), 4) for name in found[0]}
-    return {"split": split, "epsilon": epsilon, "delta": DELTA, "draws": DRAWS, **scores}
+    means = {name: round(float(np.mean([one[name] for one in found])), 4) for name in found[0]}
+    return {"split": split, "epsilon": epsilon, "delta": DELTA, "draws": DRAWS, **means}
 
 
 def _private_scores(scores: dict[str, np.ndarray]) -> dict[str, float]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -217,7 +218,7 @@ def _named(generator: np.random.Generator, _limits: ServiceLimits) -> bytes:
 
 def _fields(generator: np.random.Generator, _limits: ServiceLimits) -> bytes:
     image = ("images", "x", _pictures()[0])
-    cases = (
+    cases: tuple[list[Any], ...] = (
         [],
         [("images", None, _pictures()[0])],
         [image, ("task", None, b"no such task")],

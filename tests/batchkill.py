@@ -15,6 +15,7 @@ import random
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def main() -> None:
     in_child(counted)
     changes = int((folder / "changes").read_text())
     rng = random.Random(seed)
-    plans = [(k,) for k in range(rng.randint(1, STRIDE), changes, STRIDE)] + [(changes,)]
+    places = [*range(rng.randint(1, STRIDE), changes, STRIDE), changes]
+    plans: list[tuple[int, ...]] = [(place,) for place in places]
     plans.append(tuple(rng.sample(range(1, changes // 2), 2)))
     ends = {}
     for plan in plans:
@@ -90,8 +92,8 @@ def main() -> None:
             count_changes(kill_at(place))
             job(output)
 
-        ends[output.name] = [in_child(lambda k=k: killed(k)) for k in plan]
-        ends[output.name].append(in_child(lambda output=output: job(output)))
+        ends[output.name] = [in_child(partial(killed, k)) for k in plan]
+        ends[output.name].append(in_child(partial(job, output)))
     print(json.dumps({"changes": changes, "ends": ends}))
 
 

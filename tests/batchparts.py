@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -69,7 +70,7 @@ def same_answers(found: pl.DataFrame, expected: pl.DataFrame, atol: float) -> No
         same_values(a, b, atol)
 
 
-def same_values(found: object, expected: object, atol: float) -> None:
+def same_values(found: Any, expected: Any, atol: float) -> None:
     """Two cells or rows alike, numbers within `atol`."""
     if isinstance(expected, dict):
         assert found.keys() == expected.keys()

@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -48,7 +49,7 @@ def actors() -> list[int]:
 
 def main() -> None:
     generalist, images, folder = map(Path, sys.argv[1:])
-    told: dict[str, object] = {"done": [], "actors": 0}
+    told: dict[str, Any] = {"done": [], "actors": 0}
 
     def stop(_what: str, done: int, total: int) -> None:
         if total and done:
@@ -63,7 +64,7 @@ def main() -> None:
             os.kill(found[0], signal.SIGKILL)
         told["done"].append(done)
 
-    job = {"part_images": PARTS, "batch_size": 2}
+    job: dict[str, Any] = {"part_images": PARTS, "batch_size": 2}
     with contextlib.suppress(StopError):
         predict_many(generalist, images, folder / "begun.parquet", show=stop, **job)
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as place:

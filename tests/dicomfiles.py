@@ -92,13 +92,13 @@ def palette(first: int, colours: np.ndarray, bits: int) -> dict[str, Any]:
     return found
 
 
-def compress(found: FileDataset, syntax: str) -> FileDataset:
+def compress(found: FileDataset, syntax: UID) -> FileDataset:
     """The same data set, compressed losslessly."""
     found.compress(syntax, encoding_plugin=COMPRESSIONS[syntax], generate_instance_uid=False)
     return found
 
 
-def encapsulated(found: FileDataset, syntax: str, *codestreams: bytes) -> FileDataset:
+def encapsulated(found: FileDataset, syntax: UID, *codestreams: bytes) -> FileDataset:
     """The same data set with codestreams of one's own as its frames."""
     found.file_meta.TransferSyntaxUID = syntax
     found.add_new("PixelData", "OB", encapsulate(list(codestreams)))

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from pydicom import dcmread
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
 
 from dicomfiles import as_bytes
 from medlego.serve import PacsAccess, PacsClient
@@ -59,7 +60,7 @@ class Archive:
     asked: list[str] = field(default_factory=list)
     url: str = ""
 
-    def add(self, found: Dataset) -> str:
+    def add(self, found: FileDataset) -> str:
         """Take an object in; its UID."""
         self.images[str(found.SOPInstanceUID)] = as_bytes(found)
         return str(found.SOPInstanceUID)
@@ -75,7 +76,7 @@ class Archive:
         """UIDs of what was stored, each once."""
         return sorted(self.stores)
 
-    def pacs(self, **access: object) -> PacsClient:
+    def pacs(self, **access: Any) -> PacsClient:
         return PacsClient(PacsAccess(self.url, **access))
 
 
@@ -113,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self._stopped():
             return
-        boundary = b"--" + re.search('boundary="([^"]+)"', content_type)[1].encode()
+        (boundary,) = re.findall('boundary="([^"]+)"', content_type)
         answer = Dataset()
         answer.FailedSOPSequence = []
         for part in body.split(boundary)[1:-1]:

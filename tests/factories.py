@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -159,7 +160,7 @@ def make_dataset(
     task = make_task(name, kind, count)
     generator = np.random.default_rng(seed)
     width, many = len(task.labels), task.kind is Kind.MULTILABEL
-    parts = {}
+    parts: dict[str, Any] = {}
     for split in SPLITS:
         levels = generator.permutation(np.arange(images) % (width + many))
         bright = 40 + levels[:, None, None] * (160 // width)

@@ -16,6 +16,7 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -109,6 +110,8 @@ def distil(
     """Pull the student's tokens to the teacher's, in place."""
     optimiser = torch.optim.AdamW(student.parameters(), lr=given.rate, weight_decay=0.05)
     parameters = list(student.parameters())
+    learner: Any = student
+    backbone: Any = teacher.module
     state, path = State(), given.checkpoint
     identity = f"mini {given.seed} {given.steps} {given.batch} {given.rate}"
     if (found := read_checkpoint(path, identity)) is not None:
@@ -125,9 +128,9 @@ def distil(
             group["lr"] = given.rate * rise * fall
         pixels = teacher.normalise(pictures.batch(step, given.batch))
         with torch.no_grad():
-            wanted = teacher.module.forward_features(pixels)
+            wanted = backbone.forward_features(pixels)
         small = F.interpolate(pixels, (SIZE, SIZE), mode="area")
-        got = student.forward_features(small)
+        got = learner.forward_features(small)
         loss = F.mse_loss(got[:, 1:], wanted[:, 1:]) + F.mse_loss(got[:, 0], wanted[:, 0])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -43,6 +43,7 @@ def test_the_result_tables_are_those_of_the_json():
 def test_every_verb_stands_in_the_reference():
     verbs = {command.name for command in app.registered_commands}
     for group in app.registered_groups:
+        assert group.typer_instance
         inner = group.typer_instance.registered_commands
         verbs |= {group.name} | {f"{group.name} {command.name}" for command in inner}
     assert verbs == set(VERBS) - {""}

@@ -78,7 +78,13 @@ def test_hooks_use_the_projects_own_environment() -> None:
 
 
 def test_pre_commit_takes_the_hooks() -> None:
-    run = [sys.executable, "-m", "pre_commit", "validate-config", ROOT / ".pre-commit-config.yaml"]
+    run: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pre_commit",
+        "validate-config",
+        ROOT / ".pre-commit-config.yaml",
+    ]
     subprocess.run(run, check=True)
 
 

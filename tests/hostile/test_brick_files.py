@@ -23,7 +23,7 @@ from medlego.support import MAX_HEADER_BYTES
 
 U, S, VH = (f"delta.blocks.0.attn.q.{part}" for part in ("U", "S", "Vh"))
 
-Mutation = Callable[[], bytes]
+Mutation = Callable[..., bytes]
 CASES: dict[str, tuple[Mutation, str]] = {}
 
 
@@ -53,7 +53,7 @@ def field(
     case(name or f"{path} is {value!r:.30}", mutation, says or rf"\b{path}: ")
 
 
-def text(name: str, change: Callable[[str], str], says: str) -> None:
+def text(name: str, change: Callable[..., str], says: str) -> None:
     """Refuse a document whose text is changed."""
 
     def mutation() -> bytes:
@@ -68,7 +68,7 @@ def text(name: str, change: Callable[[str], str], says: str) -> None:
 
 def tensor(
     name: str,
-    change: Callable[[dict[str, np.ndarray]], object],
+    change: Callable[..., object],
     says: str,
     content: Mutation = valid,
 ) -> None:
@@ -86,7 +86,7 @@ def entries(name: str, change: Callable[[dict[str, Any]], None], says: str) -> N
     case(name, lambda: Parts.of(valid()).with_entries(change), says)
 
 
-def assign(key: str, value: Callable[[np.ndarray], np.ndarray]) -> Callable[..., None]:
+def assign(key: str, value: Callable[..., np.ndarray]) -> Callable[..., None]:
     def change(tensors: dict[str, np.ndarray]) -> None:
         tensors[key] = np.ascontiguousarray(value(tensors[key]))
 
@@ -162,14 +162,15 @@ for name, header in {
     "with objects nested deeply": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
 }.items():
     case(f"header {name}", lambda h=header: frame(h, b""), r"header: expected")
-for name, metadata in {
+metadatas: dict[str, Any] = {
     "with a second key": {"medlego": "{}", "format": "pt"},
     "without its key": {"format": "pt"},
     "empty": {},
     "null": None,
     "an array": [],
     "text": "medlego",
-}.items():
+}
+for name, metadata in metadatas.items():
     case(
         f"metadata {name}", lambda m=metadata: Parts.of(valid()).with_metadata(m), "__metadata__: "
     )
@@ -404,11 +405,11 @@ MODULE = "blocks.0.attn.qkv"
 VECTORS, VALUES, REST = (f"gram.{MODULE}.{part}" for part in ("vectors", "values", "rest"))
 
 
-def gram_tensor(name: str, change: Callable[[dict[str, np.ndarray]], object], says: str) -> None:
+def gram_tensor(name: str, change: Callable[..., object], says: str) -> None:
     tensor(name, change, says, with_grams)
 
 
-def gram_document(name: str, change: Callable[[dict[str, Any]], object], says: str) -> None:
+def gram_document(name: str, change: Callable[..., object], says: str) -> None:
     def mutation() -> bytes:
         parts = Parts.of(with_grams())
         change(parts.document)
@@ -490,7 +491,7 @@ gram_document(
 # profiles ---------------------------------------------------------------------------------------
 
 
-def profile_tensor(name: str, change: Callable[[dict[str, np.ndarray]], object], says: str) -> None:
+def profile_tensor(name: str, change: Callable[..., object], says: str) -> None:
     tensor(name, change, says, with_profile)
 
 
@@ -641,7 +642,7 @@ def swap(tensors: dict[str, np.ndarray], one: str, other: str) -> None:
 
 # header entries ---------------------------------------------------------------------------------
 WHOLE = "tensors: expected a whole"
-for name, values in {
+broken_entries: dict[str, dict[str, Any]] = {
     "that overlaps another": {"data_offsets": [4, 12]},
     "beyond the file": {"data_offsets": [2**40, 2**40 + 8]},
     "at the end of the address space": {"data_offsets": [2**64 - 8, 2**64 - 1]},
@@ -659,11 +660,14 @@ for name, values in {
     "of very many dimensions": {"shape": [1] * 100_000},
     "of an unknown type": {"dtype": "F31"},
     "without a type": {"dtype": None},
-}.items():
+}
+for name, values in broken_entries.items():
     says = "tensors: expected a whole|: expected shape|header: .* is not a 64-bit integer"
     entries(f"an entry {name}", entry(S, **values), says)
-for kind in ("F4", "F6_E2M3", "F8_E8M0", "F8_E4M3", "BF16", "C64", "U16", "BOOL"):
-    entries(f"an entry of type {kind}", entry(S, dtype=kind), "tensors: |: expected float32, got ")
+for dtype in ("F4", "F6_E2M3", "F8_E8M0", "F8_E4M3", "BF16", "C64", "U16", "BOOL"):
+    entries(
+        f"an entry of type {dtype}", entry(S, dtype=dtype), "tensors: |: expected float32, got "
+    )
 entries("an entry without a shape", lambda h: h[S].pop("shape"), rf"\b{S}: expected exactly dtype")
 entries("an entry with more to say", entry(S, note="x"), rf"\b{S}: expected exactly dtype, shape")
 entries("an entry that is text", lambda h: h.update({S: "F32"}), rf"\b{S}: expected exactly dtype")

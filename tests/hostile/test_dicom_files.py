@@ -23,6 +23,7 @@ from PIL import Image as Pillow
 from pydicom import config
 from pydicom.encaps import get_frame
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
@@ -51,7 +52,7 @@ MEMORY_BYTES = 200 << 20
 CASES: dict[str, tuple[Callable[[], bytes], str]] = {}
 
 
-def case(name: str, content: Callable[[], bytes], says: str) -> None:
+def case(name: str, content: Callable[..., bytes], says: str) -> None:
     assert name not in CASES
     CASES[name] = (content, says)
 
@@ -188,13 +189,13 @@ def jpeg(array: np.ndarray) -> bytes:
     return packed.getvalue()
 
 
-def codestream(syntax: str, array: np.ndarray = GREY) -> bytes:
+def codestream(syntax: UID, array: np.ndarray = GREY) -> bytes:
     if syntax == JPEGBaseline8Bit:
         return jpeg(array)
     return get_frame(compress(dataset(array), syntax).PixelData, 0, number_of_frames=1)
 
 
-def holding(syntax: str, *streams: bytes, **elements: Any) -> Callable[[], bytes]:
+def holding(syntax: UID, *streams: bytes, **elements: Any) -> Callable[[], bytes]:
     return lambda: as_bytes(encapsulated(dataset(GREY, **elements), syntax, *streams))
 
 
@@ -225,8 +226,8 @@ case(
 case("JPEG Lossless that is none", holding(JPEGLosslessSV1, jpeg(GREY)[:200]), "expected a code")
 case("compressed by name only", lambda: as_named(JPEG2000Lossless), "got uncompressed ones")
 case("uncompressed by name only", lambda: as_named(None), "got compressed ones")
-case("a film", holding("1.2.840.10008.1.2.4.102", b"film"), "transfer syntax of still images")
-case("an unknown compression", holding("1.2.3.4.5", b"data"), "got an unknown one; convert it")
+case("a film", holding(UID("1.2.840.10008.1.2.4.102"), b"film"), "transfer syntax of still images")
+case("an unknown compression", holding(UID("1.2.3.4.5"), b"data"), "got an unknown one; convert it")
 case(
     "fragments without an end",
     lambda: as_bytes(compress(dataset(GREY), RLELossless))[:-8],
@@ -296,7 +297,7 @@ def test_damaged_file_is_refused_or_lies_within_0_and_1(
     flips: list[tuple[float, int]],
 ) -> None:
     found = dataset(GREY, WindowCenter=100, WindowWidth=50, RescaleSlope=2, RescaleIntercept=-7)
-    content = bytearray(as_bytes(compress(found, syntax) if syntax else found))
+    content = bytearray(as_bytes(compress(found, UID(syntax)) if syntax else found))
     for place, mask in flips:
         content[int(place * (len(content) - 1))] ^= mask
     path = tmp_path_factory.getbasetemp() / "damaged.dcm"

@@ -24,13 +24,11 @@ def unpickles(tree: ast.AST) -> list[str]:
             found += ["torch.load"] if node.module == "torch" and "load" in names else []
         elif isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            said = {k.arg: k.value for k in node.keywords}
+            said = {k.arg: ast.unparse(k.value) for k in node.keywords}
             if called in ("torch.load", "torch.jit.load", "eval", "exec", "pd.read_pickle"):
                 found.append(called)
-            if called in ("np.load", "numpy.load", "np.fromfile") and not (
-                isinstance(said.get("allow_pickle"), ast.Constant)
-                and said["allow_pickle"].value is False
-            ):
+            loads = called in ("np.load", "numpy.load", "np.fromfile")
+            if loads and said.get("allow_pickle") != "False":
                 found.append(f"{called} without allow_pickle=False")
     return found
 

@@ -104,8 +104,8 @@ def test_the_paired_test_is_the_difference_over_its_deviation(seed: int) -> None
     scores, positive = two_models(seed, ties=False)
     theta, s = dense(scores, positive)
     z = (theta[0] - theta[1]) / math.sqrt(s[0, 0] + s[1, 1] - 2 * s[0, 1])
-    probs = [np.stack([1 - row, row], axis=1) for row in scores]
-    found = compare(TASK, *probs, positive.astype(int), resamples=5).tests[0]
+    first, second = (np.stack([1 - row, row], axis=1) for row in scores)
+    found = compare(TASK, first, second, positive.astype(int), resamples=5).tests[0]
     assert found.name == "delong"
     assert found.p_value == pytest.approx(2 * norm.sf(abs(z)), rel=1e-9)
 

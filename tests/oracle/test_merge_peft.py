@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -52,8 +54,8 @@ def peer() -> PeftModel:
     return model
 
 
-def layer(model: PeftModel, name: str) -> nn.Module:
-    return model.base_model.model.get_submodule(name)
+def layer(model: PeftModel, name: str) -> Any:
+    return model.get_submodule(f"base_model.model.{name}")
 
 
 def task_vectors(model: PeftModel) -> TaskVectors:

@@ -278,7 +278,7 @@ def test_mean_of_dare_over_seeds_has_no_bias_along_the_weighted_sum(
 ) -> None:
     """Four deviations of the mean, 3 percent of the weighted sum at the most."""
     error, weighted, variance = mean_of_dare
-    total = sum(weighted)
+    total = np.sum(weighted, axis=0)
     deviation = np.sqrt(variance * sum((D**2 * total**2).sum() for D in weighted))
     assert 4 * deviation <= 0.03 * (total**2).sum()
     assert abs((error * total).sum()) <= 4 * deviation

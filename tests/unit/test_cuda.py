@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import polars as pl
 import pytest
@@ -44,7 +45,7 @@ pytestmark = [
 
 BASE = make_base(image_size=32, width=48, depth=3)
 KINDS = tuple(str(kind) for kind in Kind)
-CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+CLOSE: Any = {"rtol": 1e-4, "atol": 1e-5}
 """What float32 on two kinds of processor may differ by."""
 
 
@@ -230,6 +231,8 @@ def test_a_profile_and_grams_measured_there_are_the_cpus():
     settings = TrainSettings(epochs=1, rank=2, learning_rate=1e-9, singular_rate=1e-9, gram=5)
     made = [train_brick(BASE, data("binary", 70), settings, device=d) for d in ("cpu", "cuda")]
     expected, found = (one.profile for one in made)
+    assert expected
+    assert found
     torch.testing.assert_close(found.mean, expected.mean, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(found.scale, expected.scale, rtol=1e-3, atol=1e-4)
     for path, gram in made[0].grams.items():

@@ -24,7 +24,16 @@ PLACES = ["medlego", *(f"medlego.{room}" for room in ROOMS if room != "errors")]
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built without a network, by the build requirement that is installed."""
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "hatchling",
+        "build",
+        "-t",
+        "wheel",
+        "-d",
+        folder,
+    ]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     (built,) = folder.iterdir()
     return built

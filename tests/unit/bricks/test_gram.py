@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,6 +65,6 @@ def test_largest_entry_of_each_vector_is_positive() -> None:
         ({"vectors": torch.full((9, 2), torch.nan)}, "vectors: expected finite numbers"),
     ],
 )
-def test_each_broken_rule_is_named(change: dict[str, torch.Tensor], says: str) -> None:
+def test_each_broken_rule_is_named(change: dict[str, Any], says: str) -> None:
     (problem,) = gram_problems(replace(make_gram(9, 2), **change))
     assert problem.startswith(says)

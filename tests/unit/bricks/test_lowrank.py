@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
+from typing import Any
 
 import pytest
 import torch
@@ -111,7 +112,7 @@ def test_from_factors_refuses_shapes_that_do_not_chain(B: Tensor, A: Tensor) -> 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("place", ["B", "A", "scale"])
 def test_from_factors_refuses_what_is_not_finite(place: str, value: float) -> None:
-    given = {"B": torch.ones(7, 3), "A": torch.ones(3, 5), "scale": 1.0}
+    given: dict[str, Any] = {"B": torch.ones(7, 3), "A": torch.ones(3, 5), "scale": 1.0}
     given[place] = value * torch.ones_like(given[place]) if place != "scale" else value
     with pytest.raises(BrickError, match="expected finite numbers"):
         LowRank.from_factors(given["B"], given["A"], given["scale"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -153,7 +154,7 @@ def test_a_missing_table_is_refused(tmp_path: Path) -> None:
 
 
 def test_load_dataset_orders_the_labels_as_hints_say_after_the_mapping(tmp_path: Path) -> None:
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for split in SPLITS:
         arrays[f"{split}_images"] = np.zeros((3, 4, 4), np.uint8)
         arrays[f"{split}_labels"] = np.array([[0], [1], [2]])

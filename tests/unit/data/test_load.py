@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,12 +39,13 @@ def manifest(path: Path, header: str, *rows: str) -> Path:
 def npz(
     path: Path, labels: object = ((0,), (1,), (1,)), drop: str = "", **others: np.ndarray
 ) -> Path:
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     for split in SPLITS:
         arrays[f"{split}_labels"] = np.array(labels)
         arrays[f"{split}_images"] = np.zeros((len(np.array(labels)), 4, 4), np.uint8)
     arrays |= others
-    np.savez(path, **{name: array for name, array in arrays.items() if name != drop})
+    arrays.pop(drop, None)
+    np.savez(path, **arrays)
     return path
 
 

@@ -7,6 +7,7 @@ import io
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,7 +134,7 @@ def test_files_go_below_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_fetched_file_reads_as_its_task(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     for split in ("train", "val", "test"):
         arrays[f"{split}_images"] = random.integers(0, 256, (4, 28, 28), dtype=np.uint8)
         arrays[f"{split}_labels"] = np.array([[0], [1], [1], [0]], dtype=np.uint8)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def test_a_report_is_json_and_a_picture(tmp_path):
     plot_report(report, tmp_path / "report.png", title="title", note="note")
     with Pillow.open(tmp_path / "report.png") as picture:
         assert picture.size[0] > 500
-        assert len(picture.convert("RGB").getcolors(1 << 24)) > 4
+        assert len(picture.convert("RGB").getcolors(1 << 24) or ()) > 4
 
 
 def test_an_unknown_task_is_refused():
@@ -265,7 +266,8 @@ def test_a_specialist_is_scored_at_its_operating_point():
     (row,) = (r for r in report.rows if r.model == "generalist")
     assert row.scores["sensitivity"].value == 1.0
     assert row.scores["specificity"].value == 0.0
-    told = report.as_dict()["tasks"]["binary"]
+    document: Any = report.as_dict()
+    told = document["tasks"]["binary"]
     assert told["operating_point"] == {"aim": "sensitivity", "value": 0.9}
     assert told["thresholds"] == {"label-1": 1e-9}
 

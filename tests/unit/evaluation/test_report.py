@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from functools import cache
@@ -76,7 +77,7 @@ def test_labels_stay_text_and_are_never_markup(sample):
 
 def test_a_group_without_a_value_is_said_to_have_none(sample):
     rows = subgroups(sample, {"site": np.repeat(["n", "s"], 30)}, resamples=10)
-    gone = replace(rows[0], scores={"auroc": Interval(*[float("nan")] * 3)})
+    gone = replace(rows[0], scores={"auroc": Interval(math.nan, math.nan, math.nan)})
     assert "undefined" in charts.groups([gone], "auroc", Interval(0.5, 0.4, 0.6))
 
 

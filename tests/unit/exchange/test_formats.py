@@ -24,7 +24,7 @@ from medlego.prediction import Predictor
 
 peft = pytest.importorskip("peft")
 
-EXACT = {"rtol": 1e-5, "atol": 1e-5}
+EXACT: Any = {"rtol": 1e-5, "atol": 1e-5}
 LABELS = 3
 
 
@@ -108,6 +108,7 @@ def test_an_adapter_of_transformers_vit_with_separate_maps_answers_the_same(olde
 
     block = base.module.get_submodule("blocks.0")
     width, depth = base.ref.features, len(list(base.module.get_submodule("blocks").children()))
+    settings: dict[str, Any] = {"num_labels": LABELS}
     config = ViTConfig(
         hidden_size=width,
         num_hidden_layers=depth,
@@ -115,8 +116,8 @@ def test_an_adapter_of_transformers_vit_with_separate_maps_answers_the_same(olde
         intermediate_size=block.mlp.fc1.out_features,
         image_size=32,
         patch_size=16,
-        num_labels=LABELS,
         layer_norm_eps=block.norm1.eps,
+        **settings,
     )
     theirs = ViTForImageClassification(config).eval()
     with torch.no_grad():
@@ -332,7 +333,7 @@ def test_a_melo_file_is_scaled_by_alpha_over_r_as_whole_numbers(alpha, scale, ba
     """Written from MeLo's forward pass: qkv[:d] += (alpha // r) B_q A_q x, qkv[2d:] likewise."""
     melo_file(base, tmp_path / "m.safetensors")
     tensors = load_file(tmp_path / "m.safetensors")
-    model = timm_model(base)
+    model: Any = timm_model(base)
     width = base.ref.features
     with torch.no_grad():
         for number, block in enumerate(model.get_submodule("blocks").children()):

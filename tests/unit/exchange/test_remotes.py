@@ -13,7 +13,8 @@ from hubsite import Hub, serve_hub
 from medlego.bricks import brick_bytes
 from medlego.errors import StoreError
 from medlego.exchange import Store, pull, push
-from medlego.exchange.remotes import SUFFIX, FilePlace
+from medlego.exchange.remotes import FilePlace
+from medlego.exchange.store import SUFFIX
 
 BASE = make_base(depth=1)
 A, B = (make_brick(name, seed=i, base=BASE) for i, name in enumerate("ab"))

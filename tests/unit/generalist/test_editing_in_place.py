@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,8 @@ from factories import make_base, make_brick
 from medlego.errors import GeneralistError
 from medlego.generalist import Generalist, add, assemble, editing, remove, undo, verify, withdraw
 from medlego.generalist import directory as module
+from medlego.generalist.merged_file import read_merged
+from medlego.support import write_atomically
 
 BASE = make_base(depth=1)
 A, B, C = (make_brick(name, seed=i, base=BASE) for i, name in enumerate("abc"))
@@ -69,11 +72,11 @@ def test_an_edit_of_what_somebody_else_changed_is_refused(place):
 def test_a_reader_whom_an_editor_overtakes_reads_again(place, monkeypatch):
     before = Generalist.load(place)
     after = add(before, C)
-    real, edits = module.read_merged, iter([lambda: after.commit(place, after=before)])
+    edits = iter([lambda: after.commit(place, after=before)])
 
-    def overtaken(*words: object) -> object:
+    def overtaken(*words: Any) -> object:
         next(edits, lambda: None)()
-        return real(*words)
+        return read_merged(*words)
 
     monkeypatch.setattr(module, "read_merged", overtaken)
     assert Generalist.load(place).recipe == after.recipe
@@ -144,7 +147,7 @@ def test_killed_at_any_step_it_is_the_one_or_the_other(edit, place, tmp_path, mo
 def _kill_after(steps: int, patch: pytest.MonkeyPatch) -> None:
     """Let so many files be written or deleted, and no more."""
     left = iter(range(steps))
-    write, unlink = module.write_atomically, Path.unlink
+    unlink = Path.unlink
 
     def counted(real: Callable[..., None]) -> Callable[..., None]:
         def step(*words: object, **more: object) -> None:
@@ -154,5 +157,5 @@ def _kill_after(steps: int, patch: pytest.MonkeyPatch) -> None:
 
         return step
 
-    patch.setattr(module, "write_atomically", counted(write))
+    patch.setattr(module, "write_atomically", counted(write_atomically))
     patch.setattr(Path, "unlink", counted(unlink))

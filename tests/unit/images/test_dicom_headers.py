@@ -17,7 +17,7 @@ from medlego.errors import ImageError
 from medlego.images import find_dicom, is_dicom, is_image, read_header
 
 GREY = np.zeros((4, 6), np.uint8)
-PATIENT = {
+PATIENT: dict[str, Any] = {
     "PatientID": "P7 ",
     "PatientSex": "F",
     "PatientAge": "063Y",
@@ -61,7 +61,8 @@ def test_header_says_what_data_sets_need(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_none(tmp_path: Path) -> None:
     header = read_header(write(tmp_path / "x", dataset(GREY, PixelData=None)))
-    assert header.patient_id is header.age_years is header.site is header.modality is None
+    assert (header.patient_id, header.site, header.modality) == (None, None, None)
+    assert header.age_years is None
     assert not header.has_pixels
 
 

@@ -11,10 +11,13 @@ import pytest
 import torch
 from pydicom import config
 from pydicom.encaps import encapsulate, get_frame
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
+    UID,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
@@ -122,7 +125,7 @@ def test_ct_without_a_window_is_scaled_by_twelve_bits_of_hounsfield_units(
 
 
 def test_ct_in_another_unit_is_scaled_by_what_is_stored(tmp_path: Path) -> None:
-    unit = {"Modality": "CT", "RescaleType": "MGML"}
+    unit: dict[str, Any] = {"Modality": "CT", "RescaleType": "MGML"}
     same(read(tmp_path, RAMP, RescaleSlope=1, RescaleIntercept=-1024, **unit), RAMP / 65535)
 
 
@@ -152,7 +155,11 @@ def test_modality_table_comes_before_the_window(tmp_path: Path) -> None:
     ],
 )
 def test_window_is_applied_after_rescaling(tmp_path: Path, function: str, expected: Any) -> None:
-    window = {"WindowCenter": [900, 5], "WindowWidth": [700, 5], "VOILUTFunction": function}
+    window: dict[str, Any] = {
+        "WindowCenter": [900, 5],
+        "WindowWidth": [700, 5],
+        "VOILUTFunction": function,
+    }
     image = read(tmp_path, RAMP, RescaleSlope=0.5, RescaleIntercept=-100, **window)
     same(image, expected(RAMP * 0.5 - 100, 900.0, 700.0))
     assert image.applied[-1] == f"window: centre 900, width 700, {function}, the first of 2"
@@ -199,7 +206,11 @@ def test_table_of_bytes_is_read(tmp_path: Path) -> None:
 
 
 def test_greys_are_inverted_last(tmp_path: Path) -> None:
-    window = {"WindowCenter": 900, "WindowWidth": 700, "VOILUTFunction": "LINEAR_EXACT"}
+    window: dict[str, Any] = {
+        "WindowCenter": 900,
+        "WindowWidth": 700,
+        "VOILUTFunction": "LINEAR_EXACT",
+    }
     image = read(tmp_path, RAMP, PhotometricInterpretation="MONOCHROME1", **window)
     same(image, 1 - ((RAMP - 900.0) / 700 + 0.5).clip(0, 1))
     assert image.applied[-1] == "greys: inverted, MONOCHROME1"
@@ -319,7 +330,7 @@ def test_frame_that_is_not_there_is_refused(tmp_path: Path, frame: int) -> None:
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
 @pytest.mark.parametrize("array", [RAMP, COLOURS], ids=["16 bit", "colours"])
-def test_other_encodings_read_the_same(tmp_path: Path, syntax: str, array: np.ndarray) -> None:
+def test_other_encodings_read_the_same(tmp_path: Path, syntax: UID, array: np.ndarray) -> None:
     expected = read(tmp_path, array)
     swap = syntax == ExplicitVRBigEndian
     content = array.byteswap().tobytes() if swap else array.tobytes()
@@ -354,9 +365,9 @@ def test_file_without_preamble_and_meta_is_read(tmp_path: Path) -> None:
     ids=["16 bit", "colours", "signed"],
 )
 def test_lossless_compression_changes_nothing(
-    tmp_path: Path, syntax: str, array: np.ndarray
+    tmp_path: Path, syntax: UID, array: np.ndarray
 ) -> None:
-    stored = {"BitsStored": 13} if array.dtype != np.uint8 else {}
+    stored: dict[str, Any] = {"BitsStored": 13} if array.dtype != np.uint8 else {}
     expected = read(tmp_path, array, **stored)
     again = read_image(write(tmp_path / "y", compress(dataset(array, **stored), syntax)))
     torch.testing.assert_close(again.pixels, expected.pixels, rtol=0, atol=0)
@@ -382,11 +393,11 @@ def test_compressed_frames_are_found_with_and_without_offsets(
         (RLELossless, "pylibjpeg-rle"),
         (JPEGLSLossless, "pyjpegls"),
         (JPEG2000Lossless, "pylibjpeg-openjpeg"),
-        ("1.2.840.10008.1.2.4.70", "python-gdcm"),
+        (JPEGLosslessSV1, "python-gdcm"),
     ],
 )
 def test_missing_codec_is_named(
-    tmp_path: Path, syntax: str, package: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, syntax: UID, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = compress(dataset(np.tile(BYTES, (5, 5))), RLELossless)
     found.file_meta.TransferSyntaxUID = syntax
@@ -403,7 +414,7 @@ def test_missing_codec_is_named(
 
 def test_every_codec_of_the_extra_is_installed_here() -> None:
     for codec in codecs.CODECS.values():
-        assert codec.plugin in codecs.get_decoder(codec.syntax).available_plugins
+        assert codec.plugin in get_decoder(codec.syntax).available_plugins
 
 
 # geometry ---------------------------------------------------------------------------------------
@@ -442,12 +453,13 @@ def test_projection_is_left_as_stored(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("keyword", ["PixelSpacing", "ImagerPixelSpacing"])
 def test_spacing_is_of_rows_then_of_columns(tmp_path: Path, keyword: str) -> None:
-    assert read(tmp_path, BYTES, **{keyword: [0.2, 0.1]}).spacing_mm == (0.2, 0.1)
+    spacing: dict[str, Any] = {keyword: [0.2, 0.1]}
+    assert read(tmp_path, BYTES, **spacing).spacing_mm == (0.2, 0.1)
 
 
 @pytest.mark.parametrize("spacing", [[0, 1], [-1, 1], [1e9, 1], None])
 def test_spacing_that_is_none_is_unknown(tmp_path: Path, spacing: list[float] | None) -> None:
-    elements = {} if spacing is None else {"PixelSpacing": spacing}
+    elements: dict[str, Any] = {} if spacing is None else {"PixelSpacing": spacing}
     with config.disable_value_validation():
         assert read(tmp_path, BYTES, **elements).spacing_mm is None
 

@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ COLOUR = np.stack([GREY, GREY[::-1], 255 - GREY], axis=2)
 DEEP = GREY.astype(np.uint16) * 257
 
 
-def saved(path: Path, picture: Pillow.Image, **options: object) -> Path:
+def saved(path: Path, picture: Pillow.Image, **options: Any) -> Path:
     picture.save(path, **options)
     return path
 

@@ -56,7 +56,9 @@ def test_bricks_of_one_task_merge(tmp_path):
 
 
 def test_one_brick_lives_at_a_time(tmp_path, monkeypatch):
-    paths, load, alive, counts = write(tmp_path, some(8)), MODULE.load_brick, [], []
+    paths, load = write(tmp_path, some(8)), MODULE.load_brick
+    alive: list[weakref.ref[Brick]] = []
+    counts: list[int] = []
 
     def watched(path):
         counts.append(sum(brick() is not None for brick in alive))

@@ -171,9 +171,8 @@ def test_a_wrong_count_of_coefficients_names_the_bricks() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_sites_of_equal_labels_answer_with_their_mean_logits(kind: Kind) -> None:
     bricks = [site(i, kind=kind, images={"a": i + 1}) for i in range(3)]
-    mean = sum(
-        w * b.head.logits(FEATURES) for w, b in zip((1 / 6, 2 / 6, 3 / 6), bricks, strict=True)
-    )
+    each = torch.stack([b.head.logits(FEATURES) for b in bricks])
+    mean = torch.einsum("s,s...->...", torch.tensor([1 / 6, 2 / 6, 3 / 6]), each)
     expected = probabilities(bricks[0].task, mean)
     (held,) = capabilities(bricks)
     found = probabilities(held.task, held.head.logits(FEATURES))

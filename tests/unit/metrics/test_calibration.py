@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -58,6 +59,7 @@ knots = st.lists(st.integers(-30, 30), min_size=1, max_size=6, unique=True).map(
 @settings(max_examples=50, deadline=None)
 @given(knots, st.floats(0.1, 5), st.integers(0, 100))
 def test_every_map_goes_through_its_knots_and_rises(x: list[int], slope: float, seed: int) -> None:
+    method: Literal["isotonic", "platt"]
     y = np.cumsum(np.random.default_rng(seed).random(len(x)) + 0.1)
     method, slope = ("isotonic", 1.0) if len(x) > 1 else ("platt", slope)
     own = LogitMap(method=method, slope=slope, x=tuple(map(float, x)), y=tuple(y))
@@ -229,7 +231,9 @@ def test_patients_share_a_fold() -> None:
 
 @pytest.mark.parametrize("value", [0.8, 0.95])
 @pytest.mark.parametrize("aim", ["sensitivity", "specificity"])
-def test_a_threshold_reaches_its_aim_and_no_more_than_it_must(aim: str, value: float) -> None:
+def test_a_threshold_reaches_its_aim_and_no_more_than_it_must(
+    aim: Literal["sensitivity", "specificity"], value: float
+) -> None:
     z, positive = drawn()
     logits = z[:, 0].numpy()
     limit = choose_threshold(logits, positive, Aim(aim=aim, value=value))
@@ -349,7 +353,8 @@ def test_a_specialist_answers_by_its_calibration() -> None:
     (found,) = predict(specialist(brick), images, base=BASE)
     odds = [np.log(p.answers[0].probs) for p in (plain, found)]
     assert np.diff(odds[1]) == pytest.approx(0.5 * np.diff(odds[0]), abs=1e-4)
-    assert found.as_dict()["answers"][0]["calibration"] == "calibrated"
+    document: dict[str, Any] = found.as_dict()
+    assert document["answers"][0]["calibration"] == "calibrated"
 
 
 def test_the_bare_base_is_not_calibrated_by_a_bricks_calibration() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from factories import make_base, make_brick, make_dataset, with_measured_profile, with_profile
 from medlego.base import Base, Inputs, embed, features, through
 from medlego.bricks import Adapter, Brick, Mixed, fold, probabilities
+from medlego.data import ArrayImages
 from medlego.errors import BrickError, GeneralistError, MergeError
 from medlego.generalist import Generalist, assemble, specialist
 from medlego.prediction import Running, answer_task, predict
@@ -81,9 +82,9 @@ def routable(stem: int = 0) -> tuple[Generalist, dict[str, Tensor]]:
     held, shown = [], {}
     for name, seed in kinds.items():
         data = make_dataset(name, seed=seed, images=48)
-        array = data.train.images.array
-        array = array // 8 if name == "dark" else 255 - array // 8
-        images = type(data.train.images)(array)
+        assert isinstance(data.train.images, ArrayImages)
+        array = data.train.images.array // 8
+        images = ArrayImages(array if name == "dark" else 255 - array)
         data = replace(data, train=replace(data.train, images=images))
         brick = make_brick(name, seed, 2, base=BASE, stem=stem)
         held.append(with_measured_profile(brick, BASE, data))
@@ -122,7 +123,7 @@ def test_images_of_no_task_are_answered_by_none():
 def test_two_tasks_on_one_image_both_answer():
     held = [with_profile(make_brick(n, i, 2, base=BASE), 0) for i, n in enumerate("ab")]
     running = Running(assemble(held), BASE)
-    running.router.ood_scores = lambda found: torch.zeros(len(found), 2)  # type: ignore[method-assign]
+    running.router.ood_scores = lambda features: torch.zeros(len(features), 2)  # type: ignore[method-assign]
     batch = running.run(pixels(5))
     for brick, answered in zip(held, batch.answers, strict=True):
         assert answered.rows.tolist() == list(range(5))
@@ -245,6 +246,7 @@ def test_another_base_is_refused():
 
 def test_profiles_of_different_depth_are_refused_when_run():
     held = [with_profile(make_brick(n, i, base=BASE)) for i, n in enumerate("ab")]
+    assert held[1].profile
     held[1] = replace(held[1], profile=replace(held[1].profile, blocks=2))
     with pytest.raises(BrickError, match="expected a profile of a stem of 1 blocks"):
         Running(assemble(held), BASE)

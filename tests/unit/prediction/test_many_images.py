@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -22,6 +23,7 @@ from batchparts import (
 )
 from medlego.errors import DatasetError, GeneralistError, InputError, JobError, SettingsError
 from medlego.generalist import Generalist
+from medlego.images import read_image
 from medlego.prediction import predict, predict_many
 from medlego.prediction.batch import answering
 from medlego.prediction.batch.answering import AHEAD, Answerer, Work
@@ -101,6 +103,7 @@ def test_rows_say_what_predict_says(place, tmp_path, name, asked):
         route = prediction.route
         assert [row["applied"] for row in own] == [list(prediction.applied)] * len(own)
         if not prediction.answers:
+            assert route
             (row,) = own
             assert (row["outcome"], row["task"]) == ("abstained", None)
             assert row["reason"] == route.reason
@@ -166,7 +169,6 @@ def test_an_image_that_breaks_the_reader_ends_no_job(place, tmp_path, monkeypatc
             raise RuntimeError("with what the file says")
         return read_image(path)
 
-    read_image = answering.read_image
     monkeypatch.setattr(answering, "read_image", read)
     out = tmp_path / "out.parquet"
     assert predict_many(place / "merged", place / "images", out).unreadable == 2
@@ -405,7 +407,7 @@ def test_images_whose_disk_goes_away_are_not_called_unreadable(place, tmp_path):
             images.rename(away)
             images.mkdir()
 
-    asked = {"part_images": 2, "batch_size": 1}
+    asked: dict[str, Any] = {"part_images": 2, "batch_size": 1}
     with pytest.raises(JobError, match="gone or empty"):
         predict_many(place / "merged", images, tmp_path / "o.parquet", show=unmount, **asked)
     images.rmdir()
@@ -582,7 +584,7 @@ def test_an_output_without_a_folder_is_refused(place, tmp_path):
 
 
 def make_work(place: Path, **changes: object) -> Work:
-    settings = {
+    settings: dict[str, Any] = {
         "directory": place / "merged",
         "generalist": Generalist.load(place / "merged").recipe.digest,
         "base_weights": None,
@@ -605,7 +607,7 @@ def parts_of(count: int, taken: list[int]):
 
 def test_images_are_read_a_few_batches_ahead_and_no_more(place):
     taken: list[int] = []
-    answers = Answerer(make_work(place), "cpu").answer(parts_of(50, taken))
+    answers: Any = Answerer(make_work(place), "cpu").answer(parts_of(50, taken))
     for number in range(10):
         assert next(answers)[0] == number
         assert len(taken) <= number + AHEAD + 1

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import polars as pl
 import pytest
@@ -72,7 +73,7 @@ def test_an_actors_error_is_told_as_it_is(place, told):
 def test_without_ray_the_way_to_it_is_told(place, tmp_path, monkeypatch):
     imported = builtins.__import__
 
-    def without_ray(name: str, *words: object, **more: object) -> object:
+    def without_ray(name: str, *words: Any, **more: Any) -> object:
         if name == "ray":
             raise ImportError(name)
         return imported(name, *words, **more)

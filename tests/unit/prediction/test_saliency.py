@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -27,7 +29,7 @@ def pictures(count, seed=0, shape=(32, 32)):
     return [from_array(generator.integers(0, 256, shape, dtype=np.uint8)) for _ in range(count)]
 
 
-def scene_of(kind="multiclass", depth=3, seed=0):
+def scene_of(kind=Kind.MULTICLASS, depth=3, seed=0):
     base = make_base(image_size=32, depth=depth)
     brick = make_brick(kind=kind, seed=seed, base=base)
     scene = Scene.of(base.module, *answering(specialist(brick), "task", base, None), "cpu")
@@ -138,7 +140,7 @@ def test_the_likeliest_label_is_explained_unless_another_is_asked():
 
 def test_evidence_for_a_binary_label_is_evidence_against_the_other():
     base = make_base(image_size=32)
-    generalist = specialist(make_brick(kind="binary", base=base))
+    generalist = specialist(make_brick(kind=Kind.BINARY, base=base))
     (no,), (yes,) = (
         explain(generalist, pictures(1), "task", label=f"label-{i}", base=base) for i in (0, 1)
     )
@@ -163,7 +165,7 @@ def test_what_is_asked_wrongly_is_refused(settings, says):
 
 @pytest.mark.parametrize("shape", [(20, 50), (50, 20), (32, 32), (7, 300)])
 def test_the_letterbox_is_where_fit_puts_the_image(shape):
-    box = letterbox(*shape, 64)
+    box = letterbox(shape[0], shape[1], 64)
     expected = torch.zeros(64, 64)
     expected[box.top : box.top + box.height, box.left : box.left + box.width] = 1
     found = fit(Image(torch.ones(1, *shape)), 64)[0]
@@ -174,10 +176,10 @@ def test_the_letterbox_is_where_fit_puts_the_image(shape):
 def test_a_patch_comes_back_to_the_pixels_that_it_saw(shape, patch):
     patches = torch.zeros(8, 8)
     patches[patch] = 1
-    task = Task(name="t", kind="binary", labels=("a", "b"))
+    task = Task(name="t", kind=Kind.BINARY, labels=("a", "b"))
     found = Saliency(task, "b", 0.9, "gradient", patches, 64, shape).on_image()
     assert found.shape == shape
-    box, zoom = letterbox(*shape, 64), max(shape) / 64
+    box, zoom = letterbox(shape[0], shape[1], 64), max(shape) / 64
     rows, columns = torch.arange(shape[0]) + 0.5, torch.arange(shape[1]) + 0.5
     middle = [
         (found.sum(1) * rows).sum() / found.sum(),
@@ -206,11 +208,11 @@ def blobs(count, seed):
 def planted():
     """A specialist that finds blobs, images with one, and where it is."""
     base = Base.load("mini")
-    parts = {}
+    parts: dict[str, Any] = {}
     for seed, (split, count) in enumerate({"train": 48, "val": 16, "test": 2}.items()):
         pixels, labels, _ = blobs(count, seed)
         parts[split] = Samples(ArrayImages(pixels), labels)
-    task = Task(name="blob", kind="binary", labels=("absent", "present"))
+    task = Task(name="blob", kind=Kind.BINARY, labels=("absent", "present"))
     brick = train_brick(base, Dataset(task, **parts), TrainSettings(epochs=4, batch_size=8))
     assert brick.card.scores["auroc"] > 0.95
     pixels, _, places = blobs(16, 9)

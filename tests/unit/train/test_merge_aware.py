@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -179,7 +180,9 @@ def test_an_epoch_is_judged_alone_and_in_merges() -> None:
 
 @pytest.mark.parametrize("parametrisation", ["svd", "lora"])
 @pytest.mark.parametrize("kind", list(Kind))
-def test_going_on_starts_where_the_brick_ended(kind: Kind, parametrisation: str) -> None:
+def test_going_on_starts_where_the_brick_ended(
+    kind: Kind, parametrisation: Literal["svd", "lora"]
+) -> None:
     data = make_dataset(kind=kind)
     quick = TrainSettings(epochs=2, rank=2, parametrisation=parametrisation, augment=False)
     first = train_brick(BASE, data, quick, device="cpu")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -33,7 +35,13 @@ def test_upright_modalities_are_never_turned_upside_down(modality):
 
 
 def test_a_flip_mirrors_the_image():
-    still = {"rotation_deg": 0.0, "scale": 0.0, "shift": 0.0, "gain": 0.0, "offset": 0.0}
+    still: dict[str, Any] = {
+        "rotation_deg": 0.0,
+        "scale": 0.0,
+        "shift": 0.0,
+        "gain": 0.0,
+        "offset": 0.0,
+    }
     flip = Augmentation(flip_horizontal=True, **still)
     pixels = torch.rand(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     changed = flip(pixels, torch.Generator().manual_seed(1))
@@ -63,6 +71,7 @@ def test_unknown_labels_carry_no_loss():
         rtol=1e-6,
         atol=0,
     )
+    assert logits.grad is not None
     assert logits.grad[0, 1:].tolist() == [0.0, 0.0]
 
 

@@ -12,8 +12,8 @@ from factories import make_base, make_brick, make_dataset
 from medlego.bricks import Brick, LowRank
 from medlego.data import ArrayImages
 from medlego.errors import DatasetError, GeneralistError
+from medlego.merge import SEARCHED
 from medlego.train import TrainSettings, search_coefficients, train_brick
-from medlego.train.search import SEARCHED
 
 BASE = make_base()
 DATA = make_dataset(images=24)
