@@ -20,6 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -103,9 +104,9 @@ def by_threads(paths: Sequence[Path], base: Base, workers: int) -> Callable[[], 
 
     def work() -> None:
         inputs = Inputs(FileImages(tuple(paths)), base, memory_bytes=0)
-        inputs._workers = workers
-        for _ in inputs.batches(32):
-            pass
+        with mock.patch("os.cpu_count", return_value=workers):
+            for _ in inputs.batches(32):
+                pass
 
     return work
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -31,7 +32,7 @@ from medlego.train import TrainSettings, train_brick
 from toyfamily import NAME, ToyFamily, ToyTransformer
 
 SIZE = 48
-CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+CLOSE: Any = {"rtol": 1e-4, "atol": 1e-5}
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The table with one line more, and timm's registry with one architecture."""
     create, known = timm.create_model, timm.is_model
 
-    def create_model(name: str, **options: object) -> nn.Module:
+    def create_model(name: str, **options: Any) -> nn.Module:
         model: nn.Module = ToyTransformer() if name == NAME else create(name, **options)
         return model
 
