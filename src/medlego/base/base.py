@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from medlego.base.families import family_of
@@ -19,20 +19,18 @@ from medlego.base.targets import DEFAULT_KINDS, Target, list_targets
 from medlego.base.weights import build, find_weights, known_facts, load_weights
 from medlego.errors import BaseError
 from medlego.images import Image, fit
-from medlego.support import cache_directory, write_atomically
+from medlego.support import FrozenModel, ShortRepr, cache_directory, write_atomically
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Triple = tuple[float, float, float]
 
 
-class BaseRef(BaseModel):
+class BaseRef(FrozenModel):
     """How a brick names the base it stands on.
 
     `fingerprint` covers the backbone's tensors at their native input size; `image_size`
     (pixels a side), `mean` and `std` say how images are handed to it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
     fingerprint: Digest
@@ -47,8 +45,8 @@ class BaseRef(BaseModel):
         return f"{self.name} {self.fingerprint[:12]}… at {self.image_size} px"
 
 
-@dataclass(frozen=True, eq=False)
-class Base:
+@dataclass(frozen=True, eq=False, repr=False)
+class Base(ShortRepr):
     """A frozen backbone in evaluation mode, without classifier.
 
     `native` holds by name the tensors that were resampled to the input size, as they were before.

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from medlego.base import BaseRef, Target
@@ -21,7 +21,7 @@ from medlego.bricks.profile import Profile, profile_document
 from medlego.data import Kind, Plain, Task
 from medlego.errors import BrickError
 from medlego.metrics import Calibration
-from medlego.support import spell
+from medlego.support import FrozenModel, ShortRepr, spell
 
 FORMAT_VERSION = 1
 
@@ -37,10 +37,8 @@ IN_MERGE = "_in_company"
 ShortText = Annotated[Plain, Field(max_length=500)]
 
 
-class Card(BaseModel):
+class Card(FrozenModel):
     """Where a brick comes from; aggregate numbers only, nothing about a single patient."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     images: dict[str, dict[str, int]] = Field(default_factory=dict)
     """Images per label in each split that training saw (train and val)."""
@@ -54,8 +52,8 @@ class Card(BaseModel):
     """Versions of the packages and the number of threads that made it."""
 
 
-@dataclass(frozen=True, eq=False)
-class Head:
+@dataclass(frozen=True, eq=False, repr=False)
+class Head(ShortRepr):
     """A linear head: weight (rows, features), bias (outputs,), float32; see `Task.head_shape`."""
 
     weight: Tensor
@@ -66,8 +64,8 @@ class Head:
         return features @ self.weight.T.to(features) + self.bias.to(features)
 
 
-@dataclass(frozen=True, eq=False)
-class Brick:
+@dataclass(frozen=True, eq=False, repr=False)
+class Brick(ShortRepr):
     """One specialist's capability, frozen; operations return new bricks.
 
     `deltas` has one entry per target name, in the targets' order. `settings` are the training

@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from safetensors.torch import save
 from torch import Tensor
 
@@ -45,7 +45,9 @@ from medlego.errors import BrickError, raise_all
 from medlego.metrics import Calibration, calibration_problems
 from medlego.support import (
     MAX_HEADER_BYTES,
+    FrozenModel,
     Progress,
+    ShortRepr,
     check_format,
     entry_problems,
     field_problems,
@@ -76,9 +78,7 @@ _Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
 Scalar = str | int | float | bool | None
 
 
-class _TargetEntry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _TargetEntry(FrozenModel):
     name: Annotated[str, Field(pattern=_PATH, max_length=200)]
     module: Annotated[str, Field(pattern=_PATH, max_length=200)]
     rows: tuple[Annotated[int, Field(ge=0, le=MAX_WIDTH)], _Width]
@@ -86,16 +86,12 @@ class _TargetEntry(BaseModel):
     rank: Annotated[int, Field(ge=1, le=MAX_RANK)]
 
 
-class _GramEntry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _GramEntry(FrozenModel):
     directions: Annotated[int, Field(ge=1, le=MAX_GRAM_DIRECTIONS)]
     images: Annotated[int, Field(ge=MIN_GRAM_IMAGES)]
 
 
-class _ProfileEntry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _ProfileEntry(FrozenModel):
     blocks: Annotated[int, Field(ge=0, le=MAX_BLOCKS)]
     directions: Annotated[int, Field(ge=1, le=MAX_PROFILE_DIRECTIONS)]
     images: Annotated[int, Field(ge=MIN_PROFILE_IMAGES)]
@@ -109,9 +105,7 @@ def given(entry: Any) -> Any:
     return entry
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Document(FrozenModel):
     format: Literal[1]
     digest: Any = None
     """Stated by every file; checked last, against the content, by `_check_digest`."""
@@ -152,8 +146,8 @@ def load_brick(path: str | Path) -> Brick:
     return brick_from_bytes(content, str(path))
 
 
-@dataclass(frozen=True)
-class Label:
+@dataclass(frozen=True, repr=False)
+class Label(ShortRepr):
     """What a brick file says of itself; nothing of it was checked against its numbers."""
 
     digest: str

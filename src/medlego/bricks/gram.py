@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from medlego.bricks.lowrank import fix_signs, not_finite, not_orthonormal, off_orthonormal
+from medlego.support import ShortRepr
 
 MIN_GRAM_IMAGES = 50
 """Fewer images give no Grams: leading directions could resemble a single image's features."""
@@ -20,8 +21,8 @@ MAX_GRAM_DIRECTIONS = 1024
 """Directions that a Gram holds at most."""
 
 
-@dataclass(frozen=True, eq=False)
-class Gram:
+@dataclass(frozen=True, eq=False, repr=False)
+class Gram(ShortRepr):
     """One module's Gram matrix: vectors (in, N), values (N,), rest (1,), float32.
 
     The vectors are orthonormal, the values sorted from large to small, none below `rest`, the

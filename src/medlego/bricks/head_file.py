@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, ValidationError
 from safetensors.torch import save
 from torch import Tensor
 
@@ -23,6 +23,8 @@ from medlego.errors import GeneralistError, raise_all
 from medlego.metrics import Calibration, calibration_problems
 from medlego.support import (
     MAX_HEADER_BYTES,
+    FrozenModel,
+    ShortRepr,
     check_format,
     entry_problems,
     field_problems,
@@ -40,8 +42,8 @@ MAX_FILE_BYTES = MAX_HEADER_BYTES + (1 << 30)
 _KEY = "medlego_head"
 
 
-@dataclass(frozen=True, eq=False)
-class RefitHead:
+@dataclass(frozen=True, eq=False, repr=False)
+class RefitHead(ShortRepr):
     """A task's new head for one merged model.
 
     `model` is the digest of the recipe whose features it reads (`Recipe.model`); on any other
@@ -62,9 +64,7 @@ class RefitHead:
         return content_digest(spell(_document(self)), _tensors(self))
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Document(FrozenModel):
     format: Literal[1]
     digest: str
     model: Digest

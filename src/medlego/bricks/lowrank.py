@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from medlego.errors import BrickError, MergeError
+from medlego.support import ShortRepr
 
 
-@dataclass(frozen=True, eq=False)
-class LowRank:
+@dataclass(frozen=True, eq=False, repr=False)
+class LowRank(ShortRepr):
     """One delta: U (out, rank), S (rank,), Vh (rank, in), float32 in canonical form."""
 
     U: Tensor

@@ -24,6 +24,7 @@ from torch import Tensor
 from medlego.bricks.gram import Gram
 from medlego.bricks.profile import SMALLEST, STEM_BLOCKS, Noise, Profile, check_features
 from medlego.errors import SettingsError
+from medlego.support import ShortRepr
 
 RADIUS = 4.0
 """Clipping radius of features, in public deviations a feature: ‖y‖ ≤ RADIUS · √d."""
@@ -37,8 +38,8 @@ BUDGET = (0.5, 0.4, 0.1)
 LEAST_VARIANCE = 0.02
 
 
-@dataclass(frozen=True, eq=False)
-class Reference:
+@dataclass(frozen=True, eq=False, repr=False)
+class Reference(ShortRepr):
     """Public stem features, float64: their mean (d,), their deviation within a kind of image (d,),
     and the leading directions in which images of a kind vary, in units of it (d, k).
     """

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from medlego.bricks.gram import Gram, gram_problems
 from medlego.errors import SettingsError
-from medlego.support import one_thread
+from medlego.support import FrozenModel, ShortRepr, one_thread
 
 STEM_BLOCKS = 1
 """Blocks of the stem."""
@@ -33,17 +33,15 @@ MAX_EPSILON = 1000.0
 PARTS = ("mean", "scale", "vectors", "values", "rest", "distance")
 
 
-class Noise(BaseModel):
+class Noise(FrozenModel):
     """Differential privacy of one image among the others: (epsilon, delta)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epsilon: Annotated[float, Field(gt=0, le=MAX_EPSILON)]
     delta: Annotated[float, Field(gt=0, lt=1)]
 
 
-@dataclass(frozen=True, eq=False)
-class Profile:
+@dataclass(frozen=True, eq=False, repr=False)
+class Profile(ShortRepr):
     """Statistics of stem features, float32; d is twice the base's width.
 
     `mean` and `scale` are (d,): of each feature, the scale above zero. `correlation` is that of

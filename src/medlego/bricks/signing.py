@@ -19,11 +19,20 @@ from typing import Annotated, Any, Literal
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from medlego.bricks.brick import Brick
 from medlego.errors import SignatureError, raise_all
-from medlego.support import field_problems, parse_object, read_expected, spell, write_atomically
+from medlego.support import (
+    FrozenModel,
+    NoPickle,
+    ShortRepr,
+    field_problems,
+    parse_object,
+    read_expected,
+    spell,
+    write_atomically,
+)
 
 SIGNATURE_SUFFIX = ".sig.json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -36,8 +45,8 @@ PASSPHRASE = "MEDLEGO_KEY_PASSPHRASE"
 """Environment variable with the passphrase of a private key."""
 
 
-@dataclass(frozen=True, eq=False)
-class PublicKey:
+@dataclass(frozen=True, eq=False, repr=False)
+class PublicKey(ShortRepr):
     """Checks signatures; known by the SHA-256 of its 32 bytes."""
 
     raw: bytes
@@ -77,7 +86,7 @@ class PublicKey:
 
 
 @dataclass(frozen=True, eq=False)
-class Signer:
+class Signer(NoPickle, instead="load its key file there"):
     """Makes signatures with a private key."""
 
     private: Ed25519PrivateKey
@@ -102,39 +111,31 @@ class Signer:
         return cls(Ed25519PrivateKey.generate())
 
 
-class _Subject(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Subject(FrozenModel):
     name: str
     digest: dict[str, str]
 
 
-class _Statement(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Statement(FrozenModel):
     type: Annotated[Literal["https://in-toto.io/Statement/v1"], Field(alias="_type")]
     subject: Annotated[tuple[_Subject, ...], Field(min_length=1, max_length=1)]
     predicateType: Literal["urn:medlego:brick-signature:v1"]  # noqa: N815
     predicate: dict[str, str | None]
 
 
-class _Signature(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Signature(FrozenModel):
     keyid: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     sig: str
 
 
-class _Envelope(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Envelope(FrozenModel):
     payloadType: Literal["application/vnd.in-toto+json"]  # noqa: N815
     payload: str
     signatures: Annotated[tuple[_Signature, ...], Field(min_length=1, max_length=64)]
 
 
-@dataclass(frozen=True, eq=False)
-class BrickSignature:
+@dataclass(frozen=True, eq=False, repr=False)
+class BrickSignature(ShortRepr):
     """One or more keys' word for a brick: `signatures` are over `payload`, by key id."""
 
     payload: bytes

@@ -12,12 +12,13 @@ from medlego.data.readers import guess_kind, read_table
 from medlego.data.samples import SPLITS, Dataset, Samples, TaskHints
 from medlego.data.task import Code, Kind
 from medlego.errors import DatasetError, raise_all
+from medlego.support import ShortRepr
 
 _COLUMNS = ("from", "to", "task")
 
 
-@dataclass(frozen=True)
-class LabelMap:
+@dataclass(frozen=True, repr=False)
+class LabelMap(ShortRepr):
     """Which label of the data is which label of the task.
 
     `rows` are (task, from, to) with their number in the file: an empty task is any task, an empty

@@ -17,6 +17,7 @@ import numpy as np
 from medlego.data.task import Code, Kind, Task
 from medlego.errors import DatasetError
 from medlego.images import Image, from_array, is_image, read_image
+from medlego.support import ShortRepr
 
 SPLITS = ("train", "val", "test")
 
@@ -29,8 +30,8 @@ class ImageSource(Protocol):
     def __getitem__(self, index: int) -> Image: ...
 
 
-@dataclass(frozen=True, eq=False)
-class ArrayImages:
+@dataclass(frozen=True, eq=False, repr=False)
+class ArrayImages(ShortRepr):
     """Images held in one uint8 array, (N, height, width) or (N, height, width, 3)."""
 
     array: np.ndarray
@@ -42,8 +43,8 @@ class ArrayImages:
         return from_array(self.array[index])
 
 
-@dataclass(frozen=True)
-class FileImages:
+@dataclass(frozen=True, repr=False)
+class FileImages(ShortRepr):
     """Images in files, read one at a time."""
 
     paths: tuple[Path, ...]
@@ -55,8 +56,8 @@ class FileImages:
         return read_image(self.paths[index])
 
 
-@dataclass(frozen=True, eq=False)
-class Samples:
+@dataclass(frozen=True, eq=False, repr=False)
+class Samples(ShortRepr):
     """Images with labels.
 
     `labels` is (N,) int64, or (N, labels) float32 with NaN for unknown where the task is
@@ -127,8 +128,8 @@ class _Picked:
         return self.whole[self.indices[index]]
 
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset(ShortRepr):
     """One task's images in three disjoint splits. `notes` say what reading left out."""
 
     task: Task
@@ -150,8 +151,8 @@ class Dataset:
         return samples
 
 
-@dataclass(frozen=True)
-class TaskHints:
+@dataclass(frozen=True, repr=False)
+class TaskHints(ShortRepr):
     """What the files do not say about the task; each overrides what reading would guess.
 
     `codes` go with `labels`, one per label; a table of labels may refer to them.

@@ -6,9 +6,9 @@ import re
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from medlego.support import is_plain
+from medlego.support import FrozenModel, is_plain
 
 MAX_LABELS = 10_000
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
@@ -41,10 +41,8 @@ class Kind(StrEnum):
     """Exactly one of several labels that have an order, lowest first."""
 
 
-class Code(BaseModel):
+class Code(FrozenModel, strict=True):
     """A label's entry in a terminology, as DICOM writes it (value, scheme, meaning)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     scheme: Annotated[Plain, Field(min_length=1, max_length=16)]
     """Coding scheme designator, for example SCT or RADLEX."""
@@ -52,15 +50,13 @@ class Code(BaseModel):
     meaning: Text
 
 
-class Task(BaseModel):
+class Task(FrozenModel):
     """One diagnostic question, frozen.
 
     `modality` is a DICOM modality code (MR, US, DX, CT, DMS for dermoscopy, SM for slide
     microscopy, …), `body_part` a DICOM body part examined (BRAIN, BREAST, CHEST, …); both may
     be unknown.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     kind: Kind

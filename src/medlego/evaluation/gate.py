@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from medlego.base import Base, Inputs
 from medlego.data import SPLITS, Dataset, Kind, Samples, Task, align, join
@@ -20,17 +20,15 @@ from medlego.errors import DatasetError, SettingsError
 from medlego.generalist import Generalist
 from medlego.metrics import RESAMPLES, Interval, group_rows, interval, score_replicates
 from medlego.prediction import Running, answer_task
-from medlego.support import Progress, load_toml, silent
+from medlego.support import FrozenModel, Progress, ShortRepr, load_toml, silent
 
 Score = Literal["accuracy", "balanced_accuracy", "auroc"]
 Verdict = Literal["pass", "fail", "unclear"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class TaskLimits(BaseModel):
+class TaskLimits(FrozenModel):
     """What a task may lose; all numbers are shares, 0.02 for two points."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     score: Score = "balanced_accuracy"
     max_loss: Share = 0.02
@@ -39,7 +37,7 @@ class TaskLimits(BaseModel):
     """What the score must not be surely below, for tasks that were not there before too."""
 
 
-class GateLimits(BaseModel):
+class GateLimits(FrozenModel):
     """A gate: limits for every task, others for some, and how to judge.
 
     A task passes where the change's interval lies above −max_loss: shown not to be worse than the
@@ -47,8 +45,6 @@ class GateLimits(BaseModel):
     failed unless `unclear` says otherwise. A subgroup fails only where its whole interval lies
     below −max_subgroup_loss, since small ones prove little.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     default: TaskLimits = TaskLimits()
     task: dict[str, TaskLimits] = Field(default_factory=dict)
@@ -97,8 +93,8 @@ class TaskChange:
     reason: str
 
 
-@dataclass(frozen=True)
-class GateReport:
+@dataclass(frozen=True, repr=False)
+class GateReport(ShortRepr):
     """Every task's change, and whether the edit may go live."""
 
     passed: bool

@@ -24,6 +24,7 @@ from medlego.metrics import (
     ece_floor,
     reliability,
 )
+from medlego.support import ShortRepr
 
 MODELS = (
     "generalist",
@@ -108,8 +109,8 @@ class TaskDetail:
         }
 
 
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, repr=False)
+class Report(ShortRepr):
     """Rows per model and task, their means over the tasks, and each task's details.
 
     The generalist's row is what `predict` answers when it is not told the task: an image that it

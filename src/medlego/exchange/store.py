@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from medlego.bricks import Brick, Label, load_brick, read_label, save_brick
 from medlego.errors import BrickError, StoreError
+from medlego.support import ShortRepr
 
 SUFFIX = ".brick.safetensors"
 LOCK_TIMEOUT_S = 60
@@ -29,8 +30,8 @@ def default_store() -> Path:
     return Path(data) / "medlego" / "store"
 
 
-@dataclass(frozen=True)
-class Store:
+@dataclass(frozen=True, repr=False)
+class Store(ShortRepr):
     """The bricks in one directory, which is made when the first one enters."""
 
     path: Path

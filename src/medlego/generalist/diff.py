@@ -9,10 +9,11 @@ from medlego.generalist.generalist import Generalist
 from medlego.generalist.undo import restored
 from medlego.generalist.verify import distances, relative_distance
 from medlego.merge import Ingredient, Recipe
+from medlego.support import ShortRepr
 
 
-@dataclass(frozen=True)
-class Difference:
+@dataclass(frozen=True, repr=False)
+class Difference(ShortRepr):
     """From state A to state B.
 
     `coefficients` has those that changed, (A, B) by digest; `settings` likewise what else of the

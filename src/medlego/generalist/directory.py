@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from medlego.base import Digest
 from medlego.bricks import (
@@ -40,6 +40,7 @@ from medlego.generalist.merged_file import made_on, merged_bytes, read_merged
 from medlego.generalist.past_states import PastStates, Shelf
 from medlego.merge import Ingredient, Recipe, capabilities, conflicts, find_method, head_conflicts
 from medlego.support import (
+    FrozenModel,
     check_format,
     field_problems,
     parse_object,
@@ -62,10 +63,8 @@ SIGNATURES = "signatures"
 _T = TypeVar("_T")
 
 
-class Document(BaseModel):
+class Document(FrozenModel):
     """`generalist.json`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1]
     recipe: Recipe
@@ -283,7 +282,7 @@ def _past_states(path: Path) -> PastStates:
     )
 
 
-def _files(folder: Path, suffix: str, read: Callable[[Path], _T]) -> dict[str, Callable[[], _T]]:
+def _files(folder: Path, suffix: str, read: Callable[[Path], _T]) -> dict[str, _T | partial[_T]]:
     found = folder.glob(f"*{suffix}") if folder.is_dir() else ()
     return {file.name.removesuffix(suffix): partial(read, file) for file in sorted(found)}
 

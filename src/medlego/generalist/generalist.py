@@ -45,11 +45,11 @@ from medlego.merge import (
     task_vectors,
     with_slope,
 )
-from medlego.support import one_thread
+from medlego.support import ShortRepr, one_thread
 
 
-@dataclass(frozen=True, eq=False)
-class Generalist:
+@dataclass(frozen=True, eq=False, repr=False)
+class Generalist(ShortRepr):
     """A base's merged deltas with all heads side by side; operations return new ones.
 
     `deltas` are the merged deltas by target name; `relative_loss` is the share of their

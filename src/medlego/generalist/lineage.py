@@ -14,8 +14,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -27,9 +25,7 @@ from medlego.base import Digest
 from medlego.data import Plain
 from medlego.errors import GeneralistError, raise_all
 from medlego.merge import Provider, Recipe
-from medlego.support import field_problems, spell
-
-_FROZEN = ConfigDict(frozen=True, extra="forbid")
+from medlego.support import FrozenModel, ShortRepr, field_problems, spell
 
 Action = Literal["assemble", "head-round", "add", "remove", "update", "undo", "redo"]
 MOVES: tuple[Action, ...] = ("undo", "redo")
@@ -44,10 +40,8 @@ def stale_head(task: str) -> str:
     return f"head {task}"
 
 
-class Entry(BaseModel):
+class Entry(FrozenModel):
     """One entry of a lineage: what was done, by whom, and the recipe that it led to."""
-
-    model_config = _FROZEN
 
     action: Action
     recipe: Digest
@@ -110,8 +104,8 @@ class Signs(Protocol):
         """Of the key that checks it."""
 
 
-@dataclass(frozen=True)
-class Stamp:
+@dataclass(frozen=True, repr=False)
+class Stamp(ShortRepr):
     """When and by whom an edit is made; nothing is filled in unasked, so results repeat."""
 
     when: str | None = None

@@ -2,49 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Generic, TypeVar
 
 from medlego.bricks import Brick, BrickSignature, RefitHead
 from medlego.merge import Recipe
+from medlego.support import ShortRepr
 
 _T = TypeVar("_T")
 
 
 class Shelf(Mapping[str, _T], Generic[_T]):
-    """Things by digest, each read when first asked for; operations return new shelves."""
+    """Values by digest, at hand or read when first asked for; operations return new shelves."""
 
-    def __init__(self, held: Mapping[str, Callable[[], _T]] | None = None) -> None:
-        self._held = dict(held or {})
-        self._read: dict[str, _T] = {}
+    def __init__(self, values: Mapping[str, _T | partial[_T]] | None = None) -> None:
+        self._values = dict(values or {})
 
     def __getitem__(self, digest: str) -> _T:
-        if digest not in self._read:
-            self._read[digest] = self._held[digest]()
-        return self._read[digest]
+        value = self._values[digest]
+        if isinstance(value, partial):
+            value = self._values[digest] = value()
+        return value
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._held)
+        return iter(self._values)
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._values)
 
     def plus(self, more: Mapping[str, _T]) -> Shelf[_T]:
-        """With things that are at hand; what is there already stays as it is."""
-        shelf = Shelf({**{digest: _keep(thing) for digest, thing in more.items()}, **self._held})
-        shelf._read = {**more, **self._read}
-        return shelf
+        """With values that are at hand."""
+        return Shelf({**more, **self._values, **more})
 
     def minus(self, digests: Collection[str]) -> Shelf[_T]:
         """Without some."""
-        shelf = Shelf({d: read for d, read in self._held.items() if d not in digests})
-        shelf._read = {d: thing for d, thing in self._read.items() if d not in digests}
-        return shelf
+        return Shelf({d: value for d, value in self._values.items() if d not in digests})
 
 
-@dataclass(frozen=True, eq=False)
-class PastStates:
+@dataclass(frozen=True, eq=False, repr=False)
+class PastStates(ShortRepr):
     """Everything that the entries of a lineage name and that was not withdrawn, by digest."""
 
     recipes: Shelf[Recipe] = field(default_factory=Shelf)
@@ -78,7 +76,3 @@ class PastStates:
             heads=self.heads.minus(heads),
             signatures=self.signatures.minus(bricks),
         )
-
-
-def _keep(thing: _T) -> Callable[[], _T]:
-    return lambda: thing

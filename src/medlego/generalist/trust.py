@@ -9,13 +9,13 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from medlego.bricks import Brick, BrickSignature, PublicKey
 from medlego.data import Plain
 from medlego.errors import SignatureError
 from medlego.generalist.lineage import Entry
-from medlego.support import load_toml
+from medlego.support import FrozenModel, load_toml
 
 Role = Literal["brick", "edit"]
 """What a key may vouch for: bricks, or the entries of a lineage."""
@@ -24,10 +24,8 @@ SKEW = timedelta(hours=1)
 """How far the clocks of two editors may differ."""
 
 
-class TrustedKey(BaseModel):
+class TrustedKey(FrozenModel):
     """One `[[key]]` of a trust file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[Plain, Field(min_length=1, max_length=200)]
     public: str
@@ -60,10 +58,8 @@ class TrustedKey(BaseModel):
         return None
 
 
-class Trust(BaseModel):
+class Trust(FrozenModel):
     """A trust file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: tuple[TrustedKey, ...] = ()
 

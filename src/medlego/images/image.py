@@ -20,6 +20,7 @@ from torch import Tensor
 from medlego.errors import ImageError
 from medlego.images.dicom import is_dicom, read_frame
 from medlego.images.nifti import is_nifti, read_slice
+from medlego.support import ShortRepr
 
 MAX_PIXELS = 80_000_000
 """Largest width × height that is decoded; larger files are refused before decoding."""
@@ -37,8 +38,8 @@ _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 _FORMATS = ("PNG", "JPEG", "TIFF")
 
 
-@dataclass(frozen=True, eq=False)
-class Image:
+@dataclass(frozen=True, eq=False, repr=False)
+class Image(ShortRepr):
     """Pixels as read, with the steps that led to them.
 
     `pixels` is (channels, height, width) float32 in [0, 1], with 1 (grey) or 3 (RGB) channels.

@@ -14,15 +14,15 @@ from medlego.errors import MergeError, raise_all
 from medlego.merge.compatibility import conflicts
 from medlego.merge.methods import METHODS
 from medlego.merge.sites import site_weights, task_vectors
-from medlego.support import one_thread
+from medlego.support import ShortRepr, one_thread
 
 COLLISION = 0.06
 """Cosine of two task vectors from which on they count as colliding; between what was measured for
 unrelated tasks and for two trainings of one task (docs/decisions/010-diagnostics.md)."""
 
 
-@dataclass(frozen=True)
-class BrickPair:
+@dataclass(frozen=True, repr=False)
+class BrickPair(ShortRepr):
     """Two bricks, target by target; only targets that both have.
 
     `cosine` is ⟨ΔW_a, ΔW_b⟩ / (‖ΔW_a‖ ‖ΔW_b‖), -1 to 1; `input_overlap` and `output_overlap` are
@@ -47,8 +47,8 @@ class BrickPair:
         return not self.same_task and abs(self.total_cosine) >= COLLISION
 
 
-@dataclass(frozen=True)
-class Diagnosis:
+@dataclass(frozen=True, repr=False)
+class Diagnosis(ShortRepr):
     """What can be known of a merge from its bricks alone."""
 
     tasks: tuple[str, ...]

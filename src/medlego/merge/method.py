@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from torch import Tensor
 
 from medlego.bricks import Gram, LowRank, canonical_problems
 from medlego.errors import MergeError, raise_all
-from medlego.support import field_problems
+from medlego.support import FrozenModel, ShortRepr, field_problems
 
 TaskVector = Mapping[str, LowRank]
 """One brick's deltas by target name."""
@@ -27,8 +27,8 @@ SLOPE = 0.75
 """How much later blocks weigh more where nothing else is said; see `merge.depth`."""
 
 
-@dataclass(frozen=True, eq=False)
-class Merged:
+@dataclass(frozen=True, eq=False, repr=False)
+class Merged(ShortRepr):
     """Merged deltas by target name, and what a cut lost of each (Frobenius norm, absolute)."""
 
     deltas: Mapping[str, LowRank]
@@ -42,23 +42,19 @@ class Merged:
         return (lost / (lost + kept)) ** 0.5 if lost else 0.0
 
 
-class Provider(BaseModel):
+class Provider(FrozenModel):
     """The package that a method from outside comes from; none if a session registered it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     distribution: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     version: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
 
-class MethodSettings(BaseModel):
+class MethodSettings(FrozenModel):
     """What a method can be told besides coefficients and rank; by default nothing."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
-
-@dataclass(frozen=True)
-class Method:
+@dataclass(frozen=True, repr=False)
+class Method(ShortRepr):
     """One entry of `METHODS`.
 
     `merge(task_vectors, coefficients, rank, **settings)` takes one task vector and one

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
@@ -18,7 +16,7 @@ from medlego.base import Digest
 from medlego.errors import MergeError
 from medlego.merge.method import Provider
 from medlego.merge.sites import Sites
-from medlego.support import spell
+from medlego.support import FrozenModel, spell
 
 GIVEN = "given"
 SEARCHED = "search"
@@ -42,13 +40,8 @@ def as_mode(text: str) -> Mode:
     raise MergeError(f"mode: expected one of {', '.join(MODES)}, got {text!r}")
 
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid")
-
-
-class Ingredient(BaseModel):
+class Ingredient(FrozenModel):
     """One brick of a recipe, by digest, with its coefficient."""
-
-    model_config = _FROZEN
 
     task: str
     digest: Digest
@@ -57,7 +50,7 @@ class Ingredient(BaseModel):
     """Of a head refitted to this merge, where there is one; else the brick's own is read."""
 
 
-class Recipe(BaseModel):
+class Recipe(FrozenModel):
     """What rebuilds a generalist: bricks in order, coefficients, method and settings.
 
     `settings` holds all of the method's, defaults included; `svc` says that singular values were
@@ -68,8 +61,6 @@ class Recipe(BaseModel):
     the task stands at each of them. `mode` is left out of the JSON where it is
     `merged`, `provider`, the package of a method from outside, where the method is built in.
     """
-
-    model_config = _FROZEN
 
     bricks: Annotated[tuple[Ingredient, ...], Field(min_length=1)]
     method: str

@@ -18,7 +18,7 @@ from medlego.merge.coefficients import Coefficients, check_coefficients, find_ru
 from medlego.merge.method import Merged, TaskVector, numerical_rank
 from medlego.merge.methods.linear import merge_linear
 from medlego.metrics import Calibration, State, has_thresholds
-from medlego.support import one_thread
+from medlego.support import ShortRepr, one_thread
 
 Sites = Literal["auto", "counts", "equal"]
 """How the sites of one task weigh: by training images stated in the cards, equally, or `auto`: by
@@ -26,8 +26,8 @@ counts where every site of the task states them, equally where one does not."""
 SITES: tuple[Sites, ...] = get_args(Sites)
 
 
-@dataclass(frozen=True, eq=False)
-class Capability:
+@dataclass(frozen=True, eq=False, repr=False)
+class Capability(ShortRepr):
     """What the bricks of one task answer together: one site's, or several merged.
 
     `weights` has one number per brick, above zero, together one.

@@ -12,10 +12,11 @@ from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from medlego.data import Kind, Task
+from medlego.support import FrozenModel
 
 MAX_KNOTS = 64
 State = Literal["calibrated", "stale", "none"]
@@ -25,15 +26,13 @@ _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Share = Annotated[float, Field(gt=0, lt=1)]
 
 
-class LogitMap(BaseModel):
+class LogitMap(FrozenModel):
     """A rising, piecewise linear map: knots (x, y), and one slope before the first and behind the
     last.
 
     `temperature` has its one knot at (0, 0) and the slope 1 / T; `platt` has one knot; `isotonic`
     several and the slope 1; `none` changes nothing.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Literal["none", "temperature", "platt", "isotonic"]
     slope: Annotated[_Number, Field(gt=0)]
@@ -64,10 +63,8 @@ class LogitMap(BaseModel):
         return found
 
 
-class Aim(BaseModel):
+class Aim(FrozenModel):
     """What an operating point is chosen for."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     aim: Literal["sensitivity", "specificity"]
     value: _Share
@@ -83,14 +80,12 @@ class OperatingPoint(Aim):
     thresholds: tuple[_Share | None, ...]
 
 
-class Calibration(BaseModel):
+class Calibration(FrozenModel):
     """Fitted on validation images to the logits of one brick alone, or of one merge.
 
     `maps` has one entry per label of a multilabel task, else one for all logits. Losses are mean
     log losses of the validation images, `after` by cross-validation.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     images: Annotated[int, Field(ge=1)]
     maps: tuple[LogitMap, ...]

@@ -15,6 +15,7 @@ from medlego.metrics.bootstrap import LEVEL, RESAMPLES, Interval, interval
 from medlego.metrics.delong import areas
 from medlego.metrics.sample import Column, Sample
 from medlego.metrics.scores import score_names, score_replicates
+from medlego.support import ShortRepr
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class PairedTest:
     p_value: float
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(ShortRepr):
     """First minus second model, score by score, and the tests."""
 
     images: int

@@ -9,10 +9,11 @@ import numpy as np
 from medlego.data import Kind
 from medlego.metrics.ranking import Ranking
 from medlego.metrics.sample import Column, Sample
+from medlego.support import ShortRepr
 
 
-@dataclass(frozen=True, eq=False)
-class Curves:
+@dataclass(frozen=True, eq=False, repr=False)
+class Curves(ShortRepr):
     """One label's curves, from the strictest threshold to the laxest.
 
     Each array is (V + 1,) for V distinct probabilities. At `thresholds[i]` every image with at

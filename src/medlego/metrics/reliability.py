@@ -15,6 +15,7 @@ from scipy.stats import binomtest
 
 from medlego.metrics.bootstrap import LEVEL, nan_mean
 from medlego.metrics.sample import Column, Sample
+from medlego.support import ShortRepr
 
 BINS = 15
 IMAGES_PER_BIN = 20
@@ -36,8 +37,8 @@ class Bin:
     accuracy_high: float
 
 
-@dataclass(frozen=True)
-class Diagram:
+@dataclass(frozen=True, repr=False)
+class Diagram(ShortRepr):
     """A reliability diagram of one label's probability, or of the likeliest label's."""
 
     label: str

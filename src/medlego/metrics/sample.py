@@ -9,12 +9,13 @@ import numpy as np
 
 from medlego.data import Kind, Task
 from medlego.metrics.bootstrap import patient_numbers
+from medlego.support import ShortRepr
 
 HALF = 0.5
 
 
-@dataclass(frozen=True, eq=False)
-class Column:
+@dataclass(frozen=True, eq=False, repr=False)
+class Column(ShortRepr):
     """One label against the rest, on the images where it is known.
 
     `known` (N,) selects those n images; `probs`, `positive` and `given` are (n,): its probability,
@@ -28,8 +29,8 @@ class Column:
     given: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
-class Sample:
+@dataclass(frozen=True, eq=False, repr=False)
+class Sample(ShortRepr):
     """One model's answers to labelled images.
 
     `probs` is (N, labels); `labels` is (N,) int64, or (N, labels) with NaN for unknown;

@@ -11,13 +11,14 @@ import numpy as np
 from medlego.metrics.bootstrap import LEVEL, RESAMPLES, Interval, interval
 from medlego.metrics.sample import Sample
 from medlego.metrics.scores import SCORES, score_replicates
+from medlego.support import ShortRepr
 
 MIN_IMAGES = 20
 """Groups with fewer images are shown as too small to judge."""
 
 
-@dataclass(frozen=True)
-class GroupRow:
+@dataclass(frozen=True, repr=False)
+class GroupRow(ShortRepr):
     """One group's scores; `patients` is None where no ids are known.
 
     `small` marks fewer than the images asked for: its intervals are wide and, as percentiles of few

@@ -20,6 +20,7 @@ from medlego.generalist import Generalist
 from medlego.merge import Capability, Mode
 from medlego.prediction.modes import ModelPart, parts
 from medlego.prediction.routing import Route, Router
+from medlego.support import NoPickle
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ class Batch:
     answers: tuple[Answered, ...]
 
 
-class Running:
+class Running(NoPickle, instead="make it from its generalist and base there"):
     """A generalist on its base, ready for batches; not to be used from two threads at once."""
 
     def __init__(

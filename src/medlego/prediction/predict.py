@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +19,13 @@ from medlego.merge import Capability, as_mode
 from medlego.metrics import State, decide, wrong_answers
 from medlego.prediction.engine import Batch, Running
 from medlego.prediction.routing import Route
-from medlego.support import Progress, silent
+from medlego.support import NoPickle, Progress, ShortRepr, silent
 
 BATCH = 64
 
 
-@dataclass(frozen=True)
-class Answer:
+@dataclass(frozen=True, repr=False)
+class Answer(ShortRepr):
     """One task's answer to one image: a probability per label.
 
     `state` says whether probabilities are calibrated. `thresholds` are those of the second label of
@@ -62,11 +62,11 @@ class Answer:
         }
 
 
-@dataclass(frozen=True)
-class Prediction:
+@dataclass(frozen=True, repr=False)
+class Prediction(ShortRepr):
     """Every asked task's answer to one image, and where its route leads, if there is one."""
 
-    image: str
+    image: str = field(repr=False)
     applied: tuple[str, ...]
     answers: tuple[Answer, ...]
     route: Route | None = None
@@ -81,7 +81,7 @@ class Prediction:
         }
 
 
-class Predictor:
+class Predictor(NoPickle, instead="make it from its generalist and base there"):
     """A generalist folded into its base, ready for batches."""
 
     def __init__(self, generalist: Generalist, base: Base, *, device: str = "cpu") -> None:
@@ -225,8 +225,8 @@ def answer_images(
     return predictions
 
 
-@dataclass(frozen=True)
-class Found:
+@dataclass(frozen=True, repr=False)
+class Found(ShortRepr):
     """What came of one image of a batch; as in `Prediction`."""
 
     answers: tuple[Answer, ...]

@@ -25,6 +25,7 @@ from torch import Tensor
 from medlego.bricks import Brick, Profile
 from medlego.errors import BrickError, raise_all
 from medlego.merge import Capability
+from medlego.support import ShortRepr
 
 OOD_LIMIT = 3.0
 """OOD score above which an image is none of a task's."""
@@ -35,8 +36,8 @@ Group = tuple[str, ...]
 """Names of tasks that look at the same kind of image."""
 
 
-@dataclass(frozen=True)
-class Route:
+@dataclass(frozen=True, repr=False)
+class Route(ShortRepr):
     """Where one image belongs.
 
     `probs` and `ood_scores` have every task that has a profile; `none` is the probability that the

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from medlego.images import MAX_PIXELS
+from medlego.support import FrozenModel
 
 _Count = Annotated[int, Field(ge=1)]
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class ServiceLimits(BaseModel):
+class ServiceLimits(FrozenModel):
     """Bytes are of uploads as they arrive; seconds are of wall time."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     image_bytes: _Count = 64 << 20
     request_bytes: _Count = 128 << 20

@@ -17,6 +17,7 @@ from medlego.serve.limits import ServiceLimits
 from medlego.serve.logs import log
 from medlego.serve.metrics import ServiceMetrics
 from medlego.serve.reload import Model, Reloader
+from medlego.support import NoPickle
 
 
 class UploadError(ImageError):
@@ -37,7 +38,7 @@ class RequestAnswers:
     answers: list[Found]
 
 
-class Service:
+class Service(NoPickle, instead="start one on the same directory there"):
     """Started and closed by the app's lifespan; everything between is for the event loop."""
 
     def __init__(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from medlego.support.lazy import load_lazily
 
 if TYPE_CHECKING:
+    from medlego.support.documents import FrozenModel
     from medlego.support.download import ByteProgress, download
     from medlego.support.files import (
         cache_directory,
@@ -35,12 +36,17 @@ if TYPE_CHECKING:
     )
     from medlego.support.threads import one_thread
     from medlego.support.toml import load_toml
+    from medlego.support.values import MAX_SHOWN, NoPickle, ShortRepr
 
 __all__ = [
     "MAX_HEADER_BYTES",
+    "MAX_SHOWN",
     "ByteProgress",
+    "FrozenModel",
+    "NoPickle",
     "Pool",
     "Progress",
+    "ShortRepr",
     "WorkerError",
     "cache_directory",
     "check_format",

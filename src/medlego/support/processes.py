@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from medlego.support.values import NoPickle
+
 Handle = Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]]
 """What a worker does: a request and its bytes to an answer and its bytes."""
 
@@ -116,7 +118,7 @@ class Worker:
             self._process.kill()
 
 
-class Pool:
+class Pool(NoPickle, instead="start one there"):
     """Workers of one module that wait for work; a process that forks leaves them to its parent."""
 
     def __init__(self, module: str) -> None:

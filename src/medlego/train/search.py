@@ -16,13 +16,13 @@ from medlego.generalist import Generalist, Stamp, assemble, begun, default_slope
 from medlego.merge import DEFAULT_METHOD, SEARCHED
 from medlego.metrics import point_scores
 from medlego.prediction import Predictor, read_probs
-from medlego.support import Progress, silent
+from medlego.support import Progress, ShortRepr, silent
 
 VALUES = (0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
 
 
-@dataclass(frozen=True, eq=False)
-class Search:
+@dataclass(frozen=True, eq=False, repr=False)
+class Search(ShortRepr):
     """What a search found.
 
     `scores` has per value and task the balanced accuracy on val over the specialist's; `value`

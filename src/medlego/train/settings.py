@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from medlego.base import DEFAULT_KINDS
 from medlego.bricks import MAX_EPSILON, MAX_GRAM_DIRECTIONS
 from medlego.errors import SettingsError, raise_all
 from medlego.metrics import Aim
-from medlego.support import field_problems
+from medlego.support import FrozenModel, field_problems
 
 Rate = Annotated[float, Field(gt=0, le=1)]
 
 
-class TrainSettings(BaseModel):
+class TrainSettings(FrozenModel, populate_by_name=True):
     """Everything that decides a training run besides the base and the data.
 
     `epochs` left out becomes as many as make about `AUTO_STEPS` steps, within bounds.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     rank: Annotated[int, Field(ge=1, le=1024)] = 4
     targets: tuple[str, ...] = DEFAULT_KINDS

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from medlego.base import Target, pool, through
 from medlego.bricks.adapters.surgery import on_device, wrapped
 from medlego.bricks.lowrank import LowRank
+from medlego.support import ShortRepr
 
 
-@dataclass(frozen=True, eq=False)
-class Adapter:
+@dataclass(frozen=True, eq=False, repr=False)
+class Adapter(ShortRepr):
     """Deltas on some targets of a base, by target name."""
 
     targets: tuple[Target, ...]

@@ -15,7 +15,7 @@ from medlego.data.leaks.near_duplicates import LIKE, batched_descriptors, find_t
 from medlego.data.leaks.sidecar import Memory, SiteKey
 from medlego.data.samples import SPLITS
 from medlego.errors import DatasetError
-from medlego.support import Progress, silent
+from medlego.support import Progress, ShortRepr, silent
 
 REMEMBERED_LIKE = 0.985
 """Similarity of descriptors from which an image looks like a remembered one (decision 024)."""
@@ -26,8 +26,8 @@ KINDS = ("patient", "pixels", "looks")
 _ROWS = 512
 
 
-@dataclass(frozen=True)
-class LeakPair:
+@dataclass(frozen=True, repr=False)
+class LeakPair(ShortRepr):
     """Two images that share something; for `patient` the first image of either side.
 
     `leak`: one may be trained on and the other is held out from that. `conflict`: their labels
@@ -42,8 +42,8 @@ class LeakPair:
     conflict: bool
 
 
-@dataclass(frozen=True)
-class LeakReport:
+@dataclass(frozen=True, repr=False)
+class LeakReport(ShortRepr):
     """All pairs found among data sets and remembered images, those of one split included."""
 
     images: int

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -17,21 +17,21 @@ from medlego.data.leaks.descriptors import SIDE, thumbnail
 from medlego.data.samples import SPLITS, Dataset, FileImages, ImageSource, Samples
 from medlego.data.task import Kind
 from medlego.images import Image
-from medlego.support import Progress, silent
+from medlego.support import Progress, ShortRepr, silent
 
 
-@dataclass(frozen=True)
-class ImagePlace:
+@dataclass(frozen=True, repr=False)
+class ImagePlace(ShortRepr):
     """Where an image is: data set, split, position in the split, and file where it has one."""
 
-    data: str
+    data: str = field(repr=False)
     split: str
     index: int
-    file: str | None = None
+    file: str | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, eq=False)
-class Prints:
+@dataclass(frozen=True, eq=False, repr=False)
+class Prints(ShortRepr):
     """A data set's images in short: n places, and (n, …) of what they are compared by.
 
     `pixels` are SHA-256 digests; `patients` ids, empty where unknown; `answers` says of each of
@@ -39,7 +39,7 @@ class Prints:
     `thumbnails` (n, SIDE, SIDE) uint8.
     """
 
-    name: str
+    name: str = field(repr=False)
     labels: tuple[str, ...]
     places: tuple[ImagePlace, ...]
     pixels: tuple[bytes, ...]

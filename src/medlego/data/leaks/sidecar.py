@@ -11,13 +11,13 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from safetensors.torch import save
 from torch import Tensor
 
@@ -27,6 +27,9 @@ from medlego.data.leaks.near_duplicates import batched_descriptors
 from medlego.data.samples import SPLITS
 from medlego.errors import DatasetError, raise_all
 from medlego.support import (
+    FrozenModel,
+    NoPickle,
+    ShortRepr,
     check_format,
     entry_problems,
     field_problems,
@@ -46,8 +49,8 @@ _MARK = 16
 _SCALE = 127.0
 
 
-@dataclass(frozen=True)
-class SiteKey:
+@dataclass(frozen=True, repr=False)
+class SiteKey(ShortRepr, NoPickle, instead="load its key file there"):
     """A site's secret, without which what it remembers cannot be compared with anything."""
 
     secret: bytes
@@ -84,15 +87,15 @@ class SiteKey:
         return torch.from_numpy(rotation * np.sign(np.diag(upper))).float()
 
 
-@dataclass(frozen=True, eq=False)
-class Memory:
+@dataclass(frozen=True, eq=False, repr=False)
+class Memory(ShortRepr):
     """What is remembered of n images.
 
     `patients` and `pixels` are (n, 16) uint8, a row of zeros where no patient is known;
     `looks` (n, len(ZOOMS), `WIDTH`) int8; `splits` (n,) positions in `SPLITS`.
     """
 
-    name: str
+    name: str = field(repr=False)
     check: str
     patients: np.ndarray
     pixels: np.ndarray
@@ -162,9 +165,7 @@ class Memory:
         return cls(document.name, document.check, looks=tensors["looks"], **arrays)
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Document(FrozenModel):
     format: Literal[1]
     name: Annotated[str, Field(max_length=1000)]
     check: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]

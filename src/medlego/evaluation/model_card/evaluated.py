@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from medlego.base import Digest
 from medlego.bricks import Brick
@@ -15,26 +15,22 @@ from medlego.errors import SettingsError, raise_all
 from medlego.evaluation.result import MODELS
 from medlego.generalist import Generalist
 from medlego.metrics import State
-from medlego.support import field_problems, parse_object, read_expected
+from medlego.support import FrozenModel, field_problems, parse_object, read_expected
 
 MAX_EVALUATION_BYTES = 64 << 20
 GENERALIST, SPECIALIST = MODELS[0], MODELS[2]
 
 
-class Score(BaseModel):
+class Score(FrozenModel, extra="ignore"):
     """A value with its interval; null where it is undefined."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     value: float | None
     low: float | None
     high: float | None
 
 
-class ScoredTask(BaseModel):
+class ScoredTask(FrozenModel, extra="ignore"):
     """One model's scores on one task, by name."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     model: Text
     task: Text
@@ -51,10 +47,8 @@ class ScoredTask(BaseModel):
         return {**row, "scores": intervals}
 
 
-class SubgroupScores(BaseModel):
+class SubgroupScores(FrozenModel, extra="ignore"):
     """The generalist on a part of a task's images; `small` marks too few to judge."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     group: Text
     value: Text
@@ -64,19 +58,15 @@ class SubgroupScores(BaseModel):
     auroc: Score
 
 
-class Detail(BaseModel):
+class Detail(FrozenModel, extra="ignore"):
     """What else is known of the generalist on one task."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     calibration: State = "none"
     subgroups: tuple[SubgroupScores, ...] = ()
 
 
-class Evaluated(BaseModel):
+class Evaluated(FrozenModel, extra="ignore"):
     """What was evaluated, by digest, and how it scored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     generalist: Digest
     bricks: dict[Text, tuple[Digest, ...]]

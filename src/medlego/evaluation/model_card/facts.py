@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from medlego.errors import SettingsError
-from medlego.support import is_plain, load_toml
+from medlego.support import FrozenModel, is_plain, load_toml
 
 
 def _lines(value: Any) -> Any:
@@ -28,11 +28,7 @@ Statement = Annotated[str, BeforeValidator(_lines), Field(min_length=1, max_leng
 Line = Annotated[str, BeforeValidator(_lines), Field(pattern=r"^[^\n]{1,200}$")]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Release(_Table):
+class Release(FrozenModel):
     """Where the model stands."""
 
     stage: Statement = None
@@ -42,7 +38,7 @@ class Release(_Table):
     regulatory_approval: Statement = None
 
 
-class Uses(_Table):
+class Uses(FrozenModel):
     """Uses and directions."""
 
     intended_use: Statement = None
@@ -52,7 +48,7 @@ class Uses(_Table):
     out_of_scope: Statement = None
 
 
-class Warnings(_Table):
+class Warnings(FrozenModel):
     """What can go wrong."""
 
     risks: Statement = None
@@ -60,7 +56,7 @@ class Warnings(_Table):
     risk_level: Statement = None
 
 
-class TrustFacts(_Table):
+class TrustFacts(FrozenModel):
     """Trust ingredients that the files do not tell."""
 
     input_source: Statement = None
@@ -74,7 +70,7 @@ class TrustFacts(_Table):
     stakeholders: Statement = None
 
 
-class MetricsFacts(_Table):
+class MetricsFacts(FrozenModel):
     """How to read the numbers: goal, interpretation, test type, data, justification."""
 
     usefulness: Statement = None
@@ -82,7 +78,7 @@ class MetricsFacts(_Table):
     safety: Statement = None
 
 
-class Resources(_Table):
+class Resources(FrozenModel):
     """Where to read on."""
 
     references: Statement = None
@@ -92,7 +88,7 @@ class Resources(_Table):
     consent: Statement = None
 
 
-class Facts(_Table):
+class Facts(FrozenModel):
     """A facts file: TOML, read by `Facts.load`."""
 
     name: Line | None = None

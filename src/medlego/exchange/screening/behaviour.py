@@ -27,7 +27,7 @@ from medlego.data import (
 )
 from medlego.exchange.screening.patches import Patch, battery
 from medlego.merge import Capability
-from medlego.support import Progress, silent
+from medlego.support import Progress, ShortRepr, silent
 
 IMAGES = 32
 SHOWN = 16
@@ -35,8 +35,8 @@ SHOWN = 16
 CLOSEST = 1e-3
 
 
-@dataclass(frozen=True, eq=False)
-class Ordinary:
+@dataclass(frozen=True, eq=False, repr=False)
+class Ordinary(ShortRepr):
     """Images that show no trigger, and what the base makes of them.
 
     pixels (N, 3, size, size) in [0, 1]; frozen (N, features); spread is the root mean square

@@ -6,19 +6,17 @@ import hashlib
 import json
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from medlego.bricks import Brick, on_device
 from medlego.exchange.screening.behaviour import Ordinary, effect, furthest_push
 from medlego.exchange.screening.patches import BATTERY
 from medlego.generalist import specialist
-from medlego.support import Progress, cache_directory, silent, write_atomically
+from medlego.support import FrozenModel, Progress, cache_directory, silent, write_atomically
 
 
-class Measured(BaseModel):
+class Measured(FrozenModel):
     """A brick alone, on ordinary images."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     effect: float
     """See `behaviour.effect`."""

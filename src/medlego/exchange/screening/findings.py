@@ -8,6 +8,8 @@ from enum import StrEnum
 from statistics import median
 from typing import Any
 
+from medlego.support import ShortRepr
+
 
 class Verdict(StrEnum):
     """Of one check."""
@@ -63,8 +65,8 @@ class Finding:
         return self.verdict is not Verdict.FLAGGED
 
 
-@dataclass(frozen=True)
-class Screening:
+@dataclass(frozen=True, repr=False)
+class Screening(ShortRepr):
     """Everything that was found about one brick."""
 
     digest: str

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
 from medlego.errors import ImageError, raise_all
 from medlego.images.dicom.elements import ElementError, Elements
 from medlego.images.dicom.parsing import parsed
+from medlego.support import ShortRepr
 
 _KEYWORDS = (
     "SOPClassUID",
@@ -35,28 +36,28 @@ OLDEST_YEARS = 125.0
 _AGE_UNITS = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
 
 
-@dataclass(frozen=True)
-class Header:
+@dataclass(frozen=True, repr=False)
+class Header(ShortRepr):
     """What data sets are built on; None is unknown.
 
     `patient_id` and `institution` identify: keep them at the site. `frames` is 1 for an ordinary
     image; `rows` and `columns` are pixels, None for a file that holds no image.
     """
 
-    path: Path
+    path: Path = field(repr=False)
     sop_class_uid: str | None
-    sop_uid: str | None
-    study_uid: str | None
-    series_uid: str | None
-    patient_id: str | None
-    sex: str | None
-    age_years: float | None
+    sop_uid: str | None = field(repr=False)
+    study_uid: str | None = field(repr=False)
+    series_uid: str | None = field(repr=False)
+    patient_id: str | None = field(repr=False)
+    sex: str | None = field(repr=False)
+    age_years: float | None = field(repr=False)
     modality: str | None
     body_part: str | None
     manufacturer: str | None
     model: str | None
-    institution: str | None
-    station: str | None
+    institution: str | None = field(repr=False)
+    station: str | None = field(repr=False)
     rows: int | None
     columns: int | None
     frames: int

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 
 import polars as pl
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from medlego import __version__
 from medlego.base import Digest
@@ -29,7 +29,14 @@ from medlego.merge import Mode
 from medlego.prediction.batch.answering import Work
 from medlego.prediction.batch.listing import Listing
 from medlego.prediction.batch.rows import SCHEMA
-from medlego.support import parse_object, put_in_place, read_bounded, spell, write_atomically
+from medlego.support import (
+    FrozenModel,
+    parse_object,
+    put_in_place,
+    read_bounded,
+    spell,
+    write_atomically,
+)
 
 SUFFIX = ".job"
 LISTING = "images.jsonl"
@@ -41,10 +48,8 @@ _MAX_DOCUMENT_BYTES = 1 << 16
 _GONE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
-class Job(BaseModel):
+class Job(FrozenModel):
     """Everything that decides what a job's table says; two jobs alike in it are one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1]
     medlego: str

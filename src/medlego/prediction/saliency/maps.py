@@ -9,10 +9,11 @@ from torch import Tensor
 
 from medlego.data import Task
 from medlego.images import letterbox
+from medlego.support import ShortRepr
 
 
-@dataclass(frozen=True, eq=False)
-class Saliency:
+@dataclass(frozen=True, eq=False, repr=False)
+class Saliency(ShortRepr):
     """What a method says of one label on one image.
 
     `patches` is (rows, columns) float32 over the square input of `input_size` pixels a side:

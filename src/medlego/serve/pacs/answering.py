@@ -19,7 +19,7 @@ from medlego.serve.pacs.results.source import read_source
 from medlego.serve.pacs.results.uids import derived_uid
 from medlego.serve.pacs.rule import Rule
 from medlego.serve.reload import Model
-from medlego.support import Progress, silent
+from medlego.support import Progress, ShortRepr, silent
 
 BATCH = 8
 """Images that are held in memory and answered together."""
@@ -27,8 +27,8 @@ BATCH = 8
 SERIES_KINDS = ("report series", "capture series")
 
 
-@dataclass(frozen=True)
-class InstanceOutcome:
+@dataclass(frozen=True, repr=False)
+class InstanceOutcome(ShortRepr):
     """The outcome of one instance.
 
     `results` are the SOP instance UIDs of what was made; the archive has them where the outcome is

@@ -24,6 +24,7 @@ from urllib3.filepost import encode_multipart_formdata
 from medlego.errors import ImageError, PacsAwayError, PacsError, PacsObjectError
 from medlego.images import nothing_said
 from medlego.serve.pacs.connection import PacsAccess, TooSlowError
+from medlego.support import NoPickle
 
 WITHOUT_IMAGES = frozenset(
     {"AU", "DOC", "ECG", "FID", "HD", "KO", "PLAN", "PR", "REG", "RTPLAN", "RTSTRUCT", "SEG", "SR"}
@@ -70,7 +71,7 @@ class Instance:
     sop_uid: str
 
 
-class PacsClient:
+class PacsClient(NoPickle, instead="make it from its PacsAccess there"):
     """An archive's DICOMweb service; not to be used from two threads at once."""
 
     def __init__(self, connection: PacsAccess) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ import urllib3
 
 from medlego.errors import SettingsError
 from medlego.serve.access import is_loopback, read_secret
-from medlego.support import read_expected
+from medlego.support import ShortRepr, read_expected
 
 _PIECE_BYTES = 1 << 16
 
 
-@dataclass(frozen=True)
-class PacsAccess:
+@dataclass(frozen=True, repr=False)
+class PacsAccess(ShortRepr):
     """An archive's DICOMweb service.
 
     `url` is what `/studies` follows. `token_file` holds a bearer token, `password_file` a line
@@ -31,7 +31,7 @@ class PacsAccess:
     for each piece of an answer, `whole_s` that for the whole.
     """
 
-    url: str
+    url: str = field(repr=False)
     token_file: Path | None = None
     password_file: Path | None = None
     ca_file: Path | None = None

@@ -17,6 +17,7 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from medlego.errors import SettingsError
+from medlego.support import NoPickle
 
 FILE = "journal.sqlite"
 MAX_ATTEMPTS = 5
@@ -38,7 +39,7 @@ CREATE TABLE IF NOT EXISTS image (
 """
 
 
-class Journal:
+class Journal(NoPickle, instead="open its folder there, once this one is closed"):
     """A folder's journal, held by one process at a time; every change is on disk when it returns.
 
     `note` says why an image was refused, or has the digest of the rule that did not fit.

@@ -9,24 +9,22 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from medlego.data import Text
 from medlego.errors import SettingsError
-from medlego.support import load_toml
+from medlego.support import FrozenModel, load_toml
 
 Modality = Annotated[str, Field(pattern=r"^[A-Z0-9]{2,16}$")]
 Texts = tuple[Text, ...]
 
 
-class Rule(BaseModel):
+class Rule(FrozenModel):
     """Every field present must fit; a field fits where any of its values does.
 
     Descriptions and body parts are patterns with `*` and `?`; case is ignored. `within_days` limits
     the rule to studies of the last days, by their date; 0 means no limit.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     modality: Annotated[tuple[Modality, ...], Field(min_length=1)]
     body_part: Texts = ()

@@ -18,6 +18,7 @@ from medlego.serve.pacs.client import Instance, PacsClient, Study
 from medlego.serve.pacs.journal import MAX_ATTEMPTS, Journal
 from medlego.serve.pacs.rule import Rule
 from medlego.serve.reload import Model
+from medlego.support import NoPickle, ShortRepr
 
 LONGEST_WAIT_S = 300.0
 
@@ -25,8 +26,8 @@ FETCHED = "fetched"
 """Folder beside the journal for files under way; emptied when a watch starts."""
 
 
-@dataclass(frozen=True)
-class PollResult:
+@dataclass(frozen=True, repr=False)
+class PollResult(ShortRepr):
     """One poll of the archive: images by outcome, see `medlego.serve.pacs.journal.Outcome`.
 
     `problems` counts the reasons of those refused or postponed.
@@ -48,7 +49,7 @@ class PollResult:
         return asdict(self)
 
 
-class Watcher:
+class Watcher(NoPickle, instead="start one on the same directory there"):
     """A generalist's directory, an archive, a rule and a journal; edits are followed."""
 
     def __init__(

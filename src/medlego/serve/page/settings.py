@@ -9,11 +9,11 @@ from pathlib import Path
 from medlego.data import Dataset, Task
 from medlego.evaluation import GateLimits
 from medlego.generalist import Trust
-from medlego.support import Progress
+from medlego.support import Progress, ShortRepr
 
 
-@dataclass(frozen=True, eq=False)
-class PageGate:
+@dataclass(frozen=True, eq=False, repr=False)
+class PageGate(ShortRepr):
     """What an edit must pass: limits, and labelled images for some tasks."""
 
     limits: GateLimits
@@ -21,8 +21,8 @@ class PageGate:
     """The data sets of the tasks that there are images for."""
 
 
-@dataclass(frozen=True, eq=False)
-class PageSettings:
+@dataclass(frozen=True, eq=False, repr=False)
+class PageSettings(ShortRepr):
     """How the page is run.
 
     `edits` lets people change bricks. `trust` names the keys that signatures are checked by; with
