@@ -17,9 +17,9 @@ from safetensors.torch import save
 
 from brickparts import Parts, frame, valid, with_calibration, with_grams, with_profile
 from medlego.bricks import MAX_FILE_BYTES, brick_from_bytes, load_brick, load_bricks
-from medlego.bricks.file import MAX_PROBLEMS
 from medlego.errors import BrickError
 from medlego.support import MAX_HEADER_BYTES
+from medlego.support.documents import MAX_PROBLEMS
 
 U, S, VH = (f"delta.blocks.0.attn.q.{part}" for part in ("U", "S", "Vh"))
 
@@ -790,7 +790,7 @@ def test_all_problems_come_in_one_error() -> None:
     parts = Parts.of(valid())
     parts.tensors["head.bias"][0] = np.nan
     parts.tensors[S] = parts.tensors[S][::-1].copy()
-    del parts.tensors["head.weight"]
+    del parts.tensors["delta.blocks.0.attn.v.U"]
     with pytest.raises(BrickError, match=r"^x: 3 problems\n") as caught:
         brick_from_bytes(parts.pack(), "x")
     assert str(caught.value).count("\n  - ") == 3

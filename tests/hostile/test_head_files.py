@@ -14,7 +14,7 @@ from safetensors.torch import save
 from factories import make_task
 from medlego.bricks import Card, Head, RefitHead, head_bytes, load_head
 from medlego.errors import GeneralistError
-from medlego.support import parse_object, read_header, read_tensors, spell
+from medlego.support import SafetensorsFile, parse_object, spell
 
 
 @cache
@@ -31,9 +31,8 @@ def changed(
     kind: str = "multiclass",
 ) -> bytes:
     """The file with parts changed and the digest as it was."""
-    content = valid(kind)
-    found = parse_object(read_header(content)["__metadata__"]["medlego_head"].encode())
-    held = read_tensors(content)
+    file = SafetensorsFile(valid(kind), "valid", GeneralistError)
+    found, held = parse_object(file.text("medlego_head")), file.tensors()
     document(found)
     tensors(held)
     return save(held, metadata={key: spell(found).decode()})

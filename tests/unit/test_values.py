@@ -40,7 +40,7 @@ from medlego.data import (
     SiteKey,
     TaskHints,
 )
-from medlego.errors import MedLegoError
+from medlego.errors import BrickError, MedLegoError
 from medlego.evaluation import Evaluated, Facts, GateLimits, GateReport, Report
 from medlego.exchange import Ordinary, Screening, Store
 from medlego.generalist import Generalist, Stamp, Trust, add, assemble, difference
@@ -69,7 +69,7 @@ from medlego.serve import (
     Rule,
     ServiceLimits,
 )
-from medlego.support import MAX_SHOWN, FrozenModel, NoPickle, ShortRepr
+from medlego.support import MAX_SHOWN, FrozenModel, NoPickle, SafetensorsFile, ShortRepr
 from medlego.train import Search, TrainSettings
 from tools.rooms import ROOMS
 
@@ -164,6 +164,7 @@ def curve() -> Curves:
 
 
 MAKE: dict[str, Callable[[], Any]] = {
+    "support.SafetensorsFile": lambda: SafetensorsFile(bytes(9000), IMAGE, BrickError),
     "images.Header": header,
     "images.Image": lambda: from_array(np.zeros((64, 64), np.uint8)),
     "data.ArrayImages": lambda: ArrayImages(np.zeros((9, 64, 64), np.uint8)),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         probabilities,
         tools_used,
     )
+    from medlego.bricks.content import group_tensors, read_groups
     from medlego.bricks.file import (
         MAX_FILE_BYTES,
         Label,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         LowRank,
         beside,
         canonical_problems,
+        delta_group,
         fix_signs,
         product_svd,
         scaled_values,
@@ -106,10 +108,12 @@ __all__ = [
     "brick_names",
     "canonical_problems",
     "check_delta",
+    "delta_group",
     "fit_private_profile",
     "fit_profile",
     "fix_signs",
     "fold",
+    "group_tensors",
     "head_bytes",
     "load_brick",
     "load_bricks",
@@ -121,6 +125,7 @@ __all__ = [
     "probabilities",
     "product_svd",
     "profile_document",
+    "read_groups",
     "read_label",
     "save_brick",
     "save_head",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from medlego.base import BaseRef, Target
+from medlego.bricks.content import HasTensors, TensorGroup, content_digest, group_tensors
 from medlego.bricks.gram import Gram
 from medlego.bricks.lowrank import LowRank
 from medlego.bricks.profile import Profile, profile_document
@@ -62,6 +62,10 @@ class Head(ShortRepr):
     def logits(self, features: Tensor) -> Tensor:
         """(N, features) → (N, outputs)."""
         return features @ self.weight.T.to(features) + self.bias.to(features)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Both by name."""
+        return {"weight": self.weight, "bias": self.bias}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -120,18 +124,12 @@ class Brick(ShortRepr):
 
 def brick_tensors(brick: Brick) -> dict[str, Tensor]:
     """Every tensor of a brick under its name in the file."""
-    tensors = {"head.weight": brick.head.weight, "head.bias": brick.head.bias}
-    for name, delta in brick.deltas.items():
-        tensors[f"delta.{name}.U"] = delta.U
-        tensors[f"delta.{name}.S"] = delta.S
-        tensors[f"delta.{name}.Vh"] = delta.Vh
-    for module, gram in brick.grams.items():
-        tensors[f"gram.{module}.vectors"] = gram.vectors
-        tensors[f"gram.{module}.values"] = gram.values
-        tensors[f"gram.{module}.rest"] = gram.rest
+    groups: dict[str, HasTensors] = {"head": brick.head}
+    groups |= {f"delta.{name}": delta for name, delta in brick.deltas.items()}
+    groups |= {f"gram.{module}": gram for module, gram in brick.grams.items()}
     if brick.profile is not None:
-        tensors |= {f"profile.{part}": t for part, t in brick.profile.tensors().items()}
-    return tensors
+        groups["profile"] = brick.profile
+    return group_tensors(groups)
 
 
 def all_targets(bricks: Sequence[Brick]) -> tuple[Target, ...]:
@@ -145,16 +143,6 @@ def brick_names(bricks: Sequence[Brick]) -> tuple[str, ...]:
     return tuple(
         b.task.name if held[b.task.name] == 1 else f"{b.task.name} {b.digest[:12]}" for b in bricks
     )
-
-
-def content_digest(document: bytes, tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over a document without its own digest, spelled, and the tensors beside it."""
-    digest = hashlib.sha256(document)
-    for name, tensor in sorted(tensors.items()):
-        shape = ",".join(map(str, tensor.shape))
-        digest.update(f"\0{name}\0{shape}\0".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().astype("<f4").tobytes())
-    return digest.hexdigest()
 
 
 def document_bytes(brick: Brick, *, digest: str | None = None) -> bytes:
@@ -206,18 +194,21 @@ def tools_used(device: str) -> dict[str, str]:
     return {**versions, "device": device, "threads": str(torch.get_num_threads())}
 
 
-def head_problems(tensors: Mapping[str, Tensor], task: Task) -> list[str]:
-    """What keeps `head.*` tensors of the right shapes from being a sound head of a task."""
-    found = {key: tensors[key] for key in ("head.bias", "head.weight") if key in tensors}
-    problems = [
-        f"{key}: expected finite numbers, got NaN or infinity"
-        for key, tensor in found.items()
-        if not torch.isfinite(tensor).all()
-    ]
-    bias = found.get("head.bias")
-    if task.kind is Kind.ORDINAL and bias is not None and (bias[1:] > bias[:-1]).any():
-        problems.append("head.bias: expected thresholds from large to small for an ordinal task")
-    return problems
+def head_group(task: Task, features: int) -> TensorGroup:
+    """The tensors in a file of a task's head on so many features."""
+    rows, outputs = task.head_shape
+
+    def problems(head: Head) -> list[str]:
+        found = [
+            f"{part}: expected finite numbers, got NaN or infinity"
+            for part, tensor in head.tensors().items()
+            if not torch.isfinite(tensor).all()
+        ]
+        if task.kind is Kind.ORDINAL and (head.bias[1:] > head.bias[:-1]).any():
+            found.append("bias: expected thresholds from large to small for an ordinal task")
+        return found
+
+    return TensorGroup({"weight": (rows, features), "bias": (outputs,)}, Head, problems)
 
 
 def probabilities(task: Task, logits: Tensor) -> Tensor:

@@ -12,34 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, ValidationError
-from safetensors.torch import save
+from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from medlego.base import BaseRef, Target
-from medlego.bricks.brick import (
-    FORMAT_VERSION,
-    Brick,
-    Card,
-    Head,
-    brick_tensors,
-    content_digest,
-    document_bytes,
-    head_problems,
-)
-from medlego.bricks.gram import MAX_GRAM_DIRECTIONS, MIN_GRAM_IMAGES, Gram, gram_problems
-from medlego.bricks.lowrank import LowRank, canonical_problems
-from medlego.bricks.profile import (
-    MAX_PROFILE_DIRECTIONS,
-    MIN_PROFILE_IMAGES,
-    PARTS,
-    Noise,
-    Profile,
-    profile_problems,
-    profile_shapes,
-)
+from medlego.bricks.brick import Brick, Card, brick_tensors, document_bytes, head_group
+from medlego.bricks.content import TensorGroup, content_digest, read_groups
+from medlego.bricks.gram import MAX_GRAM_DIRECTIONS, MIN_GRAM_IMAGES, gram_group
+from medlego.bricks.lowrank import delta_group
+from medlego.bricks.profile import ProfileEntry, profile_group
 from medlego.data import Task
 from medlego.errors import BrickError, raise_all
 from medlego.metrics import Calibration, calibration_problems
@@ -47,19 +30,13 @@ from medlego.support import (
     MAX_HEADER_BYTES,
     FrozenModel,
     Progress,
+    SafetensorsFile,
     ShortRepr,
-    check_format,
-    entry_problems,
-    field_problems,
-    parse_object,
-    read_expected,
-    read_header,
-    read_tensors,
+    refuse,
+    safetensors_bytes,
     shown,
     silent,
     spell,
-    tensor_problems,
-    text_problems,
     write_atomically,
 )
 
@@ -67,12 +44,8 @@ MAX_FILE_BYTES = 1 << 30
 MAX_TARGETS = 4096
 MAX_RANK = 1024
 MAX_WIDTH = 1 << 17
-MAX_BLOCKS = 1024
-MAX_PROBLEMS = 20
-"""Problems of one file that an error names; it counts the rest."""
 
 _KEY = "medlego"
-_OPTIONAL = {"calibration", "digest", "grams", "profile"}
 _PATH = r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$"
 _Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
 Scalar = str | int | float | bool | None
@@ -85,45 +58,104 @@ class _TargetEntry(FrozenModel):
     in_features: _Width
     rank: Annotated[int, Field(ge=1, le=MAX_RANK)]
 
+    @property
+    def target(self) -> Target:
+        return Target(self.name, self.module, *self.rows, self.in_features)
+
 
 class _GramEntry(FrozenModel):
     directions: Annotated[int, Field(ge=1, le=MAX_GRAM_DIRECTIONS)]
     images: Annotated[int, Field(ge=MIN_GRAM_IMAGES)]
 
 
-class _ProfileEntry(FrozenModel):
-    blocks: Annotated[int, Field(ge=0, le=MAX_BLOCKS)]
-    directions: Annotated[int, Field(ge=1, le=MAX_PROFILE_DIRECTIONS)]
-    images: Annotated[int, Field(ge=MIN_PROFILE_IMAGES)]
-    noise: Noise | None
-
-
-def given(entry: Any) -> Any:
+def _not_null(entry: Any) -> Any:
     """What may be left out, but not null."""
     if entry is None:
         raise ValueError("expected an object, got null; leave the key out")
     return entry
 
 
-class _Document(FrozenModel):
+class StatedDocument(FrozenModel):
+    """What the documents of brick and head files have in common: they state their digest."""
+
     format: Literal[1]
     digest: Any = None
-    """Stated by every file; checked last, against the content, by `_check_digest`."""
-    base: BaseRef
+    """Stated by every file; checked last, against the content, by `digest_problems`."""
     task: Task
-    targets: Annotated[tuple[_TargetEntry, ...], Field(min_length=1, max_length=MAX_TARGETS)]
     settings: dict[str, Scalar | list[Scalar]]
     card: Card
-    grams: Annotated[dict[str, _GramEntry], Field(min_length=1)] = Field(default_factory=dict)
-    """By module; left out, and not empty, where a brick has none."""
-    profile: Annotated[_ProfileEntry | None, AfterValidator(given)] = None
-    """Left out, and not null, where a brick has none; so is the calibration."""
-    calibration: Annotated[Calibration | None, AfterValidator(given)] = None
+    calibration: Annotated[Calibration | None, AfterValidator(_not_null)] = None
+    """Left out, and not null, where there is none."""
 
     def spelled(self, *without: str) -> bytes:
-        """The document in its one spelling, without some of the fields that may be left out."""
-        missing = _OPTIONAL - self.model_fields_set
-        return spell(self.model_dump(mode="json", exclude=missing | set(without)))
+        """The document in its one spelling; what it leaves out, and `without`, stays out."""
+        left_out = type(self).model_fields.keys() - self.model_fields_set
+        return spell(self.model_dump(mode="json", exclude=left_out | set(without)))
+
+    def calibration_problems(self) -> list[str]:
+        """What keeps the calibration, if there is one, from being one of the task."""
+        if self.calibration is None:
+            return []
+        return [f"calibration.{p}" for p in calibration_problems(self.calibration, self.task)]
+
+    def digest_problems(self, tensors: Mapping[str, Tensor]) -> list[str]:
+        """Whether the digest is that of the document and the tensors beside it."""
+        digest = content_digest(self.spelled("digest"), tensors)
+        if self.digest == digest:
+            return []
+        stated = "none" if self.digest is None else f"{self.digest!r:.80}"
+        return [
+            f"digest: expected {digest}, which its content has, got {stated}; "
+            "the file was altered or damaged, fetch it again"
+        ]
+
+
+_Stated = TypeVar("_Stated", bound=StatedDocument)
+
+
+def read_stated(model: type[_Stated], file: SafetensorsFile, key: str) -> _Stated:
+    """A file's document, which must stand there in its one spelling.
+
+    Raises:
+        MedLegoError: of the file's class.
+    """
+    document = file.document(model, key)
+    if document.spelled() != file.text(key):
+        raise file.error(
+            f"{file.name}: {key}: expected every field in the one spelling of docs/FORMAT.md, "
+            "got another; write it again with medlego"
+        )
+    return document
+
+
+class _Document(StatedDocument):
+    base: BaseRef
+    targets: Annotated[tuple[_TargetEntry, ...], Field(min_length=1, max_length=MAX_TARGETS)]
+    grams: Annotated[dict[str, _GramEntry], Field(min_length=1)] = Field(default_factory=dict)
+    """By module; left out, and not empty, where a brick has none."""
+    profile: Annotated[ProfileEntry | None, AfterValidator(_not_null)] = None
+
+    @property
+    def groups(self) -> dict[str, TensorGroup]:
+        """The tensors that the file must hold."""
+        groups = {"head": head_group(self.task, self.base.features)}
+        for entry in self.targets:
+            groups[f"delta.{entry.name}"] = delta_group(entry.target.shape, entry.rank)
+            if (gram := self.grams.get(entry.module)) is not None:
+                group = gram_group(entry.in_features, gram.directions, gram.images)
+                groups[f"gram.{entry.module}"] = group
+        if self.profile is not None:
+            groups["profile"] = profile_group(2 * self.base.features, self.profile)
+        return groups
+
+    def problems(self) -> list[str]:
+        """What does not fit together in it."""
+        return [
+            *_target_problems(self),
+            *_gram_problems(self),
+            *_profile_problems(self),
+            *self.calibration_problems(),
+        ]
 
 
 def save_brick(brick: Brick, path: str | Path) -> None:
@@ -142,8 +174,7 @@ def load_brick(path: str | Path) -> Brick:
     Raises:
         BrickError: anything in the file that breaks docs/FORMAT.md, all problems together.
     """
-    content = read_expected(Path(path), MAX_FILE_BYTES, BrickError, "a brick file")
-    return brick_from_bytes(content, str(path))
+    return _read(SafetensorsFile.read(path, MAX_FILE_BYTES, BrickError, "a brick file"))
 
 
 @dataclass(frozen=True, repr=False)
@@ -169,10 +200,11 @@ def read_label(path: str | Path) -> Label:
         with path.open("rb") as stream:
             start = stream.read(8)
             length = min(int.from_bytes(start, "little"), MAX_HEADER_BYTES)
-            document = _document_of(start + stream.read(length), str(path))[0]
+            file = SafetensorsFile(start + stream.read(length), str(path), BrickError)
             size = os.fstat(stream.fileno()).st_size
     except OSError as error:
         raise BrickError(f"{path}: expected a readable brick file ({error.strerror})") from error
+    document = read_stated(_Document, file, _KEY)
     stated = document.digest
     if not (isinstance(stated, str) and len(stated) == 64):
         raise BrickError(f"{path}: digest: expected 64 hexadecimal digits, got {stated!r:.80}")
@@ -208,156 +240,39 @@ def brick_bytes(brick: Brick) -> bytes:
     Raises:
         BrickError: the brick breaks the format's rules.
     """
-    name, document = f"brick {brick.task.name!r}", document_bytes(brick)
-    tensors = {k: v.detach().cpu().contiguous() for k, v in brick_tensors(brick).items()}
-    _refuse(name, _check(_parse(document, name), tensors))
-    stated = document_bytes(brick, digest=content_digest(document, tensors))
-    return save(tensors, metadata={_KEY: stated.decode()})
+    tensors = brick_tensors(brick)
+    digest = content_digest(document_bytes(brick), tensors)
+    content = safetensors_bytes(tensors, _KEY, document_bytes(brick, digest=digest))
+    brick_from_bytes(content, f"brick {brick.task.name!r}")
+    return content
 
 
 def brick_from_bytes(content: bytes, name: str) -> Brick:
     """Validate a file's content; `name` stands in front of every message."""
-    document, header = _document_of(content, name)
-    _refuse(name, entry_problems(header))
-    try:
-        tensors = read_tensors(content)
-    except ValueError as error:
-        raise BrickError(f"{name}: tensors: {error}") from error
-    _refuse(name, _check(document, tensors))
-    _refuse(name, _check_digest(document, tensors))
-    deltas = {
-        entry.name: LowRank(*(tensors[f"delta.{entry.name}.{part}"] for part in ("U", "S", "Vh")))
-        for entry in document.targets
-    }
-    targets = tuple(Target(e.name, e.module, *e.rows, e.in_features) for e in document.targets)
-    head = Head(tensors["head.weight"], tensors["head.bias"])
+    return _read(SafetensorsFile(content, name, BrickError))
+
+
+def _read(file: SafetensorsFile) -> Brick:
+    document = read_stated(_Document, file, _KEY)
+    tensors = file.tensors()
+    values, problems = read_groups(tensors, document.groups)
+    refuse(BrickError, file.name, document.problems() + problems)
+    refuse(BrickError, file.name, document.digest_problems(tensors))
     return Brick(
-        document.base,
-        document.task,
-        targets,
-        deltas,
-        head,
-        document.settings,
-        document.card,
-        {module: _gram(module, entry, tensors) for module, entry in document.grams.items()},
-        None if document.profile is None else _profile(document.profile, tensors),
-        document.calibration,
+        base=document.base,
+        task=document.task,
+        targets=tuple(entry.target for entry in document.targets),
+        deltas={entry.name: values[f"delta.{entry.name}"] for entry in document.targets},
+        head=values["head"],
+        settings=document.settings,
+        card=document.card,
+        grams={module: values[f"gram.{module}"] for module in document.grams},
+        profile=values.get("profile"),
+        calibration=document.calibration,
     )
 
 
-def _document_of(content: bytes, name: str) -> tuple[_Document, dict[str, Any]]:
-    """The document, and the header that it stands in."""
-    try:
-        header = read_header(content)
-    except ValueError as error:
-        raise BrickError(f"{name}: header: {error}") from error
-    metadata = header.get("__metadata__")
-    if not isinstance(metadata, dict) or set(metadata) != {_KEY}:
-        raise BrickError(
-            f"{name}: __metadata__: expected exactly the key {_KEY!r}; is this a medlego brick?"
-        )
-    return _parse(str(metadata[_KEY]).encode("utf-8", "surrogatepass"), name), header
-
-
-def _gram(module: str, entry: _GramEntry, tensors: dict[str, Tensor]) -> Gram:
-    vectors, values, rest = (tensors[key] for key in _gram_keys(module))
-    return Gram(vectors, values, rest, entry.images)
-
-
-def _gram_keys(module: str) -> tuple[str, str, str]:
-    return f"gram.{module}.vectors", f"gram.{module}.values", f"gram.{module}.rest"
-
-
-def _profile(entry: _ProfileEntry, tensors: dict[str, Tensor]) -> Profile:
-    mean, scale, vectors, values, rest, distance = (tensors[f"profile.{part}"] for part in PARTS)
-    correlation = Gram(vectors, values, rest, entry.images)
-    return Profile(entry.blocks, mean, scale, correlation, distance, entry.noise)
-
-
-def _parse(text: bytes, name: str) -> _Document:
-    try:
-        raw = parse_object(text)
-    except ValueError as error:
-        raise BrickError(f"{name}: {_KEY}: {error}") from error
-    try:
-        check_format(raw, FORMAT_VERSION)
-    except ValueError as error:
-        raise BrickError(f"{name}: {error}") from error
-    try:
-        document = _Document.model_validate_json(text, strict=True)
-    except ValidationError as error:
-        _refuse(name, field_problems(error))
-        raise
-    if document.spelled() != text:
-        raise BrickError(
-            f"{name}: {_KEY}: expected every field in the one spelling of docs/FORMAT.md, "
-            "got another; write it again with medlego"
-        )
-    _refuse(name, text_problems(raw))
-    return document
-
-
-def _refuse(name: str, problems: list[str]) -> None:
-    more = len(problems) - MAX_PROBLEMS
-    shown = [*problems[:MAX_PROBLEMS], f"and {more} more"] if more > 0 else problems
-    raise_all(BrickError, name, shown)
-
-
-def _check(document: _Document, tensors: dict[str, Tensor]) -> list[str]:
-    shapes = _expected_shapes(document)
-    problems = _check_targets(document) + _check_grams(document) + _check_profile(document)
-    if document.calibration is not None:
-        found = calibration_problems(document.calibration, document.task)
-        problems += [f"calibration.{p}" for p in found]
-    found, sound = tensor_problems(tensors, shapes)
-    problems += found
-    for entry in document.targets:
-        keys = [f"delta.{entry.name}.{part}" for part in ("U", "S", "Vh")]
-        if sound.issuperset(keys):
-            delta = LowRank(*(tensors[key] for key in keys))
-            problems += [f"delta.{entry.name}.{p}" for p in canonical_problems(delta)]
-    for module, gram in document.grams.items():
-        if sound.issuperset(_gram_keys(module)):
-            found = gram_problems(_gram(module, gram, tensors))
-            problems += [f"gram.{module}.{p}" for p in found]
-    if document.profile is not None and sound.issuperset(f"profile.{part}" for part in PARTS):
-        found = profile_problems(_profile(document.profile, tensors))
-        problems += [f"profile.{p}" for p in found]
-    return problems + head_problems({key: tensors[key] for key in sound}, document.task)
-
-
-def _check_digest(document: _Document, tensors: dict[str, Tensor]) -> list[str]:
-    found = content_digest(document.spelled("digest"), tensors)
-    if document.digest == found:
-        return []
-    stated = "none" if document.digest is None else f"{document.digest!r:.80}"
-    return [
-        f"digest: expected {found}, which its content has, got {stated}; "
-        "the file was altered or damaged, fetch it again"
-    ]
-
-
-def _expected_shapes(document: _Document) -> dict[str, tuple[int, ...]]:
-    rows, outputs = document.task.head_shape
-    shapes: dict[str, tuple[int, ...]] = {
-        "head.weight": (rows, document.base.features),
-        "head.bias": (outputs,),
-    }
-    for entry in document.targets:
-        out = entry.rows[1] - entry.rows[0]
-        shapes[f"delta.{entry.name}.U"] = (out, entry.rank)
-        shapes[f"delta.{entry.name}.S"] = (entry.rank,)
-        shapes[f"delta.{entry.name}.Vh"] = (entry.rank, entry.in_features)
-        if (gram := document.grams.get(entry.module)) is not None:
-            sizes = ((entry.in_features, gram.directions), (gram.directions,), (1,))
-            shapes.update(zip(_gram_keys(entry.module), sizes, strict=True))
-    if document.profile is not None:
-        named = profile_shapes(2 * document.base.features, document.profile.directions)
-        shapes |= {f"profile.{part}": shape for part, shape in named.items()}
-    return shapes
-
-
-def _check_grams(document: _Document) -> list[str]:
+def _gram_problems(document: _Document) -> list[str]:
     if not document.grams:
         return []
     widths: dict[str, set[int]] = {}
@@ -377,7 +292,7 @@ def _check_grams(document: _Document) -> list[str]:
     return problems
 
 
-def _check_profile(document: _Document) -> list[str]:
+def _profile_problems(document: _Document) -> list[str]:
     width = 2 * document.base.features
     if document.profile is None or document.profile.directions < width:
         return []
@@ -387,7 +302,7 @@ def _check_profile(document: _Document) -> list[str]:
     ]
 
 
-def _check_targets(document: _Document) -> list[str]:
+def _target_problems(document: _Document) -> list[str]:
     problems = []
     names: set[str] = set()
     for entry in document.targets:

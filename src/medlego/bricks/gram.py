@@ -7,11 +7,13 @@ and eigenvalues and one number for all others: G ≈ V diag(λ) Vᵀ + ρ (I −
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from medlego.bricks.content import TensorGroup
 from medlego.bricks.lowrank import fix_signs, not_finite, not_orthonormal, off_orthonormal
 from medlego.support import ShortRepr
 
@@ -62,6 +64,16 @@ class Gram(ShortRepr):
     def directions(self) -> int:
         """Directions held, N."""
         return self.vectors.shape[1]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The parts by name."""
+        return {"vectors": self.vectors, "values": self.values, "rest": self.rest}
+
+
+def gram_group(width: int, directions: int, images: int) -> TensorGroup:
+    """A Gram's tensors in a file."""
+    shapes = {"vectors": (width, directions), "values": (directions,), "rest": (1,)}
+    return TensorGroup(shapes, partial(Gram, images=images), gram_problems)
 
 
 def gram_problems(gram: Gram) -> list[str]:

@@ -9,32 +9,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import AfterValidator, ValidationError
-from safetensors.torch import save
-from torch import Tensor
+from typing import Any
 
 from medlego.base import Digest
-from medlego.bricks.brick import Card, Head, content_digest, head_problems
-from medlego.bricks.file import Scalar, given
+from medlego.bricks.brick import Card, Head, head_group
+from medlego.bricks.content import content_digest, group_tensors, read_groups
+from medlego.bricks.file import StatedDocument, read_stated
 from medlego.data import Task
-from medlego.errors import GeneralistError, raise_all
-from medlego.metrics import Calibration, calibration_problems
+from medlego.errors import GeneralistError
+from medlego.metrics import Calibration
 from medlego.support import (
     MAX_HEADER_BYTES,
-    FrozenModel,
+    SafetensorsFile,
     ShortRepr,
-    check_format,
-    entry_problems,
-    field_problems,
-    parse_object,
-    read_expected,
-    read_header,
-    read_tensors,
+    refuse,
+    safetensors_bytes,
     spell,
-    tensor_problems,
-    text_problems,
     write_atomically,
 )
 
@@ -61,18 +51,12 @@ class RefitHead(ShortRepr):
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the content, as a brick's."""
-        return content_digest(spell(_document(self)), _tensors(self))
+        return content_digest(_document_bytes(self), group_tensors({"head": self.head}))
 
 
-class _Document(FrozenModel):
-    format: Literal[1]
-    digest: str
+class _Document(StatedDocument):
     model: Digest
-    task: Task
     features: int
-    settings: dict[str, Scalar | list[Scalar]]
-    card: Card
-    calibration: Annotated[Calibration | None, AfterValidator(given)] = None
 
 
 def save_head(refit: RefitHead, path: str | Path) -> None:
@@ -82,8 +66,8 @@ def save_head(refit: RefitHead, path: str | Path) -> None:
 
 def head_bytes(refit: RefitHead) -> bytes:
     """The file's content, with its digest."""
-    stated = spell(_document(refit) | {"digest": refit.digest})
-    return save(_tensors(refit), metadata={_KEY: stated.decode()})
+    document = _document_bytes(refit, digest=refit.digest)
+    return safetensors_bytes(group_tensors({"head": refit.head}), _KEY, document)
 
 
 def load_head(path: str | Path) -> RefitHead:
@@ -92,50 +76,23 @@ def load_head(path: str | Path) -> RefitHead:
     Raises:
         GeneralistError: anything in the file that breaks docs/FORMAT.md.
     """
-    path = Path(path)
-    content = read_expected(path, MAX_FILE_BYTES, GeneralistError, "a refitted head")
-    try:
-        header = read_header(content)
-        metadata = header.get("__metadata__")
-        if not isinstance(metadata, dict) or set(metadata) != {_KEY}:
-            raise ValueError(f"__metadata__: expected exactly the key {_KEY!r}; is this a head?")
-        text = str(metadata[_KEY]).encode("utf-8", "surrogatepass")
-        raw = parse_object(text)
-        check_format(raw, 1)
-        document = _Document.model_validate_json(text, strict=True)
-        problems = text_problems(raw) + entry_problems(header)
-        tensors = read_tensors(content)
-    except ValidationError as error:
-        raise_all(GeneralistError, str(path), field_problems(error))
-        raise
-    except ValueError as error:
-        raise GeneralistError(f"{path}: {error}") from error
-    rows, outputs = document.task.head_shape
-    shapes = {"head.weight": (rows, document.features), "head.bias": (outputs,)}
-    found, sound = tensor_problems(tensors, shapes)
-    problems += found + head_problems({key: tensors[key] for key in sound}, document.task)
-    if document.calibration is not None:
-        found = calibration_problems(document.calibration, document.task)
-        problems += [f"calibration.{p}" for p in found]
-    raise_all(GeneralistError, str(path), problems)
-    head = Head(tensors["head.weight"], tensors["head.bias"])
-    refit = RefitHead(
+    file = SafetensorsFile.read(path, MAX_FILE_BYTES, GeneralistError, "a refitted head")
+    document, tensors = read_stated(_Document, file, _KEY), file.tensors()
+    group = head_group(document.task, document.features)
+    values, problems = read_groups(tensors, {"head": group})
+    refuse(GeneralistError, file.name, document.calibration_problems() + problems)
+    refuse(GeneralistError, file.name, document.digest_problems(tensors))
+    return RefitHead(
         document.model,
         document.task,
-        head,
+        values["head"],
         document.settings,
         document.card,
         document.calibration,
     )
-    if text != spell(_document(refit) | {"digest": refit.digest}):
-        raise GeneralistError(
-            f"{path}: digest: expected {refit.digest} and the one spelling of docs/FORMAT.md, got "
-            f"{document.digest[:80]!r}; the file was altered or damaged, fetch it again"
-        )
-    return refit
 
 
-def _document(refit: RefitHead) -> dict[str, Any]:
+def _document_bytes(refit: RefitHead, **stated: str) -> bytes:
     document = {
         "format": 1,
         "model": refit.model,
@@ -146,11 +103,4 @@ def _document(refit: RefitHead) -> dict[str, Any]:
     }
     if refit.calibration is not None:
         document["calibration"] = refit.calibration.model_dump(mode="json")
-    return document
-
-
-def _tensors(refit: RefitHead) -> dict[str, Tensor]:
-    return {
-        "head.weight": refit.head.weight.contiguous(),
-        "head.bias": refit.head.bias.contiguous(),
-    }
+    return spell(document | stated)

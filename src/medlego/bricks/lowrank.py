@@ -15,6 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from medlego.bricks.content import TensorGroup
 from medlego.errors import BrickError, MergeError
 from medlego.support import ShortRepr
 
@@ -74,6 +75,10 @@ class LowRank(ShortRepr):
         """Numbers held: (out + in + 1) · rank."""
         return self.U.numel() + self.S.numel() + self.Vh.numel()
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The factors by name."""
+        return {"U": self.U, "S": self.S, "Vh": self.Vh}
+
     def dense(self) -> Tensor:
         """The delta itself, (out, in)."""
         return (self.U * self.S) @ self.Vh
@@ -102,6 +107,13 @@ class LowRank(ShortRepr):
 
 ORTHONORMAL_TOLERANCE = 1e-4
 """Largest entry of |UᵀU − I| and |Vh Vhᵀ − I| that still counts as canonical."""
+
+
+def delta_group(shape: tuple[int, int], rank: int) -> TensorGroup:
+    """A delta's factors in a file, of a shape (out, in) and a rank."""
+    out, columns = shape
+    shapes = {"U": (out, rank), "S": (rank,), "Vh": (rank, columns)}
+    return TensorGroup(shapes, LowRank, canonical_problems)
 
 
 def canonical_problems(delta: LowRank) -> list[str]:

@@ -15,7 +15,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from medlego.bricks.gram import Gram, gram_problems
+from medlego.bricks.content import TensorGroup
+from medlego.bricks.gram import Gram, gram_group, gram_problems
 from medlego.errors import SettingsError
 from medlego.support import FrozenModel, ShortRepr, one_thread
 
@@ -29,8 +30,7 @@ MAX_BYTES = 48 << 10
 FOLDS = 5
 SMALLEST = 1e-4
 MAX_EPSILON = 1000.0
-
-PARTS = ("mean", "scale", "vectors", "values", "rest", "distance")
+MAX_BLOCKS = 1024
 
 
 class Noise(FrozenModel):
@@ -38,6 +38,15 @@ class Noise(FrozenModel):
 
     epsilon: Annotated[float, Field(gt=0, le=MAX_EPSILON)]
     delta: Annotated[float, Field(gt=0, lt=1)]
+
+
+class ProfileEntry(FrozenModel):
+    """What a brick's document says of its profile."""
+
+    blocks: Annotated[int, Field(ge=0, le=MAX_BLOCKS)]
+    directions: Annotated[int, Field(ge=1, le=MAX_PROFILE_DIRECTIONS)]
+    images: Annotated[int, Field(ge=MIN_PROFILE_IMAGES)]
+    noise: Noise | None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -82,10 +91,9 @@ class Profile(ShortRepr):
         return found
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by the name of `PARTS`."""
-        gram = self.correlation
-        found = (self.mean, self.scale, gram.vectors, gram.values, gram.rest, self.distance)
-        return dict(zip(PARTS, found, strict=True))
+        """The parts by name, the correlation's among them."""
+        own = {"mean": self.mean, "scale": self.scale, "distance": self.distance}
+        return own | self.correlation.tensors()
 
 
 def directions_for(images: int, width: int) -> int:
@@ -157,7 +165,7 @@ def _gaussian(features: Tensor, blocks: int, distance: Tensor) -> Profile:
 
 
 def profile_document(profile: Profile) -> dict[str, Any]:
-    """What a brick's document says of its profile."""
+    """What a brick's document says of its profile, see `ProfileEntry`."""
     return {
         "blocks": profile.blocks,
         "directions": profile.correlation.directions,
@@ -166,10 +174,15 @@ def profile_document(profile: Profile) -> dict[str, Any]:
     }
 
 
-def profile_shapes(width: int, directions: int) -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor by the name of `PARTS`; `width` is d."""
-    shapes = ((width,), (width,), (width, directions), (directions,), (1,), (2,))
-    return dict(zip(PARTS, shapes, strict=True))
+def profile_group(width: int, entry: ProfileEntry) -> TensorGroup:
+    """The tensors in a file of a profile of `width` features."""
+    correlation = gram_group(width, entry.directions, entry.images)
+
+    def make(mean: Tensor, scale: Tensor, distance: Tensor, *gram: Tensor) -> Profile:
+        return Profile(entry.blocks, mean, scale, correlation.make(*gram), distance, entry.noise)
+
+    own = {"mean": (width,), "scale": (width,), "distance": (2,)}
+    return TensorGroup({**own, **correlation.shapes}, make, profile_problems)
 
 
 def profile_problems(profile: Profile) -> list[str]:

@@ -8,7 +8,6 @@ content digest, so a brick stays signed however a file lays it out. docs/FORMAT.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 import os
@@ -19,16 +18,15 @@ from typing import Annotated, Any, Literal
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field
 
 from medlego.bricks.brick import Brick
-from medlego.errors import SignatureError, raise_all
+from medlego.errors import SignatureError
 from medlego.support import (
     FrozenModel,
     NoPickle,
     ShortRepr,
-    field_problems,
-    parse_object,
+    read_document,
     read_expected,
     spell,
     write_atomically,
@@ -78,7 +76,7 @@ class PublicKey(ShortRepr):
         """
         try:
             raw = base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError):
+        except ValueError:
             raw = b""
         if len(raw) != 32:
             raise ValueError(f"expected base64 of 32 bytes, got {text[:60]!r}")
@@ -111,6 +109,15 @@ class Signer(NoPickle, instead="load its key file there"):
         return cls(Ed25519PrivateKey.generate())
 
 
+def _decoded(text: Any) -> bytes:
+    if not isinstance(text, str):
+        raise ValueError("expected text")
+    return base64.b64decode(text, validate=True)
+
+
+Base64 = Annotated[bytes, BeforeValidator(_decoded)]
+
+
 class _Subject(FrozenModel):
     name: str
     digest: dict[str, str]
@@ -125,12 +132,12 @@ class _Statement(FrozenModel):
 
 class _Signature(FrozenModel):
     keyid: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    sig: str
+    sig: Base64
 
 
 class _Envelope(FrozenModel):
     payloadType: Literal["application/vnd.in-toto+json"]  # noqa: N815
-    payload: str
+    payload: Base64
     signatures: Annotated[tuple[_Signature, ...], Field(min_length=1, max_length=64)]
 
 
@@ -204,25 +211,16 @@ def signature_from_bytes(text: bytes, name: str) -> BrickSignature:
     Raises:
         SignatureError: no signature of a brick.
     """
-    try:
-        parse_object(text)
-        envelope = _Envelope.model_validate_json(text, strict=True)
-        payload = base64.b64decode(envelope.payload, validate=True)
-        parse_object(payload)
-        statement = _Statement.model_validate_json(payload, strict=True)
-        signatures = tuple(
-            (s.keyid, base64.b64decode(s.sig, validate=True)) for s in envelope.signatures
-        )
-    except ValidationError as error:
-        raise_all(SignatureError, name, field_problems(error))
-        raise
-    except ValueError as error:
-        raise SignatureError(f"{name}: expected a signature ({error})") from error
+    envelope = read_document(_Envelope, text, name=name, error=SignatureError)
+    statement = read_document(
+        _Statement, envelope.payload, name=name, error=SignatureError, place="payload"
+    )
     (subject,) = statement.subject
     digest = subject.digest.get(CONTENT)
     if digest is None:
         raise SignatureError(f"{name}: expected the digest {CONTENT} of a brick, got none")
-    return BrickSignature(payload, digest, statement.predicate.get("when"), signatures)
+    signatures = tuple((s.keyid, s.sig) for s in envelope.signatures)
+    return BrickSignature(envelope.payload, digest, statement.predicate.get("when"), signatures)
 
 
 def signature_beside(path: str | Path) -> BrickSignature | None:
@@ -276,16 +274,15 @@ def load_signer(path: str | Path) -> Signer:
     """
     passphrase = os.environ.get(PASSPHRASE)
     content = read_expected(Path(path), MAX_KEY_BYTES, SignatureError, "a key")
+    encrypted = b"ENCRYPTED" in content
+    if encrypted and not passphrase:
+        raise SignatureError(f"{path}: expected its passphrase in ${PASSPHRASE}")
+    password = passphrase.encode() if encrypted and passphrase else None
     try:
-        key: Any = serialization.load_pem_private_key(content, None)
-    except TypeError:
-        if not passphrase:
-            raise SignatureError(f"{path}: expected its passphrase in ${PASSPHRASE}") from None
-        try:
-            key = serialization.load_pem_private_key(content, passphrase.encode())
-        except ValueError:
+        key: Any = serialization.load_pem_private_key(content, password)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        if encrypted:
             raise SignatureError(f"{path}: expected another passphrase in ${PASSPHRASE}") from None
-    except (ValueError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, Ed25519PrivateKey):
         raise SignatureError(

@@ -161,11 +161,9 @@ def _say_merged(options: Options, held: Generalist) -> None:
 def _task(
     name: str, labels: str, kind: str | None, modality: str | None, body_part: str | None
 ) -> Task:
-    from pydantic import ValidationError
-
     from medlego.data import Task
-    from medlego.errors import InteropError, raise_all
-    from medlego.support import field_problems
+    from medlego.errors import InteropError
+    from medlego.support import read_fields
 
     names = [label.strip() for label in labels.split(",")]
     guess = "binary" if len(names) == 2 else "multiclass"
@@ -176,11 +174,7 @@ def _task(
         "modality": modality,
         "body_part": body_part,
     }
-    try:
-        return Task.model_validate(fields)
-    except ValidationError as error:
-        raise_all(InteropError, "task", field_problems(error))
-        raise
+    return read_fields(Task, fields, name="task", error=InteropError)
 
 
 def _base(name: str, weights: Path | None, image_size: int | None) -> Base:

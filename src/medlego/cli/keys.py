@@ -52,14 +52,10 @@ def show_command(
     expires: Annotated[str | None, typer.Option(help="Last day, as 2027-12-31.")] = None,
 ) -> None:
     """Print a public key as an entry for a trust file."""
-    import tomllib
-
-    from pydantic import ValidationError
-
     from medlego.bricks import load_public_key
-    from medlego.errors import SignatureError, raise_all
+    from medlego.errors import SignatureError
     from medlego.generalist import Trust
-    from medlego.support import field_problems
+    from medlego.support import parse_tables, read_fields
 
     options: Options = context.obj
     key = load_public_key(public)
@@ -71,12 +67,9 @@ def show_command(
         *([f"expires = {expires}"] if expires else []),
     ]
     text = "\n".join(lines)
-    try:
-        Trust.model_validate(tomllib.loads(text))
-    except ValidationError as error:
-        raise_all(SignatureError, "keys show", field_problems(error))
-    except ValueError as error:
-        raise SignatureError(f"--expires: expected a day as 2027-12-31 ({error})") from error
+    complaint = "--expires: expected a day as 2027-12-31"
+    fields = parse_tables(text.encode(), SignatureError, complaint)
+    read_fields(Trust, fields, name="keys show", error=SignatureError)
     if not options.json:
         print(text)
     emit(options, {"id": key.id, "trust": text})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,15 +87,9 @@ def read_hints(
 def read_settings(path: Path | None) -> dict[str, Any]:
     """The keys of a TOML file, or none."""
     from medlego.errors import SettingsError
+    from medlego.support import load_tables
 
-    if path is None:
-        return {}
-    try:
-        return tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise SettingsError(f"{path}: expected a TOML file, found nothing there") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: expected TOML ({error})") from error
+    return {} if path is None else load_tables(path, SettingsError, "training settings")
 
 
 def read_coefficients(text: str) -> str | float | tuple[float, ...]:

@@ -123,13 +123,13 @@ def gc_command(
     store: StoreFolder = None,
 ) -> None:
     """Delete what killed writers left and, with --used-by, bricks that no DIR names."""
-    from medlego.generalist import read_document
+    from medlego.generalist import load_document
 
     options: Options = context.obj
     held = _open(store)
     used = None
     if used_by:
-        recipes = [read_document(path).recipe for path in used_by]
+        recipes = [load_document(path).recipe for path in used_by]
         used = {item.digest for recipe in recipes for item in recipe.bricks}
     gone = held.collect(used)
     say(options, f"deleted {len(gone)} files, {len(held.digests())} bricks are left")

@@ -8,7 +8,7 @@ from medlego.support import load_lazily
 
 if TYPE_CHECKING:
     from medlego.generalist.diff import Difference, difference
-    from medlego.generalist.directory import DOCUMENT, Mark, editing, read_document, read_mark
+    from medlego.generalist.directory import DOCUMENT, Mark, editing, load_document, read_mark
     from medlego.generalist.edit import add, remove, update
     from medlego.generalist.generalist import (
         Generalist,
@@ -55,8 +55,8 @@ __all__ = [
     "editing",
     "exposed",
     "extended",
+    "load_document",
     "moment",
-    "read_document",
     "read_mark",
     "redo",
     "remove",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from medlego.base import Digest
 from medlego.bricks import (
@@ -41,12 +41,10 @@ from medlego.generalist.past_states import PastStates, Shelf
 from medlego.merge import Ingredient, Recipe, capabilities, conflicts, find_method, head_conflicts
 from medlego.support import (
     FrozenModel,
-    check_format,
-    field_problems,
-    parse_object,
-    read_bounded,
+    read_document,
+    read_expected,
+    refuse,
     spell,
-    text_problems,
     write_atomically,
 )
 
@@ -119,7 +117,7 @@ def update_directory(path: Path, contents: Contents, last: str) -> None:
     Raises:
         GeneralistError: another last entry, or the deltas are too large.
     """
-    found = read_document(path).lineage[-1].digest
+    found = load_document(path).lineage[-1].digest
     if found != last:
         raise GeneralistError(
             f"{path}: expected entry {last[:12]}… to be the last, got {found[:12]}…; "
@@ -149,11 +147,7 @@ def editing(path: Path) -> Iterator[None]:
     Raises:
         GeneralistError: no directory there, or somebody else is still at it after a minute.
     """
-    if not (path / DOCUMENT).exists():
-        raise GeneralistError(
-            f"{path}: expected a generalist's directory, found no {DOCUMENT}; "
-            "make one with medlego assemble"
-        )
+    _document_file(path)
     try:
         with FileLock(path / ".lock", timeout=LOCK_TIMEOUT_S):
             yield
@@ -170,7 +164,7 @@ def sweep(path: Path, lineage: Lineage, past: PastStates) -> list[str]:
     Returns:
         Names of the files that went, relative to the directory.
     """
-    merged = read_document(path).merged_sha256
+    merged = load_document(path).merged_sha256
     gone = withdrawn(lineage)
     stray = [
         *(f for f in (path / MERGED).iterdir() if f.name != f"{merged}{MERGED_SUFFIX}"),
@@ -240,11 +234,11 @@ def read_directory(path: Path) -> tuple[Contents, tuple[Brick, ...], dict[str, R
         BrickError: one of its bricks is damaged.
     """
     while True:
-        document = read_document(path)
+        document = load_document(path)
         try:
             return _read_state(path, document)
         except MedLegoError:
-            if read_document(path).lineage == document.lineage:
+            if load_document(path).lineage == document.lineage:
                 raise
             # an editor was faster: its document is there, and its files
 
@@ -288,47 +282,38 @@ def _files(folder: Path, suffix: str, read: Callable[[Path], _T]) -> dict[str, _
 
 
 def _read_recipe(file: Path) -> Recipe:
-    try:
-        text = read_bounded(file, MAX_DOCUMENT_BYTES)
-        raw = parse_object(text)
-        recipe = Recipe.model_validate_json(text, strict=True)
-    except ValidationError as error:
-        raise_all(GeneralistError, str(file), field_problems(error))
-        raise
-    except (OSError, ValueError) as error:
-        raise GeneralistError(f"{file}: expected a recipe ({error})") from error
-    raise_all(GeneralistError, str(file), text_problems(raw))
+    text = read_expected(file, MAX_DOCUMENT_BYTES, GeneralistError, "a recipe")
+    recipe = read_document(Recipe, text, name=str(file), error=GeneralistError)
     if (found := recipe.digest) != file.name.removesuffix(RECIPE_SUFFIX):
         raise GeneralistError(f"{file}: expected the recipe that its name says, got {found[:12]}…")
     return recipe
 
 
-def read_document(path: Path) -> Document:
+def load_document(directory: Path) -> Document:
     """Read and validate `generalist.json` alone.
 
     Raises:
         GeneralistError: missing, damaged, or a lineage that does not lead to the recipe.
     """
-    file = path / DOCUMENT
-    try:
-        text = read_bounded(file, MAX_DOCUMENT_BYTES)
-        raw = parse_object(text)
-        check_format(raw, 1)
-        document = Document.model_validate_json(text, strict=True)
-    except (FileNotFoundError, NotADirectoryError):
-        raise GeneralistError(
-            f"{path}: expected a generalist's directory, found no {DOCUMENT}; "
-            "make one with medlego assemble"
-        ) from None
-    except ValidationError as error:
-        raise_all(GeneralistError, str(file), field_problems(error))
-        raise
-    except OSError as error:
-        raise GeneralistError(f"{file}: expected a readable file ({error.strerror})") from error
-    except ValueError as error:
-        raise GeneralistError(f"{file}: {error}") from error
-    raise_all(GeneralistError, str(file), text_problems(raw) + _recipe_problems(document))
+    name = str(file := _document_file(directory))
+    text = read_expected(file, MAX_DOCUMENT_BYTES, GeneralistError, "a generalist's document")
+    document = read_document(Document, text, name=name, error=GeneralistError, format=1)
+    refuse(GeneralistError, name, _recipe_problems(document))
     return document
+
+
+def _document_file(directory: Path) -> Path:
+    """Where it lies.
+
+    Raises:
+        GeneralistError: there is none.
+    """
+    if not (file := directory / DOCUMENT).exists():
+        raise GeneralistError(
+            f"{directory}: expected a generalist's directory, found no {DOCUMENT}; "
+            "make one with medlego assemble"
+        )
+    return file
 
 
 def _recipe_problems(document: Document) -> list[str]:

@@ -16,16 +16,15 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
-    ValidationError,
     field_validator,
     model_serializer,
 )
 
 from medlego.base import Digest
 from medlego.data import Plain
-from medlego.errors import GeneralistError, raise_all
+from medlego.errors import GeneralistError
 from medlego.merge import Provider, Recipe
-from medlego.support import FrozenModel, ShortRepr, field_problems, spell
+from medlego.support import FrozenModel, ShortRepr, read_fields, spell
 
 Action = Literal["assemble", "head-round", "add", "remove", "update", "undo", "redo"]
 MOVES: tuple[Action, ...] = ("undo", "redo")
@@ -137,11 +136,8 @@ def extended(
 
 def _with_entry(lineage: Lineage, stamp: Stamp, fields: Mapping[str, Any]) -> Lineage:
     previous = lineage[-1].digest if lineage else None
-    try:
-        entry = Entry(**fields, previous=previous, when=stamp.when, by=stamp.by)
-    except ValidationError as error:
-        raise_all(GeneralistError, "entry", field_problems(error))
-        raise
+    fields = {**fields, "previous": previous, "when": stamp.when, "by": stamp.by}
+    entry = read_fields(Entry, fields, name="entry", error=GeneralistError)
     if stamp.signer is not None:
         value = base64.b64encode(stamp.signer.sign(entry.unsigned)).decode()
         signature = {"key": stamp.signer.id, "value": value}

@@ -13,12 +13,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from medlego.base import Target
-from medlego.bricks import LowRank, canonical_problems
-from medlego.errors import GeneralistError, raise_all
-from medlego.support import entry_problems, read_bounded, read_header, read_tensors, shown
+from medlego.bricks import LowRank, delta_group, group_tensors, read_groups
+from medlego.errors import GeneralistError
+from medlego.support import SafetensorsFile, refuse
 
 MAX_MERGED_BYTES = 1 << 30
-PARTS = ("U", "S", "Vh")
 
 
 def merged_bytes(deltas: Mapping[str, LowRank]) -> bytes:
@@ -27,13 +26,7 @@ def merged_bytes(deltas: Mapping[str, LowRank]) -> bytes:
     Raises:
         GeneralistError: more than `MAX_MERGED_BYTES`.
     """
-    content = save(
-        {
-            f"delta.{name}.{part}": getattr(delta, part).contiguous()
-            for name, delta in deltas.items()
-            for part in PARTS
-        }
-    )
+    content = save(group_tensors({f"delta.{name}": delta for name, delta in deltas.items()}))
     if len(content) > MAX_MERGED_BYTES:
         raise GeneralistError(
             f"merged deltas: expected at most {MAX_MERGED_BYTES:,} bytes, got {len(content):,}; "
@@ -73,46 +66,23 @@ def read_merged(file: Path, digest: str, targets: Sequence[Target]) -> dict[str,
     Raises:
         GeneralistError: a missing, changed or damaged file, or other targets.
     """
-    try:
-        content = read_bounded(file, MAX_MERGED_BYTES)
-        found = hashlib.sha256(content).hexdigest()
-        if found != digest:
-            raise ValueError(f"expected SHA-256 {digest[:12]}…, got {found[:12]}…; assemble again")
-        header = read_header(content)
-        raise_all(GeneralistError, str(file), entry_problems(header))
-        if "__metadata__" in header:
-            raise ValueError("expected no __metadata__")
-        tensors = read_tensors(content)
-    except OSError as error:
-        raise GeneralistError(f"{file}: expected the merged deltas ({error.strerror})") from error
-    except ValueError as error:
-        raise GeneralistError(f"{file}: {error}") from error
-    raise_all(GeneralistError, str(file), _name_problems(tensors, targets))
-    deltas = {
-        t.name: LowRank(*(tensors[f"delta.{t.name}.{part}"] for part in PARTS)) for t in targets
-    }
-    raise_all(GeneralistError, str(file), _delta_problems(deltas, targets))
-    return deltas
+    merged = SafetensorsFile.read(file, MAX_MERGED_BYTES, GeneralistError, "the merged deltas")
+    actual = hashlib.sha256(merged.content).hexdigest()
+    if actual != digest:
+        raise GeneralistError(
+            f"{file}: expected SHA-256 {digest[:12]}…, got {actual[:12]}…; assemble again"
+        )
+    if "__metadata__" in merged.header:
+        raise GeneralistError(f"{file}: expected no __metadata__")
+    tensors = merged.tensors()
+    ranks = {t.name: _rank(tensors.get(f"delta.{t.name}.S"), t) for t in targets}
+    groups = {f"delta.{t.name}": delta_group(t.shape, ranks[t.name]) for t in targets}
+    deltas, problems = read_groups(tensors, groups)
+    refuse(GeneralistError, str(file), problems)
+    return {target.name: deltas[f"delta.{target.name}"] for target in targets}
 
 
-def _name_problems(tensors: Mapping[str, Tensor], targets: Sequence[Target]) -> list[str]:
-    expected = {f"delta.{t.name}.{part}" for t in targets for part in PARTS}
-    problems = [f"{key}: missing" for key in sorted(expected - tensors.keys())]
-    extra = sorted(tensors.keys() - expected)
-    return problems + [f"{shown(key)}: expected no such tensor" for key in extra]
-
-
-def _delta_problems(deltas: Mapping[str, LowRank], targets: Sequence[Target]) -> list[str]:
-    problems = []
-    for target in targets:
-        delta, (out, columns) = deltas[target.name], target.shape
-        U, S, Vh = (tuple(getattr(delta, part).shape) for part in PARTS)
-        rank = min(*S[:1], out, columns)
-        if (U, S, Vh) != ((out, rank), (rank,), (rank, columns)):
-            problems.append(
-                f"{target.name}: expected shape {target.shape} at a rank of at most "
-                f"{min(out, columns)}, got {U}, {S} and {Vh}"
-            )
-        else:
-            problems += [f"{target.name}.{problem}" for problem in canonical_problems(delta)]
-    return problems
+def _rank(values: Tensor | None, target: Target) -> int:
+    """The rank that a file's singular values speak of, as far as the target has so many."""
+    stated = len(values) if values is not None and values.ndim else 1
+    return min(stated, *target.shape)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from medlego.bricks import LowRank
 from medlego.errors import MedLegoError
-from medlego.generalist.directory import BRICK_SUFFIX, BRICKS, read_document
+from medlego.generalist.directory import BRICK_SUFFIX, BRICKS, load_document
 from medlego.generalist.generalist import Generalist, assembled_like, rebuilt
 from medlego.generalist.lineage import withdrawn
 from medlego.generalist.merged_file import made_on, merged_bytes
@@ -51,7 +51,7 @@ def verify(
         BrickError: one of its bricks is damaged.
     """
     path = Path(directory)
-    held, document = Generalist.load(path), read_document(path)
+    held, document = Generalist.load(path), load_document(path)
     names = ", ".join(f"{i.task} {i.digest[:12]}" for i in held.recipe.bricks)
     checks = [
         Check("the files are whole and belong together", True, f"bricks {names}"),

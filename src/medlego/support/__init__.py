@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from medlego.support.lazy import load_lazily
 
 if TYPE_CHECKING:
-    from medlego.support.documents import FrozenModel
+    from medlego.support.documents import FrozenModel, read_document, read_fields, refuse
     from medlego.support.download import ByteProgress, download
     from medlego.support.files import (
         cache_directory,
@@ -20,22 +20,13 @@ if TYPE_CHECKING:
     from medlego.support.progress import Progress, silent
     from medlego.support.safetensors_file import (
         MAX_HEADER_BYTES,
-        entry_problems,
-        read_header,
-        read_tensors,
+        SafetensorsFile,
+        safetensors_bytes,
         tensor_problems,
     )
-    from medlego.support.strict_json import (
-        check_format,
-        field_problems,
-        is_plain,
-        parse_object,
-        shown,
-        spell,
-        text_problems,
-    )
+    from medlego.support.strict_json import field_problems, is_plain, parse_object, shown, spell
     from medlego.support.threads import one_thread
-    from medlego.support.toml import load_toml
+    from medlego.support.toml import load_tables, load_toml, parse_tables
     from medlego.support.values import MAX_SHOWN, NoPickle, ShortRepr
 
 __all__ = [
@@ -46,29 +37,31 @@ __all__ = [
     "NoPickle",
     "Pool",
     "Progress",
+    "SafetensorsFile",
     "ShortRepr",
     "WorkerError",
     "cache_directory",
-    "check_format",
     "download",
-    "entry_problems",
     "field_problems",
     "is_plain",
     "limit_resources",
     "load_lazily",
+    "load_tables",
     "load_toml",
     "one_thread",
     "parse_object",
+    "parse_tables",
     "put_in_place",
     "read_bounded",
+    "read_document",
     "read_expected",
-    "read_header",
-    "read_tensors",
+    "read_fields",
+    "refuse",
+    "safetensors_bytes",
     "shown",
     "silent",
     "spell",
     "tensor_problems",
-    "text_problems",
     "work",
     "write_atomically",
 ]

@@ -35,20 +35,6 @@ def parse_object(text: bytes) -> dict[str, Any]:
     return value
 
 
-def check_format(document: Mapping[str, Any], expected: int) -> None:
-    """Refuse a document of another format before its fields are judged.
-
-    Raises:
-        ValueError: `format` is another number, or no number.
-    """
-    found = document.get("format")
-    if type(found) is not int or found != expected:
-        raise ValueError(
-            f"format: expected {expected}, got {found!r:.40}; "
-            "read it with the medlego that wrote it"
-        )
-
-
 def spell(document: Mapping[str, Any]) -> bytes:
     """JSON in its one spelling (docs/FORMAT.md): sorted keys, no spaces, UTF-8.
 

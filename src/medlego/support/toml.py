@@ -1,16 +1,16 @@
-"""TOML files that people write, as validated models."""
+"""TOML that people write, as validated models."""
 
 from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from medlego.errors import MedLegoError, raise_all
+from medlego.errors import MedLegoError
+from medlego.support.documents import read_fields
 from medlego.support.files import read_expected
-from medlego.support.strict_json import field_problems
 
 MAX_TOML_BYTES = 1 << 20
 
@@ -31,11 +31,26 @@ def load_toml(
     Raises:
         MedLegoError: of the class given: no such file, not TOML, or wrong fields, all together.
     """
+    return read_fields(model, load_tables(path, error, what), name=str(path), error=error)
+
+
+def load_tables(path: str | Path, error: type[MedLegoError], what: str) -> dict[str, Any]:
+    """The keys of a TOML file as they stand.
+
+    Raises:
+        MedLegoError: of the class given: no such file, or not TOML.
+    """
     content = read_expected(Path(path), MAX_TOML_BYTES, error, what)
+    return parse_tables(content, error, f"{path}: expected {what} in TOML")
+
+
+def parse_tables(content: bytes, error: type[MedLegoError], complaint: str) -> dict[str, Any]:
+    """The keys of a TOML text; what is no TOML is refused with the complaint.
+
+    Raises:
+        MedLegoError: of the class given.
+    """
     try:
-        return model.model_validate(tomllib.loads(content.decode()))
-    except ValidationError as failure:
-        raise_all(error, str(path), field_problems(failure))
-        raise
+        return tomllib.loads(content.decode())
     except ValueError as failure:
-        raise error(f"{path}: expected {what} in TOML ({failure})") from failure
+        raise error(f"{complaint} ({failure})") from failure

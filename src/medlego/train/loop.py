@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from medlego.base import Base, Inputs, features
@@ -25,9 +24,9 @@ from medlego.bricks import (
     tools_used,
 )
 from medlego.data import Dataset, Kind, describe
-from medlego.errors import BrickError, TrainingError, raise_all
+from medlego.errors import BrickError, TrainingError
 from medlego.metrics import point_scores
-from medlego.support import Progress, field_problems, silent
+from medlego.support import Progress, read_fields, silent
 from medlego.train.augment import augmentation_for
 from medlego.train.calibrate import fit_calibration
 from medlego.train.checkpoint import (
@@ -382,11 +381,8 @@ class _Run:
 
 def _notes(data: str | None, licence: str | None) -> Card:
     """The card's free text, refused before an hour of training instead of after it."""
-    try:
-        return Card(data=data, licence=licence)
-    except ValidationError as error:
-        raise_all(BrickError, "card", field_problems(error))
-        raise
+    fields = {"data": data, "licence": licence}
+    return read_fields(Card, fields, name="card", error=BrickError)
 
 
 def _mix(seed: int, epoch: int) -> int:

@@ -191,7 +191,7 @@ def test_a_bricks_scores_are_those_of_its_specialist(tmp_path):
     [
         ({"generalist": "0" * 64}, "expected one of generalist"),
         ({"generalist": None}, "generalist: Input should be a valid string"),
-        ({"rows": 3}, "rows: Input should be a valid tuple"),
+        ({"rows": 3}, "rows: Input should be a valid array"),
     ],
 )
 def test_numbers_of_another_model_are_refused(tmp_path, change, says):
@@ -216,7 +216,7 @@ def test_numbers_of_another_brick_are_refused(tmp_path, change, says):
 
 def test_a_file_that_is_no_evaluation_is_refused(tmp_path):
     (tmp_path / "e.json").write_text("[1")
-    with pytest.raises(SettingsError, match=r"e\.json: expected an evaluation"):
+    with pytest.raises(SettingsError, match=r"e\.json: expected a JSON object"):
         Evaluated.load(tmp_path / "e.json")
 
 

@@ -504,7 +504,7 @@ def test_a_generalist_that_is_edited_meanwhile_is_refused(place):
 def test_a_job_that_cannot_be_read_is_refused(place, tmp_path):
     folder = stopped(place, tmp_path / "out.parquet")
     (folder / "job.json").write_text(json.dumps({"format": 2}))
-    with pytest.raises(JobError, match=r"job\.json: expected what a job was begun with"):
+    with pytest.raises(JobError, match=r"job\.json: format: expected 1, got 2; .* to start anew"):
         predict_many(place / "merged", place / "images", tmp_path / "out.parquet")
 
 

@@ -10,34 +10,31 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, ValidationError
-from safetensors.torch import save
+from pydantic import Field
 from torch import Tensor
 
 from medlego.data.leaks.descriptors import WIDTH, ZOOMS
 from medlego.data.leaks.fingerprints import Prints
 from medlego.data.leaks.near_duplicates import batched_descriptors
 from medlego.data.samples import SPLITS
-from medlego.errors import DatasetError, raise_all
+from medlego.errors import DatasetError
 from medlego.support import (
     FrozenModel,
     NoPickle,
+    SafetensorsFile,
     ShortRepr,
-    check_format,
-    entry_problems,
-    field_problems,
-    parse_object,
     read_expected,
-    read_header,
-    read_tensors,
+    refuse,
+    safetensors_bytes,
     spell,
+    tensor_problems,
     write_atomically,
 )
 
@@ -129,8 +126,8 @@ class Memory(ShortRepr):
         document = {"format": 1, "name": self.name, "check": self.check}
         arrays = {"patients": self.patients, "pixels": self.pixels, "splits": self.splits}
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        content = save(tensors | {"looks": self.looks}, {_DOCUMENT: spell(document).decode()})
-        write_atomically(path, content)
+        tensors["looks"] = self.looks
+        write_atomically(path, safetensors_bytes(tensors, _DOCUMENT, spell(document)))
         path.chmod(0o600)
 
     @classmethod
@@ -140,27 +137,13 @@ class Memory(ShortRepr):
         Raises:
             DatasetError: nothing there, another file, a damaged one, or another key.
         """
-        content = read_expected(path, MAX_FILE_BYTES, DatasetError, "what data remember wrote")
-        try:
-            header = read_header(content)
-            raise_all(DatasetError, str(path), entry_problems(header))
-            text = (header.get("__metadata__") or {}).get(_DOCUMENT)
-            if not isinstance(text, str):
-                raise ValueError("expected what data remember wrote, got another file")
-            raw = parse_object(text.encode())
-            check_format(raw, 1)
-            document = _Document.model_validate(raw)
-            tensors = read_tensors(content)
-        except ValidationError as error:
-            raise_all(DatasetError, str(path), field_problems(error))
-            raise
-        except ValueError as error:
-            raise DatasetError(f"{path}: {error}") from error
+        file = SafetensorsFile.read(path, MAX_FILE_BYTES, DatasetError, "what data remember wrote")
+        document, tensors = file.document(_Document, _DOCUMENT), file.tensors()
         if not hmac.compare_digest(document.check, key.mark("check", b"").hex()):
             raise DatasetError(
                 f"{path}: expected the key that it was written with, got another; pass that --key"
             )
-        raise_all(DatasetError, str(path), _problems(tensors))
+        refuse(DatasetError, str(path), _problems(tensors))
         arrays = {name: tensors[name].numpy() for name in ("patients", "pixels", "splits")}
         return cls(document.name, document.check, looks=tensors["looks"], **arrays)
 
@@ -171,28 +154,15 @@ class _Document(FrozenModel):
     check: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
-def _problems(tensors: dict[str, Any]) -> list[str]:
+def _problems(tensors: Mapping[str, Tensor]) -> list[str]:
     count = len(tensors["splits"]) if "splits" in tensors and tensors["splits"].ndim else 0
-    wanted = {
-        "patients": (torch.uint8, (count, _MARK)),
-        "pixels": (torch.uint8, (count, _MARK)),
-        "looks": (torch.int8, (count, len(ZOOMS), WIDTH)),
-        "splits": (torch.uint8, (count,)),
-    }
-    problems = [f"{name}: missing" for name in wanted.keys() - tensors.keys()]
-    problems += [
-        f"{name[:60]!r}: expected no such tensor" for name in tensors.keys() - wanted.keys()
-    ]
-    for name in sorted(wanted.keys() & tensors.keys()):
-        dtype, shape = wanted[name]
-        found = tensors[name]
-        if found.dtype is not dtype or tuple(found.shape) != shape:
-            problems.append(
-                f"{name}: expected {dtype} {shape}, got {found.dtype} {tuple(found.shape)}"
-            )
+    marks = {"patients": (count, _MARK), "pixels": (count, _MARK), "splits": (count,)}
+    shapes = {**marks, "looks": (count, len(ZOOMS), WIDTH)}
+    dtypes = dict.fromkeys(marks, torch.uint8) | {"looks": torch.int8}
+    problems, _ = tensor_problems(tensors, shapes, dtypes)
     if not problems and count and int(tensors["splits"].max()) >= len(SPLITS):
         problems.append(f"splits: expected 0 to {len(SPLITS) - 1}, got more")
-    return sorted(problems)
+    return problems
 
 
 def _rows(marks: Sequence[bytes]) -> np.ndarray:

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from medlego.base import Digest
 from medlego.bricks import Brick
 from medlego.data import Text
-from medlego.errors import SettingsError, raise_all
+from medlego.errors import SettingsError
 from medlego.evaluation.result import MODELS
 from medlego.generalist import Generalist
 from medlego.metrics import State
-from medlego.support import FrozenModel, field_problems, parse_object, read_expected
+from medlego.support import FrozenModel, read_document, read_expected
 
 MAX_EVALUATION_BYTES = 64 << 20
 GENERALIST, SPECIALIST = MODELS[0], MODELS[2]
@@ -85,13 +85,7 @@ class Evaluated(FrozenModel, extra="ignore"):
             SettingsError: no such file, or something else in it.
         """
         content = read_expected(Path(path), MAX_EVALUATION_BYTES, SettingsError, "an evaluation")
-        try:
-            return cls.model_validate(parse_object(content))
-        except ValidationError as failure:
-            raise_all(SettingsError, str(path), field_problems(failure))
-            raise
-        except ValueError as failure:
-            raise SettingsError(f"{path}: expected an evaluation ({failure})") from failure
+        return read_document(cls, content, name=str(path), error=SettingsError)
 
     def of_generalist(self, generalist: Generalist) -> tuple[ScoredTask, ...]:
         """The generalist's rows.

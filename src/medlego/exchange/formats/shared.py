@@ -16,7 +16,7 @@ from medlego.bricks import Brick, Card, Head, LowRank
 from medlego.data import Kind, Task
 from medlego.errors import InteropError, MergeError
 from medlego.merge import numerical_rank
-from medlego.support import read_expected, read_header, read_tensors, write_atomically
+from medlego.support import SafetensorsFile, write_atomically
 
 MAX_ADAPTER_BYTES = 4 << 30
 
@@ -64,13 +64,8 @@ def read_adapter_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         InteropError: no such file, not safetensors, or numbers that are not finite.
     """
-    content = read_expected(path, MAX_ADAPTER_BYTES, InteropError, "a safetensors file")
-    try:
-        read_header(content)
-        tensors = read_tensors(content)
-    except ValueError as error:
-        raise InteropError(f"{path}: {error}") from error
-    floats = {name: tensor.float() for name, tensor in tensors.items()}
+    file = SafetensorsFile.read(path, MAX_ADAPTER_BYTES, InteropError, "a safetensors file")
+    floats = {name: tensor.float() for name, tensor in file.tensors().items()}
     if bad := [name for name, tensor in floats.items() if not torch.isfinite(tensor).all()]:
         raise InteropError(f"{path}: {bad[0]}: expected finite numbers, got NaN or infinity")
     return floats

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 
 import polars as pl
 from filelock import FileLock, Timeout
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from medlego import __version__
 from medlego.base import Digest
@@ -31,9 +31,9 @@ from medlego.prediction.batch.listing import Listing
 from medlego.prediction.batch.rows import SCHEMA
 from medlego.support import (
     FrozenModel,
-    parse_object,
     put_in_place,
-    read_bounded,
+    read_document,
+    read_expected,
     spell,
     write_atomically,
 )
@@ -136,17 +136,10 @@ def begin(folder: Path, job: Job) -> None:
 
 def _read(file: Path) -> Job:
     try:
-        return _parsed(read_bounded(file, _MAX_DOCUMENT_BYTES))
-    except (OSError, ValueError) as error:
-        raise JobError(
-            f"{file}: expected what a job was begun with, got something else; "
-            f"delete {file.parent} to start anew"
-        ) from error
-
-
-def _parsed(text: bytes) -> Job:
-    parse_object(text)
-    return Job.model_validate_json(text, strict=True)
+        text = read_expected(file, _MAX_DOCUMENT_BYTES, JobError, "what a job was begun with")
+        return read_document(Job, text, name=str(file), error=JobError, format=1)
+    except JobError as error:
+        raise JobError(f"{error}; delete {file.parent} to start anew") from error
 
 
 def done_parts(folder: Path, listing: Listing) -> set[int]:
@@ -221,8 +214,9 @@ def job_of(output: Path) -> Job:
         JobError: none did.
     """
     try:
-        return _parsed(pl.read_parquet_metadata(output)[METADATA].encode())
-    except (*_GONE, KeyError, ValidationError, ValueError):
+        text = pl.read_parquet_metadata(output)[METADATA].encode()
+        return read_document(Job, text, name=str(output), error=JobError)
+    except (*_GONE, KeyError, JobError):
         raise JobError(
             f"{output}: expected a new file, found one that no job wrote; choose another"
         ) from None
