@@ -62,10 +62,10 @@ from medlego.metrics import (
 from medlego.prediction import Answer, Found, Prediction, Route, Saliency
 from medlego.serve import (
     InstanceOutcome,
-    Look,
     PacsAccess,
     PageGate,
     PageSettings,
+    PollResult,
     Rule,
     ServiceLimits,
 )
@@ -261,12 +261,13 @@ MAKE: dict[str, Callable[[], Any]] = {
     "serve.PacsAccess": lambda: PacsAccess(f"https://u:{PERSON}@{PLACE}", Path(PLACE)),
     "serve.InstanceOutcome": lambda: InstanceOutcome(
         import_module("medlego.serve.pacs.client").Instance(PERSON, PERSON, PERSON),
-        prediction(),
-        MANY,
+        "answered",
+        prediction=prediction(),
+        results=MANY,
     ),
     "serve.PageGate": lambda: PageGate(GateLimits(), nothing_read),
     "serve.ServiceLimits": lambda: ServiceLimits(images=3),
-    "serve.Look": lambda: Look(1, 2, 3, 4, (("expected an image", 5),) * 1000),
+    "serve.PollResult": lambda: PollResult(1, 2, 3, 4, dict.fromkeys(MANY, 5)),
     "serve.PageSettings": lambda: PageSettings(beside=dict.fromkeys(MANY, Path(PLACE))),
     "serve.Rule": lambda: Rule(modality=("MR",) * 1000),
 }

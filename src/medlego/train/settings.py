@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from medlego.base import DEFAULT_KINDS
 from medlego.bricks import MAX_EPSILON, MAX_GRAM_DIRECTIONS
-from medlego.errors import SettingsError, raise_all
+from medlego.errors import SettingsError
 from medlego.metrics import Aim
-from medlego.support import FrozenModel, field_problems
+from medlego.support import FrozenModel, read_fields
 
 Rate = Annotated[float, Field(gt=0, le=1)]
 
@@ -90,11 +90,7 @@ class TrainSettings(FrozenModel, populate_by_name=True):
         Raises:
             SettingsError: an unknown key or a value out of range, all together.
         """
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            raise_all(SettingsError, "training settings", field_problems(error))
-            raise
+        return read_fields(cls, values, name="training settings", error=SettingsError)
 
     def of_training(self) -> dict[str, Any]:
         """What decides the training itself, as plain values.
