@@ -25,7 +25,8 @@ A message reads `<subject>: expected <rule>, got <value>; <next step>`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class MedLegoError(Exception):
@@ -110,6 +111,15 @@ class PacsAwayError(PacsError):
 
 class PacsObjectError(PacsError):
     """A picture archive fails on one object; others may go well, and this one later."""
+
+
+@contextmanager
+def collect(problems: list[str], error: type[MedLegoError] = MedLegoError) -> Iterator[None]:
+    """Note an error as one more problem instead of letting it out, so that others are found too."""
+    try:
+        yield
+    except error as problem:
+        problems.append(str(problem))
 
 
 def raise_all(error: type[MedLegoError], subject: str, problems: Sequence[str]) -> None:

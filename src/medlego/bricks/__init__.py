@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         save_signature,
         sign_brick,
         signature_beside,
+        signature_bytes,
         signature_from_bytes,
     )
 
@@ -135,6 +136,7 @@ __all__ = [
     "set_other_bricks",
     "sign_brick",
     "signature_beside",
+    "signature_bytes",
     "signature_from_bytes",
     "tools_used",
     "weighted_sum",

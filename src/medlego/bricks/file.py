@@ -36,7 +36,6 @@ from medlego.support import (
     safetensors_bytes,
     shown,
     silent,
-    spell,
     write_atomically,
 )
 
@@ -90,7 +89,7 @@ class StatedDocument(FrozenModel):
     def spelled(self, *without: str) -> bytes:
         """The document in its one spelling; what it leaves out, and `without`, stays out."""
         left_out = type(self).model_fields.keys() - self.model_fields_set
-        return spell(self.model_dump(mode="json", exclude=left_out | set(without)))
+        return super().spelled(*without, *left_out)
 
     def calibration_problems(self) -> list[str]:
         """What keeps the calibration, if there is one, from being one of the task."""

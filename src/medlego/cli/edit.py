@@ -286,7 +286,7 @@ def _edit(
     before_commit: Callable[[Generalist], None] | None = None,
 ) -> None:
     """Load, change, check, commit and show, with nobody else at the directory."""
-    from medlego.generalist import Generalist, editing, exposed, with_gate
+    from medlego.generalist import Generalist, editing, prepared_beside, with_gate
 
     with editing(directory):
         before = Generalist.load(directory)
@@ -304,7 +304,7 @@ def _edit(
     ]
     show_table(options, ("task", "coefficient", "brick", "refitted head"), rows)
     gone = [before.past.bricks[d] for d in entry.removed if d in before.past.bricks]
-    notes = exposed(after.bricks, gone)
+    notes = prepared_beside(after.bricks, gone)
     for note in notes:
         say(options, f"note: {note}")
     for what in entry.stale:

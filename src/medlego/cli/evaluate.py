@@ -67,14 +67,14 @@ def command(
         )
         if report is not None:
             from medlego.evaluation import find_examples, write_page
-            from medlego.generalist import moment
+            from medlego.generalist import utc_now
 
             shown = (
                 {}
                 if no_examples
                 else find_examples(found, generalist, base=base, device=place, show=show)
             )
-            write_page(found, report, generalist=generalist, examples=shown, written=moment())
+            write_page(found, report, generalist=generalist, examples=shown, written=utc_now())
     show_report(options, found)
     if report is not None:
         say(options, f"wrote {report}{'' if no_examples else ', with images of errors in it'}")

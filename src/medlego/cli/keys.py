@@ -88,14 +88,14 @@ def sign_command(
         save_signature,
         sign_brick,
     )
-    from medlego.generalist import moment
+    from medlego.generalist import utc_now
 
     options: Options = context.obj
     signer = load_signer(key)
     files = []
     for path, brick in zip(bricks, load_bricks(bricks), strict=True):
         file = Path(f"{path}{SIGNATURE_SUFFIX}")
-        save_signature(sign_brick(brick, signer, moment()), file)
+        save_signature(sign_brick(brick, signer, utc_now()), file)
         say(options, f"wrote {file} (brick {brick.digest[:12]}, key {signer.id[:16]})")
         files.append(str(file))
     emit(options, {"key": signer.id, "signatures": files})

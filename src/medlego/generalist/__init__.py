@@ -15,25 +15,25 @@ if TYPE_CHECKING:
         assemble,
         assembled_like,
         bare_base,
-        begun,
         default_slope,
         specialist,
+        with_first_entry,
     )
     from medlego.generalist.lineage import (
         Entry,
         Lineage,
         Stamp,
-        extended,
-        moment,
+        append_entry,
         stale_head,
         state,
+        utc_now,
         with_gate,
     )
     from medlego.generalist.past_states import PastStates
     from medlego.generalist.trust import Trust
-    from medlego.generalist.undo import redo, restored, undo
+    from medlego.generalist.undo import rebuild_state, redo, undo
     from medlego.generalist.verify import verify
-    from medlego.generalist.withdraw import exposed, withdraw
+    from medlego.generalist.withdraw import prepared_beside, withdraw
 
 __all__ = [
     "DOCUMENT",
@@ -46,27 +46,27 @@ __all__ = [
     "Stamp",
     "Trust",
     "add",
+    "append_entry",
     "assemble",
     "assembled_like",
     "bare_base",
-    "begun",
     "default_slope",
     "difference",
     "editing",
-    "exposed",
-    "extended",
     "load_document",
-    "moment",
+    "prepared_beside",
     "read_mark",
+    "rebuild_state",
     "redo",
     "remove",
-    "restored",
     "specialist",
     "stale_head",
     "state",
     "undo",
     "update",
+    "utc_now",
     "verify",
+    "with_first_entry",
     "with_gate",
     "withdraw",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from medlego.generalist.generalist import Generalist
-from medlego.generalist.undo import restored
+from medlego.generalist.undo import rebuild_state
 from medlego.generalist.verify import distances, relative_distance
 from medlego.merge import Ingredient, Recipe
 from medlego.support import ShortRepr
@@ -37,7 +37,7 @@ def difference(generalist: Generalist, a: int, b: int) -> Difference:
     Raises:
         GeneralistError: no such entry, or one whose bricks were withdrawn.
     """
-    return between(restored(generalist, a), restored(generalist, b))
+    return between(rebuild_state(generalist, a), rebuild_state(generalist, b))
 
 
 def between(a: Generalist, b: Generalist) -> Difference:

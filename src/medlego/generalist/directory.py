@@ -11,15 +11,15 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Generic, Literal, Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 from pydantic import Field
 
-from medlego.base import Digest
+from medlego.base import Digest, Target
 from medlego.bricks import (
     SIGNATURE_SUFFIX,
     Brick,
@@ -31,20 +31,20 @@ from medlego.bricks import (
     load_brick,
     load_head,
     load_signature,
-    save_signature,
+    signature_bytes,
 )
 from medlego.data import Plain
-from medlego.errors import GeneralistError, MedLegoError, MergeError, raise_all
+from medlego.errors import GeneralistError, MedLegoError, MergeError
 from medlego.generalist.lineage import Entry, Lineage, chain_problems, withdrawn
 from medlego.generalist.merged_file import made_on, merged_bytes, read_merged
 from medlego.generalist.past_states import PastStates, Shelf
-from medlego.merge import Ingredient, Recipe, capabilities, conflicts, find_method, head_conflicts
+from medlego.merge import Recipe, capabilities, conflicts, find_method, head_conflicts
 from medlego.support import (
     FrozenModel,
+    ShortRepr,
     read_document,
     read_expected,
     refuse,
-    spell,
     write_atomically,
 )
 
@@ -52,13 +52,71 @@ MAX_DOCUMENT_BYTES = 8 << 20
 LOCK_TIMEOUT_S = 60
 
 DOCUMENT = "generalist.json"
-MERGED, MERGED_SUFFIX = "merged", ".safetensors"
-BRICKS, BRICK_SUFFIX = "bricks", ".brick.safetensors"
-HEADS, HEAD_SUFFIX = "heads", ".head.safetensors"
-RECIPES, RECIPE_SUFFIX = "recipes", ".json"
-SIGNATURES = "signatures"
 
-_T = TypeVar("_T")
+
+class _HasDigest(Protocol):
+    @property
+    def digest(self) -> str: ...
+
+
+_T = TypeVar("_T", bound=_HasDigest)
+
+
+@dataclass(frozen=True)
+class Folder(Generic[_T]):
+    """Files of one kind in a directory, each named by the digest of what it holds.
+
+    A signature's digest is that of the brick that it signs; a newer one replaces an older.
+    """
+
+    name: str
+    suffix: str
+    load: Callable[[Path], _T]
+    content: Callable[[_T], bytes]
+    replaces: bool = False
+
+    def file(self, directory: Path, digest: str) -> Path:
+        """Where what has a digest lies."""
+        return directory / self.name / f"{digest}{self.suffix}"
+
+    def read(self, directory: Path, digest: str) -> _T:
+        """What has a digest.
+
+        Raises:
+            MedLegoError: it is missing or damaged, or the file holds another.
+        """
+        value = self.load(file := self.file(directory, digest))
+        if value.digest != digest:
+            raise GeneralistError(
+                f"{file}: expected what its name says, got {value.digest[:12]}…; "
+                "the directory was changed"
+            )
+        return value
+
+    def shelf(self, directory: Path) -> Shelf[_T]:
+        """Everything that lies there, unread."""
+        files = sorted((directory / self.name).glob(f"*{self.suffix}"))
+        digests = [file.name.removesuffix(self.suffix) for file in files]
+        return Shelf({digest: partial(self.read, directory, digest) for digest in digests})
+
+    def add(self, directory: Path, values: Mapping[str, _T]) -> None:
+        """Write the files that are not there yet."""
+        for digest in values:
+            file = self.file(directory, digest)
+            if self.replaces or not file.exists():
+                file.parent.mkdir(exist_ok=True)
+                write_atomically(file, self.content(values[digest]))
+
+
+def _load_recipe(file: Path) -> Recipe:
+    text = read_expected(file, MAX_DOCUMENT_BYTES, GeneralistError, "a recipe")
+    return read_document(Recipe, text, name=str(file), error=GeneralistError)
+
+
+RECIPES = Folder("recipes", ".json", _load_recipe, Recipe.spelled)
+BRICKS = Folder("bricks", ".brick.safetensors", load_brick, brick_bytes)
+HEADS = Folder("heads", ".head.safetensors", load_head, head_bytes)
+SIGNATURES = Folder("signatures", SIGNATURE_SUFFIX, load_signature, signature_bytes, replaces=True)
 
 
 class Document(FrozenModel):
@@ -73,18 +131,27 @@ class Document(FrozenModel):
     """What may decide the merged deltas' last bits."""
 
 
-@dataclass(frozen=True, eq=False)
-class Contents:
-    """What a directory holds; `past` has the present state's bricks and heads too."""
+@dataclass(frozen=True, eq=False, repr=False)
+class GeneralistState(ShortRepr):
+    """Everything that a generalist's directory holds.
+
+    `deltas` are the merged deltas by target name; `relative_loss` is the share of their
+    Frobenius norm that a cut to a rank lost. `heads` are those refitted to this merge, by task
+    name; a task without one is read by the head of its bricks. `past` holds what the lineage
+    names, so that every state of it can be rebuilt.
+    """
 
     recipe: Recipe
-    lineage: Lineage
-    relative_loss: float
+    bricks: tuple[Brick, ...]
+    targets: tuple[Target, ...]
     deltas: Mapping[str, LowRank]
-    past: PastStates
+    relative_loss: float
+    lineage: Lineage
+    heads: Mapping[str, RefitHead] = field(default_factory=dict)
+    past: PastStates = field(default_factory=PastStates)
 
 
-def write_directory(path: Path, contents: Contents) -> None:
+def write_directory(path: Path, state: GeneralistState) -> None:
     """Write a generalist to a new directory, whole or not at all.
 
     Raises:
@@ -95,7 +162,7 @@ def write_directory(path: Path, contents: Contents) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
-        _fill(scratch, contents)
+        _fill(scratch, state)
         scratch.chmod(0o755)
         scratch.replace(path)
     except BaseException:
@@ -103,7 +170,7 @@ def write_directory(path: Path, contents: Contents) -> None:
         raise
 
 
-def update_directory(path: Path, contents: Contents, last: str) -> None:
+def update_directory(path: Path, state: GeneralistState, last: str) -> None:
     """Put a generalist in the place of the one that lies there.
 
     New files come first and get names of their own, then the document is replaced at one stroke,
@@ -111,7 +178,7 @@ def update_directory(path: Path, contents: Contents, last: str) -> None:
 
     Args:
         path: an existing directory; hold it by `editing`.
-        contents: the new state.
+        state: the new one.
         last: digest of the last lineage entry that the directory must have.
 
     Raises:
@@ -123,8 +190,8 @@ def update_directory(path: Path, contents: Contents, last: str) -> None:
             f"{path}: expected entry {last[:12]}… to be the last, got {found[:12]}…; "
             "somebody edited it meanwhile, try again"
         )
-    _fill(path, contents)
-    sweep(path, contents.lineage, contents.past)
+    _fill(path, state)
+    sweep(path, state.lineage, state.past)
 
 
 Mark = tuple[int, int, int]
@@ -164,70 +231,52 @@ def sweep(path: Path, lineage: Lineage, past: PastStates) -> list[str]:
     Returns:
         Names of the files that went, relative to the directory.
     """
-    merged = load_document(path).merged_sha256
-    gone = withdrawn(lineage)
+    merged = _merged_file(path, load_document(path).merged_sha256)
+    heads = {HEADS.file(path, digest) for digest in past.heads}
+    gone = [folder.file(path, d) for d in withdrawn(lineage) for folder in (BRICKS, SIGNATURES)]
     stray = [
-        *(f for f in (path / MERGED).iterdir() if f.name != f"{merged}{MERGED_SUFFIX}"),
-        *(f for f in (path / BRICKS).iterdir() if f.name.removesuffix(BRICK_SUFFIX) in gone),
+        *(file for file in merged.parent.glob("*") if file != merged),
+        *(file for file in (path / HEADS.name).glob("*") if file not in heads),
+        *(file for file in gone if file.exists()),
     ]
-    if (path / SIGNATURES).exists():
-        files = (path / SIGNATURES).iterdir()
-        stray += [f for f in files if f.name.removesuffix(SIGNATURE_SUFFIX) in gone]
-    if (path / HEADS).exists():
-        kept = {f"{digest}{HEAD_SUFFIX}" for digest in past.heads}
-        stray += [f for f in (path / HEADS).iterdir() if f.name not in kept]
     for file in stray:
         file.unlink()
     return sorted(str(file.relative_to(path)) for file in stray)
 
 
-def _fill(folder: Path, contents: Contents) -> None:
+def _merged_file(directory: Path, sha256: str) -> Path:
+    return directory / "merged" / f"{sha256}.safetensors"
+
+
+def _fill(directory: Path, state: GeneralistState) -> None:
     """Write what is missing, the document last."""
-    merged = merged_bytes(contents.deltas)
+    merged = merged_bytes(state.deltas)
     document = Document(
         format=1,
-        recipe=contents.recipe,
-        lineage=contents.lineage,
-        relative_loss=contents.relative_loss,
+        recipe=state.recipe,
+        lineage=state.lineage,
+        relative_loss=state.relative_loss,
         merged_sha256=hashlib.sha256(merged).hexdigest(),
         made_on=made_on(),
     )
-    past = contents.past
-    _add(folder / BRICKS, BRICK_SUFFIX, past.bricks, brick_bytes)
-    _add(folder / HEADS, HEAD_SUFFIX, past.heads, head_bytes)
-    for digest, signature in past.signatures.items():
-        (folder / SIGNATURES).mkdir(exist_ok=True)
-        save_signature(signature, folder / SIGNATURES / f"{digest}{SIGNATURE_SUFFIX}")
-    _add(folder / RECIPES, RECIPE_SUFFIX, past.recipes, _recipe_bytes)
-    _add(folder / MERGED, MERGED_SUFFIX, {document.merged_sha256: merged}, bytes)
+    BRICKS.add(directory, state.past.bricks)
+    HEADS.add(directory, state.past.heads)
+    SIGNATURES.add(directory, state.past.signatures)
+    RECIPES.add(directory, state.past.recipes)
+    if not (file := _merged_file(directory, document.merged_sha256)).exists():
+        file.parent.mkdir(exist_ok=True)
+        write_atomically(file, merged)
     text = json.dumps(document.model_dump(mode="json"), indent=2, sort_keys=True)
     if len(text) >= MAX_DOCUMENT_BYTES:
         raise GeneralistError(
             f"lineage: expected a document of at most {MAX_DOCUMENT_BYTES:,} bytes, got "
             f"{len(text):,}; assemble anew from its bricks"
         )
-    write_atomically(folder / DOCUMENT, (text + "\n").encode())
+    write_atomically(directory / DOCUMENT, (text + "\n").encode())
 
 
-def _add(
-    folder: Path, suffix: str, things: Mapping[str, _T], spelled: Callable[[_T], bytes]
-) -> None:
-    """Write the files that are not there yet."""
-    if things:
-        folder.mkdir(exist_ok=True)
-    for digest in things:
-        if not (file := folder / f"{digest}{suffix}").exists():
-            write_atomically(file, spelled(things[digest]))
-
-
-def _recipe_bytes(recipe: Recipe) -> bytes:
-    return spell(recipe.model_dump(mode="json"))
-
-
-def read_directory(path: Path) -> tuple[Contents, tuple[Brick, ...], dict[str, RefitHead]]:
-    """Read and validate a generalist: its contents, present bricks and refitted heads.
-
-    What only earlier states need is read when they are asked for.
+def read_directory(path: Path) -> GeneralistState:
+    """Read and validate a generalist; what only earlier states need is read when asked for.
 
     Raises:
         GeneralistError: files are missing, damaged, or do not belong together.
@@ -243,50 +292,39 @@ def read_directory(path: Path) -> tuple[Contents, tuple[Brick, ...], dict[str, R
             # an editor was faster: its document is there, and its files
 
 
-def _read_state(
-    path: Path, document: Document
-) -> tuple[Contents, tuple[Brick, ...], dict[str, RefitHead]]:
-    bricks = tuple(_read_brick(path, item) for item in document.recipe.bricks)
-    raise_all(GeneralistError, str(path), conflicts(bricks))
+def _read_state(path: Path, document: Document) -> GeneralistState:
+    recipe = document.recipe
+    bricks = tuple(BRICKS.read(path, item.digest) for item in recipe.bricks)
+    heads = {item.task: HEADS.read(path, item.head) for item in recipe.bricks if item.head}
+    problems = [
+        f"recipe.bricks: expected {item.task!r}, got one of {value.task.name!r} in "
+        f"{value.digest[:12]}…; the directory was changed"
+        for item, brick in zip(recipe.bricks, bricks, strict=True)
+        for value in (brick, heads.get(item.task, brick))
+        if value.task.name != item.task
+    ]
+    refuse(GeneralistError, str(path), problems or conflicts(bricks))
     try:
-        held = capabilities(bricks, document.recipe.sites)
+        own = capabilities(bricks, recipe.sites)
     except MergeError as error:
         raise GeneralistError(f"{path}: recipe.{error}") from error
-    heads = {item.task: _read_head(path, item) for item in document.recipe.bricks if item.head}
-    problems = [p for h in heads.values() for p in head_conflicts(document.recipe, held, h)]
-    raise_all(GeneralistError, str(path), problems)
-    file = path / MERGED / f"{document.merged_sha256}{MERGED_SUFFIX}"
-    contents = Contents(
-        document.recipe,
-        document.lineage,
+    problems = [p for head in heads.values() for p in head_conflicts(recipe, own, head)]
+    refuse(GeneralistError, str(path), problems)
+    targets = all_targets(bricks)
+    merged = _merged_file(path, document.merged_sha256)
+    earlier = PastStates(
+        RECIPES.shelf(path), BRICKS.shelf(path), HEADS.shelf(path), SIGNATURES.shelf(path)
+    )
+    return GeneralistState(
+        recipe,
+        bricks,
+        targets,
+        read_merged(merged, document.merged_sha256, targets),
         document.relative_loss,
-        read_merged(file, document.merged_sha256, all_targets(bricks)),
-        _past_states(path).plus(document.recipe, bricks, list(heads.values())),
+        document.lineage,
+        heads,
+        earlier.plus(recipe, bricks, heads.values()),
     )
-    return contents, bricks, heads
-
-
-def _past_states(path: Path) -> PastStates:
-    """Everything that lies in the directory, unread."""
-    return PastStates(
-        Shelf(_files(path / RECIPES, RECIPE_SUFFIX, _read_recipe)),
-        Shelf(_files(path / BRICKS, BRICK_SUFFIX, load_brick)),
-        Shelf(_files(path / HEADS, HEAD_SUFFIX, load_head)),
-        Shelf(_files(path / SIGNATURES, SIGNATURE_SUFFIX, load_signature)),
-    )
-
-
-def _files(folder: Path, suffix: str, read: Callable[[Path], _T]) -> dict[str, _T | partial[_T]]:
-    found = folder.glob(f"*{suffix}") if folder.is_dir() else ()
-    return {file.name.removesuffix(suffix): partial(read, file) for file in sorted(found)}
-
-
-def _read_recipe(file: Path) -> Recipe:
-    text = read_expected(file, MAX_DOCUMENT_BYTES, GeneralistError, "a recipe")
-    recipe = read_document(Recipe, text, name=str(file), error=GeneralistError)
-    if (found := recipe.digest) != file.name.removesuffix(RECIPE_SUFFIX):
-        raise GeneralistError(f"{file}: expected the recipe that its name says, got {found[:12]}…")
-    return recipe
 
 
 def load_document(directory: Path) -> Document:
@@ -338,25 +376,3 @@ def _recipe_problems(document: Document) -> list[str]:
             f"got {stated[:12]}…; assemble again"
         )
     return problems
-
-
-def _read_brick(path: Path, item: Ingredient) -> Brick:
-    file = path / BRICKS / f"{item.digest}{BRICK_SUFFIX}"
-    brick = load_brick(file)
-    if brick.digest != item.digest or brick.task.name != item.task:
-        raise GeneralistError(
-            f"{file}: expected brick {item.digest[:12]}… of task {item.task!r}, got "
-            f"{brick.digest[:12]}… of {brick.task.name!r}; the directory was changed"
-        )
-    return brick
-
-
-def _read_head(path: Path, item: Ingredient) -> RefitHead:
-    file = path / HEADS / f"{item.head}{HEAD_SUFFIX}"
-    refit = load_head(file)
-    if (refit.digest, refit.task.name) != (item.head, item.task):
-        raise GeneralistError(
-            f"{file}: expected the refitted head of {item.task!r}, got {refit.digest[:12]}… of "
-            f"{refit.task.name!r}; the directory was changed"
-        )
-    return refit

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from medlego.bricks import Brick
 from medlego.errors import GeneralistError, MergeError
 from medlego.generalist.generalist import Generalist, assembled_like, default_slope
-from medlego.generalist.lineage import COEFFICIENTS, Action, Stamp, extended, stale_head, withdrawn
+from medlego.generalist.lineage import (
+    COEFFICIENTS,
+    Action,
+    Stamp,
+    append_entry,
+    stale_head,
+    withdrawn,
+)
 from medlego.merge import GIVEN, SEARCHED, Coefficients, Recipe
 
 
@@ -41,8 +49,8 @@ def add(
     """
     _check_withdrawn(generalist, brick, after_withdrawal)
     bricks = [*generalist.bricks, brick]
-    chosen = _coefficients(generalist.recipe, bricks, coefficient, new=brick)
-    return edited(generalist, "add", bricks, chosen, stamp, added=(brick.digest,))
+    numbers = _coefficients(generalist.recipe, bricks, coefficient, new=brick)
+    return _edited(generalist, "add", bricks, numbers, stamp, added=(brick.digest,))
 
 
 def remove(
@@ -59,9 +67,8 @@ def remove(
     Raises:
         GeneralistError: no such task or site, or no brick would be left.
     """
-    gone = _found(generalist, task, site)
-    digests = tuple(brick.digest for brick in gone)
-    return without(generalist, task, digests, stamp, for_good=False)
+    digests = tuple(brick.digest for brick in _bricks_of(generalist, task, site))
+    return without(generalist, task, digests, stamp)
 
 
 def update(
@@ -89,43 +96,41 @@ def update(
         MergeError: a brick that does not go with the others, or a coefficient too many.
     """
     _check_withdrawn(generalist, brick, after_withdrawal)
-    old = _found(generalist, brick.task.name, site)
-    if len(old) > 1:
-        known = ", ".join(b.digest[:12] for b in old)
+    older = _bricks_of(generalist, brick.task.name, site)
+    if len(older) > 1:
+        known = ", ".join(b.digest[:12] for b in older)
         raise GeneralistError(
-            f"update: expected one brick of {brick.task.name!r}, got {len(old)} sites; "
+            f"update: expected one brick of {brick.task.name!r}, got {len(older)} sites; "
             f"choose one of {known}"
         )
-    bricks = [brick if held is old[0] else held for held in generalist.bricks]
-    places = {brick.digest: old[0].digest}
-    chosen = _coefficients(generalist.recipe, bricks, coefficient, new=brick, places=places)
-    return edited(
-        generalist,
-        "update",
-        bricks,
-        chosen,
-        stamp,
-        added=(brick.digest,),
-        removed=(old[0].digest,),
-    )
+    (old,) = older
+    bricks = [brick if b is old else b for b in generalist.bricks]
+    numbers = _coefficients(generalist.recipe, bricks, coefficient, new=brick, old=old)
+    changes = {"added": (brick.digest,), "removed": (old.digest,)}
+    return _edited(generalist, "update", bricks, numbers, stamp, **changes)
 
 
 def without(
-    before: Generalist, task: str, digests: tuple[str, ...], stamp: Stamp, *, for_good: bool
+    before: Generalist,
+    task: str,
+    digests: tuple[str, ...],
+    stamp: Stamp,
+    *,
+    for_good: bool = False,
 ) -> Generalist:
     """The generalist without some bricks of a task.
 
     Raises:
         GeneralistError: no brick would be left.
     """
-    kept = [brick for brick in before.bricks if brick.digest not in digests]
-    if not kept:
+    bricks = [brick for brick in before.bricks if brick.digest not in digests]
+    if not bricks:
         raise GeneralistError(
             f"remove: expected a brick besides those of {task!r}, got none; "
             "delete the whole generalist instead"
         )
-    chosen = _coefficients(before.recipe, kept)
-    return edited(before, "remove", kept, chosen, stamp, removed=digests, for_good=for_good)
+    numbers = _coefficients(before.recipe, bricks)
+    return _edited(before, "remove", bricks, numbers, stamp, removed=digests, withdrawn=for_good)
 
 
 def one_of(digests: Sequence[str], start: str) -> str:
@@ -134,13 +139,13 @@ def one_of(digests: Sequence[str], start: str) -> str:
     Raises:
         GeneralistError: none, or several.
     """
-    found = [digest for digest in digests if digest.startswith(start)]
-    if len(found) != 1:
+    matches = [digest for digest in digests if digest.startswith(start)]
+    if len(matches) != 1:
         raise GeneralistError(
             f"site: expected the start of one digest of {', '.join(d[:12] for d in digests)}, "
-            f"got {start!r}, which fits {len(found)}"
+            f"got {start!r}, which fits {len(matches)}"
         )
-    return found[0]
+    return matches[0]
 
 
 def _check_withdrawn(generalist: Generalist, brick: Brick, again: bool) -> None:
@@ -153,13 +158,13 @@ def _check_withdrawn(generalist: Generalist, brick: Brick, again: bool) -> None:
         )
 
 
-def _found(generalist: Generalist, task: str, site: str | None) -> tuple[Brick, ...]:
+def _bricks_of(generalist: Generalist, task: str, site: str | None) -> tuple[Brick, ...]:
     """The bricks of a task, or the one whose digest starts so."""
     bricks = generalist.capability(task).bricks
     if site is None:
         return bricks
-    chosen = one_of([brick.digest for brick in bricks], site)
-    return tuple(brick for brick in bricks if brick.digest == chosen)
+    digest = one_of([brick.digest for brick in bricks], site)
+    return tuple(brick for brick in bricks if brick.digest == digest)
 
 
 def _coefficients(
@@ -168,68 +173,57 @@ def _coefficients(
     coefficient: float | None = None,
     *,
     new: Brick | None = None,
-    places: dict[str, str] | None = None,
+    old: Brick | None = None,
 ) -> Coefficients:
-    """What `assemble` is to be told: the recipe's rule, its one number, or one per brick."""
+    """The argument of `assemble`: the recipe's rule, its one number, or one per brick."""
     if recipe.coefficients not in (GIVEN, SEARCHED) and coefficient is not None:
         raise MergeError(
             f"coefficient: expected none where the rule {recipe.coefficients!r} gives them, "
             f"got {coefficient}; leave it out"
         )
-    if coefficient is None and not isinstance(told := recipe.told(()), list):
-        return told
+    shared = recipe.coefficients_argument(())
+    if coefficient is None and not isinstance(shared, list):
+        return shared
     numbers = {item.digest: item.coefficient for item in recipe.bricks}
-    for digest, older in (places or {}).items():
-        numbers[digest] = numbers[older]
-    if new is not None and coefficient is not None:
-        numbers[new.digest] = coefficient
-    if new is not None and new.digest not in numbers:
-        raise MergeError(
-            f"coefficient: expected a number for brick {new.task.name!r}, since every brick was "
-            "given its own, got none; add one"
-        )
+    if new is not None:
+        inherited = None if old is None else numbers[old.digest]
+        number = numbers.get(new.digest, inherited) if coefficient is None else coefficient
+        if number is None:
+            raise MergeError(
+                f"coefficient: expected a number for brick {new.task.name!r}, since every brick "
+                "was given its own, got none; add one"
+            )
+        numbers[new.digest] = number
     return [numbers[brick.digest] for brick in bricks]
 
 
-def edited(
+def _edited(
     before: Generalist,
     action: Action,
     bricks: Sequence[Brick],
     coefficients: Coefficients,
     stamp: Stamp,
-    *,
-    added: tuple[str, ...] = (),
-    removed: tuple[str, ...] = (),
-    for_good: bool = False,
+    **changes: Any,
 ) -> Generalist:
-    """Other bricks under the recipe's settings, and what happened appended to the lineage."""
+    """Other bricks under the recipe's settings; the lineage gets an entry with the changes."""
     old = before.recipe
     searched = old.coefficients == SEARCHED
     slope = old.slope if old.slope_given else None
     if slope is None and searched:
         slope = default_slope(old.method, bricks)
     fresh = assembled_like(old, bricks, coefficients, slope=slope)
-    told: dict[str, object] = {"slope_given": old.slope_given}
+    origin: dict[str, object] = {"slope_given": old.slope_given}
     if searched and fresh.recipe.number is not None:
-        told["coefficients"] = SEARCHED
+        origin["coefficients"] = SEARCHED
     elif searched:
-        told["slope_given"] = True
-    recipe = fresh.recipe.model_copy(update=told)
+        origin["slope_given"] = True
+    recipe = fresh.recipe.model_copy(update=origin)
     if recipe.model == old.model:
         recipe, heads, stale = old, before.heads, before.lineage[-1].stale
     else:
         marks = {*before.lineage[-1].stale, *map(stale_head, before.heads)}
         kept = [stale_head(task.name) for task in fresh.tasks if stale_head(task.name) in marks]
         heads, stale = {}, tuple([COEFFICIENTS] * searched + kept)
-    lineage = extended(
-        before.lineage,
-        action,
-        recipe,
-        stamp,
-        added=added,
-        removed=removed,
-        withdrawn=for_good,
-        stale=stale,
-    )
+    lineage = append_entry(before.lineage, action, recipe, stamp, stale=stale, **changes)
     past = before.past.plus(recipe, bricks, ())
     return replace(fresh, recipe=recipe, lineage=lineage, heads=heads, past=past)

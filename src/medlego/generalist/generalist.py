@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from medlego.base import Base, BaseRef, Target
-from medlego.bricks import Brick, BrickSignature, LowRank, RefitHead, all_targets, fold
+from medlego.base import Base, BaseRef
+from medlego.bricks import Brick, BrickSignature, RefitHead, all_targets, fold
 from medlego.data import Task
-from medlego.errors import GeneralistError, MergeError, raise_all
-from medlego.generalist.directory import Contents, read_directory, update_directory, write_directory
-from medlego.generalist.lineage import Lineage, Stamp, extended
+from medlego.errors import GeneralistError, MergeError, collect, raise_all
+from medlego.generalist.directory import (
+    GeneralistState,
+    read_directory,
+    update_directory,
+    write_directory,
+)
+from medlego.generalist.lineage import Stamp, append_entry
 from medlego.generalist.past_states import PastStates
 from medlego.merge import (
     AUTO,
@@ -45,27 +50,12 @@ from medlego.merge import (
     task_vectors,
     with_slope,
 )
-from medlego.support import ShortRepr, one_thread
+from medlego.support import one_thread
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Generalist(ShortRepr):
-    """A base's merged deltas with all heads side by side; operations return new ones.
-
-    `deltas` are the merged deltas by target name; `relative_loss` is the share of their
-    Frobenius norm that a cut to a rank lost. `heads` are those refitted to this merge, by task
-    name; a task without one is read by the head of its bricks. `past` holds what the lineage
-    names, so that every state of it can be rebuilt.
-    """
-
-    recipe: Recipe
-    bricks: tuple[Brick, ...]
-    targets: tuple[Target, ...]
-    deltas: Mapping[str, LowRank]
-    relative_loss: float
-    lineage: Lineage
-    heads: Mapping[str, RefitHead] = field(default_factory=dict)
-    past: PastStates = field(default_factory=PastStates)
+class Generalist(GeneralistState):
+    """A base's merged deltas with all heads side by side; operations return new ones."""
 
     @cached_property
     def capabilities(self) -> tuple[Capability, ...]:
@@ -163,7 +153,7 @@ class Generalist(ShortRepr):
         Raises:
             GeneralistError: something else lies there already.
         """
-        write_directory(Path(directory), self._contents())
+        write_directory(Path(directory), self)
 
     def commit(self, directory: str | Path, *, after: Generalist) -> None:
         """Put this generalist in the place of the one that it was made from.
@@ -173,10 +163,7 @@ class Generalist(ShortRepr):
         Raises:
             GeneralistError: the directory does not hold `after` any more.
         """
-        update_directory(Path(directory), self._contents(), after.lineage[-1].digest)
-
-    def _contents(self) -> Contents:
-        return Contents(self.recipe, self.lineage, self.relative_loss, self.deltas, self.past)
+        update_directory(Path(directory), self, after.lineage[-1].digest)
 
     @classmethod
     def load(cls, directory: str | Path) -> Generalist:
@@ -186,17 +173,7 @@ class Generalist(ShortRepr):
             GeneralistError: files are missing, damaged, or do not belong together.
             BrickError: one of its bricks is damaged.
         """
-        found, bricks, heads = read_directory(Path(directory))
-        return cls(
-            recipe=found.recipe,
-            bricks=bricks,
-            targets=all_targets(bricks),
-            deltas=found.deltas,
-            relative_loss=found.relative_loss,
-            lineage=found.lineage,
-            heads=heads,
-            past=found.past,
-        )
+        return cls(**vars(read_directory(Path(directory))))
 
 
 def assemble(
@@ -239,29 +216,17 @@ def assemble(
     """
     problems = conflicts(bricks)
     chosen: Method | None = None
-    complete: dict[str, Any] = {}
-    weights = (1.0,) * len(bricks)
-    try:
+    with collect(problems):
         chosen = find_method(method)
         complete = chosen.check_settings(settings or {})
-    except MergeError as error:
-        problems.append(str(error))
-    try:
+    with collect(problems):
         weights = site_weights(bricks, sites)
-    except MergeError as error:
-        problems.append(str(error))
-    try:
+    with collect(problems):
         check_kind(coefficients, len(bricks))
-    except MergeError as error:
-        problems.append(str(error))
-    try:
+    with collect(problems):
         check_slope(slope or 0.0)
-    except MergeError as error:
-        problems.append(str(error))
-    try:
+    with collect(problems):
         chosen_mode = choose_mode(mode, bricks)
-    except MergeError as error:
-        problems.append(str(error))
     if rank is not None and rank < 1:
         problems.append(f"rank: expected at least 1, got {rank}")
     if chosen is not None and chosen.needs_grams:
@@ -311,15 +276,9 @@ def assemble(
         mode=chosen_mode,
         provider=provider,
     )
-    merge_of = Generalist(
-        recipe=recipe,
-        bricks=tuple(bricks),
-        targets=all_targets(bricks),
-        deltas=merged.deltas,
-        relative_loss=merged.relative_loss,
-        lineage=(),
-    )
-    return begun(merge_of, recipe, stamp)
+    targets, loss = all_targets(bricks), merged.relative_loss
+    whole = Generalist(recipe, tuple(bricks), targets, merged.deltas, loss, lineage=())
+    return with_first_entry(whole, recipe, stamp)
 
 
 def choose_mode(text: str, bricks: Sequence[Brick]) -> Mode:
@@ -340,12 +299,12 @@ def choose_mode(text: str, bricks: Sequence[Brick]) -> Mode:
     return mode
 
 
-def begun(merged: Generalist, recipe: Recipe, stamp: Stamp) -> Generalist:
+def with_first_entry(merged: Generalist, recipe: Recipe, stamp: Stamp) -> Generalist:
     """The merge as the first state of a lineage, under a recipe that leads to it."""
     return replace(
         merged,
         recipe=recipe,
-        lineage=extended((), "assemble", recipe, stamp),
+        lineage=append_entry((), "assemble", recipe, stamp),
         past=PastStates().plus(recipe, merged.bricks, ()),
     )
 
@@ -364,7 +323,7 @@ def rebuilt(recipe: Recipe, bricks: Sequence[Brick], heads: Sequence[RefitHead] 
     numbers = [item.coefficient for item in recipe.bricks]
     fresh = assembled_like(recipe, bricks, numbers, slope=recipe.slope)
     read = {head.task.name: head for head in heads}
-    return replace(begun(fresh, recipe, Stamp()), heads=read)
+    return replace(with_first_entry(fresh, recipe, Stamp()), heads=read)
 
 
 def assembled_like(

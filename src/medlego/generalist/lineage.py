@@ -15,16 +15,14 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import (
     Field,
-    SerializerFunctionWrapHandler,
     field_validator,
-    model_serializer,
 )
 
 from medlego.base import Digest
 from medlego.data import Plain
 from medlego.errors import GeneralistError
 from medlego.merge import Provider, Recipe
-from medlego.support import FrozenModel, ShortRepr, read_fields, spell
+from medlego.support import FrozenModel, ShortRepr, left_out, read_fields
 
 Action = Literal["assemble", "head-round", "add", "remove", "update", "undo", "redo"]
 MOVES: tuple[Action, ...] = ("undo", "redo")
@@ -71,22 +69,17 @@ class Entry(FrozenModel):
             datetime.fromisoformat(text)
         return text
 
-    @model_serializer(mode="wrap")
-    def _without_provider(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        document: dict[str, Any] = serialise(self)
-        if document.get("provider") is None:
-            document.pop("provider", None)
-        return document
+    _sparse = left_out(provider=None)
 
     @property
     def digest(self) -> str:
         """SHA-256 of the whole entry, spelled."""
-        return hashlib.sha256(spell(self.model_dump(mode="json"))).hexdigest()
+        return hashlib.sha256(self.spelled()).hexdigest()
 
     @property
     def unsigned(self) -> bytes:
         """What a signature is made over: the entry without it, spelled."""
-        return spell(self.model_dump(mode="json", exclude={"signature"}))
+        return self.spelled("signature")
 
 
 Lineage = tuple[Entry, ...]
@@ -113,16 +106,16 @@ class Stamp(ShortRepr):
 
     @classmethod
     def now(cls, by: str | None = None, signer: Signs | None = None) -> Stamp:
-        """This moment, to the second."""
-        return cls(moment(), by, signer)
+        """The present time, to the second."""
+        return cls(utc_now(), by, signer)
 
 
-def moment() -> str:
-    """The present UTC, as an entry states it."""
+def utc_now() -> str:
+    """The present time in UTC, as an entry states it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def extended(
+def append_entry(
     lineage: Lineage, action: Action, recipe: Recipe, stamp: Stamp, **more: Any
 ) -> Lineage:
     """The lineage with one more entry, linked to the last, and signed where the stamp has a key.
@@ -196,7 +189,7 @@ def undone(lineage: Lineage, to: int | None = None) -> int:
         GeneralistError: nothing to undo, or no such entry.
     """
     if to is not None:
-        return _chosen(lineage, "undo", to)
+        return _numbered(lineage, "undo", to)
     before = parent(lineage, state(lineage))
     if before is None:
         raise GeneralistError("undo: expected an edit, got the first state; nothing to undo")
@@ -210,31 +203,29 @@ def redone(lineage: Lineage, to: int | None = None) -> int:
         GeneralistError: nothing to redo, or no such entry.
     """
     if to is not None:
-        return _chosen(lineage, "redo", to)
-    here, after = state(lineage), None
-    for number in range(len(lineage)):
-        line = [state(lineage, number)]
-        while (before := parent(lineage, line[-1])) is not None and line[-1] != here:
-            line.append(before)
-        if line[-1] == here and len(line) > 1:
-            after = line[-2]
-    if after is None:
-        raise GeneralistError("redo: expected an edit that was undone, got none; nothing to redo")
-    return after
+        return _numbered(lineage, "redo", to)
+    here = state(lineage)
+    for number in reversed(range(len(lineage))):
+        edit: int | None = state(lineage, number)
+        while edit is not None and (before := parent(lineage, edit)) != here:
+            edit = before
+        if edit is not None:
+            return edit
+    raise GeneralistError("redo: expected an edit that was undone, got none; nothing to redo")
 
 
 def withdrawn(lineage: Lineage) -> dict[str, int]:
     """Digests of bricks deleted for good and not added again, each with its entry's number."""
-    found: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     for number, entry in enumerate(lineage):
         for digest in entry.added:
-            found.pop(digest, None)
+            numbers.pop(digest, None)
         if entry.withdrawn:
-            found |= dict.fromkeys(entry.removed, number)
-    return found
+            numbers |= dict.fromkeys(entry.removed, number)
+    return numbers
 
 
-def _chosen(lineage: Lineage, action: str, to: int) -> int:
+def _numbered(lineage: Lineage, action: str, to: int) -> int:
     if not 0 <= to < len(lineage):
         raise GeneralistError(
             f"{action}: expected an entry from 0 to {len(lineage) - 1}, got {to}; see edit log"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -69,11 +70,11 @@ class Trust(FrozenModel):
         Raises:
             SignatureError: no such file, not TOML, or fields that are wrong, all together.
         """
-        found = load_toml(cls, path, SignatureError, "a trust file")
-        ids = [trusted.key.id for trusted in found.key]
+        trust = load_toml(cls, path, SignatureError, "a trust file")
+        ids = [trusted.key.id for trusted in trust.key]
         if len(set(ids)) < len(ids):
             raise SignatureError(f"{path}: expected each key once, got one twice; merge the two")
-        return found
+        return trust
 
     def check_brick(
         self, brick: Brick, signature: BrickSignature | None, now: datetime
@@ -97,18 +98,12 @@ class Trust(FrozenModel):
                 f"{subject}: expected a signature of this brick, got one of "
                 f"{signature.digest[:12]}…; the brick was altered after it was signed"
             )
-        by_id = {trusted.key.id: trusted for trusted in self.key}
         reasons = []
         for key_id, _ in signature.signatures:
-            trusted = by_id.get(key_id)
-            if trusted is None:
-                reasons.append(f"key {key_id[:12]}… is not in the trust file")
-            elif (reason := trusted.refusal("brick", now)) is not None:
-                reasons.append(reason)
-            elif not signature.signed_by(trusted.key):
-                reasons.append(f"the signature by {trusted.name!r} does not hold; it was altered")
-            else:
+            trusted, reason = self._judged(key_id, "brick", now, signature.signed_by)
+            if trusted is not None and not reason:
                 return trusted
+            reasons.append(reason)
         raise SignatureError(
             f"{subject}: expected a trusted signature, got none: " + "; ".join(reasons)
         )
@@ -119,7 +114,6 @@ class Trust(FrozenModel):
         An entry counts as made at the time that it states, or now where it states none, so a key
         that has expired since still vouches for its older entries; a revoked one for none.
         """
-        by_id = {trusted.key.id: trusted for trusted in self.key}
         problems = []
         latest = datetime(1970, 1, 1, tzinfo=UTC) + SKEW
         for number, entry in enumerate(lineage):
@@ -129,27 +123,31 @@ class Trust(FrozenModel):
                     f"lineage.{number}.when: expected a time from the entry before it to now, "
                     f"got {entry.when}"
                 )
-            latest = max(latest, made)
-            signature = entry.signature or {}
-            trusted = by_id.get(signature.get("key", ""))
-            if not signature:
-                reason: str | None = "it is unsigned"
-            elif trusted is None:
-                reason = f"key {signature.get('key', '')[:12]}… is not in the trust file"
-            else:
-                reason = trusted.refusal("edit", made)
-                if reason is None and not _holds(trusted.key, signature, entry):
-                    reason = f"the signature by {trusted.name!r} does not hold; it was altered"
-            if reason is not None:
+            latest, reason = max(latest, made), "it is unsigned"
+            if entry.signature:
+                key_id = entry.signature.get("key", "")
+                _, reason = self._judged(key_id, "edit", made, partial(_signed_by, entry))
+            if reason:
                 problems.append(
                     f"lineage.{number}: expected the signature of a trusted editor: {reason}"
                 )
         return problems
 
+    def _judged(
+        self, key_id: str, role: Role, when: datetime, holds: Callable[[PublicKey], bool]
+    ) -> tuple[TrustedKey | None, str]:
+        """The key of an id, and why a signature by it does not count, empty where it does."""
+        for trusted in self.key:
+            if trusted.key.id == key_id:
+                broken = f"the signature by {trusted.name!r} does not hold; it was altered"
+                refusal = trusted.refusal(role, when)
+                return trusted, refusal or ("" if holds(trusted.key) else broken)
+        return None, f"key {key_id[:12]}… is not in the trust file"
 
-def _holds(key: PublicKey, signature: dict[str, str], entry: Entry) -> bool:
+
+def _signed_by(entry: Entry, key: PublicKey) -> bool:
     try:
-        value = base64.b64decode(signature.get("value", ""), validate=True)
+        value = base64.b64decode((entry.signature or {}).get("value", ""), validate=True)
     except ValueError:
         return False
     return key.verifies(value, entry.unsigned)

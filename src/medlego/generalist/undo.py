@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from medlego.errors import GeneralistError
 from medlego.generalist.generalist import Generalist, rebuilt
-from medlego.generalist.lineage import Action, Stamp, extended, redone, undone, withdrawn
+from medlego.generalist.lineage import Action, Stamp, append_entry, redone, undone, withdrawn
 
 
 def undo(generalist: Generalist, to: int | None = None, *, stamp: Stamp = Stamp()) -> Generalist:
@@ -27,7 +27,7 @@ def redo(generalist: Generalist, to: int | None = None, *, stamp: Stamp = Stamp(
     return _moved(generalist, "redo", redone(generalist.lineage, to), stamp)
 
 
-def restored(generalist: Generalist, entry: int) -> Generalist:
+def rebuild_state(generalist: Generalist, entry: int) -> Generalist:
     """The state that an entry led to, merged anew; its lineage has no past.
 
     Raises:
@@ -63,8 +63,8 @@ def restored(generalist: Generalist, entry: int) -> Generalist:
 
 
 def _moved(before: Generalist, action: Action, to: int, stamp: Stamp) -> Generalist:
-    after = restored(before, to)
+    after = rebuild_state(before, to)
     stale = before.lineage[to].stale
-    lineage = extended(before.lineage, action, after.recipe, stamp, to=to, stale=stale)
+    lineage = append_entry(before.lineage, action, after.recipe, stamp, to=to, stale=stale)
     past = before.past.plus(after.recipe, after.bricks, list(after.heads.values()))
     return replace(after, lineage=lineage, past=past)

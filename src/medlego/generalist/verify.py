@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from medlego.bricks import LowRank
-from medlego.errors import MedLegoError
-from medlego.generalist.directory import BRICK_SUFFIX, BRICKS, load_document
+from medlego.errors import MedLegoError, collect
+from medlego.generalist.directory import BRICKS, load_document
 from medlego.generalist.generalist import Generalist, assembled_like, rebuilt
 from medlego.generalist.lineage import withdrawn
 from medlego.generalist.merged_file import made_on, merged_bytes
@@ -51,37 +51,37 @@ def verify(
         BrickError: one of its bricks is damaged.
     """
     path = Path(directory)
-    held, document = Generalist.load(path), load_document(path)
-    names = ", ".join(f"{i.task} {i.digest[:12]}" for i in held.recipe.bricks)
+    generalist, document = Generalist.load(path), load_document(path)
+    names = ", ".join(f"{i.task} {i.digest[:12]}" for i in generalist.recipe.bricks)
     checks = [
         Check("the files are whole and belong together", True, f"bricks {names}"),
         Check(
             "each entry of the lineage follows the one before",
             True,
-            f"{len(held.lineage)} entries, the last {held.lineage[-1].digest}",
+            f"{len(generalist.lineage)} entries, the last {generalist.lineage[-1].digest}",
         ),
-        _remerged(held, document.merged_sha256, document.made_on),
+        _remerged(generalist, document.merged_sha256, document.made_on),
     ]
-    if held.recipe.coefficients not in (GIVEN, SEARCHED):
-        checks.append(_rule(held))
+    if generalist.recipe.coefficients not in (GIVEN, SEARCHED):
+        checks.append(_rule(generalist))
     if trust is not None:
-        checks += _signed(held, trust)
+        checks += _signed(generalist, trust)
     if last is not None:
-        found = held.lineage[-1].digest
+        found = generalist.lineage[-1].digest
         claim = f"the lineage ends with entry {last[:12]}"
         checks.append(Check(claim, bool(last) and found.startswith(last), f"it ends with {found}"))
-    return (*checks, *_past(held), *_gone(path, held))
+    return (*checks, *_past(generalist), *_gone(path, generalist))
 
 
-def _remerged(held: Generalist, digest: str, made: Mapping[str, str]) -> Check:
+def _remerged(generalist: Generalist, digest: str, made: Mapping[str, str]) -> Check:
     """The deltas on disk are those of the bricks in the recipe, and of no other."""
     claim = "merged anew from these bricks alone, the deltas are the same"
-    fresh, here = rebuilt(held.recipe, held.bricks), made_on()
+    fresh, here = rebuilt(generalist.recipe, generalist.bricks), made_on()
     if dict(made) == here:
         found = hashlib.sha256(merged_bytes(fresh.deltas)).hexdigest()
         return Check(claim, found == digest, f"SHA-256 {found[:12]}…, stated {digest[:12]}…")
     others = ", ".join(f"{key} {made.get(key)}" for key in here if made.get(key) != here[key])
-    distance = relative_distance(held.deltas, fresh.deltas)
+    distance = relative_distance(generalist.deltas, fresh.deltas)
     return Check(
         f"{claim} to {TOLERANCE:g}, since they were made on another machine",
         distance <= TOLERANCE,
@@ -89,11 +89,11 @@ def _remerged(held: Generalist, digest: str, made: Mapping[str, str]) -> Check:
     )
 
 
-def _rule(held: Generalist) -> Check:
+def _rule(generalist: Generalist) -> Check:
     """The coefficients are those that the rule gives for these bricks."""
-    recipe = held.recipe
+    recipe = generalist.recipe
     slope = recipe.slope if recipe.slope_given else None
-    fresh = assembled_like(recipe, held.bricks, recipe.coefficients, slope=slope).recipe
+    fresh = assembled_like(recipe, generalist.bricks, recipe.coefficients, slope=slope).recipe
     numbers = [(item.coefficient, recipe.slope) for item in recipe.bricks]
     anew = [(item.coefficient, fresh.slope) for item in fresh.bricks]
     worst = max(
@@ -106,67 +106,58 @@ def _rule(held: Generalist) -> Check:
     )
 
 
-def _signed(held: Generalist, trust: Trust) -> list[Check]:
+def _signed(generalist: Generalist, trust: Trust) -> list[Check]:
     """Bricks and entries are vouched for by keys that are trusted with them."""
-    now, signatures, by, problems = datetime.now(UTC), held.past.signatures, [], []
-    for brick in held.bricks:
-        try:
-            found = trust.check_brick(brick, signatures.get(brick.digest), now)
-        except MedLegoError as error:
-            problems.append(str(error))
-        else:
-            by.append(f"{brick.task.name} by {found.name}")
-    unsigned = trust.lineage_problems(held.lineage, now)
+    now, by, problems = datetime.now(UTC), [], list[str]()
+    for brick in generalist.bricks:
+        with collect(problems):
+            signature = generalist.past.signatures.get(brick.digest)
+            by.append(f"{brick.task.name} by {trust.check_brick(brick, signature, now).name}")
+    unsigned = trust.lineage_problems(generalist.lineage, now)
     return [
         Check("every brick is signed by a trusted key", not problems, "\n".join(problems or by)),
         Check(
             "every entry of the lineage is signed by a trusted editor",
             not unsigned,
-            "\n".join(unsigned) or f"{len(held.lineage)} entries",
+            "\n".join(unsigned) or f"{len(generalist.lineage)} entries",
         ),
     ]
 
 
-def _past(held: Generalist) -> Sequence[Check]:
+def _past(generalist: Generalist) -> Sequence[Check]:
     """What undo would need is there, except where it was withdrawn."""
-    gone, past = withdrawn(held.lineage), held.past
+    gone, past = withdrawn(generalist.lineage), generalist.past
     lost = []
-    for number, entry in enumerate(held.lineage):
-        try:
-            recipe = past.recipes[entry.recipe]
-        except (KeyError, MedLegoError):
+    for number, entry in enumerate(generalist.lineage):
+        if not _has(past.recipes, entry.recipe):
             lost.append(f"recipe of entry {number}")
             continue
         lost += [
             f"brick {item.digest[:12]} of entry {number}"
-            for item in recipe.bricks
-            if item.digest not in gone and not _readable(held, item.digest)
+            for item in past.recipes[entry.recipe].bricks
+            if item.digest not in gone and not _has(past.bricks, item.digest)
         ]
     claim = "every earlier state can be rebuilt, except withdrawn bricks"
     return [Check(claim, not lost, ", ".join(dict.fromkeys(lost)) or "nothing is missing")]
 
 
-def _readable(held: Generalist, digest: str) -> bool:
+def _has(shelf: Mapping[str, object], digest: str) -> bool:
+    """Whether it can be read."""
     try:
-        return held.past.bricks[digest].digest == digest
+        return bool(shelf[digest])
     except (KeyError, MedLegoError):
         return False
 
 
-def _gone(path: Path, held: Generalist) -> Sequence[Check]:
+def _gone(path: Path, generalist: Generalist) -> Sequence[Check]:
     """Of withdrawn bricks nothing is left."""
     checks = []
-    for digest, entry in withdrawn(held.lineage).items():
-        used = any(item.digest == digest for item in held.recipe.bricks)
-        left = (path / BRICKS / f"{digest}{BRICK_SUFFIX}").exists()
-        found = "still in the recipe" if used else "its file is still there" if left else "gone"
-        checks.append(
-            Check(
-                f"brick {digest[:12]}, withdrawn in entry {entry}, is gone",
-                not (used or left),
-                found,
-            )
-        )
+    for digest, entry in withdrawn(generalist.lineage).items():
+        used = any(item.digest == digest for item in generalist.recipe.bricks)
+        left = BRICKS.file(path, digest).exists()
+        place = "still in the recipe" if used else "its file is still there" if left else "gone"
+        claim = f"brick {digest[:12]}, withdrawn in entry {entry}, is gone"
+        checks.append(Check(claim, not (used or left), place))
     return checks
 
 

@@ -18,7 +18,7 @@ def withdraw(
     """Remove a task's bricks for good: no undo brings them back, and `commit` deletes their files.
 
     Earlier versions go too, also where the task itself was removed before, and so do heads
-    refitted to it. `exposed` names the bricks that were prepared beside them.
+    refitted to it. `prepared_beside` names the bricks that were prepared beside them.
 
     Args:
         generalist: stays as it is.
@@ -34,7 +34,7 @@ def withdraw(
     return replace(after, past=after.past.without(digests, {task}))
 
 
-def exposed(bricks: Sequence[Brick], gone: Sequence[Brick]) -> tuple[str, ...]:
+def prepared_beside(bricks: Sequence[Brick], gone: Sequence[Brick]) -> tuple[str, ...]:
     """One sentence per brick that was trained or refitted beside a removed one's deltas."""
     names = {name: brick for brick in gone for name in (brick.digest, brick.deltas_digest)}
     notes = []

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import (
     Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
 )
 
 from medlego.base import Digest
 from medlego.errors import MergeError
 from medlego.merge.method import Provider
 from medlego.merge.sites import Sites
-from medlego.support import FrozenModel, spell
+from medlego.support import FrozenModel, left_out
 
 GIVEN = "given"
 SEARCHED = "search"
@@ -76,13 +74,7 @@ class Recipe(FrozenModel):
     mode: Mode = "merged"
     provider: Provider | None = None
 
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        document: dict[str, Any] = serialise(self)
-        for name, default in (("mode", "merged"), ("provider", None)):
-            if document.get(name) == default:
-                document.pop(name, None)
-        return document
+    _sparse = left_out(mode="merged", provider=None)
 
     @property
     def model(self) -> str:
@@ -90,8 +82,8 @@ class Recipe(FrozenModel):
         plain = tuple(item.model_copy(update={"head": None}) for item in self.bricks)
         return self.model_copy(update={"bricks": plain, "mode": "merged"}).digest
 
-    def told(self, digests: Sequence[str]) -> str | float | list[float]:
-        """Coefficients as `assemble` was told them, for these of its bricks.
+    def coefficients_argument(self, digests: Sequence[str]) -> str | float | list[float]:
+        """The argument of `assemble` that gave the coefficients, for these of its bricks.
 
         The rule, the one number of every task, or one number per brick.
         """
@@ -105,4 +97,4 @@ class Recipe(FrozenModel):
     @property
     def digest(self) -> str:
         """SHA-256 of the recipe's JSON, spelled; a generalist's identity."""
-        return hashlib.sha256(spell(self.model_dump(mode="json"))).hexdigest()
+        return hashlib.sha256(self.spelled()).hexdigest()

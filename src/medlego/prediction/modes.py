@@ -64,8 +64,8 @@ def _merged(generalist: Generalist, capabilities: Sequence[Capability]) -> Model
     recipe = generalist.recipe
     members = {brick.digest for capability in capabilities for brick in capability.bricks}
     bricks: list[Brick] = [brick for brick in generalist.bricks if brick.digest in members]
-    told = recipe.told([brick.digest for brick in bricks])
+    coefficients = recipe.coefficients_argument([brick.digest for brick in bricks])
     slope = recipe.slope if recipe.slope_given else None
-    merged = assembled_like(recipe, bricks, told, slope=slope, mode="merged")
+    merged = assembled_like(recipe, bricks, coefficients, slope=slope, mode="merged")
     readers = tuple(capability.uncalibrated() for capability in capabilities)
     return ModelPart(readers, Adapter(all_targets(bricks), merged.deltas))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from medlego.support.lazy import load_lazily
 
 if TYPE_CHECKING:
-    from medlego.support.documents import FrozenModel, read_document, read_fields, refuse
+    from medlego.support.documents import FrozenModel, left_out, read_document, read_fields, refuse
     from medlego.support.download import ByteProgress, download
     from medlego.support.files import (
         cache_directory,
@@ -44,6 +44,7 @@ __all__ = [
     "download",
     "field_problems",
     "is_plain",
+    "left_out",
     "limit_resources",
     "load_lazily",
     "load_tables",

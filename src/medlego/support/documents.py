@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from medlego.errors import MedLegoError, raise_all
-from medlego.support.strict_json import field_problems, parse_object, text_problems
+from medlego.support.strict_json import field_problems, parse_object, spell, text_problems
 from medlego.support.values import ShortRepr
 
 MAX_PROBLEMS = 20
@@ -19,6 +25,24 @@ class FrozenModel(ShortRepr, BaseModel):
     """A pydantic model that nobody changes and that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def spelled(self, *without: str) -> bytes:
+        """As JSON in its one spelling, without some of its fields."""
+        return spell(self.model_dump(mode="json", exclude=set(without)))
+
+
+def left_out(**values: Any) -> Any:
+    """A serialiser that leaves fields out where they have these values, as older files do."""
+
+    @model_serializer(mode="wrap")
+    def serialise(self: BaseModel, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {
+            name: value
+            for name, value in handler(self).items()
+            if name not in values or value != values[name]
+        }
+
+    return serialise
 
 
 _Model = TypeVar("_Model", bound=BaseModel)

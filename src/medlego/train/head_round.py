@@ -15,7 +15,7 @@ from medlego.base import Base, Inputs
 from medlego.bricks import Brick, Card, Head, RefitHead, probabilities, tools_used
 from medlego.data import Dataset, align, describe
 from medlego.errors import GeneralistError, raise_all
-from medlego.generalist import Generalist, Stamp, extended, specialist, stale_head
+from medlego.generalist import Generalist, Stamp, append_entry, specialist, stale_head
 from medlego.merge import head_conflicts
 from medlego.metrics import Aim, point_scores
 from medlego.prediction import Predictor
@@ -165,6 +165,6 @@ def with_heads(
         generalist,
         recipe=recipe,
         heads=chosen,
-        lineage=extended(generalist.lineage, "head-round", recipe, stamp, stale=stale),
+        lineage=append_entry(generalist.lineage, "head-round", recipe, stamp, stale=stale),
         past=generalist.past.plus(recipe, generalist.bricks, list(chosen.values())),
     )

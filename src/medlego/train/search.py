@@ -12,7 +12,7 @@ from medlego.base import Base, Inputs
 from medlego.bricks import Brick
 from medlego.data import Dataset, align
 from medlego.errors import DatasetError, MergeError
-from medlego.generalist import Generalist, Stamp, assemble, begun, default_slope
+from medlego.generalist import Generalist, Stamp, assemble, default_slope, with_first_entry
 from medlego.merge import DEFAULT_METHOD, SEARCHED
 from medlego.metrics import point_scores
 from medlego.prediction import Predictor, read_probs
@@ -96,7 +96,7 @@ def search_coefficients(
     merged = assemble(bricks, method, coefficients=best, **options)
     words = {"coefficients": SEARCHED, "slope_given": slope_given}
     recipe = merged.recipe.model_copy(update=words)
-    return Search(begun(merged, recipe, options.get("stamp", Stamp())), best, scores)
+    return Search(with_first_entry(merged, recipe, options.get("stamp", Stamp())), best, scores)
 
 
 def _score(

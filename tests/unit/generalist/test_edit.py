@@ -14,10 +14,10 @@ from medlego.generalist import (
     Stamp,
     add,
     assemble,
-    exposed,
+    prepared_beside,
+    rebuild_state,
     redo,
     remove,
-    restored,
     undo,
     update,
     withdraw,
@@ -187,7 +187,7 @@ def test_undo_past_a_withdrawal_is_refused_with_the_reason():
     with pytest.raises(GeneralistError, match="withdrawn in entry 2, for good"):
         undo(after)
     with pytest.raises(GeneralistError, match="withdrawn in entry 2, for good"):
-        restored(after, 0)
+        rebuild_state(after, 0)
 
 
 def test_a_withdrawal_takes_older_versions_and_bricks_removed_before():
@@ -222,6 +222,6 @@ def test_a_withdrawn_brick_does_not_slip_in_again():
 def test_bricks_prepared_beside_a_removed_one_are_named():
     beside = replace(B, settings={"refit_company": [A.deltas_digest]})
     trained = replace(C, settings={"company_bricks": [A.digest]})
-    (first, second) = exposed([beside, trained, D], [A])
+    (first, second) = prepared_beside([beside, trained, D], [A])
     assert first.startswith("b (")
     assert "prepared beside the removed a" in second

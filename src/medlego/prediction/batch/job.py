@@ -34,7 +34,6 @@ from medlego.support import (
     put_in_place,
     read_document,
     read_expected,
-    spell,
     write_atomically,
 )
 
@@ -130,7 +129,7 @@ def begin(folder: Path, job: Job) -> None:
         way_out = f"finish that one first, or delete {folder} to start anew"
         job.check_same(_read(file), folder, way_out)
     else:
-        write_atomically(file, spell(job.model_dump(mode="json")))
+        write_atomically(file, job.spelled())
     (folder / _PARTS).mkdir(exist_ok=True)
 
 
@@ -189,7 +188,7 @@ def finish(folder: Path, job: Job, listing: Listing, output: Path) -> None:
     """Join all parts, in the order of the images, to the output; the folder goes with its lock."""
     files = [_part_file(folder, number) for number in range(len(listing.offsets))]
     joined = folder / _JOINED
-    said = {METADATA: spell(job.model_dump(mode="json")).decode()}
+    said = {METADATA: job.spelled().decode()}
     try:
         pl.scan_parquet(files, glob=False).sink_parquet(joined, metadata=said, maintain_order=True)
     except _GONE as error:

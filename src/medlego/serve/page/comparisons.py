@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medlego.base import Base
 from medlego.errors import GeneralistError
-from medlego.generalist import Generalist, Lineage, Mark, read_mark, restored
+from medlego.generalist import Generalist, Lineage, Mark, read_mark, rebuild_state
 from medlego.serve.reload import Model
 
 CACHED = 2
@@ -57,7 +57,7 @@ class Comparisons:
     def _load(self, kind: str, name: str, here: Model) -> Model:
         if kind == "entry":
             lineage = here.generalist.lineage[: int(name) + 1]
-            generalist = replace(restored(here.generalist, int(name)), lineage=lineage)
+            generalist = replace(rebuild_state(here.generalist, int(name)), lineage=lineage)
             past = here.generalist.past
         else:
             generalist, past = Generalist.load(self._beside[name]), None
