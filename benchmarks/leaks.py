@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmarks.common import SETS, SHARED, dataset, write_result
 from benchmarks.planted import PLANTED, plant
-from medlego.data import SYNTHETIC_TASKS, ArrayImages, Prints, check_leaks, synthetic_dataset
+from medlego.data import SYNTHETIC_TASKS, ArrayImages, Fingerprints, check_leaks, synthetic_dataset
 from medlego.data.leaks.alignment import likeness, texture
 from medlego.data.leaks.check import REMEMBERED_LIKE
 from medlego.data.leaks.descriptors import SIDE, similarity, thumbnail
@@ -148,7 +148,7 @@ def calibrate(seed: int) -> None:
 def as_they_are(name: str) -> dict[str, Any]:
     """What the check finds in a real set: pairs by kind and split, and contradicting labels."""
     start = time.perf_counter()
-    report = check_leaks([Prints.of(name, dataset(name))])
+    report = check_leaks([Fingerprints.of(name, dataset(name))])
     return {
         "part": "as they are",
         "set": name,

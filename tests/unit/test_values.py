@@ -30,12 +30,12 @@ from medlego.bricks import Adapter, Mixed, Noise, Reference, RefitHead, Signer, 
 from medlego.data import (
     ArrayImages,
     Dataset,
+    Fingerprints,
     ImagePlace,
     LabelMap,
     LeakPair,
     LeakReport,
     Memory,
-    Prints,
     Samples,
     SiteKey,
     TaskHints,
@@ -107,8 +107,8 @@ def dataset() -> Dataset:
     return Dataset.of(found.task, {"train": train, "val": found.val, "test": found.test})
 
 
-def prints() -> Prints:
-    return Prints.of(PLACE, dataset())
+def fingerprints() -> Fingerprints:
+    return Fingerprints.of(PLACE, dataset())
 
 
 def place() -> ImagePlace:
@@ -172,10 +172,10 @@ MAKE: dict[str, Callable[[], Any]] = {
     "data.Kind": lambda: TASK.kind,
     "data.LabelMap": lambda: LabelMap(Path(IMAGE), {("", name): (name, 1) for name in MANY}),
     "data.LeakReport": lambda: LeakReport(9, (pair(),) * 1000),
-    "data.Memory": lambda: Memory.of(prints(), SiteKey(bytes(32))),
+    "data.Memory": lambda: Memory.of(fingerprints(), SiteKey(bytes(32))),
     "data.LeakPair": pair,
     "data.ImagePlace": place,
-    "data.Prints": prints,
+    "data.Fingerprints": fingerprints,
     "data.Samples": lambda: dataset().train,
     "data.SiteKey": lambda: SiteKey(PERSON.encode()),
     "data.Task": lambda: TASK,

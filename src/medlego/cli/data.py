@@ -13,7 +13,7 @@ from medlego.cli.reading import DATA_HELP, default_name, read_data
 from medlego.cli.shared import read_hints, refuse_existing
 
 if TYPE_CHECKING:
-    from medlego.data import ImagePlace, LeakPair, LeakReport, Prints
+    from medlego.data import Fingerprints, ImagePlace, LeakPair, LeakReport
     from medlego.support import Progress
 
 app = typer.Typer(
@@ -65,7 +65,7 @@ def check_command(
     if sidecar and secret is None:
         raise SettingsError("--sidecar: expected the key that it was written with; pass --key")
     with progress(options) as show:
-        sets = [_prints(options, text, kind, labels_map, data_seed, show) for text in data]
+        sets = [_fingerprints(options, text, kind, labels_map, data_seed, show) for text in data]
         report = check_leaks(sets, memories, secret, whole=whole, show=show)
     _show(options, report)
     emit(options, report.as_dict(), json)
@@ -103,8 +103,8 @@ def remember_command(
     splits = tuple(dict.fromkeys(split or ("train", "val")))
     secret = SiteKey.load(key, make=True)
     with progress(options) as show:
-        prints = _prints(options, data, kind, None, data_seed, show, splits)
-        memory = Memory.of(prints, secret)
+        fingerprints = _fingerprints(options, data, kind, None, data_seed, show, splits)
+        memory = Memory.of(fingerprints, secret)
         memory.save(output)
     size = output.stat().st_size / 1e6
     say(options, f"wrote {output}: {len(memory)} images of {', '.join(splits)} ({size:.2f} MB)")
@@ -112,7 +112,7 @@ def remember_command(
     emit(options, {"output": str(output), "images": len(memory), "splits": list(splits)})
 
 
-def _prints(
+def _fingerprints(
     options: Options,
     text: str,
     kind: str | None,
@@ -120,14 +120,14 @@ def _prints(
     seed: int,
     show: Progress,
     splits: tuple[str, ...] = ("train", "val", "test"),
-) -> Prints:
-    from medlego.data import Prints
+) -> Fingerprints:
+    from medlego.data import Fingerprints
 
     hints = read_hints(default_name(text), kind, None, None, None)
     dataset = read_data(text, hints, seed=seed, labels_map=labels_map, show=show, keep_torn=True)
     for note in dataset.notes:
         say(options, f"note: {text}: {note}")
-    return Prints.of(text, dataset, splits=splits, show=show)
+    return Fingerprints.of(text, dataset, splits=splits, show=show)
 
 
 def _show(options: Options, report: LeakReport) -> None:

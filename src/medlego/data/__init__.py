@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from medlego.data.label_map import LabelMap
     from medlego.data.label_matching import match_labels
     from medlego.data.leaks.check import LeakPair, LeakReport, check_leaks
-    from medlego.data.leaks.fingerprints import ImagePlace, Prints
+    from medlego.data.leaks.fingerprints import Fingerprints, ImagePlace
     from medlego.data.leaks.sidecar import Memory, SiteKey
     from medlego.data.load import AT, load_dataset, table_and_folder, task_stem
     from medlego.data.readers.table import TABLE_SUFFIXES
@@ -44,6 +44,7 @@ __all__ = [
     "TABLE_SUFFIXES",
     "ArrayImages",
     "Dataset",
+    "Fingerprints",
     "ImagePlace",
     "ImageSource",
     "Kind",
@@ -52,7 +53,6 @@ __all__ = [
     "LeakReport",
     "Memory",
     "Plain",
-    "Prints",
     "Samples",
     "SiteKey",
     "Task",

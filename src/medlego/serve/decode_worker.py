@@ -19,7 +19,7 @@ import torch
 
 from medlego.errors import ImageError
 from medlego.images import fit, read_image
-from medlego.support import limit_resources, work
+from medlego.support import limit_resources, serve_requests
 
 MEMORY_BYTES = 6 << 30
 """Address space beyond what the interpreter and its libraries take."""
@@ -76,4 +76,4 @@ def _own_bytes() -> int:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     limit_resources(_own_bytes() + MEMORY_BYTES, FILE_BYTES)
-    work(decode)
+    serve_requests(decode)

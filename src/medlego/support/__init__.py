@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         read_expected,
         write_atomically,
     )
-    from medlego.support.processes import Pool, WorkerError, limit_resources, work
+    from medlego.support.processes import Pool, WorkerError, limit_resources, serve_requests
     from medlego.support.progress import Progress, silent
     from medlego.support.safetensors_file import (
         MAX_HEADER_BYTES,
@@ -59,11 +59,11 @@ __all__ = [
     "read_fields",
     "refuse",
     "safetensors_bytes",
+    "serve_requests",
     "shown",
     "silent",
     "spell",
     "tensor_problems",
-    "work",
     "write_atomically",
 ]
 

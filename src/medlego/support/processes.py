@@ -168,7 +168,7 @@ class Pool(NoPickle, instead="start one there"):
         self._left, self._waiting = self._waiting, []
 
 
-def work(handle: Handle) -> None:
+def serve_requests(handle: Handle) -> None:
     """In the worker: answer requests until there are no more.
 
     The pipe to the caller is kept apart from what libraries print.

@@ -17,10 +17,10 @@ from medlego.data import (
     SYNTHETIC_TASKS,
     ArrayImages,
     Dataset,
+    Fingerprints,
     Kind,
     LeakReport,
     Memory,
-    Prints,
     Samples,
     SiteKey,
     Task,
@@ -63,7 +63,7 @@ def dataset(
 
 
 def check(*datasets: Dataset, **options: object) -> LeakReport:
-    sets = [Prints.of(f"set {i}", held) for i, held in enumerate(datasets)]
+    sets = [Fingerprints.of(f"set {i}", held) for i, held in enumerate(datasets)]
     return check_leaks(sets, **options)  # type: ignore[arg-type]
 
 
@@ -254,9 +254,9 @@ def test_an_image_in_two_training_splits_does_not_leak() -> None:
 
 def test_sets_of_one_name_are_refused() -> None:
     array = pictures()
-    prints = Prints.of("x", dataset(array[:1], array[1:2], array[2:3]))
+    fingerprints = Fingerprints.of("x", dataset(array[:1], array[1:2], array[2:3]))
     with pytest.raises(DatasetError, match="expected data sets of different names, got x, x"):
-        check_leaks([prints, prints])
+        check_leaks([fingerprints, fingerprints])
 
 
 # memory -----------------------------------------------------------------------------------------
@@ -270,7 +270,7 @@ def key(tmp_path: Path) -> SiteKey:
 def remembered(key: SiteKey, path: Path, **changes: object) -> Memory:
     array = pictures()
     held = dataset(array[:4], array[4:5], array[5:6], patients=(["a", "b", "c", "d"], ["e"], ["f"]))
-    Memory.of(replace(Prints.of("brick", held), **changes), key).save(path)  # type: ignore[arg-type]
+    Memory.of(replace(Fingerprints.of("brick", held), **changes), key).save(path)  # type: ignore[arg-type]
     return Memory.load(path, key)
 
 

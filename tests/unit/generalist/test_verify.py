@@ -21,7 +21,7 @@ from medlego.generalist import (
     verify,
     withdraw,
 )
-from medlego.generalist.directory import BRICK_SUFFIX
+from medlego.generalist.directory import BRICKS
 from medlego.generalist.merged_file import merged_bytes
 from medlego.generalist.verify import TOLERANCE, relative_distance
 
@@ -76,7 +76,7 @@ def test_made_elsewhere_deltas_are_compared_to_a_tolerance(other, count, tmp_pat
 
 def test_a_withdrawn_brick_whose_file_is_back_is_found(tmp_path):
     directory = saved(withdraw(assemble([A, B]), "a"), tmp_path)
-    save_brick(A, directory / "bricks" / f"{A.digest}{BRICK_SUFFIX}")
+    save_brick(A, BRICKS.file(directory, A.digest))
     assert failed(directory) == [f"brick {A.digest[:12]}, withdrawn in entry 1, is gone"]
 
 
@@ -84,7 +84,7 @@ def test_a_withdrawn_brick_whose_file_is_back_is_found(tmp_path):
 def test_a_state_that_can_no_longer_be_rebuilt_is_found(lost, tmp_path):
     first = assemble([A, B])
     directory = saved(remove(first, "a"), tmp_path)
-    names = {"bricks": f"{A.digest}{BRICK_SUFFIX}", "recipes": f"{first.recipe.digest}.json"}
+    names = {"bricks": BRICKS.file(Path(), A.digest).name, "recipes": f"{first.recipe.digest}.json"}
     (directory / lost / names[lost]).unlink()
     assert failed(directory) == ["every earlier state can be rebuilt, except withdrawn bricks"]
 

@@ -13,7 +13,9 @@ from medlego.support.processes import Worker
 
 
 def module(folder, name, body):
-    (folder / f"{name}.py").write_text(f"from medlego.support.processes import Pool, work\n{body}")
+    (folder / f"{name}.py").write_text(
+        f"from medlego.support.processes import Pool, serve_requests\n{body}"
+    )
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def test_a_worker_that_is_killed_takes_those_that_it_started_with_it(folder):
         f"    pathlib.Path({str(folder / 'part')!r}).write_text(str(os.getpid()))\n"
         f"    os.rename({str(folder / 'part')!r}, {str(folder / 'pid')!r})\n"
         "    time.sleep(600)\n"
-        "work(hang)\n",
+        "serve_requests(hang)\n",
     )
     module(
         folder,
@@ -75,7 +77,7 @@ def test_a_worker_inside_a_worker_is_killed_alone(folder, monkeypatch):
 
 
 def test_a_worker_whose_time_ends_with_its_answer_is_not_asked_again(folder, monkeypatch):
-    module(folder, "quick", "work(lambda _request, _content: ({}, b''))\n")
+    module(folder, "quick", "serve_requests(lambda _request, _content: ({}, b''))\n")
 
     class Late(threading.Timer):
         def run(self):

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from medlego.data.leaks.descriptors import similarity
-from medlego.data.leaks.fingerprints import ImagePlace, Prints
-from medlego.data.leaks.near_duplicates import LIKE, batched_descriptors, find_twins
+from medlego.data.leaks.fingerprints import Fingerprints, ImagePlace
+from medlego.data.leaks.near_duplicates import LIKE, batched_descriptors, near_duplicates
 from medlego.data.leaks.sidecar import Memory, SiteKey
 from medlego.data.samples import SPLITS
 from medlego.errors import DatasetError
@@ -24,6 +24,8 @@ KINDS = ("patient", "pixels", "looks")
 """What two images can share. `looks` pairs have not the same pixels."""
 
 _ROWS = 512
+_Firsts = dict[bytes, dict[int, int]]
+"""Of each value, by part, the first image that has it."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -81,7 +83,7 @@ class LeakReport(ShortRepr):
 
 
 def check_leaks(
-    sets: Sequence[Prints],
+    sets: Sequence[Fingerprints],
     memories: Sequence[Memory] = (),
     key: SiteKey | None = None,
     *,
@@ -110,72 +112,84 @@ def check_leaks(
     Raises:
         DatasetError: two sets of one name, or memories without their key.
     """
-    names = [prints.name for prints in sets]
+    names = [fingerprints.name for fingerprints in sets]
     if len(set(names)) < len(names):
         raise DatasetError(f"leaks: expected data sets of different names, got {', '.join(names)}")
     if memories and key is None:
         raise DatasetError("leaks: expected the key of what is remembered, got none; pass --key")
-    everything = _Everything(sets, whole)
-    found = [*everything.shared(), *everything.alike(like, show)]
+    images = _Images(sets, whole)
+    pairs = [*images.shared(), *images.alike(like, show)]
     for memory in memories:
         assert key is not None, "checked above"
-        found += everything.remembered(memory, key, remembered_like)
-    return LeakReport(len(everything.places), tuple(found))
+        pairs += images.remembered(memory, key, remembered_like)
+    return LeakReport(len(images.places), tuple(pairs))
 
 
-class _Everything:
+class _Images:
     """The images of all sets in one row."""
 
-    def __init__(self, sets: Sequence[Prints], whole: bool) -> None:
+    def __init__(self, sets: Sequence[Fingerprints], whole: bool) -> None:
         self.sets = sets
         self.whole = whole
-        self.places = [place for prints in sets for place in prints.places]
-        self.pixels = [digest for prints in sets for digest in prints.pixels]
-        self.patients = [patient for prints in sets for patient in prints.patients]
-        self.thumbnails = torch.cat([prints.thumbnails for prints in sets])
-        self.of_set = np.repeat(np.arange(len(sets)), [len(prints) for prints in sets])
-        self.starts = np.cumsum([0, *(len(prints) for prints in sets)])
+        self.places = [place for fingerprints in sets for place in fingerprints.places]
+        self.pixels = [digest for fingerprints in sets for digest in fingerprints.pixels]
+        self.patients = [patient for fingerprints in sets for patient in fingerprints.patients]
+        self.thumbnails = torch.cat([fingerprints.thumbnails for fingerprints in sets])
+        self.of_set = np.repeat(np.arange(len(sets)), [len(fingerprints) for fingerprints in sets])
+        self.starts = np.cumsum([0, *(len(fingerprints) for fingerprints in sets)])
         keys = [(place.data, place.split) for place in self.places]
         number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
         self.parts = np.array([number[key] for key in keys])
 
+    def equal(
+        self, kind: str, values: Sequence[bytes], others: _Firsts | None = None
+    ) -> Iterator[tuple[int, int]]:
+        """The first of every part that has a value, and each image that has it too.
+
+        Of a patient only the first image of a part counts, and none of the same part. `others` are
+        not of this row; by default its images are compared with one another.
+        """
+        firsts: _Firsts = {} if others is None else others
+        seen: set[tuple[bytes, int]] = set()
+        for i, (value, part) in enumerate(zip(values, self.parts.tolist(), strict=True)):
+            if not value:
+                continue
+            again = (value, part) in seen
+            for other, first in sorted(firsts.get(value, {}).items()):
+                if kind == "pixels" or not (again or other == part):
+                    yield first, i
+            seen.add((value, part))
+            if others is None:
+                firsts.setdefault(value, {}).setdefault(part, i)
+
     def shared(self) -> Iterator[LeakPair]:
-        """Pairs of one patient and of equal pixels, each image with the first in every part."""
+        """Pairs of one patient and of equal pixels."""
         patients = [patient.encode() for patient in self.patients]
         for kind, values in (("patient", patients), ("pixels", self.pixels)):
-            firsts: dict[bytes, dict[int, int]] = {}
-            seen: set[tuple[bytes, int]] = set()
-            for i, value in enumerate(values):
-                if not value:
-                    continue
-                part = int(self.parts[i])
-                held = firsts.setdefault(value, {})
-                for other, first in held.items():
-                    within = other == part
-                    if kind == "pixels" or not (within or (value, part) in seen):
-                        yield self.pair(kind, first, i)
-                seen.add((value, part))
-                held.setdefault(part, i)
+            for first, i in self.equal(kind, values):
+                yield self.pair(kind, first, i)
 
     def alike(self, like: float, show: Progress) -> Iterator[LeakPair]:
         """Pairs that look alike without being equal."""
-        for one, other, found in find_twins(self.thumbnails, self.parts, like=like, show=show):
+        for one, other, likeness in near_duplicates(
+            self.thumbnails, self.parts, like=like, show=show
+        ):
             if self.pixels[one] != self.pixels[other]:
-                yield self.pair("looks", one, other, found)
+                yield self.pair("looks", one, other, likeness)
 
-    def pair(self, kind: str, one: int, other: int, found: float | None = None) -> LeakPair:
+    def pair(self, kind: str, one: int, other: int, likeness: float | None = None) -> LeakPair:
         first, second = self.places[one], self.places[other]
         leak = first.split != second.split and not self.whole
         conflict = kind != "patient" and self.conflicts(one, other)
-        return LeakPair(kind, first, second, found, leak, conflict)
+        return LeakPair(kind, first, second, likeness, leak, conflict)
 
     def conflicts(self, one: int, other: int) -> bool:
         """Whether a label that both sides know is present here and absent there."""
         answers = []
         for i in (one, other):
-            prints = self.sets[self.of_set[i]]
-            row = prints.answers[i - self.starts[self.of_set[i]]]
-            answers.append(dict(zip(prints.labels, row.tolist(), strict=True)))
+            fingerprints = self.sets[self.of_set[i]]
+            row = fingerprints.answers[i - self.starts[self.of_set[i]]]
+            answers.append(dict(zip(fingerprints.labels, row.tolist(), strict=True)))
         first, second = answers
         return any(
             {first[label], second[label]} == {0.0, 1.0} for label in first.keys() & second.keys()
@@ -187,20 +201,13 @@ class _Everything:
             "patient": [key.mark("patient", p.encode()) if p else b"" for p in self.patients],
             "pixels": [key.mark("pixels", digest) for digest in self.pixels],
         }
-        for kind, held in (("patient", memory.patients), ("pixels", memory.pixels)):
-            firsts: dict[tuple[bytes, int], int] = {}
-            for i, (row, split) in enumerate(zip(held, memory.splits, strict=True)):
+        for kind, rows in (("patient", memory.patients), ("pixels", memory.pixels)):
+            firsts: _Firsts = {}
+            for i, (row, split) in enumerate(zip(rows, memory.splits.tolist(), strict=True)):
                 if row.any():
-                    firsts.setdefault((row.tobytes(), int(split)), i)
-            told: set[tuple[bytes, int, int]] = set()
-            for i, mark in enumerate(marks[kind]):
-                for split in range(len(SPLITS)):
-                    first = firsts.get((mark, split))
-                    once = (mark, split, int(self.parts[i]))
-                    if first is None or (kind == "patient" and once in told):
-                        continue
-                    told.add(once)
-                    yield self.with_memory(kind, memory, first, i)
+                    firsts.setdefault(row.tobytes(), {}).setdefault(split - len(SPLITS), i)
+            for first, i in self.equal(kind, marks[kind], firsts):
+                yield self.with_memory(kind, memory, first, i)
         theirs = memory.descriptors()
         mine = batched_descriptors(self.thumbnails) @ key.rotation()
         for start in range(0, len(mine) if len(memory) else 0, _ROWS):
@@ -211,11 +218,11 @@ class _Everything:
                     yield self.with_memory("looks", memory, *pair, float(value))
 
     def with_memory(
-        self, kind: str, memory: Memory, theirs: int, mine: int, found: float | None = None
+        self, kind: str, memory: Memory, theirs: int, mine: int, likeness: float | None = None
     ) -> LeakPair:
         split = SPLITS[memory.splits[theirs]]
         index = int((memory.splits[:theirs] == memory.splits[theirs]).sum())
         first = ImagePlace(f"remembered: {memory.name}", split, index)
         second = self.places[mine]
         leak = self.whole or first.split != second.split
-        return LeakPair(kind, first, second, found, leak, False)
+        return LeakPair(kind, first, second, likeness, leak, False)

@@ -31,7 +31,7 @@ class ImagePlace(ShortRepr):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Prints(ShortRepr):
+class Fingerprints(ShortRepr):
     """A data set's images in short: n places, and (n, …) of what they are compared by.
 
     `pixels` are SHA-256 digests; `patients` ids, empty where unknown; `answers` says of each of
@@ -55,7 +55,7 @@ class Prints(ShortRepr):
         *,
         splits: Sequence[str] = SPLITS,
         show: Progress = silent,
-    ) -> Prints:
+    ) -> Fingerprints:
         """Read every image of some splits once.
 
         Raises:

@@ -23,7 +23,7 @@ _ROWS = 512
 _PAIRS = 128
 
 
-def find_twins(
+def near_duplicates(
     thumbnails: Tensor,
     parts: np.ndarray,
     *,
@@ -43,14 +43,14 @@ def find_twins(
         Two indices, the lower first, and the likeness of the two.
     """
     pairs = candidates(batched_descriptors(thumbnails), parts)
-    textures = _Kept(thumbnails)
+    textures = _Textures(thumbnails)
     for start in range(0, len(pairs), _PAIRS):
         show("comparing", start, len(pairs))
         block = torch.from_numpy(pairs[start : start + _PAIRS])
         first, second = (textures.take(side) for side in block.T)
-        for (one, other), found in zip(block.tolist(), likeness(first, second), strict=True):
-            if found >= like:
-                yield one, other, float(found)
+        for (one, other), value in zip(block.tolist(), likeness(first, second), strict=True):
+            if value >= like:
+                yield one, other, float(value)
     show("compared", len(pairs), len(pairs))
 
 
@@ -81,7 +81,7 @@ def candidates(descriptors: Tensor, parts: np.ndarray) -> np.ndarray:
     return np.unique(np.concatenate(found), axis=0)
 
 
-class _Kept:
+class _Textures:
     """The textures of many thumbnails in 12 kB each."""
 
     def __init__(self, thumbnails: Tensor) -> None:

@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor
 
 from medlego.data.leaks.descriptors import WIDTH, ZOOMS
-from medlego.data.leaks.fingerprints import Prints
+from medlego.data.leaks.fingerprints import Fingerprints
 from medlego.data.leaks.near_duplicates import batched_descriptors
 from medlego.data.samples import SPLITS
 from medlego.errors import DatasetError
@@ -100,18 +100,18 @@ class Memory(ShortRepr):
     splits: np.ndarray
 
     @classmethod
-    def of(cls, prints: Prints, key: SiteKey) -> Memory:
+    def of(cls, fingerprints: Fingerprints, key: SiteKey) -> Memory:
         """Remember a data set's images."""
-        looks = batched_descriptors(prints.thumbnails) @ key.rotation()
+        looks = batched_descriptors(fingerprints.thumbnails) @ key.rotation()
         none = bytes(_MARK)
-        patients = [key.mark("patient", p.encode()) if p else none for p in prints.patients]
+        patients = [key.mark("patient", p.encode()) if p else none for p in fingerprints.patients]
         return cls(
-            prints.name,
+            fingerprints.name,
             key.mark("check", b"").hex(),
             _rows(patients),
-            _rows([key.mark("pixels", digest) for digest in prints.pixels]),
+            _rows([key.mark("pixels", digest) for digest in fingerprints.pixels]),
             (looks * _SCALE).round().to(torch.int8),
-            np.array([SPLITS.index(place.split) for place in prints.places], dtype=np.uint8),
+            np.array([SPLITS.index(place.split) for place in fingerprints.places], dtype=np.uint8),
         )
 
     def __len__(self) -> int:

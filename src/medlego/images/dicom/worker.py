@@ -12,7 +12,7 @@ import numpy as np
 from pydicom.uid import UID
 
 from medlego.images.dicom.decoding import decode_compressed
-from medlego.support import limit_resources, work
+from medlego.support import limit_resources, serve_requests
 
 MEMORY_BYTES = 6 << 30
 """Address space of one worker, enough for the largest frame that is accepted."""
@@ -33,4 +33,4 @@ def decode(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], byt
 
 if __name__ == "__main__":
     limit_resources(MEMORY_BYTES, file_bytes=0)
-    work(decode)
+    serve_requests(decode)
