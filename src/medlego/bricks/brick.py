@@ -139,9 +139,10 @@ def all_targets(bricks: Sequence[Brick]) -> tuple[Target, ...]:
 
 def brick_names(bricks: Sequence[Brick]) -> tuple[str, ...]:
     """What a message calls each brick: its task, and its digest where several share the task."""
-    held = Counter(brick.task.name for brick in bricks)
+    counts = Counter(brick.task.name for brick in bricks)
     return tuple(
-        b.task.name if held[b.task.name] == 1 else f"{b.task.name} {b.digest[:12]}" for b in bricks
+        b.task.name if counts[b.task.name] == 1 else f"{b.task.name} {b.digest[:12]}"
+        for b in bricks
     )
 
 
@@ -199,14 +200,14 @@ def head_group(task: Task, features: int) -> TensorGroup:
     rows, outputs = task.head_shape
 
     def problems(head: Head) -> list[str]:
-        found = [
+        broken = [
             f"{part}: expected finite numbers, got NaN or infinity"
             for part, tensor in head.tensors().items()
             if not torch.isfinite(tensor).all()
         ]
         if task.kind is Kind.ORDINAL and (head.bias[1:] > head.bias[:-1]).any():
-            found.append("bias: expected thresholds from large to small for an ordinal task")
-        return found
+            broken.append("bias: expected thresholds from large to small for an ordinal task")
+        return broken
 
     return TensorGroup({"weight": (rows, features), "bias": (outputs,)}, Head, problems)
 

@@ -215,7 +215,7 @@ def load_bricks(paths: Sequence[str | Path], show: Progress = silent) -> list[Br
 
     Args:
         paths: brick files.
-        show: told how many files are read.
+        show: called with how many files are read.
 
     Raises:
         BrickError: any file that `load_brick` refuses.
@@ -279,14 +279,14 @@ def _gram_problems(document: _Document) -> list[str]:
         widths.setdefault(entry.module, set()).add(entry.in_features)
     problems = [f"grams: {m}: missing" for m in sorted(widths.keys() - document.grams.keys())]
     for module, gram in document.grams.items():
-        found = widths.get(module, set())
-        if not found:
+        own = widths.get(module, set())
+        if not own:
             problems.append(f"grams: {shown(module)}: expected the module of a target")
-        elif len(found) > 1:
-            problems.append(f"grams: {module}: expected targets of one width, got {sorted(found)}")
-        elif gram.directions > min(found):
+        elif len(own) > 1:
+            problems.append(f"grams: {module}: expected targets of one width, got {sorted(own)}")
+        elif gram.directions > min(own):
             problems.append(
-                f"grams: {module}: expected at most {min(found)} directions, got {gram.directions}"
+                f"grams: {module}: expected at most {min(own)} directions, got {gram.directions}"
             )
     return problems
 

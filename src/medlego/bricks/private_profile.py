@@ -1,6 +1,6 @@
 """A profile released with Gaussian noise: differentially private of each image among the others.
 
-Features are told in units of public ones (procedural images through the same base) and clipped to
+Features are measured in units of public ones (procedural images through the same base) and clipped to
 a ball. Three things of them leave with noise: their mean; their second moments about it along a
 few public directions, those in which procedural images of one kind vary most; and the mean of what
 is left, squared. Together they are one Gaussian mechanism, calibrated exactly (Balle and Wang
@@ -81,8 +81,7 @@ def gaussian_sigma(noise: Noise) -> float:
         log_tail = epsilon + norm.logcdf(-half - shift)
         return float(norm.cdf(half - shift) - math.exp(log_tail) - delta)
 
-    found: float = brentq(over, 1e-4, 1e6, xtol=1e-9)
-    return found
+    return float(brentq(over, 1e-4, 1e6, xtol=1e-9))
 
 
 def fit_private_profile(
@@ -118,11 +117,11 @@ def fit_private_profile(
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     radius, inner = (r * math.sqrt(width) for r in (RADIUS, INNER_RADIUS))
-    told = _clipped((features.double() - reference.mean) / reference.scale, radius)
+    units = _clipped((features.double() - reference.mean) / reference.scale, radius)
     of_mean = multipliers[0] * 2 * radius / count
-    mean = told.mean(dim=0) + of_mean * drawn(width)
-    along = _clipped((told - mean) @ reference.directions, inner)
-    beside = (told - mean) - ((told - mean) @ reference.directions) @ reference.directions.T
+    mean = units.mean(dim=0) + of_mean * drawn(width)
+    along = _clipped((units - mean) @ reference.directions, inner)
+    beside = (units - mean) - ((units - mean) @ reference.directions) @ reference.directions.T
     size = along.shape[1]
     # a symmetric matrix as a vector of its upper triangle, off-diagonal entries times √2
     noisy = multipliers[1] * math.sqrt(2) * inner**2 / count * drawn(size, size)
@@ -134,13 +133,13 @@ def fit_private_profile(
     rest = max(rest, LEAST_VARIANCE)
     values, vectors = torch.linalg.eigh(moments)
     order = values.argsort(descending=True)
-    kept = (values[order] / rest).clamp(min=1.0)
+    leading = (values[order] / rest).clamp(min=1.0)
     V = torch.linalg.qr((reference.directions @ vectors[:, order]).float())[0]
     return Profile(
         blocks=blocks,
         mean=(reference.mean + reference.scale * mean).float(),
         scale=(reference.scale * math.sqrt(rest)).float(),
-        correlation=Gram(V.contiguous(), kept.float(), torch.ones(1), count),
+        correlation=Gram(V.contiguous(), leading.float(), torch.ones(1), count),
         distance=torch.tensor([math.log(width) - SPREAD**2 / 2, SPREAD]),
         noise=noise,
     )
@@ -148,5 +147,4 @@ def fit_private_profile(
 
 def _clipped(rows: Tensor, radius: float) -> Tensor:
     """Rows no longer than a radius."""
-    found: Tensor = rows * (radius / rows.norm(dim=1, keepdim=True).clamp(min=radius))
-    return found
+    return torch.mul(rows, radius / rows.norm(dim=1, keepdim=True).clamp(min=radius))

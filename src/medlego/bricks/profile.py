@@ -77,8 +77,7 @@ class Profile(ShortRepr):
         standard = (features.double() - self.mean) / self.scale
         along = standard @ gram.vectors.double()
         beside = standard.square().sum(dim=1) - along.square().sum(dim=1)
-        found: Tensor = (along.square() / gram.values).sum(dim=1) + beside.clamp(min=0) / gram.rest
-        return found
+        return torch.add((along.square() / gram.values).sum(dim=1), beside.clamp(min=0) / gram.rest)
 
     def ood_score(self, features: Tensor) -> Tensor:
         """Out-of-distribution scores, in deviations of log d² from its mean, (N, d) → (N,).
@@ -87,8 +86,7 @@ class Profile(ShortRepr):
         """
         middle, spread = self.distance.tolist()
         logs = self.squared_distance(features).clamp(min=1e-30).log()
-        found: Tensor = (logs - middle) / spread
-        return found
+        return torch.div(logs - middle, spread)
 
     def tensors(self) -> dict[str, Tensor]:
         """The parts by name, the correlation's among them."""
@@ -199,7 +197,7 @@ def profile_problems(profile: Profile) -> list[str]:
         problems.append(f"scale: expected numbers above 0, got {smallest:g}")
     if (spread := float(profile.distance[1])) <= 0:
         problems.append(f"distance: expected a deviation above 0, got {spread:g}")
-    found = gram_problems(profile.correlation)
-    if not found and float(profile.correlation.rest) <= 0:
-        found = ["rest: expected a number above 0, got 0"]
-    return problems + found
+    inner = gram_problems(profile.correlation)
+    if not inner and float(profile.correlation.rest) <= 0:
+        inner = ["rest: expected a number above 0, got 0"]
+    return problems + inner

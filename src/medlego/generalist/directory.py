@@ -184,10 +184,10 @@ def update_directory(path: Path, state: GeneralistState, last: str) -> None:
     Raises:
         GeneralistError: another last entry, or the deltas are too large.
     """
-    found = load_document(path).lineage[-1].digest
-    if found != last:
+    actual = load_document(path).lineage[-1].digest
+    if actual != last:
         raise GeneralistError(
-            f"{path}: expected entry {last[:12]}… to be the last, got {found[:12]}…; "
+            f"{path}: expected entry {last[:12]}… to be the last, got {actual[:12]}…; "
             "somebody edited it meanwhile, try again"
         )
     _fill(path, state)
@@ -201,10 +201,10 @@ Mark = tuple[int, int, int]
 def read_mark(directory: Path) -> Mark | None:
     """A directory's at the moment; None where there is no document."""
     try:
-        found = (directory / DOCUMENT).stat()
+        status = (directory / DOCUMENT).stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 @contextmanager

@@ -222,8 +222,8 @@ def _edited(
         recipe, heads, stale = old, before.heads, before.lineage[-1].stale
     else:
         marks = {*before.lineage[-1].stale, *map(stale_head, before.heads)}
-        kept = [stale_head(task.name) for task in fresh.tasks if stale_head(task.name) in marks]
-        heads, stale = {}, tuple([COEFFICIENTS] * searched + kept)
+        left = [stale_head(task.name) for task in fresh.tasks if stale_head(task.name) in marks]
+        heads, stale = {}, tuple([COEFFICIENTS] * searched + left)
     lineage = append_entry(before.lineage, action, recipe, stamp, stale=stale, **changes)
     past = before.past.plus(recipe, bricks, ())
     return replace(fresh, recipe=recipe, lineage=lineage, heads=heads, past=past)

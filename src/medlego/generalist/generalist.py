@@ -65,12 +65,12 @@ class Generalist(GeneralistState):
     @property
     def readers(self) -> tuple[Capability, ...]:
         """The capabilities, each with the head that reads this merge, calibrated where it is."""
-        return tuple(self._reader(held) for held in self.capabilities)
+        return tuple(self._reader(capability) for capability in self.capabilities)
 
-    def _reader(self, held: Capability) -> Capability:
-        if (refit := self.heads.get(held.task.name)) is not None:
-            return replace(held, head=refit.head, calibration=refit.calibration, stale=False)
-        return held if self._is_one_brick else held.uncalibrated()
+    def _reader(self, own: Capability) -> Capability:
+        if (refit := self.heads.get(own.task.name)) is not None:
+            return replace(own, head=refit.head, calibration=refit.calibration, stale=False)
+        return own if self._is_one_brick else own.uncalibrated()
 
     @property
     def _is_one_brick(self) -> bool:
@@ -215,10 +215,10 @@ def assemble(
             weights of sites that do not fit; all problems in one message.
     """
     problems = conflicts(bricks)
-    chosen: Method | None = None
+    merger: Method | None = None
     with collect(problems):
-        chosen = find_method(method)
-        complete = chosen.check_settings(settings or {})
+        merger = find_method(method)
+        complete = merger.check_settings(settings or {})
     with collect(problems):
         weights = site_weights(bricks, sites)
     with collect(problems):
@@ -229,7 +229,7 @@ def assemble(
         chosen_mode = choose_mode(mode, bricks)
     if rank is not None and rank < 1:
         problems.append(f"rank: expected at least 1, got {rank}")
-    if chosen is not None and chosen.needs_grams:
+    if merger is not None and merger.needs_grams:
         lacking = [brick.task.name for brick in bricks if not brick.grams]
         if lacking:
             problems.append(
@@ -237,7 +237,7 @@ def assemble(
                 "retrain with --gram 8"
             )
     raise_all(MergeError, "assemble", problems)
-    assert chosen is not None
+    assert merger is not None
     provider = METHODS.provider(method)
     slope_given = slope is not None
     if slope is None:
@@ -245,18 +245,18 @@ def assemble(
         slope = default_slope(method, bricks) if by_default else 0.0
 
     def merge(numbers: Sequence[float]) -> Merged:
-        if chosen.needs_grams:
+        if merger.needs_grams:
             vectors, totals = [brick.deltas for brick in bricks], list(numbers)
             grams = _grams_by_target(bricks)
         else:
             (vectors, totals), grams = task_vectors(bricks, numbers), None
-        merged = chosen(vectors, totals, rank, settings=complete, seed=seed, grams=grams)
+        merged = merger(vectors, totals, rank, settings=complete, seed=seed, grams=grams)
         if provider is not None:
             raise_all(MergeError, f"method {method!r}", merged_problems(merged, vectors))
         return calibrate_singular_values(merged, vectors, totals) if svc else merged
 
     with one_thread():
-        resolved = share_out(coefficients, bricks, weights, merge, chosen.auto)
+        resolved = share_out(coefficients, bricks, weights, merge, merger.auto)
         merged = with_slope(merge(resolved), len(by_task(bricks)), slope)
     recipe = Recipe(
         bricks=tuple(

@@ -64,8 +64,8 @@ class PastStates(ShortRepr):
 
     def signed(self, signatures: Collection[BrickSignature]) -> PastStates:
         """With signatures; a newer one takes the place of an older."""
-        found = {signature.digest: signature for signature in signatures}
-        return replace(self, signatures=self.signatures.minus(found).plus(found))
+        newer = {signature.digest: signature for signature in signatures}
+        return replace(self, signatures=self.signatures.minus(newer).plus(newer))
 
     def without(self, bricks: Collection[str], tasks: Collection[str]) -> PastStates:
         """Without bricks, and without refitted heads of tasks; recipes stay, as a record."""

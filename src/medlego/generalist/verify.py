@@ -67,9 +67,9 @@ def verify(
     if trust is not None:
         checks += _signed(generalist, trust)
     if last is not None:
-        found = generalist.lineage[-1].digest
+        value = generalist.lineage[-1].digest
         claim = f"the lineage ends with entry {last[:12]}"
-        checks.append(Check(claim, bool(last) and found.startswith(last), f"it ends with {found}"))
+        checks.append(Check(claim, bool(last) and value.startswith(last), f"it ends with {value}"))
     return (*checks, *_past(generalist), *_gone(path, generalist))
 
 
@@ -78,8 +78,8 @@ def _remerged(generalist: Generalist, digest: str, made: Mapping[str, str]) -> C
     claim = "merged anew from these bricks alone, the deltas are the same"
     fresh, here = rebuilt(generalist.recipe, generalist.bricks), made_on()
     if dict(made) == here:
-        found = hashlib.sha256(merged_bytes(fresh.deltas)).hexdigest()
-        return Check(claim, found == digest, f"SHA-256 {found[:12]}…, stated {digest[:12]}…")
+        sha256 = hashlib.sha256(merged_bytes(fresh.deltas)).hexdigest()
+        return Check(claim, sha256 == digest, f"SHA-256 {sha256[:12]}…, stated {digest[:12]}…")
     others = ", ".join(f"{key} {made.get(key)}" for key in here if made.get(key) != here[key])
     distance = relative_distance(generalist.deltas, fresh.deltas)
     return Check(

@@ -44,10 +44,10 @@ def prepared_beside(bricks: Sequence[Brick], gone: Sequence[Brick]) -> tuple[str
             *_listed(brick, REFIT_WITH),
             *([start] if isinstance(start := brick.settings.get("start"), str) else []),
         ]
-        if found := sorted({names[digest].task.name for digest in met if digest in names}):
+        if gone_tasks := sorted({names[digest].task.name for digest in met if digest in names}):
             notes.append(
                 f"{brick.task.name} ({brick.digest[:12]}) was prepared beside the removed "
-                f"{', '.join(found)}; retrain or refit it where that matters"
+                f"{', '.join(gone_tasks)}; retrain or refit it where that matters"
             )
     return tuple(notes)
 
@@ -56,21 +56,21 @@ def _versions(generalist: Generalist, task: str, site: str | None) -> tuple[str,
     """Digests of a task's bricks in all states, or of one brick and what it updated or became."""
     recipes = generalist.past.recipes.values()
     known = dict.fromkeys(i.digest for r in recipes for i in r.bricks if i.task == task)
-    held = [digest for digest in known if digest in generalist.past.bricks]
-    if not held:
+    digests = [digest for digest in known if digest in generalist.past.bricks]
+    if not digests:
         names = ", ".join(t.name for t in generalist.tasks)
         raise GeneralistError(f"task: expected one of {names}, or an earlier one, got {task!r}")
     if site is None:
-        return tuple(held)
-    family = {one_of(held, site)}
+        return tuple(digests)
+    family = {one_of(digests, site)}
     updates = [entry for entry in generalist.lineage if entry.action == "update"]
     for _ in updates:
         for entry in updates:
             if family & {*entry.added, *entry.removed}:
                 family |= {*entry.added, *entry.removed}
-    return tuple(digest for digest in held if digest in family)
+    return tuple(digest for digest in digests if digest in family)
 
 
 def _listed(brick: Brick, setting: str) -> list[str]:
-    found = brick.settings.get(setting)
-    return [item for item in found if isinstance(item, str)] if isinstance(found, list) else []
+    value = brick.settings.get(setting)
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []

@@ -69,10 +69,12 @@ def head_conflicts(
 ) -> list[str]:
     """Everything that keeps a refitted head from a merged model."""
     subject = f"head of {refit.task.name!r}"
-    held = {capability.task.name: capability for capability in capabilities}
-    if refit.task.name not in held:
-        return [f"{subject}: expected a head of {', '.join(held)}; is this another generalist's?"]
-    capability = held[refit.task.name]
+    by_task_name = {capability.task.name: capability for capability in capabilities}
+    if refit.task.name not in by_task_name:
+        return [
+            f"{subject}: expected a head of {', '.join(by_task_name)}; is this another generalist's?"
+        ]
+    capability = by_task_name[refit.task.name]
     problems = []
     if refit.task != capability.task:
         problems.append(

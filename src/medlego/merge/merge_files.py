@@ -36,7 +36,7 @@ def merge_files(
             per file.
         rank: cut each merged delta to this rank, or keep all (None).
         slope: as in `assemble`.
-        show: told how many files are read, then how many targets are decomposed.
+        show: called with how many files are read, then how many targets are decomposed.
 
     Returns:
         Merged deltas by target name, and what a cut lost of each.

@@ -46,11 +46,11 @@ def read_bounded(path: Path, limit: int) -> bytes:
         ValueError: a folder, a device or a larger file; nothing of it was read.
         OSError: the file is missing or not readable.
     """
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
         raise ValueError("expected a file, got a folder or device")
-    if found.st_size > limit:
-        raise ValueError(f"expected at most {limit:,} bytes, got {found.st_size:,}")
+    if status.st_size > limit:
+        raise ValueError(f"expected at most {limit:,} bytes, got {status.st_size:,}")
     return path.read_bytes()
 
 
@@ -78,9 +78,8 @@ def read_expected(path: Path, limit: int, error: type[MedLegoError], what: str) 
 
 def cache_directory() -> Path:
     """Where medlego keeps bases and downloads: `$MEDLEGO_CACHE`, else `~/.cache/medlego`."""
-    chosen = os.environ.get("MEDLEGO_CACHE")
-    if chosen:
-        return Path(chosen)
+    if own := os.environ.get("MEDLEGO_CACHE"):
+        return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medlego"
 
 

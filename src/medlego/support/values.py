@@ -46,8 +46,8 @@ def _fields(value: Any) -> Iterator[str]:
     for name, field in declared.items():
         own = getattr(value, name)
         by_default = type(own) is type(field.default) and own == field.default
-        if field.repr and not by_default and (shown := _brief(own)):
-            yield f"{name}={shown}"
+        if field.repr and not by_default and (text := _brief(own)):
+            yield f"{name}={text}"
 
 
 def _brief(value: Any) -> str:

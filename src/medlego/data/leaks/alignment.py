@@ -84,7 +84,7 @@ def likeness(first: Texture, second: Texture) -> Tensor:
         (n,) float32, `COARSE` to 1; 0 for less, and where too little of the pictures overlaps.
     """
     score, placing = _search(first.half(), second.half())
-    found = torch.zeros_like(score)
+    best = torch.zeros_like(score)
     rows, good = torch.arange(len(score)), score >= COARSE
     for half in (True, False):
         rows, first, second, placing = (
@@ -94,12 +94,12 @@ def likeness(first: Texture, second: Texture) -> Tensor:
             _Placing(placing.numbers[good], placing.mirrored[good]),
         )
         if not len(rows):
-            return found
+            return best
         pair = (first.half(), second.half()) if half else (first, second)
         score, placing, area = _refine(*pair, placing, 4)
         good = (area >= MIN_AREA) & (score >= COARSE)
-    found[rows[good]] = score[good]
-    return found
+    best[rows[good]] = score[good]
+    return best
 
 
 def _search(first: Texture, second: Texture) -> tuple[Tensor, _Placing]:

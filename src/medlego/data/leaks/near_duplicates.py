@@ -66,7 +66,7 @@ def candidates(descriptors: Tensor, parts: np.ndarray) -> np.ndarray:
         descriptors: (n, zooms, width).
         parts: (n,) integers.
     """
-    found = []
+    near_pairs = []
     for part in np.unique(parts):
         members = torch.from_numpy(np.flatnonzero(parts == part))
         theirs = descriptors[members]
@@ -77,8 +77,8 @@ def candidates(descriptors: Tensor, parts: np.ndarray) -> np.ndarray:
             best = alike.topk(min(CANDIDATES, len(members)), dim=1)
             near = best.values >= SIMILAR
             pairs = torch.stack([rows[:, None].expand_as(near)[near], members[best.indices[near]]])
-            found.append(pairs.sort(dim=0).values.T.numpy())
-    return np.unique(np.concatenate(found), axis=0)
+            near_pairs.append(pairs.sort(dim=0).values.T.numpy())
+    return np.unique(np.concatenate(near_pairs), axis=0)
 
 
 class _Textures:
@@ -86,8 +86,8 @@ class _Textures:
 
     def __init__(self, thumbnails: Tensor) -> None:
         made = (texture(block) for block in torch.split(thumbnails, _ROWS))
-        kept = [(block.values.half(), block.valid.bool()) for block in made]
-        self._values, self._valid = (torch.cat(part) for part in zip(*kept, strict=True))
+        parts = [(block.values.half(), block.valid.bool()) for block in made]
+        self._values, self._valid = (torch.cat(part) for part in zip(*parts, strict=True))
 
     def take(self, indices: Tensor) -> Texture:
         return Texture(self._values[indices].float(), self._valid[indices].float())
