@@ -141,8 +141,8 @@ def brick_names(bricks: Sequence[Brick]) -> tuple[str, ...]:
     """What a message calls each brick: its task, and its digest where several share the task."""
     counts = Counter(brick.task.name for brick in bricks)
     return tuple(
-        b.task.name if counts[b.task.name] == 1 else f"{b.task.name} {b.digest[:12]}"
-        for b in bricks
+        name if counts[name := brick.task.name] == 1 else f"{name} {brick.digest[:12]}"
+        for brick in bricks
     )
 
 

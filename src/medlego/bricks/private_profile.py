@@ -1,7 +1,7 @@
 """A profile released with Gaussian noise: differentially private of each image among the others.
 
-Features are measured in units of public ones (procedural images through the same base) and clipped to
-a ball. Three things of them leave with noise: their mean; their second moments about it along a
+Features are measured in units of public ones (procedural images through the same base) and clipped
+to a ball. Three things of them leave with noise: their mean; their second moments about it along a
 few public directions, those in which procedural images of one kind vary most; and the mean of what
 is left, squared. Together they are one Gaussian mechanism, calibrated exactly (Balle and Wang
 2018, arXiv:1805.06530, theorem 8). Neighbours differ in one image; the count is public.

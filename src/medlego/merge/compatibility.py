@@ -60,7 +60,10 @@ def conflicts(bricks: Sequence[Brick]) -> list[str]:
         sites = {bricks[i].digest: (bricks[i].task, names[i]) for i in places}
         problems += match_labels(*zip(*sites.values(), strict=True)).problems
     return problems + [
-        p for b, name in zip(bricks, names, strict=True) for p in _delta_problems(b, name)
+        f"brick {name!r}: {target}.{problem}"
+        for brick, name in zip(bricks, names, strict=True)
+        for target, delta in brick.deltas.items()
+        for problem in canonical_problems(delta)
     ]
 
 
@@ -69,12 +72,9 @@ def head_conflicts(
 ) -> list[str]:
     """Everything that keeps a refitted head from a merged model."""
     subject = f"head of {refit.task.name!r}"
-    by_task_name = {capability.task.name: capability for capability in capabilities}
-    if refit.task.name not in by_task_name:
-        return [
-            f"{subject}: expected a head of {', '.join(by_task_name)}; is this another generalist's?"
-        ]
-    capability = by_task_name[refit.task.name]
+    tasks = {capability.task.name: capability for capability in capabilities}
+    if (capability := tasks.get(refit.task.name)) is None:
+        return [f"{subject}: expected a head of {', '.join(tasks)}; is this another generalist's?"]
     problems = []
     if refit.task != capability.task:
         problems.append(
@@ -91,11 +91,3 @@ def head_conflicts(
             f"{subject}: expected {features} features, got {refit.head.weight.shape[1]}"
         )
     return problems
-
-
-def _delta_problems(brick: Brick, name: str) -> list[str]:
-    return [
-        f"brick {name!r}: {target}.{problem}"
-        for target, delta in brick.deltas.items()
-        for problem in canonical_problems(delta)
-    ]
