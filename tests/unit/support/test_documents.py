@@ -1,0 +1,101 @@
+"""Documents, fields and safetensors files: read whole or refused with everything that is wrong."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import pytest
+import torch
+from pydantic import Field
+
+from medlego.errors import SettingsError
+from medlego.support import (
+    FrozenModel,
+    SafetensorsFile,
+    left_out,
+    load_toml,
+    read_document,
+    read_fields,
+    safetensors_bytes,
+    tensor_problems,
+)
+
+
+class Sheet(FrozenModel):
+    format: int
+    name: str
+    count: Annotated[int, Field(ge=1)] = 1
+    note: str | None = None
+
+    _sparse = left_out(note=None)
+
+
+def read(text: str) -> Sheet:
+    return read_document(Sheet, text.encode(), name="x", error=SettingsError, format=1)
+
+
+def test_a_document_is_read_and_spelled_as_it_was():
+    text = '{"count":2,"format":1,"name":"ä"}'
+    assert read(text) == Sheet(format=1, name="ä", count=2)
+    assert read(text).spelled() == text.encode()
+    assert read(text).spelled("count") == b'{"format":1,"name":"\xc3\xa4"}'
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[1]", r"x: expected a JSON object, got list"),
+        ('{"format": 1, "format": 1}', r"x: .*a key stands twice"),
+        (
+            '{"format": 2, "else": 1}',
+            r"x: format: expected 1, got 2; read it with the medlego",
+        ),
+        ('{"format": true}', r"x: format: expected 1, got True"),
+        ('{"format": 1, "name": 5, "count": 0, "else": 1}', r"x: 3 problems\n  - name: .*"),
+        ('{"format": 1, "name": "a", "count": "2"}', r"x: count: Input should be a valid integer"),
+        ('{"format": 1, "name": "a\\u001b"}', r"x: name: expected text without control"),
+    ],
+)
+def test_a_document_that_is_wrong_is_refused(text, says):
+    with pytest.raises(SettingsError, match=f"^{says}"):
+        read(text)
+
+
+def test_problems_beyond_twenty_are_counted():
+    fields = {"format": 1, "name": "a", **dict.fromkeys((f"f{i}" for i in range(25)), 1)}
+    with pytest.raises(SettingsError, match=r"flags: 21 problems[^$]*and 5 more$"):
+        read_fields(Sheet, fields, name="flags", error=SettingsError)
+
+
+def test_toml_is_read_with_the_same_words(tmp_path):
+    (tmp_path / "a.toml").write_text('format = 1\nname = "a"\n')
+    assert load_toml(Sheet, tmp_path / "a.toml", SettingsError, "a sheet").name == "a"
+    (tmp_path / "a.toml").write_text("format = 1\nelse = 1\n")
+    with pytest.raises(SettingsError, match=r"a\.toml: 2 problems\n  - name: .*\n  - else: "):
+        load_toml(Sheet, tmp_path / "a.toml", SettingsError, "a sheet")
+    (tmp_path / "a.toml").write_text("format")
+    with pytest.raises(SettingsError, match=r"a\.toml: expected a sheet in TOML \("):
+        load_toml(Sheet, tmp_path / "a.toml", SettingsError, "a sheet")
+
+
+def test_a_safetensors_file_gives_back_its_document_and_tensors():
+    sheet, tensors = Sheet(format=1, name="a"), {"a": torch.arange(3.0), "b": torch.ones(1, 2)}
+    file = SafetensorsFile(safetensors_bytes(tensors, "k", sheet.spelled()), "x", SettingsError)
+    assert file.document(Sheet, "k") == sheet
+    assert all(torch.equal(file.tensors()[name], tensor) for name, tensor in tensors.items())
+    with pytest.raises(SettingsError, match="x: __metadata__: expected exactly the key 'other'"):
+        file.document(Sheet, "other")
+
+
+def test_tensors_are_compared_with_what_must_be_there():
+    tensors = {"a": torch.ones(2), "b": torch.ones(2, dtype=torch.int8), "c": torch.ones(3)}
+    shapes = {"a": (2,), "b": (2,), "c": (2,), "d": (1,)}
+    problems, sound = tensor_problems(tensors, shapes, {"a": torch.uint8})
+    assert problems == [
+        "d: missing",
+        "a: expected uint8, got float32",
+        "b: expected float32, got int8",
+        "c: expected shape (2,), got (3,)",
+    ]
+    assert sound == set()
+    assert tensor_problems(tensors, {"c": (3,)})[1] == {"c"}
