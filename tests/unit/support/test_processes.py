@@ -47,7 +47,7 @@ def test_a_worker_that_is_killed_takes_those_that_it_started_with_it(folder):
     module(
         folder,
         "outer",
-        "pool = Pool('inner')\nwork(lambda _request, _content: pool.ask({}, b'', 600.0))\n",
+        "pool = Pool('inner')\nserve_requests(lambda _request, _content: pool.ask({}, b'', 600.0))\n",
     )
     worker, told = Worker("outer"), []
 
@@ -70,7 +70,9 @@ def test_a_worker_that_is_killed_takes_those_that_it_started_with_it(folder):
 
 
 def test_a_worker_inside_a_worker_is_killed_alone(folder, monkeypatch):
-    module(folder, "slow", "import time\nwork(lambda _request, _content: time.sleep(600))\n")
+    module(
+        folder, "slow", "import time\nserve_requests(lambda _request, _content: time.sleep(600))\n"
+    )
     monkeypatch.setenv("MEDLEGO_WORKER", "1")
     with pytest.raises(WorkerError, match="took longer"):
         Pool("slow").ask({}, b"", 0.1)
