@@ -10,13 +10,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
+from torch.utils.data import ConcatDataset, Subset
 
 from medlego.data.task import Code, Kind, Task
 from medlego.errors import DatasetError
-from medlego.images import Image, from_array, is_image, read_image
+from medlego.images import Image, from_array, read_image
 from medlego.support import ShortRepr
 
 SPLITS = ("train", "val", "test")
@@ -27,7 +28,7 @@ class ImageSource(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Image: ...
+    def __getitem__(self, index: int, /) -> Image: ...
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -80,7 +81,7 @@ class Samples(ShortRepr):
         elif isinstance(self.images, FileImages):
             images = FileImages(tuple(self.images.paths[i] for i in indices))
         else:
-            images = _Picked(self.images, tuple(int(i) for i in indices))
+            images = Subset(cast(Any, self.images), indices.tolist())
         patients = None if self.patients is None else self.patients[indices]
         groups = {name: values[indices] for name, values in self.groups.items()}
         return Samples(images, self.labels[indices], patients, groups)
@@ -90,7 +91,7 @@ def join(parts: Sequence[Samples]) -> Samples:
     """Several samples in a row; patients and groups are kept where every part has them."""
     patients = [part.patients for part in parts if part.patients is not None]
     return Samples(
-        _Joined(tuple(part.images for part in parts)),
+        ConcatDataset(cast(Any, [part.images for part in parts])),
         np.concatenate([part.labels for part in parts]),
         np.concatenate(patients) if len(patients) == len(parts) else None,
         {
@@ -99,33 +100,6 @@ def join(parts: Sequence[Samples]) -> Samples:
             if all(name in part.groups for part in parts)
         },
     )
-
-
-@dataclass(frozen=True)
-class _Joined:
-    parts: tuple[ImageSource, ...]
-
-    def __len__(self) -> int:
-        return sum(len(part) for part in self.parts)
-
-    def __getitem__(self, index: int) -> Image:
-        for part in self.parts:
-            if index < len(part):
-                return part[index]
-            index -= len(part)
-        raise IndexError(index)
-
-
-@dataclass(frozen=True)
-class _Picked:
-    whole: ImageSource
-    indices: tuple[int, ...]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Image:
-        return self.whole[self.indices[index]]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -164,17 +138,6 @@ class TaskHints(ShortRepr):
     modality: str | None = None
     body_part: str | None = None
     codes: tuple[Code | None, ...] | None = None
-
-
-def image_files(folder: Path) -> list[Path]:
-    """Every image file below a folder, in a fixed order; names that begin with a dot are not."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-        and is_image(path)
-    )
 
 
 def split_by_patient(

@@ -13,15 +13,8 @@ if TYPE_CHECKING:
     from medlego.images.dicom.silence import nothing_said
     from medlego.images.dicom.sniffing import is_dicom
     from medlego.images.dicom.walking import find_dicom
-    from medlego.images.image import (
-        MAX_PIXELS,
-        Image,
-        fit,
-        from_array,
-        is_image,
-        letterbox,
-        read_image,
-    )
+    from medlego.images.image import Image, fit, from_array, letterbox
+    from medlego.images.reading import MAX_PIXELS, image_files, is_image, read_image
 
 __all__ = [
     "MAX_PIXELS",
@@ -31,6 +24,7 @@ __all__ = [
     "find_dicom",
     "fit",
     "from_array",
+    "image_files",
     "is_dicom",
     "is_image",
     "letterbox",

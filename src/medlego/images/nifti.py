@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import nibabel
 import numpy as np
 
 from medlego.errors import ImageError
+from medlego.images.image import Image
 
 MAX_VOXELS = 1 << 28
 """Largest volume that is read: 1,024 slices of 512 × 512."""
@@ -28,15 +28,6 @@ _MAGIC_1 = b"n+1\0"
 _MAGIC_2 = b"n+2\0\r\n\x1a\n"
 
 
-@dataclass(frozen=True, eq=False)
-class Slice:
-    """`array` is (rows, columns), float32 in [0, 1]."""
-
-    array: np.ndarray
-    applied: tuple[str, ...]
-    spacing_mm: tuple[float, float] | None
-
-
 def is_nifti(head: bytes) -> bool:
     """Whether a file's first bytes, at least `HEAD_BYTES`, are a NIfTI header, gzipped or not."""
     if head.startswith(b"\x1f\x8b"):
@@ -47,7 +38,7 @@ def is_nifti(head: bytes) -> bool:
     return head[344:348] == _MAGIC_1 or head[4:12] == _MAGIC_2
 
 
-def read_slice(path: Path, index: int | None, *, max_pixels: int) -> Slice:
+def read_slice(path: Path, index: int | None, *, max_pixels: int) -> Image:
     """Read one slice of a volume.
 
     Volumes that say where the patient lies are turned so that the last axis runs from feet to
@@ -74,7 +65,7 @@ def read_slice(path: Path, index: int | None, *, max_pixels: int) -> Slice:
         ) from None
 
 
-def _read(path: Path, index: int | None, max_pixels: int) -> Slice:
+def _read(path: Path, index: int | None, max_pixels: int) -> Image:
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     with gzip.open(path) if zipped else path.open("rb") as stream:
@@ -104,9 +95,8 @@ def _read(path: Path, index: int | None, max_pixels: int) -> Slice:
     if _placed(image):
         shown = shown[::-1, ::-1]
         applied.append("orientation: axial, turned, columns to L, rows to P")
-    array = np.ascontiguousarray(shown.T, dtype=np.float32)
     spacing = (steps[1], steps[0]) if min(steps) > 0 else None
-    return Slice(array, tuple(applied), spacing)
+    return Image.of(np.asarray(shown.T, dtype=np.float32), tuple(applied), spacing)
 
 
 def _check(path: Path, image: Any, max_pixels: int) -> None:

@@ -12,9 +12,10 @@ from PIL import Image as Pillow
 
 from medlego.data import SPLITS, Kind, TaskHints, load_dataset
 from medlego.data.readers import npz as reader
-from medlego.data.samples import FileImages, image_files
+from medlego.data.samples import FileImages
 from medlego.data.task import MAX_LABELS
 from medlego.errors import DatasetError
+from medlego.images import image_files
 
 
 def draw(path: Path) -> Path:

@@ -503,6 +503,6 @@ def test_table_takes_its_ends_outside() -> None:
 
 def test_frame_is_contiguous_float32(tmp_path: Path) -> None:
     path = write(tmp_path / "x", dataset(BYTES, ImageOrientationPatient=[-1, 0, 0, 0, 1, 0]))
-    array = read_frame(path, None, max_pixels=1000).array
-    assert array.dtype == np.float32
-    assert array.flags.c_contiguous
+    pixels = read_frame(path, None, max_pixels=1000).pixels
+    assert pixels.dtype == torch.float32
+    assert pixels.is_contiguous()

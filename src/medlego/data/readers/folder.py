@@ -11,8 +11,9 @@ import numpy as np
 from medlego.data.readers.building import guess_kind, make_task, split_samples
 from medlego.data.readers.headers import with_headers
 from medlego.data.readers.table import TABLE_SUFFIXES
-from medlego.data.samples import SPLITS, Dataset, FileImages, Samples, TaskHints, image_files
+from medlego.data.samples import SPLITS, Dataset, FileImages, Samples, TaskHints
 from medlego.errors import DatasetError
+from medlego.images import image_files
 
 
 def read_folder(folder: Path, hints: TaskHints, seed: int, *, keep_torn: bool = False) -> Dataset:

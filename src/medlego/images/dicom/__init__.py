@@ -1,8 +1,8 @@
 """DICOM files: found, described without their pixels, and read."""
 
 from medlego.images.dicom.header import Header, read_header
-from medlego.images.dicom.reading import Frame, read_frame
+from medlego.images.dicom.reading import read_frame
 from medlego.images.dicom.sniffing import is_dicom
 from medlego.images.dicom.walking import find_dicom
 
-__all__ = ["Frame", "Header", "find_dicom", "is_dicom", "read_frame", "read_header"]
+__all__ = ["Header", "find_dicom", "is_dicom", "read_frame", "read_header"]

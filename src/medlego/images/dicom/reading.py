@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,7 @@ from medlego.images.dicom.guarded_decode import GuardError, decode_guarded
 from medlego.images.dicom.layout import GREY, LAYOUT_KEYWORDS, PALETTE, Layout, read_layout
 from medlego.images.dicom.orientation import Turn, turn_for
 from medlego.images.dicom.parsing import Parsed, parsed
+from medlego.images.image import Image
 
 _GEOMETRY_KEYWORDS = (
     "ImageOrientationPatient",
@@ -44,16 +44,7 @@ _KEYWORDS = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """`array` is (rows, columns) or (rows, columns, 3), float32 in [0, 1]."""
-
-    array: np.ndarray
-    applied: tuple[str, ...]
-    spacing_mm: tuple[float, float] | None
-
-
-def read_frame(path: Path, frame: int | None, *, max_pixels: int) -> Frame:
+def read_frame(path: Path, frame: int | None, *, max_pixels: int) -> Image:
     """Read one frame, its greys or colours as the file wants them shown.
 
     Args:
@@ -91,7 +82,7 @@ def read_frame(path: Path, frame: int | None, *, max_pixels: int) -> Frame:
         shown = turn(shown)
         said.append(turn.applied)
         spacing = spacing[::-1] if spacing and turn.transposed else spacing
-    return Frame(np.ascontiguousarray(shown), tuple(said), spacing)
+    return Image.of(shown, tuple(said), spacing)
 
 
 def _stored(found: Parsed, layout: Layout, index: int) -> tuple[np.ndarray, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from medlego.errors import ImageError
@@ -26,19 +27,21 @@ def find_dicom(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise ImageError(f"{folder}: expected a folder, found none there")
-    found = {
-        path
-        for path in folder.rglob("*")
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-        and is_dicom(path)
-    }
-    for directory in sorted(path for path in found if path.name.upper().startswith("DICOMDIR")):
+    files = {path for path in visible_files(folder) if is_dicom(path)}
+    for directory in sorted(path for path in files if path.name.upper().startswith("DICOMDIR")):
         references = _references(directory, folder)
         if references is not None:
-            found.discard(directory)
-            found |= {path for path in references if path.is_file() and is_dicom(path)}
-    return sorted(found)
+            files.discard(directory)
+            files |= {path for path in references if path.is_file() and is_dicom(path)}
+    return sorted(files)
+
+
+def visible_files(folder: Path) -> Iterator[Path]:
+    """Every file below a folder but those whose name, or a folder's, begins with a dot."""
+    for path in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not hidden and path.is_file():
+            yield path
 
 
 def _references(directory: Path, folder: Path) -> set[Path] | None:

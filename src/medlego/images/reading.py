@@ -1,0 +1,154 @@
+"""Image files to float32 pixels, with a record of what was applied to them.
+
+Reads PNG (8 and 16 bit), JPEG, TIFF, DICOM and NIfTI, whatever a file's name. Values are scaled
+by the type's range or the file's own window, never by the image's minimum and maximum, so that
+equal pixels stay equal across images (NIfTI, which often says neither, by its whole volume).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageOps, UnidentifiedImageError
+
+from medlego.errors import ImageError
+from medlego.images.dicom import is_dicom, read_frame
+from medlego.images.dicom.walking import visible_files
+from medlego.images.image import Image, from_array
+from medlego.images.nifti import is_nifti, read_slice
+
+MAX_PIXELS = 80_000_000
+"""Largest width × height that is decoded; larger files are refused before decoding."""
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom", ".nii"})
+"""Names that promise an image; DICOM files need none of them, see `is_image`."""
+
+_HEAD_BYTES = 4096
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+"""TIFF 6.0's tag of what values mean, and the value of inverted greys."""
+
+_FORMATS = ("PNG", "JPEG", "TIFF")
+
+
+def read_image(
+    path: str | Path, frame: int | None = None, *, max_pixels: int = MAX_PIXELS
+) -> Image:
+    """Read one image file, known by its content.
+
+    Args:
+        path: a PNG, JPEG, TIFF, DICOM or NIfTI file.
+        frame: which of several, from 0: a DICOM file's frames, a TIFF's pages, a NIfTI volume's
+            slices. Left out, the middle frame or slice, and a TIFF's first page.
+        max_pixels: largest width × height that is decoded.
+
+    Returns:
+        The image, (1 or 3, height, width) float32 in [0, 1].
+
+    Raises:
+        ImageError: missing, not an image, damaged, too large, without that frame, or
+            compressed in a way for which no codec is installed.
+    """
+    path = Path(path)
+    if is_dicom(path):
+        return read_frame(path, frame, max_pixels=max_pixels)
+    if _starts_as_nifti(path):
+        return read_slice(path, frame, max_pixels=max_pixels)
+    return _read_picture(path, frame or 0, max_pixels)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file promises to be an image by its name, or is DICOM whatever its name."""
+    name = path.name.lower()
+    return path.suffix.lower() in SUFFIXES or name.endswith(".nii.gz") or is_dicom(path)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Every image file below a folder, in a fixed order; names that begin with a dot are not."""
+    return sorted(path for path in visible_files(folder) if is_image(path))
+
+
+def _starts_as_nifti(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return is_nifti(stream.read(_HEAD_BYTES))
+    except OSError:
+        return False
+
+
+def _read_picture(path: Path, page: int, max_pixels: int) -> Image:
+    try:
+        with Pillow.open(path, formats=_FORMATS) as picture:
+            _check_size(picture, path, max_pixels)
+            _turn_to(picture, page, path)
+            _check_size(picture, path, max_pixels)
+            return _decode(picture)
+    except FileNotFoundError:
+        raise ImageError(f"{path}: expected an image file, found nothing there") from None
+    except IsADirectoryError:
+        raise ImageError(f"{path}: expected an image file, got a folder") from None
+    except UnidentifiedImageError:
+        raise ImageError(
+            f"{path}: expected a PNG, JPEG, TIFF, DICOM or NIfTI image, got something else; "
+            "convert it first"
+        ) from None
+    except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning):
+        raise ImageError(
+            f"{path}: expected at most {max_pixels:,} pixels, got more; shrink it first"
+        ) from None
+    except (OSError, SyntaxError, TypeError, ValueError, EOFError) as error:
+        raise ImageError(
+            f"{path}: expected a whole image, got one that cannot be decoded ({error}); "
+            "fetch it again"
+        ) from error
+
+
+def _starts_white(picture: Pillow.Image) -> bool:
+    """Whether a TIFF's zero is white, which Pillow undoes for up to 8 bits alone."""
+    tags = getattr(picture, "tag_v2", {})
+    return tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
+def _check_size(picture: Pillow.Image, path: Path, max_pixels: int) -> None:
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{path}: expected at most {max_pixels:,} pixels, got {width} × {height}; "
+            "shrink it first"
+        )
+
+
+def _turn_to(picture: Pillow.Image, page: int, path: Path) -> None:
+    if page == 0:  # other pages of a damaged file stay unread
+        return
+    pages = getattr(picture, "n_frames", 1)
+    if not 0 <= page < pages:
+        raise ImageError(
+            f"{path}: expected a frame from 0 to {pages - 1}, got {page}; choose one of these"
+        )
+    picture.seek(page)
+
+
+def _decode(picture: Pillow.Image) -> Image:
+    applied = []
+    starts_white = _starts_white(picture)  # turning drops the tag
+    if picture.getexif().get(0x0112, 1) != 1:
+        picture = ImageOps.exif_transpose(picture)
+        applied.append("orientation: turned as EXIF says")
+    if picture.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
+        values = np.asarray(picture)
+        if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"pixels of mode {picture.mode} outside 0 to 65535")
+        applied.append("scaled: 16 bit by 1/65535")
+        shown = values.astype(np.float32) / np.float32(65535.0)
+        if starts_white:
+            applied.append("greys: inverted, WhiteIsZero")
+            shown = 1 - shown
+        return Image.of(shown, tuple(applied))
+    target = "L" if picture.mode in ("L", "1", "LA") else "RGB"
+    if picture.mode not in ("L", "1", "RGB"):
+        applied.append(f"colour: {picture.mode} to {'grey' if target == 'L' else 'RGB'}")
+    picture.info.pop("transparency", None)  # dropped anyway; Pillow would warn of a palette's
+    applied.append("scaled: 8 bit by 1/255")
+    return from_array(np.asarray(picture.convert(target)), tuple(applied))
