@@ -796,6 +796,13 @@ def test_lora_lego_finds_planted_clusters(
     assert_near(actual, expected, rtol=NEAR)
 
 
+def test_lora_lego_of_a_brick_with_coefficient_zero_makes_no_cluster_more() -> None:
+    small = [numpy_factors((12, 9), 2, seed) for seed in (0, 1)]
+    large = numpy_factors((12, 9), 4, seed=2)
+    actual = package("lora-lego", [*small, large], (1.0, 1.0, 0.0))
+    assert_near(actual, package("lora-lego", small, (1.0, 1.0)), rtol=NEAR)
+
+
 # --- regmean ---------------------------------------------------------------------------------
 
 SHARES = {"equal": (1.0, 1.0, 1.0), "unequal": (0.7, 1.3, 0.4), "slightly negative": (1, 1, -0.01)}

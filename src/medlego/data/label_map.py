@@ -120,13 +120,13 @@ def _goals(
     for label, code in zip(dataset.task.labels, codes, strict=True):
         row = label_map.target(dataset.task.name, [label] if code is None else [label, spell(code)])
         to = label if row is None else row[0]
-        found = to or None if known is None else known.get(to)
-        if row is not None and to and found is None:
+        target = to or None if known is None else known.get(to)
+        if row is not None and to and target is None:
             problems.append(
                 f"row {row[1]}: to: expected one of {', '.join(hints.labels or ())} or a code of "
                 f"theirs for task {dataset.task.name!r}, got {to!r}"
             )
-        goal.append(found)
+        goal.append(target)
     return goal, problems
 
 
@@ -165,7 +165,7 @@ def _notes(
     many: bool,
 ) -> list[str]:
     notes = []
-    dropped = [n for n, found in zip(dataset.task.labels, goal, strict=True) if found is None]
+    dropped = [n for n, target in zip(dataset.task.labels, goal, strict=True) if target is None]
     lost = sum(len(dataset.split(name)) - len(parts[name]) for name in SPLITS)
     if dropped and many:
         notes.append(f"labels that the task does not know: {', '.join(dropped)}")

@@ -48,12 +48,12 @@ def match_labels(tasks: Sequence[Task], names: Sequence[str]) -> Matched:
         for task in tasks
     )
     labels, codes = [""] * len(groups), [set[Code]() for _ in groups]
-    kept: list[Code | None] = [None] * len(groups)
+    first_codes: list[Code | None] = [None] * len(groups)
     for task, where in zip(tasks, places, strict=True):
         for (label, code), place in zip(_coded(task), where, strict=True):
             labels[place] = labels[place] or label
             if code is not None:
-                kept[place] = kept[place] or code
+                first_codes[place] = first_codes[place] or code
                 codes[place].add(code)
     problems = [
         *_kind_problems(tasks, names),
@@ -70,7 +70,7 @@ def match_labels(tasks: Sequence[Task], names: Sequence[str]) -> Matched:
     whole = first.model_copy(
         update={
             "labels": tuple(labels),
-            "codes": tuple(kept) if any(kept) else None,
+            "codes": tuple(first_codes) if any(first_codes) else None,
             "modality": next((t.modality for t in tasks if t.modality), None),
             "body_part": next((t.body_part for t in tasks if t.body_part), None),
         }
@@ -126,13 +126,13 @@ def _twice_problems(
 ) -> list[str]:
     problems = []
     for task, name, where in zip(tasks, names, places, strict=True):
-        held: dict[int, list[str]] = {}
+        by_place: dict[int, list[str]] = {}
         for label, place in zip(task.labels, where, strict=True):
-            held.setdefault(place, []).append(label)
+            by_place.setdefault(place, []).append(label)
         problems += [
             f"brick {name!r}: expected each label once, got {' and '.join(map(repr, same))} "
             "for the same one; correct names or codes"
-            for same in held.values()
+            for same in by_place.values()
             if len(same) > 1
         ]
     return problems

@@ -83,15 +83,15 @@ def _read(path: Path, index: int | None, max_pixels: int) -> Image:
         _check(path, image, max_pixels)
         volume, steps = _volume(image)
         count = volume.shape[2]
-        chosen = count // 2 if index is None else index
-        if not 0 <= chosen < count:
+        number = count // 2 if index is None else index
+        if not 0 <= number < count:
             raise ImageError(
-                f"{path}: expected a slice from 0 to {count - 1}, got {chosen}; choose one of these"
+                f"{path}: expected a slice from 0 to {count - 1}, got {number}; choose one of these"
             )
-        low, high, said = _range(image, volume)
-    shown = np.nan_to_num((volume[:, :, chosen] - low) / (high - low)).clip(0.0, 1.0)
-    applied = [f"slice: {chosen + 1} of {count}" + (", the middle one" if index is None else "")]
-    applied.append(said)
+        low, high, scaling = _range(image, volume)
+    shown = np.nan_to_num((volume[:, :, number] - low) / (high - low)).clip(0.0, 1.0)
+    applied = [f"slice: {number + 1} of {count}" + (", the middle one" if index is None else "")]
+    applied.append(scaling)
     if _placed(image):
         shown = shown[::-1, ::-1]
         applied.append("orientation: axial, turned, columns to L, rows to P")
@@ -143,5 +143,5 @@ def _range(image: Any, volume: np.ndarray) -> tuple[float, float, str]:
     finite = volume[np.isfinite(volume)]
     low, high = np.percentile(finite, PERCENTILES) if finite.size else (0.0, 1.0)
     high = high if high > low else low + 1.0
-    said = f"scaled: {low:g} to {high:g}, percentiles {PERCENTILES[0]} and {PERCENTILES[1]}"
-    return float(low), float(high), f"{said} of the volume"
+    scaling = f"scaled: {low:g} to {high:g}, percentiles {PERCENTILES[0]} and {PERCENTILES[1]}"
+    return float(low), float(high), f"{scaling} of the volume"

@@ -38,8 +38,8 @@ def norm(task_vectors: Sequence[TaskVector], unscaled: Unscaled) -> float:
     averages what agrees, as ties does, is scaled up. Costs one more merge.
     """
     wanted = math.sqrt(sum(_energy(vector) for vector in task_vectors) / len(task_vectors))
-    found = math.sqrt(_energy(unscaled().deltas))
-    return wanted / found if found > 0 else 1.0
+    reached = math.sqrt(_energy(unscaled().deltas))
+    return wanted / reached if reached > 0 else 1.0
 
 
 Rule = Callable[[Sequence[TaskVector], Unscaled], float]
@@ -78,15 +78,15 @@ def check_kind(coefficients: Coefficients, count: int) -> None:
         check_coefficients(coefficients, count)
 
 
-def check_coefficients(given: float | Sequence[float], count: int) -> tuple[float, ...]:
+def check_coefficients(coefficients: float | Sequence[float], count: int) -> tuple[float, ...]:
     """Numbers as one finite float per brick.
 
     Raises:
         MergeError: a count that does not match, or a number that is not finite.
     """
-    if isinstance(given, int | float):
-        given = (float(given),) * count
-    numbers = tuple(float(c) for c in given)
+    if isinstance(coefficients, int | float):
+        coefficients = (float(coefficients),) * count
+    numbers = tuple(float(c) for c in coefficients)
     if len(numbers) != count:
         raise MergeError(
             f"coefficients: expected one per brick ({count}) or a single number, got {len(numbers)}"

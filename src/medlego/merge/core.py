@@ -98,8 +98,8 @@ def polar(columns: Tensor) -> Tensor:
     Where the columns are dependent, only what they span is kept: the rest is arbitrary.
     """
     P, S, Qh = torch.linalg.svd(columns, full_matrices=False)
-    kept = numerical_rank(S)
-    factor: Tensor = P[:, :kept] @ Qh[:kept]
+    rank = numerical_rank(S)
+    factor: Tensor = P[:, :rank] @ Qh[:rank]
     return factor
 
 

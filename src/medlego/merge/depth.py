@@ -58,5 +58,5 @@ def with_slope(merged: Merged, tasks: int, slope: float) -> Merged:
 
 
 def _block(name: str) -> int | None:
-    found = _BLOCK.search(name)
-    return None if found is None else int(found.group(1))
+    match = _BLOCK.search(name)
+    return None if match is None else int(match.group(1))

@@ -38,8 +38,8 @@ class Merged(ShortRepr):
     def relative_loss(self) -> float:
         """Frobenius norm lost over the norm before the cut, all targets together."""
         lost = sum(loss**2 for loss in self.losses.values())
-        kept = sum(float(torch.sum(delta.S.double() ** 2)) for delta in self.deltas.values())
-        return (lost / (lost + kept)) ** 0.5 if lost else 0.0
+        left = sum(float(torch.sum(delta.S.double() ** 2)) for delta in self.deltas.values())
+        return (lost / (lost + left)) ** 0.5 if lost else 0.0
 
 
 class Provider(FrozenModel):
@@ -79,14 +79,14 @@ class Method(ShortRepr):
     auto: Literal["root", "norm"] = "root"
     slope: float = SLOPE
 
-    def check_settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def check_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """All settings, defaults filled in.
 
         Raises:
             MergeError: an unknown name or a value out of range, all together.
         """
         try:
-            return self.settings(**given).model_dump()
+            return self.settings(**settings).model_dump()
         except ValidationError as error:
             known = ", ".join(self.settings.model_fields) or "no settings"
             problems = [
@@ -113,17 +113,17 @@ class Method(ShortRepr):
         """
         if rank is not None and rank < 1:
             raise MergeError(f"rank: expected at least 1, got {rank}")
-        chosen = self.check_settings(settings or {})
+        arguments = self.check_settings(settings or {})
         if self.draws:
-            chosen["seed"] = seed
+            arguments["seed"] = seed
         if self.needs_grams:
             if grams is None:
                 raise MergeError(
                     f"method {self.name!r}: expected Grams of every brick, got none; "
                     "choose another method"
                 )
-            chosen["grams"] = grams
-        return self.merge(task_vectors, coefficients, rank, **chosen)
+            arguments["grams"] = grams
+        return self.merge(task_vectors, coefficients, rank, **arguments)
 
 
 def merged_problems(merged: Merged, task_vectors: Sequence[TaskVector]) -> list[str]:
@@ -174,16 +174,44 @@ def numerical_rank(S: Tensor) -> int:
 
 
 def effective(shares: Sequence[Share]) -> list[Share]:
-    """What of a target's deltas is there: no brick with coefficient zero, no negligible direction.
+    """What of a target's deltas counts: no brick with coefficient zero, no negligible direction.
 
     Methods that look at directions whatever their size would take rounding for a message.
     """
-    found = []
+    counted = []
     for delta, coefficient in shares:
         rank = numerical_rank(delta.S)
         if rank and coefficient:
-            found.append((delta if rank == delta.rank else delta.truncate(rank)[0], coefficient))
-    return found
+            counted.append((delta if rank == delta.rank else delta.truncate(rank)[0], coefficient))
+    return counted
+
+
+def not_zero(shares: Sequence[Share]) -> list[Share]:
+    """The deltas that change anything, whatever their coefficients."""
+    return [(delta, coefficient) for delta, coefficient in shares if float(delta.S[0]) > 0]
+
+
+def merge_targets(
+    task_vectors: Sequence[TaskVector],
+    coefficients: Sequence[float],
+    rank: int | None,
+    merge_one: Callable[[str, list[Share]], LowRank],
+    counted: Callable[[Sequence[Share]], list[Share]] = effective,
+) -> Merged:
+    """Merge every target by itself, and cut the results to a rank.
+
+    Args:
+        task_vectors: one per brick.
+        coefficients: one per brick.
+        rank: cut each merged delta to this rank, or keep all (None).
+        merge_one: a target's name and its shares, one or more, to the merged delta.
+        counted: chooses a target's shares; where none is left, the merge is `nothing`.
+    """
+    whole = {}
+    for name, shares in by_target(task_vectors, coefficients).items():
+        left = counted(shares)
+        whole[name] = merge_one(name, left) if left else nothing(shares)
+    return cut(whole, rank)
 
 
 def nothing(shares: Sequence[Share]) -> LowRank:

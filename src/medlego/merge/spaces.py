@@ -14,7 +14,14 @@ from torch import Tensor
 
 from medlego.bricks import LowRank, beside, fix_signs
 from medlego.merge.core import Core
-from medlego.merge.method import Merged, Share, TaskVector, by_target, cut, nothing, numerical_rank
+from medlego.merge.method import (
+    Merged,
+    Share,
+    TaskVector,
+    merge_targets,
+    not_zero,
+    numerical_rank,
+)
 
 ROUNDING = 1e-5
 """Entries below this share of a matrix's largest are taken for rounding of float32 factors."""
@@ -70,17 +77,17 @@ def knots_space(shares: Sequence[Share]) -> Stack:
     left, lefts = torch.linalg.qr(beside([delta.U for delta, _ in shares]))
     strengths = torch.cat([delta.S for delta, _ in shares]).double()
     U, S, Wh = torch.linalg.svd(lefts.double() * strengths, full_matrices=False)
-    kept = numerical_rank(S)
-    turned = (S[:kept, None] * Wh[:kept]).float()
+    rank = numerical_rank(S)
+    turned = (S[:rank, None] * Wh[:rank]).float()
     blocks = turned.split_with_sizes([delta.rank for delta, _ in shares], dim=1)
-    matrices = torch.empty(len(shares), kept, shares[0][0].shape[1])
+    matrices = torch.empty(len(shares), rank, shares[0][0].shape[1])
     for matrix, block, (delta, _) in zip(matrices, blocks, shares, strict=True):
         torch.mm(block, delta.Vh, out=matrix)
 
     def restore(matrix: Tensor) -> LowRank:
         right, small = torch.linalg.qr(matrix.mT)
         inner, values, outer = torch.linalg.svd(small.mT.double(), full_matrices=False)
-        back = left @ (U[:, :kept] @ inner).float()
+        back = left @ (U[:, :rank] @ inner).float()
         return fix_signs(back, values.float(), outer.float() @ right.mT)
 
     return Stack(matrices, restore)
@@ -94,19 +101,13 @@ def merge_in(
     rank: int | None,
 ) -> Merged:
     """Apply a rule to every target in a space, and cut the result to a rank."""
-    whole = {}
-    for name, shares in by_target(task_vectors, coefficients).items():
-        whole[name] = _merge_one(space, rule, name, shares)
-    return cut(whole, rank)
 
+    def merge_one(name: str, shares: Sequence[Share]) -> LowRank:
+        stack = space(shares)
+        weights = torch.tensor([c for _, c in shares], dtype=stack.matrices.dtype)
+        return stack.restore(rule(stack.matrices, weights, name))
 
-def _merge_one(space: Space, rule: Rule, name: str, shares: Sequence[Share]) -> LowRank:
-    held = [(delta, c) for delta, c in shares if float(delta.S[0]) > 0]
-    if not held:
-        return nothing(shares)
-    stack = space(held)
-    given = torch.tensor([c for _, c in held], dtype=stack.matrices.dtype)
-    return stack.restore(rule(stack.matrices, given, name))
+    return merge_targets(task_vectors, coefficients, rank, merge_one, not_zero)
 
 
 def without_rounding(matrices: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ class _Total:
                 f"total of {self._size:.3g} for target {self._name!r}"
             )
         self._waiting.append((delta, coefficient))
-        if sum(held.rank for held, _ in self._waiting) >= min(self._shape):
+        if sum(waiting.rank for waiting, _ in self._waiting) >= min(self._shape):
             self._settle()
 
     def canonical(self) -> LowRank:

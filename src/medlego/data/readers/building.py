@@ -52,10 +52,10 @@ def guess_kind(labels: tuple[str, ...]) -> Kind:
     return Kind.BINARY if len(labels) == 2 else Kind.MULTICLASS
 
 
-def split_samples(samples: Samples, given: np.ndarray | None, seed: int) -> dict[str, Samples]:
-    """Samples by split: as given, (N,) of text, or by patient where nothing is given."""
-    if given is None:
+def split_samples(samples: Samples, splits: np.ndarray | None, seed: int) -> dict[str, Samples]:
+    """Samples by split: as `splits` says, (N,) of text, or by patient where it is None."""
+    if splits is None:
         parts = split_by_patient(samples.labels, samples.patients, seed)
     else:
-        parts = {name: np.flatnonzero(given == name) for name in SPLITS}
+        parts = {name: np.flatnonzero(splits == name) for name in SPLITS}
     return {name: samples.take(indices) for name, indices in parts.items()}

@@ -33,7 +33,7 @@ def find_rows(
     wanted = table.filled(key)
     assert wanted is not None, "the caller saw the column"
     headers, unreadable = _headers(folder)
-    found: dict[str, list[Path]] = {}
+    by_key: dict[str, list[Path]] = {}
     repeated = 0
     sops: set[str] = set()
     for path, header in headers.items():
@@ -41,16 +41,16 @@ def find_rows(
             repeated += 1
             continue
         sops.add(header.sop_uid or "")
-        found.setdefault(of(header) or "", []).append(path)
+        by_key.setdefault(of(header) or "", []).append(path)
     missing = [
         f"row {number}: no DICOM image with this {key} below {folder}"
         for number, value in zip(table.numbers, wanted, strict=True)
-        if value not in found
+        if value not in by_key
     ]
     raise_all(DatasetError, str(table.path), missing[:20])
-    pairs = [(row, path) for row, value in enumerate(wanted) for path in found[value]]
+    pairs = [(row, path) for row, value in enumerate(wanted) for path in by_key[value]]
     files = tuple(path for _, path in pairs)
-    others = sum(map(len, found.values())) - len(set(files))
+    others = sum(map(len, by_key.values())) - len(set(files))
     notes = [
         f"left out: {count} DICOM {what}"
         for count, what in (

@@ -30,14 +30,14 @@ def read_folder(folder: Path, hints: TaskHints, seed: int, *, keep_torn: bool = 
         raise DatasetError(f"{folder}: expected sub-folders train, val and test, or none of them")
     tops = {name: folder / name for name in SPLITS} if has_splits else {"": folder}
     folders = {d.name for top in tops.values() for d in top.iterdir() if d.is_dir()}
-    found = sorted(name for name in folders if not name.startswith("."))
-    labels = hints.labels or tuple(found)
-    if unknown := sorted(set(found) - set(labels)):
+    classes = sorted(name for name in folders if not name.startswith("."))
+    labels = hints.labels or tuple(classes)
+    if unknown := sorted(set(classes) - set(labels)):
         raise DatasetError(f"{folder}: expected classes {', '.join(labels)}, got also {unknown}")
-    if len(found) < 2:
+    if len(classes) < 2:
         tables = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in TABLE_SUFFIXES)
         step = f"; if labels stand in {tables[0]}, pass {folder / tables[0]}" if tables else ""
-        raise DatasetError(f"{folder}: expected a sub-folder per class, found {len(found)}{step}")
+        raise DatasetError(f"{folder}: expected a sub-folder per class, found {len(classes)}{step}")
     parts: dict[str, Samples] = {}
     notes: dict[str, None] = {}
     for name, top in tops.items():
@@ -46,8 +46,8 @@ def read_folder(folder: Path, hints: TaskHints, seed: int, *, keep_torn: bool = 
             raise DatasetError(f"{top}: expected images, found none")
         files, values = zip(*pairs, strict=True)
         samples = Samples(FileImages(files), np.array(values, dtype=np.int64))
-        parts[name], hints, said = with_headers(samples, files, hints)
-        notes |= dict.fromkeys(said)
+        parts[name], hints, header_notes = with_headers(samples, files, hints)
+        notes |= dict.fromkeys(header_notes)
     task = make_task(folder, folder.name, labels, hints, guess_kind(labels))
     if has_splits:
         if not keep_torn:

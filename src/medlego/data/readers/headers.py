@@ -45,26 +45,28 @@ def with_headers(
         headers = {path: read_header(path) for path in dict.fromkeys(files) if is_dicom(path)}
     if not headers:
         return samples, hints, ()
-    held = [headers.get(path) for path in files]
-    found = [header for header in held if header is not None]
+    per_image = [headers.get(path) for path in files]
+    dicom_headers = [header for header in per_image if header is not None]
     groups = {
-        name: np.array(["" if header is None else of(header) or "" for header in held])
+        name: np.array(["" if header is None else of(header) or "" for header in per_image])
         for name, of in _GROUPS.items()
     }
     groups = {name: values for name, values in groups.items() if values.any()}
     filled = replace(
         hints,
-        modality=hints.modality or _agreed([h.modality if h else None for h in held], _MODALITY),
-        body_part=hints.body_part or _agreed([h.body_part if h else None for h in held], _PART),
+        modality=hints.modality
+        or _agreed([h.modality if h else None for h in per_image], _MODALITY),
+        body_part=hints.body_part
+        or _agreed([h.body_part if h else None for h in per_image], _PART),
     )
     patients = samples.patients
     notes: list[str] = []
     if patients is None:
-        patients = np.array([_patient(path, of) for path, of in zip(files, held, strict=True)])
-        if nameless := sum(not header.patient_id for header in found):
+        patients = np.array([_patient(path, of) for path, of in zip(files, per_image, strict=True)])
+        if nameless := sum(not header.patient_id for header in dicom_headers):
             stand_in = "for splits, their study stands for one"
             notes.append(f"{nameless} images state no patient; {stand_in}")
-        if others := len(held) - len(found):
+        if others := len(per_image) - len(dicom_headers):
             notes.append(f"{others} images are no DICOM; each stands for a patient of its own")
     samples = replace(samples, patients=patients, groups=groups | dict(samples.groups))
     return samples, filled, tuple(notes)

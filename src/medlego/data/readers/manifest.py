@@ -81,8 +81,8 @@ def read_manifest(
     if key == "path":
         files = _files(table, folder)
     else:
-        rows, files, headers, said = find_rows(table, key, KEYS[key], folder)
-        table, notes = table.take(rows), notes + said
+        rows, files, headers, row_notes = find_rows(table, key, KEYS[key], folder)
+        table, notes = table.take(rows), notes + row_notes
     groups = {
         name.removeprefix(GROUP_PREFIX): table.words(name)
         for name in table.columns
@@ -93,12 +93,12 @@ def read_manifest(
     samples = Samples(FileImages(files), labels, table.filled("patient_id"), groups)
     samples, hints, lacking = with_headers(samples, files, hints, headers)
     task = make_task(path, path.stem, names, hints, kind)
-    given = table.filled("split")
-    if given is not None and (wrong := sorted(set(given) - set(SPLITS))):
+    splits = table.filled("split")
+    if splits is not None and (wrong := sorted(set(splits) - set(SPLITS))):
         raise DatasetError(f"{path}: split: expected {', '.join(SPLITS)}, got {', '.join(wrong)}")
-    if samples.patients is not None and given is not None and not keep_torn:
-        _check_patients(table, samples.patients, given)
-    return Dataset.of(task, split_samples(samples, given, seed), (*notes, *lacking))
+    if samples.patients is not None and splits is not None and not keep_torn:
+        _check_patients(table, samples.patients, splits)
+    return Dataset.of(task, split_samples(samples, splits, seed), (*notes, *lacking))
 
 
 def _is_read(name: str) -> bool:
@@ -142,22 +142,22 @@ def _many_labels(table: TextTable, hints: TaskHints) -> tuple[np.ndarray, tuple[
         if cell not in cells
     ]
     raise_all(DatasetError, str(table.path), problems[:20])
-    found = tuple(name.removeprefix(LABEL_PREFIX) for name in columns)
-    names = hints.labels or found
-    if set(names) != set(found):
+    in_columns = tuple(name.removeprefix(LABEL_PREFIX) for name in columns)
+    names = hints.labels or in_columns
+    if set(names) != set(in_columns):
         raise DatasetError(
-            f"{table.path}: labels: expected those of the columns, {', '.join(found)}, "
+            f"{table.path}: labels: expected those of the columns, {', '.join(in_columns)}, "
             f"got {', '.join(names)}"
         )
     values = [[cells[cell] for cell in table.columns[f"{LABEL_PREFIX}{name}"]] for name in names]
     return np.array(values, dtype=np.float32).T.copy(), names, Kind.MULTILABEL
 
 
-def _check_patients(table: TextTable, patients: np.ndarray, given: np.ndarray) -> None:
-    splits: dict[str, set[str]] = {}
-    for patient, split in zip(patients, given, strict=True):
-        splits.setdefault(patient, set()).add(split)
-    torn = {patient for patient, found in splits.items() if len(found) > 1}
+def _check_patients(table: TextTable, patients: np.ndarray, splits: np.ndarray) -> None:
+    by_patient: dict[str, set[str]] = {}
+    for patient, split in zip(patients, splits, strict=True):
+        by_patient.setdefault(patient, set()).add(split)
+    torn = {patient for patient, own in by_patient.items() if len(own) > 1}
     if torn:
         hit = (str(i) for i, p in zip(table.numbers, patients, strict=True) if p in torn)
         rows = list(dict.fromkeys(hit))

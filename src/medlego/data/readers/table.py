@@ -104,7 +104,7 @@ def _read_csv(path: Path) -> TextTable:
             reader = csv.reader(stream)
             header = next(reader, [])
             numbered = ((number, row) for number, row in enumerate(reader, 2) if row)
-            kept = list(islice(numbered, MAX_ROWS + 1))
+            rows = list(islice(numbered, MAX_ROWS + 1))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: expected UTF-8 CSV with a header ({error})") from error
     except OSError as error:
@@ -113,13 +113,13 @@ def _read_csv(path: Path) -> TextTable:
     problems = [f"column {name[:60]!r}: expected it once" for name in twice]
     problems += [
         f"row {number}: expected {len(header)} cells, got {len(row)}"
-        for number, row in kept
+        for number, row in rows
         if len(row) != len(header)
     ]
     raise_all(DatasetError, str(path), problems[:20])
-    cells = zip(*(row for _, row in kept), strict=True) if kept else [()] * len(header)
+    cells = zip(*(row for _, row in rows), strict=True) if rows else [()] * len(header)
     columns = {name: tuple(map(_cell, column)) for name, column in zip(header, cells, strict=True)}
-    return TextTable(path, columns, tuple(number for number, _ in kept))
+    return TextTable(path, columns, tuple(number for number, _ in rows))
 
 
 def _read_parquet(path: Path, wanted: Callable[[str], bool]) -> TextTable:

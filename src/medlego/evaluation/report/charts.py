@@ -45,9 +45,9 @@ def styled(draw: Callable[P, str]) -> Callable[P, str]:
     """Draw with these settings, whatever matplotlib's are elsewhere."""
 
     @wraps(draw)
-    def drawn(*given: P.args, **named: P.kwargs) -> str:
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> str:
         with matplotlib.rc_context(_LOOK):
-            return draw(*given, **named)
+            return draw(*args, **kwargs)
 
     return drawn
 
@@ -140,14 +140,16 @@ def groups(rows: Sequence[GroupRow], score: str, whole: Interval) -> str:
     axes.axvline(whole.value, color=FAINT, linewidth=1)
     names = [f"{row.group}: {row.value} ({row.images})" for row in rows]
     for place, row in enumerate(rows):
-        found = row.scores[score]
-        if not math.isfinite(found.value):
+        interval = row.scores[score]
+        if not math.isfinite(interval.value):
             axes.text(0.02, place, "undefined", va="center", color="#777777")
             continue
-        if math.isfinite(found.low):
-            axes.plot([found.low, found.high], [place, place], color=COLOURS[0], linewidth=1.4)
+        if math.isfinite(interval.low):
+            axes.plot(
+                [interval.low, interval.high], [place, place], color=COLOURS[0], linewidth=1.4
+            )
         face = "white" if row.small else COLOURS[0]
-        axes.plot(found.value, place, "o", color=COLOURS[0], markerfacecolor=face, markersize=5)
+        axes.plot(interval.value, place, "o", color=COLOURS[0], markerfacecolor=face, markersize=5)
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 1)

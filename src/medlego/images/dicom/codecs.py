@@ -99,17 +99,17 @@ def check_codestream(path: Path, content: bytes, syntax: uid.UID, layout: Layout
             f"{path}: expected a codestream that ends as {syntax.name} does, got one cut short; "
             "fetch it again"
         )
-    found = _jpeg2000_size(content) if syntax in _JPEG2000 else _jpeg_size(content)
-    if found is None:
+    actual = _jpeg2000_size(content) if syntax in _JPEG2000 else _jpeg_size(content)
+    if actual is None:
         raise ImageError(
             f"{path}: expected a codestream as {syntax.name} says, got something else; "
             "fetch it again"
         )
     wanted_size = (layout.rows, layout.columns, layout.samples)
-    if found != wanted_size:
+    if actual != wanted_size:
         raise ImageError(
             f"{path}: expected a codestream of {_said(wanted_size)} as the header claims, got one "
-            f"of {_said(found)}; fetch it again"
+            f"of {_said(actual)}; fetch it again"
         )
 
 

@@ -47,12 +47,14 @@ def decode_native(content: bytes, syntax: UID, layout: Layout, frame: int) -> np
     return array
 
 
-def decode_compressed(content: bytes, syntax: UID, plugin: str, said: dict[str, Any]) -> np.ndarray:
+def decode_compressed(
+    content: bytes, syntax: UID, plugin: str, frame_options: dict[str, Any]
+) -> np.ndarray:
     """One codestream as an array, (rows, columns) or (rows, columns, 3), YBR turned to RGB.
 
     Runs in the worker: a codec may take any time and memory, or the process with it.
     """
     array, _ = get_decoder(syntax).as_array(
-        encapsulate([content]), index=0, decoding_plugin=plugin, **said
+        encapsulate([content]), index=0, decoding_plugin=plugin, **frame_options
     )
     return array

@@ -98,8 +98,8 @@ class Elements:
 
     def raw(self, keyword: str) -> bytes | None:
         """An element's bytes as they lie in the file, where it is not converted yet."""
-        found = self._raw(keyword)
-        value = found.value if found is not None else None
+        element = self._raw(keyword)
+        value = None if element is None else element.value
         return value if isinstance(value, bytes) else None
 
     def items(self, keyword: str) -> list[Elements]:
@@ -114,24 +114,24 @@ class Elements:
                 return []
             implicit, little = self._implicit, self.little
             if isinstance(raw, DataElement):
-                found: Any = raw.value
+                items: Any = raw.value
             else:
                 implicit, little = implicit or raw.VR == "UN", little or raw.VR == "UN"
                 stream = Stream(BytesIO(raw.value))
                 try:
-                    found = read_sequence(stream, implicit, little, len(raw.value), "latin-1")
+                    items = read_sequence(stream, implicit, little, len(raw.value), "latin-1")
                 except Exception as error:
                     raise ElementError(
                         f"{keyword}: expected a sequence of ordinary size, got something else"
                     ) from error
-            if not isinstance(found, Sequence):
+            if not isinstance(items, Sequence):
                 raise ElementError(f"{keyword}: expected a sequence, got something else")
-            return [Elements(item, implicit, little) for item in found]
+            return [Elements(item, implicit, little) for item in items]
 
     def item(self, keyword: str, index: int = 0) -> Elements | None:
         """One of a sequence's items, None where it has fewer."""
-        found = self.items(keyword)
-        return found[index] if index < len(found) else None
+        items = self.items(keyword)
+        return items[index] if index < len(items) else None
 
     def _raw(self, keyword: str) -> RawDataElement | DataElement | None:
         return self._dataset.get_item(Tag(keyword)) if keyword in self._dataset else None

@@ -38,32 +38,32 @@ class PixelElement:
         return _REAL_TAGS.get(self.tag)
 
 
-def pixel_element(found: Parsed) -> PixelElement:
+def pixel_element(file: Parsed) -> PixelElement:
     """The pixel element of a parsed file.
 
     Raises:
         ImageError: there is none, or its own header is cut short.
     """
-    if found.pixels_at is None:
+    if file.pixels_at is None:
         raise ImageError(
-            f"{found.path}: expected pixel data, got none; reports, plans and directories are "
+            f"{file.path}: expected pixel data, got none; reports, plans and directories are "
             "no images"
         )
-    head = found.stream.slice(found.pixels_at, 12)
-    order = "<" if found.little else ">"
-    explicit = head[4:6].isalpha() and not found.implicit
+    head = file.stream.slice(file.pixels_at, 12)
+    order = "<" if file.little else ">"
+    explicit = head[4:6].isalpha() and not file.implicit
     if len(head) < 12:
-        raise ImageError(f"{found.path}: expected pixel data, got an empty element; fetch it again")
+        raise ImageError(f"{file.path}: expected pixel data, got an empty element; fetch it again")
     group, element = struct.unpack(f"{order}HH", head[:4])
     tag = group << 16 | element
     if explicit:
         (length,) = struct.unpack(f"{order}L", head[8:12])
-        return PixelElement(tag, head[4:6].decode("latin-1"), found.pixels_at + 12, length)
+        return PixelElement(tag, head[4:6].decode("latin-1"), file.pixels_at + 12, length)
     (length,) = struct.unpack(f"{order}L", head[4:8])
-    return PixelElement(tag, "OW", found.pixels_at + 8, length)
+    return PixelElement(tag, "OW", file.pixels_at + 8, length)
 
 
-def native_frame(found: Parsed, element: PixelElement, layout: Layout, frame: int) -> bytes:
+def native_frame(file: Parsed, element: PixelElement, layout: Layout, frame: int) -> bytes:
     """One uncompressed frame, with the bits before it in its first byte where it has 1-bit pixels.
 
     Raises:
@@ -71,18 +71,18 @@ def native_frame(found: Parsed, element: PixelElement, layout: Layout, frame: in
     """
     bits = layout.frame_bits
     first, last = frame * bits // 8, -(-(frame + 1) * bits // 8)
-    first -= first % 2 if _swapped(found, element, layout) else 0
-    last += last % 2 if _swapped(found, element, layout) else 0
-    there = min(element.length, max(0, found.stream.size - element.start))
+    first -= first % 2 if _swapped(file, element, layout) else 0
+    last += last % 2 if _swapped(file, element, layout) else 0
+    there = min(element.length, max(0, file.stream.size - element.start))
     whole = -(-layout.frames * bits // 8)
     if element.length == UNDEFINED or whole > there:
         got = "compressed ones" if element.length == UNDEFINED else f"{there:,}"
         raise ImageError(
-            f"{found.path}: expected {whole:,} bytes of uncompressed pixels, got {got}; "
+            f"{file.path}: expected {whole:,} bytes of uncompressed pixels, got {got}; "
             "fetch it again"
         )
-    content = found.stream.slice(element.start + first, last - first)
-    if not _swapped(found, element, layout):
+    content = file.stream.slice(element.start + first, last - first)
+    if not _swapped(file, element, layout):
         return content
     pairs = bytearray(len(content))
     pairs[::2], pairs[1::2] = content[1::2], content[::2]
@@ -90,12 +90,12 @@ def native_frame(found: Parsed, element: PixelElement, layout: Layout, frame: in
     return bytes(pairs[odd : odd + bits // 8])
 
 
-def _swapped(found: Parsed, element: PixelElement, layout: Layout) -> bool:
+def _swapped(file: Parsed, element: PixelElement, layout: Layout) -> bool:
     """Whether 8-bit pixels lie as 16-bit words of a big-endian file, PS3.5 section 8.1.1."""
-    return not found.little and element.vr == "OW" and layout.allocated == 8
+    return not file.little and element.vr == "OW" and layout.allocated == 8
 
 
-def compressed_frame(found: Parsed, element: PixelElement, layout: Layout, frame: int) -> bytes:
+def compressed_frame(file: Parsed, element: PixelElement, layout: Layout, frame: int) -> bytes:
     """One frame's codestream.
 
     Raises:
@@ -103,10 +103,10 @@ def compressed_frame(found: Parsed, element: PixelElement, layout: Layout, frame
     """
     if element.length != UNDEFINED:
         raise ImageError(
-            f"{found.path}: expected compressed pixels as {found.syntax.name} says, got "
+            f"{file.path}: expected compressed pixels as {file.syntax.name} says, got "
             "uncompressed ones; correct the transfer syntax"
         )
-    stream = found.stream.fresh(MAX_CODESTREAM_BYTES)
+    stream = file.stream.fresh(MAX_CODESTREAM_BYTES)
     stream.seek(element.start)
     try:
         _check_whole(stream)
@@ -114,12 +114,12 @@ def compressed_frame(found: Parsed, element: PixelElement, layout: Layout, frame
             stream,
             frame,
             number_of_frames=layout.frames,
-            extended_offsets=_extended(found.elements),
+            extended_offsets=_extended(file.elements),
         )
     except Exception:  # whatever damaged fragments make of pydicom's parser
         too_long = "; it is longer than any that is decoded" if stream.spent else ""
         raise ImageError(
-            f"{found.path}: expected frame {frame + 1} of {layout.frames} among the compressed "
+            f"{file.path}: expected frame {frame + 1} of {layout.frames} among the compressed "
             f"pixels, got ones that are cut short or damaged{too_long}; fetch it again"
         ) from None
     return content

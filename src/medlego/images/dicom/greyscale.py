@@ -55,8 +55,8 @@ class Greys:
         if layout.real or layout.stored > 16:
             return self._map(stored)
         table = self._map(np.arange(layout.lowest, layout.highest + 1))
-        found: np.ndarray = table.take(stored.astype(np.int32) - layout.lowest, mode="clip")
-        return found
+        shown: np.ndarray = table.take(stored.astype(np.int32) - layout.lowest, mode="clip")
+        return shown
 
     def _map(self, stored: np.ndarray) -> np.ndarray:
         shown = self.voi(self.modality(stored.astype(np.float64)))
@@ -81,7 +81,7 @@ def read_greys(elements: Elements, layout: Layout, frame: int) -> Greys:
     Raises:
         ElementError: a table or number that is damaged, or values without any range.
     """
-    modality, low, high, said, hounsfield = _modality(elements, layout, frame)
+    modality, low, high, phrases, hounsfield = _modality(elements, layout, frame)
     voi, wanted = _voi(elements, frame, signed=low < 0)
     if voi is None:
         if layout.real or layout.stored > 16:
@@ -97,7 +97,7 @@ def read_greys(elements: Elements, layout: Layout, frame: int) -> Greys:
         voi = _line(low, high)
     inverted = layout.photometric == "MONOCHROME1"
     padding = _padding(elements, layout)
-    applied = [*said, *wanted]
+    applied = [*phrases, *wanted]
     applied += ["greys: inverted, MONOCHROME1"] * inverted
     applied += ["padding: black"] * (padding is not None)
     return Greys(modality, voi, inverted, padding, tuple(applied))
@@ -134,8 +134,8 @@ def _modality(
     ends = sorted((low * scale + shift, high * scale + shift))
     unit = source.text("RescaleType") or "HU"
     hounsfield = elements.text("Modality") == "CT" and unit == "HU"
-    said = [f"modality: slope {scale:g}, intercept {shift:g}"]
-    return (lambda x: x * scale + shift), ends[0], ends[1], said, hounsfield
+    phrases = [f"modality: slope {scale:g}, intercept {shift:g}"]
+    return (lambda x: x * scale + shift), ends[0], ends[1], phrases, hounsfield
 
 
 def _voi(elements: Elements, frame: int, *, signed: bool) -> tuple[_Map | None, tuple[str, ...]]:

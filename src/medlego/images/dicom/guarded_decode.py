@@ -24,14 +24,14 @@ class GuardError(Exception):
 
 
 def decode_guarded(
-    content: bytes, codec: Codec, said: dict[str, Any], *, timeout_s: float = TIMEOUT_S
+    content: bytes, codec: Codec, frame_options: dict[str, Any], *, timeout_s: float = TIMEOUT_S
 ) -> np.ndarray:
     """Decode one codestream in a worker.
 
     Args:
         content: the codestream.
         codec: what decodes it.
-        said: the frame's options, see `medlego.images.dicom.decoding.options`.
+        frame_options: the frame's options, see `medlego.images.dicom.decoding.options`.
         timeout_s: after this the worker is killed.
 
     Returns:
@@ -40,14 +40,16 @@ def decode_guarded(
     Raises:
         GuardError: the codec failed, took too long or too much, or its process ended.
     """
-    request = {"syntax": str(codec.syntax), "plugin": codec.plugin, "options": said}
+    request = {"syntax": str(codec.syntax), "plugin": codec.plugin, "options": frame_options}
     try:
         answer, body = _pool.ask(request, content, timeout_s)
     except WorkerError as error:
         raise GuardError(str(error)) from None
     if "error" in answer:
         raise GuardError(f"{codec.package}: {answer['error']}")
-    wanted = (said["rows"], said["columns"], 3)[: 3 if said["samples_per_pixel"] == 3 else 2]
+    wanted = (frame_options["rows"], frame_options["columns"], 3)[
+        : 3 if frame_options["samples_per_pixel"] == 3 else 2
+    ]
     if tuple(answer["shape"]) != wanted or answer["dtype"] not in _DTYPES:
         raise GuardError("it gave pixels of another shape")
     return np.frombuffer(body, answer["dtype"]).reshape(wanted)

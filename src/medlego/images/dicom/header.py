@@ -83,11 +83,11 @@ def read_header(path: str | Path) -> Header:
         ImageError: missing, not DICOM, or a header that cannot be parsed.
     """
     path = Path(path)
-    with parsed(path, _KEYWORDS) as found:
-        reader = _Reader(found.elements)
+    with parsed(path, _KEYWORDS) as file:
+        reader = _Reader(file.elements)
         header = Header(
             path=path,
-            sop_class_uid=reader.text("SOPClassUID") or found.meta.text("MediaStorageSOPClassUID"),
+            sop_class_uid=reader.text("SOPClassUID") or file.meta.text("MediaStorageSOPClassUID"),
             sop_uid=reader.text("SOPInstanceUID"),
             study_uid=reader.text("StudyInstanceUID"),
             series_uid=reader.text("SeriesInstanceUID"),
@@ -103,8 +103,8 @@ def read_header(path: str | Path) -> Header:
             rows=reader.integer("Rows"),
             columns=reader.integer("Columns"),
             frames=reader.integer("NumberOfFrames") or 1,
-            transfer_syntax_uid=str(found.syntax),
-            has_pixels=found.pixels_at is not None,
+            transfer_syntax_uid=str(file.syntax),
+            has_pixels=file.pixels_at is not None,
         )
     raise_all(ImageError, str(path), reader.problems)
     return header

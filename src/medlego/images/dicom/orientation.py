@@ -57,5 +57,5 @@ def turn_for(cosines: tuple[float, ...]) -> Turn | None:
     ends = _ENDS[across][right > 0], _ENDS[down][below > 0]
     changed = transposed or any(flips)
     how = "turned" if changed else "as stored"
-    said = f"orientation: {_NAMES[normal]}, {how}, columns to {ends[0]}, rows to {ends[1]}"
-    return Turn(transposed, *flips, said)
+    phrase = f"orientation: {_NAMES[normal]}, {how}, columns to {ends[0]}, rows to {ends[1]}"
+    return Turn(transposed, *flips, phrase)

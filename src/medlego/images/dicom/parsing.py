@@ -67,12 +67,12 @@ def parsed(path: Path, keywords: Sequence[str]) -> Iterator[Parsed]:
         stream = Stream(file)
         try:
             with quietly():
-                found = _parse(path, stream, [Tag(keyword) for keyword in keywords])
+                result = _parse(path, stream, [Tag(keyword) for keyword in keywords])
         except ImageError:
             raise
         except Exception as error:  # pydicom lets struct, zlib, Unicode and other errors through
             raise ImageError(f"{path}: {_why(error, stream)}") from None
-        yield found
+        yield result
 
 
 def _parse(path: Path, stream: Stream, tags: list[BaseTag]) -> Parsed:

@@ -58,10 +58,10 @@ def read_frame(path: Path, frame: int | None, *, max_pixels: int) -> Image:
     Raises:
         ImageError: no image, damaged, too large, of another frame count, or without a codec.
     """
-    with parsed(path, _KEYWORDS) as found:
-        element = pixel_element(found)
+    with parsed(path, _KEYWORDS) as file:
+        element = pixel_element(file)
         real = element.real_bits is not None
-        layout = read_layout(path, found.elements, real=real, max_pixels=max_pixels)
+        layout = read_layout(path, file.elements, real=real, max_pixels=max_pixels)
         index = layout.frames // 2 if frame is None else frame
         if not 0 <= index < layout.frames:
             raise ImageError(
@@ -69,50 +69,50 @@ def read_frame(path: Path, frame: int | None, *, max_pixels: int) -> Image:
                 "choose one of these"
             )
         try:
-            stored, decoded = _stored(found, layout, index)
-            shown, applied = _shown(stored, found, layout, index)
-            turn, spacing = _geometry(found.elements, index)
+            stored, decoded = _stored(file, layout, index)
+            shown, applied = _shown(stored, file, layout, index)
+            turn, spacing = _geometry(file.elements, index)
         except ElementError as error:
             raise ImageError(f"{path}: {error}") from None
-    said = [*decoded, *applied]
+    steps = [*decoded, *applied]
     if layout.frames > 1:
         middle = ", the middle one" if frame is None else ""
-        said.insert(0, f"frame: {index + 1} of {layout.frames}{middle}")
+        steps.insert(0, f"frame: {index + 1} of {layout.frames}{middle}")
     if turn is not None:
         shown = turn(shown)
-        said.append(turn.applied)
+        steps.append(turn.applied)
         spacing = spacing[::-1] if spacing and turn.transposed else spacing
-    return Image.of(shown, tuple(said), spacing)
+    return Image.of(shown, tuple(steps), spacing)
 
 
-def _stored(found: Parsed, layout: Layout, index: int) -> tuple[np.ndarray, list[str]]:
+def _stored(file: Parsed, layout: Layout, index: int) -> tuple[np.ndarray, list[str]]:
     """The frame's stored values, colours as RGB, and what decoding did."""
-    element = pixel_element(found)
-    said = []
+    element = pixel_element(file)
+    steps = []
     if layout.photometric.startswith("YBR"):
         if layout.allocated != 8:
             raise ElementError("BitsAllocated: expected 8 for YBR colours, got another")
-        said.append(f"colour: {layout.photometric} to RGB")
-    if found.syntax in NATIVE:
-        content = native_frame(found, element, layout, index)
-        return decode_native(content, found.syntax, layout, index), said
-    codec = codec_for(found.path, found.syntax, layout)
-    content = compressed_frame(found, element, layout, index)
-    check_codestream(found.path, content, found.syntax, layout)
+        steps.append(f"colour: {layout.photometric} to RGB")
+    if file.syntax in NATIVE:
+        content = native_frame(file, element, layout, index)
+        return decode_native(content, file.syntax, layout, index), steps
+    codec = codec_for(file.path, file.syntax, layout)
+    content = compressed_frame(file, element, layout, index)
+    check_codestream(file.path, content, file.syntax, layout)
     try:
         stored = decode_guarded(content, codec, options(layout))
     except GuardError as error:
         raise ImageError(
-            f"{found.path}: expected a codestream that decodes, got a damaged one ({error}); "
+            f"{file.path}: expected a codestream that decodes, got a damaged one ({error}); "
             "fetch it again"
         ) from None
-    return stored, [f"decoded: {found.syntax.name}", *said]
+    return stored, [f"decoded: {file.syntax.name}", *steps]
 
 
 def _shown(
-    stored: np.ndarray, found: Parsed, layout: Layout, index: int
+    stored: np.ndarray, file: Parsed, layout: Layout, index: int
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    elements = found.elements
+    elements = file.elements
     if layout.photometric == PALETTE:
         shown = show_palette(stored, elements, layout)
         return shown, ("colour: palette to RGB",)

@@ -24,8 +24,8 @@ class LookupTable:
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Look values up; an input between two whole numbers takes the nearer."""
         places = np.rint(values - self.first).clip(0, len(self.entries) - 1)
-        found: np.ndarray = self.entries[places.astype(np.int64)]
-        return found
+        looked_up: np.ndarray = self.entries[places.astype(np.int64)]
+        return looked_up
 
 
 def grey_table(item: Elements, *, signed: bool) -> LookupTable:

@@ -46,11 +46,11 @@ def visible_files(folder: Path) -> Iterator[Path]:
 
 def _references(directory: Path, folder: Path) -> set[Path] | None:
     """The files that a DICOMDIR names, or None where the file is something else."""
-    with parsed(directory, ["DirectoryRecordSequence", "SOPClassUID"]) as found:
+    with parsed(directory, ["DirectoryRecordSequence", "SOPClassUID"]) as file:
         try:
-            if found.meta.text("MediaStorageSOPClassUID") != MEDIA_DIRECTORY:
+            if file.meta.text("MediaStorageSOPClassUID") != MEDIA_DIRECTORY:
                 return None
-            records = found.elements.items("DirectoryRecordSequence")
+            records = file.elements.items("DirectoryRecordSequence")
             names = [record.value("ReferencedFileID") for record in records]
         except ElementError as error:
             raise ImageError(f"{directory}: {error}") from None

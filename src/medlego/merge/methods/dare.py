@@ -59,12 +59,12 @@ def merge_dare(
         choice for adapters.
     """
 
-    def rule(matrices: Tensor, given: Tensor, place: str) -> Tensor:
-        kept = draw_mask(matrices, drop, f"{seed}:{place}") / (1 - drop)
-        rescaled = without_rounding(matrices) * kept
+    def rule(matrices: Tensor, weights: Tensor, place: str) -> Tensor:
+        mask = draw_mask(matrices, drop, f"{seed}:{place}") / (1 - drop)
+        rescaled = without_rounding(matrices) * mask
         if elect:
-            return average_of_agreeing(rescaled, given)
-        return (given[:, None, None] * rescaled).sum(dim=0)
+            return average_of_agreeing(rescaled, weights)
+        return (weights[:, None, None] * rescaled).sum(dim=0)
 
     return merge_in(space, rule, task_vectors, coefficients, rank)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -18,9 +19,7 @@ from medlego.merge.method import (
     MethodSettings,
     Share,
     TaskVector,
-    by_target,
-    cut,
-    effective,
+    merge_targets,
     nothing,
     numerical_rank,
 )
@@ -55,10 +54,7 @@ def merge_iso_c(
     Differs: the mean runs over the sum's numerical rank (core space). Over all min(out, in)
         directions nearly all of the energy would leave the span of the bricks.
     """
-    whole = {
-        name: _flatten(shares) for name, shares in by_target(task_vectors, coefficients).items()
-    }
-    return cut(whole, rank)
+    return merge_targets(task_vectors, coefficients, rank, _flatten)
 
 
 def merge_iso_cts(
@@ -91,36 +87,27 @@ def merge_iso_cts(
     Differs: R is the sum's numerical rank (core space), not min(out, in), and directions that do
         not divide evenly among the tasks are left out.
     """
-    whole = {
-        name: _common_and_own(shares, common)
-        for name, shares in by_target(task_vectors, coefficients).items()
-    }
-    return cut(whole, rank)
+    merge_one = partial(_common_and_own, common=common)
+    return merge_targets(task_vectors, coefficients, rank, merge_one)
 
 
-def _flatten(shares: Sequence[Share]) -> LowRank:
-    held = effective(shares)
-    if not held:
-        return nothing(shares)
-    core = Core.of(held)
+def _flatten(_name: str, shares: Sequence[Share]) -> LowRank:
+    core = Core.of(shares)
     U, S, Vh = torch.linalg.svd(core.total(), full_matrices=False)
-    kept = numerical_rank(S)
-    if not kept:
+    rank = numerical_rank(S)
+    if not rank:
         return nothing(shares)
-    return core.restore_product(U[:, :kept], S[:kept].mean().expand(kept), Vh[:kept].mT)
+    return core.restore_product(U[:, :rank], S[:rank].mean().expand(rank), Vh[:rank].mT)
 
 
-def _common_and_own(shares: Sequence[Share], common: float) -> LowRank:
-    held = effective(shares)
-    if not held:
-        return nothing(shares)
-    core = Core.of(held)
+def _common_and_own(_name: str, shares: Sequence[Share], common: float) -> LowRank:
+    core = Core.of(shares)
     U, S, Vh = torch.linalg.svd(core.total(), full_matrices=False)
     whole = numerical_rank(S)
-    kept = max(1, round(common * whole))
-    lefts, values, rights = [U[:, :kept]], [S[:kept]], [Vh[:kept].mT]
-    if each := (whole - kept) // len(held):
-        for U_own, S_own, right in _own_directions(core, U[:, :kept]):
+    shared = max(1, round(common * whole))
+    lefts, values, rights = [U[:, :shared]], [S[:shared]], [Vh[:shared].mT]
+    if each := (whole - shared) // len(shares):
+        for U_own, S_own, right in _own_directions(core, U[:, :shared]):
             lefts.append(U_own[:, :each])
             values.append(S_own[:each])
             rights.append(right[:, :each])

@@ -51,8 +51,8 @@ def merge_lora_lego(
         coefficients: one finite number per brick, dimensionless; a sign goes to b, so that −c
             and a negated delta do not cluster as c and the delta do.
         rank: cut each merged delta to this rank, or keep all (None).
-        clusters: how many, and so the rank of each merged delta; the largest rank among the
-            task vectors' deltas of the target by default.
+        clusters: how many, and so the rank of each merged delta; by default the largest rank
+            among the target's deltas whose coefficient is not zero.
         seed: of k-means.
 
     Returns:
@@ -67,17 +67,18 @@ def merge_lora_lego(
         factors share their scale or mix their rows.
     """
     whole = {
-        name: _cluster(shares, clusters or max(delta.rank for delta, _ in shares), seed)
+        name: _cluster(shares, clusters, seed)
         for name, shares in by_target(task_vectors, coefficients).items()
     }
     return cut(whole, rank)
 
 
-def _cluster(shares: Sequence[Share], count: int, seed: int) -> LowRank:
-    held = effective(shares)
-    if not held:
+def _cluster(shares: Sequence[Share], clusters: int | None, seed: int) -> LowRank:
+    counted = effective(shares)
+    if not counted:
         return nothing(shares)
-    units = torch.cat([_units(delta, coefficient) for delta, coefficient in held])
+    count = clusters or max(delta.rank for delta, coefficient in shares if coefficient)
+    units = torch.cat([_units(delta, coefficient) for delta, coefficient in counted])
     labels = _k_means(units, count, seed)
     merged = []
     for label in sorted(set(labels.tolist())):
@@ -86,7 +87,7 @@ def _cluster(shares: Sequence[Share], count: int, seed: int) -> LowRank:
         norm = torch.linalg.vector_norm(centroid)
         scale = torch.linalg.vector_norm(members, dim=1).mean() / norm if norm > 0 else norm
         merged.append(centroid * scale)
-    both, columns = torch.stack(merged), held[0][0].shape[1]
+    both, columns = torch.stack(merged), counted[0][0].shape[1]
     right, left = both[:, :columns], both[:, columns:].mT
     return LowRank(*(factor.float() for factor in product_svd(left, right)))
 
@@ -106,8 +107,8 @@ def _k_means(units: Tensor, count: int, seed: int) -> Tensor:
         return torch.from_numpy(place.reshape(-1))
     from sklearn.cluster import KMeans
 
-    found = KMeans(count, n_init=ROUNDS, random_state=seed).fit(units.numpy())
-    return torch.from_numpy(found.labels_).long()
+    fitted = KMeans(count, n_init=ROUNDS, random_state=seed).fit(units.numpy())
+    return torch.from_numpy(fitted.labels_).long()
 
 
 METHOD = Method(

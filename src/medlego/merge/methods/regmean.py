@@ -75,8 +75,8 @@ def merge_regmean(
     whole = {}
     for name, shares in by_target(task_vectors, coefficients).items():
         parts = [
-            _Part(vector.get(name), held.get(name), c / largest)
-            for vector, held, c in zip(task_vectors, grams, coefficients, strict=True)
+            _Part(vector.get(name), own_grams.get(name), c / largest)
+            for vector, own_grams, c in zip(task_vectors, grams, coefficients, strict=True)
         ]
         _check(name, parts, shares[0][0].shape[1])
         moved = [p for p in parts if p.delta is not None and p.coefficient and p.delta.norm()]

@@ -56,8 +56,8 @@ def merge_ties(
         that agree, before the coefficients are known to the election: as PEFT 0.21 does.
     """
 
-    def rule(matrices: Tensor, given: Tensor, _place: str) -> Tensor:
-        return average_of_agreeing(trim(matrices, density), given)
+    def rule(matrices: Tensor, weights: Tensor, _place: str) -> Tensor:
+        return average_of_agreeing(trim(matrices, density), weights)
 
     return merge_in(space, rule, task_vectors, coefficients, rank)
 
@@ -71,12 +71,12 @@ def trim(matrices: Tensor, density: float) -> Tensor:
     count = max(1, int(density * sizes.shape[1]))
     least = np.partition(sizes.numpy(), -count, axis=1)[:, -count]
     bound = np.maximum(least, ROUNDING * sizes.numpy().max(axis=1))
-    kept = sizes.ge_(torch.from_numpy(bound)[:, None])
-    for row, number in enumerate(kept.sum(dim=1).tolist()):
+    mask = sizes.ge_(torch.from_numpy(bound)[:, None])
+    for row, number in enumerate(mask.sum(dim=1).tolist()):
         if number > count:
             equal = (matrices[row].abs().flatten() == float(least[row])).nonzero()
-            kept[row, equal[count - int(number) :]] = 0
-    return kept.view_as(matrices).mul_(matrices)
+            mask[row, equal[count - int(number) :]] = 0
+    return mask.view_as(matrices).mul_(matrices)
 
 
 def average_of_agreeing(matrices: Tensor, coefficients: Tensor) -> Tensor:

@@ -6,16 +6,7 @@ from collections.abc import Sequence
 
 from medlego.bricks import LowRank
 from medlego.merge.core import Core, polar
-from medlego.merge.method import (
-    Merged,
-    Method,
-    Share,
-    TaskVector,
-    by_target,
-    cut,
-    effective,
-    nothing,
-)
+from medlego.merge.method import Merged, Method, Share, TaskVector, merge_targets
 
 
 def merge_tsv(
@@ -39,17 +30,11 @@ def merge_tsv(
     Differs: k_t = r_t. The official code cuts every task to min(out, in) / K directions, which
         fills a low-rank delta up with arbitrary null vectors.
     """
-    whole = {
-        name: _merge_one(shares) for name, shares in by_target(task_vectors, coefficients).items()
-    }
-    return cut(whole, rank)
+    return merge_targets(task_vectors, coefficients, rank, _merge_one)
 
 
-def _merge_one(shares: Sequence[Share]) -> LowRank:
-    held = effective(shares)
-    if not held:
-        return nothing(shares)
-    core = Core.of(held)
+def _merge_one(_name: str, shares: Sequence[Share]) -> LowRank:
+    core = Core.of(shares)
     return core.restore_product(polar(core.lefts), core.scaled, polar(core.rights))
 
 

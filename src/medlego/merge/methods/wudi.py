@@ -8,7 +8,7 @@ import torch
 
 from medlego.bricks import LowRank
 from medlego.merge.core import Core
-from medlego.merge.method import Merged, Method, Share, TaskVector, by_target, cut, nothing
+from medlego.merge.method import Merged, Method, Share, TaskVector, merge_targets, not_zero
 
 CONDITION = 1e-5
 """Singular values of the stacked directions below this share of the largest are not inverted."""
@@ -41,15 +41,11 @@ def merge_wudi(
         the sum lies in the span of the V_t. Where directions of two bricks nearly coincide the
         exact solution is large, and some hundred steps would not have reached it.
     """
-    whole = {name: _solve(shares) for name, shares in by_target(task_vectors, coefficients).items()}
-    return cut(whole, rank)
+    return merge_targets(task_vectors, coefficients, rank, _solve, not_zero)
 
 
-def _solve(shares: Sequence[Share]) -> LowRank:
-    held = [(delta, c) for delta, c in shares if float(delta.S[0]) > 0]
-    if not held:
-        return nothing(shares)
-    core = Core.of(held)
+def _solve(_name: str, shares: Sequence[Share]) -> LowRank:
+    core = Core.of(shares)
     weights = torch.cat([s / s.norm() for s in core.split(core.strengths)])
     A, B = core.rights * weights, core.lefts * (core.scaled * weights)
     return core.restore(B @ torch.linalg.pinv(A, rtol=CONDITION))
