@@ -47,7 +47,8 @@ def test_a_worker_that_is_killed_takes_those_that_it_started_with_it(folder):
     module(
         folder,
         "outer",
-        "pool = Pool('inner')\nserve_requests(lambda _request, _content: pool.ask({}, b'', 600.0))\n",
+        "pool = Pool('inner')\n"
+        "serve_requests(lambda _request, _content: pool.ask({}, b'', 600.0))\n",
     )
     worker, told = Worker("outer"), []
 
