@@ -120,19 +120,11 @@ def pair() -> LeakPair:
 
 
 def header() -> Header:
-    told = dict.fromkeys(inspect.signature(Header).parameters, PERSON)
-    sizes = {"rows": 512, "columns": 512, "frames": 1, "age_years": 43.5, "has_pixels": True}
-    plain = {"modality": "MR", "manufacturer": "Acme", "model": "M1", "body_part": "BRAIN"}
-    return Header(
-        **{
-            **told,
-            **sizes,
-            **plain,
-            "path": Path(IMAGE),
-            "sop_class_uid": "1.2",
-            "transfer_syntax_uid": "1.2",
-        }
-    )  # type: ignore[arg-type]
+    fields: dict[str, Any] = dict.fromkeys(inspect.signature(Header).parameters, PERSON)
+    fields |= {"rows": 512, "columns": 512, "frames": 1, "age_years": 43.5, "has_pixels": True}
+    fields |= {"modality": "MR", "manufacturer": "Acme", "model": "M1", "body_part": "BRAIN"}
+    fields |= {"path": Path(IMAGE), "sop_class_uid": "1.2", "transfer_syntax_uid": "1.2"}
+    return Header(**fields)
 
 
 def nothing_read(*_: object) -> Any:
