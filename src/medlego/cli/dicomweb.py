@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -134,7 +135,7 @@ def watch_command(
     base = Base.find(Generalist.load(directory).base, weights=base_weights)
 
     def on_result(result: PollResult) -> None:
-        emit(options, result.as_dict())
+        emit(options, asdict(result))
         if result != PollResult() or once:
             say(
                 options,

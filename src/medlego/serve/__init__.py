@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from medlego.serve.pacs.journal import Journal
     from medlego.serve.pacs.rule import Rule
     from medlego.serve.pacs.watch import PollResult, Watcher, keep_watching
-    from medlego.serve.page.settings import PageGate, PageSettings
+    from medlego.serve.page.page import PageSettings
+    from medlego.serve.page.proposals import PageGate
     from medlego.serve.server import bound, check_host, serve_app
     from medlego.serve.service import Service
 

@@ -19,8 +19,8 @@ from medlego.evaluation import generalist_card, generalist_facts
 from medlego.serve.auth import SIGN_IN, AccessGuard
 from medlego.serve.body_limits import BodyLimits
 from medlego.serve.forms import PredictForm, read_form
+from medlego.serve.page.page import PageSettings
 from medlego.serve.page.routes import add_page
-from medlego.serve.page.settings import PageSettings
 from medlego.serve.problem_json import MEDIA_TYPE, RequestError, problem
 from medlego.serve.request_log import RequestLog
 from medlego.serve.response_models import (

@@ -46,10 +46,7 @@ class AccessGuard:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if self._token is None and not is_loopback(_name(host)):
-            return 421, (
-                "host: expected localhost or a loopback address, got another name; start the "
-                "service with a token"
-            )
+            return 421, "host: expected a loopback name or address, got another; start with a token"
         origin = headers.get("origin")
         same_site = origin is None or origin.partition("://")[2] == host
         if scope["method"] not in SAFE and not same_site:

@@ -66,10 +66,7 @@ class Batcher:
             RequestError: nothing answers any more.
         """
         if not self.lives:
-            raise RequestError(
-                503,
-                ["service: expected a running model, got one that stopped; restart the service"],
-            )
+            raise RequestError(503, ["service: expected a running model, got none; restart it"])
         item = _Item(model, tasks, pixels)
         self._queue.put(item)
         return item.future

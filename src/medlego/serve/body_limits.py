@@ -24,7 +24,7 @@ class BodyLimits:
         self, app: ASGIApp, *, limits: ServiceLimits, open_path: str | None = None
     ) -> None:
         """Requests to `open_path`, which needs no token, take only a few places of their own."""
-        self._app, self._limits, self._open_path = app, limits, open_path
+        self._app, self.limits, self._open_path = app, limits, open_path
         few = limits.model_copy(update=OPEN_LIMITS)
         self._open = None if open_path is None else BodyLimits(app, limits=few)
         self.requests = 0
@@ -39,7 +39,7 @@ class BodyLimits:
         if scope["type"] != "http" or not _has_body(scope):
             await self._app(scope, receive, send)
             return
-        limits, declared = self._limits, _declared(scope)
+        limits, declared = self.limits, _declared(scope)
         refusal = None
         if declared > limits.request_bytes:
             refusal = problem(413, [_too_large(limits)])
@@ -49,7 +49,7 @@ class BodyLimits:
             await drain(scope, receive)
             await refusal(scope, receive, send)
             return
-        body = _Body(self, limits, receive, declared)
+        body = _Body(self, receive, declared)
         self.requests += 1
         self.held += declared
         try:
@@ -62,10 +62,8 @@ class BodyLimits:
 class _Body:
     """A request's body as it comes in; bytes beyond the declared ones are reserved on the way."""
 
-    def __init__(
-        self, everybody: BodyLimits, limits: ServiceLimits, receive: Receive, declared: int
-    ) -> None:
-        self._everybody, self._limits, self._receive = everybody, limits, receive
+    def __init__(self, everybody: BodyLimits, receive: Receive, declared: int) -> None:
+        self._everybody, self._limits, self._receive = everybody, everybody.limits, receive
         self._start = asyncio.get_running_loop().time()
         self._received = 0
         self._whole = False

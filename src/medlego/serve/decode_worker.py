@@ -1,9 +1,9 @@
 """The process that decodes uploads, `python -m medlego.serve.decode_worker`.
 
-A request has `pixels` (the most that are decoded), `sizes` (each a side in pixels of a network
-input, or null for the image as it is) and is followed by a file. An answer has `error`, or
-`applied`, `spacing_mm`, `sides` (height and width in the file) and `shapes`, one a size, and is
-followed by float32 pixels. The file is held in memory, on no disk.
+A request has `pixels` (the most that are decoded) and `sizes` (sides in pixels of network inputs),
+and is followed by a file. An answer has `error`, or `applied` and `sides` (height and width in the
+file), and is followed by float32 pixels, (3, size, size) for each size. The file is held in memory,
+on no disk.
 """
 
 from __future__ import annotations
@@ -31,21 +31,14 @@ def decode(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], byt
     with _in_memory(content) as path:
         try:
             image = read_image(path, max_pixels=request["pixels"])
-            fitted = [
-                image.pixels if size is None else fit(image, size) for size in request["sizes"]
-            ]
+            fitted = [fit(image, size) for size in request["sizes"]]
         except ImageError as error:
             return {"error": str(error).removeprefix(f"{path}: ")}, b""
         except Exception as error:  # of a library on hostile bytes
             return {
                 "error": f"expected a whole image, got a damaged one ({type(error).__name__})"
             }, b""
-    answer = {
-        "shapes": [pixels.shape for pixels in fitted],
-        "applied": image.applied,
-        "spacing_mm": image.spacing_mm,
-        "sides": image.pixels.shape[1:],
-    }
+    answer = {"applied": image.applied, "sides": image.pixels.shape[1:]}
     return answer, b"".join(pixels.contiguous().numpy().tobytes() for pixels in fitted)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
-from math import prod
 
 import torch
 from PIL import Image as Pillow
@@ -23,7 +22,7 @@ START_S = 120.0
 
 @dataclass(frozen=True, eq=False)
 class FittedImage(Image):
-    """An image that may be fitted to another size; `sides` are height and width in its file."""
+    """An image fitted to a network input; `sides` are height and width in its file."""
 
     sides: tuple[int, int] = (0, 0)
 
@@ -36,15 +35,12 @@ class Decoders:
         self._pool = Pool("medlego.serve.decode_worker")
         self._threads = ThreadPoolExecutor(limits.decoders, thread_name_prefix="medlego-decoding")
 
-    async def decode(
-        self, content: bytes, sizes: Sequence[int | None] = (None,)
-    ) -> tuple[FittedImage, ...]:
+    async def decode(self, content: bytes, sizes: Sequence[int]) -> list[FittedImage]:
         """Decode an upload once.
 
         Args:
             content: a file that `medlego.images.read_image` reads.
-            sizes: sides in pixels of the network inputs to fit it to, an image each; None leaves it
-                as it is.
+            sizes: sides in pixels of the network inputs to fit it to, an image each.
 
         Raises:
             ImageError: no image, damaged, too large, or it took too long; names no file.
@@ -56,7 +52,7 @@ class Decoders:
         picture = BytesIO()
         Pillow.new("L", (1, 1)).save(picture, "PNG")
         content, count = picture.getvalue(), self._limits.decoders
-        await asyncio.gather(*(self._run(content, (None,), START_S) for _ in range(count)))
+        await asyncio.gather(*(self._run(content, (1,), START_S) for _ in range(count)))
 
     def close(self) -> None:
         """End the processes; what waits is no longer decoded."""
@@ -64,14 +60,12 @@ class Decoders:
         self._pool.close()
 
     def _run(
-        self, content: bytes, sizes: Sequence[int | None], limit_s: float
-    ) -> asyncio.Future[tuple[FittedImage, ...]]:
+        self, content: bytes, sizes: Sequence[int], limit_s: float
+    ) -> asyncio.Future[list[FittedImage]]:
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self._threads, self._decode, content, sizes, limit_s)
 
-    def _decode(
-        self, content: bytes, sizes: Sequence[int | None], limit_s: float
-    ) -> tuple[FittedImage, ...]:
+    def _decode(self, content: bytes, sizes: Sequence[int], limit_s: float) -> list[FittedImage]:
         request = {"pixels": self._limits.pixels, "sizes": sizes}
         try:
             answer, body = self._pool.ask(request, content, limit_s)
@@ -82,14 +76,10 @@ class Decoders:
             ) from None
         if "error" in answer:
             raise ImageError(answer["error"])
-        spacing, applied = answer["spacing_mm"], tuple(answer["applied"])
-        values, shapes = torch.frombuffer(bytearray(body), dtype=torch.float32), answer["shapes"]
-        return tuple(
-            FittedImage(
-                pixels.reshape(shape),
-                applied,
-                None if spacing is None else (spacing[0], spacing[1]),
-                (answer["sides"][0], answer["sides"][1]),
-            )
-            for pixels, shape in zip(torch.split(values, [*map(prod, shapes)]), shapes, strict=True)
-        )
+        values = torch.frombuffer(bytearray(body), dtype=torch.float32)
+        parts = torch.split(values, [3 * size**2 for size in sizes])
+        applied, (height, width) = tuple(answer["applied"]), answer["sides"]
+        return [
+            FittedImage(part.reshape(3, size, size), applied, sides=(height, width))
+            for part, size in zip(parts, sizes, strict=True)
+        ]

@@ -44,9 +44,8 @@ def bound(host: str, port: int) -> socket.socket:
         SettingsError: no such host, or a port that is taken or not allowed.
     """
     try:
-        family, *_, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, *_, address = places[0]
         return socket.create_server(address[:2], family=family, backlog=128)
     except OSError as error:
         raise SettingsError(

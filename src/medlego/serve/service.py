@@ -30,11 +30,10 @@ class UploadError(ImageError):
 
 @dataclass(frozen=True, eq=False)
 class RequestAnswers:
-    """A request's answers by one model; `images` as it saw each, `views` of the size asked for."""
+    """A request's answers by one model; `images` fitted to its input, or to the size asked for."""
 
     model: Model
     images: list[FittedImage]
-    views: list[FittedImage]
     answers: list[Found]
 
 
@@ -75,7 +74,11 @@ class Service(NoPickle, instead="start one on the same directory there"):
         self._poll_s = poll_s
         self._following: asyncio.Task[None] | None = None
         self.open = False
-        self._add_gauges()
+        add = self.metrics.gauge
+        add("medlego_waiting_images", "Images that wait.", lambda: self.batcher.waiting)
+        add("medlego_entry", "Lineage entry that answers.", lambda: self.model.entry)
+        about = "1 where an older state answers, since the present one cannot be read."
+        add("medlego_directory_broken", about, lambda: self.reloader.problem is not None)
 
     @property
     def model(self) -> Model:
@@ -115,7 +118,7 @@ class Service(NoPickle, instead="start one on the same directory there"):
             uploads: contents of image files.
             task: ask this task of every image, whatever its content.
             every_task: ask every task of every image.
-            view_size: side in pixels of the views, which are not made where it is left out.
+            view_size: side in pixels that the images are returned with; the model's when left out.
 
         Raises:
             UploadError: files that cannot be read; none is answered then.
@@ -123,12 +126,11 @@ class Service(NoPickle, instead="start one on the same directory there"):
         """
         model = self.model
         tasks = tasks_to_ask(model.running, task, every_task=every_task)
-        sizes = [model.base.ref.image_size] + ([] if view_size is None else [view_size])
-        decoded = await self.decode(uploads, sizes)
-        images, views = [one[0] for one in decoded], [view for one in decoded for view in one[1:]]
-        answers = await self.answer(model, images, tasks)
+        side = model.base.ref.image_size
+        decoded = await self.decode(uploads, [side] if view_size is None else [side, view_size])
+        answers = await self.answer(model, [fitted[0] for fitted in decoded], tasks)
         self.metrics.answered(answers)
-        return RequestAnswers(model, images, views, answers)
+        return RequestAnswers(model, [fitted[-1] for fitted in decoded], answers)
 
     async def answer(
         self, model: Model, images: Sequence[FittedImage], tasks: Tasks
@@ -139,7 +141,7 @@ class Service(NoPickle, instead="start one on the same directory there"):
 
     async def decode(
         self, uploads: Sequence[bytes], sizes: Sequence[int]
-    ) -> list[tuple[FittedImage, ...]]:
+    ) -> list[list[FittedImage]]:
         """Decode files once, each fitted to network inputs of these sizes; see `Decoders.decode`.
 
         Raises:
@@ -169,13 +171,3 @@ class Service(NoPickle, instead="start one on the same directory there"):
         level = logging.INFO if outcome == "reloaded" else logging.WARNING
         why = {"problem": self.reloader.problem} if self.reloader.problem else {}
         log(outcome, level, generalist=self.model.digest, entry=self.model.entry, **why)
-
-    def _add_gauges(self) -> None:
-        add = self.metrics.gauge
-        add("medlego_waiting_images", "Images that wait.", lambda: self.batcher.waiting)
-        add("medlego_entry", "Lineage entry that answers.", lambda: self.model.entry)
-        add(
-            "medlego_directory_broken",
-            "1 where an older state answers, since the present one cannot be read.",
-            lambda: self.reloader.problem is not None,
-        )

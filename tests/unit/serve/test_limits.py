@@ -293,9 +293,7 @@ def test_nobody_waits_for_a_model_thread_that_ended(place, routed, path):
         client.headers["x-csrf-token"] = re.search(r'name="csrf" content="([^"]+)"', html)[1]
         found = client.post(path, files=files(png(picture())))
     assert found.status_code == 503
-    assert found.json()["problems"] == [
-        "service: expected a running model, got one that stopped; restart the service"
-    ]
+    assert found.json()["problems"] == ["service: expected a running model, got none; restart it"]
 
 
 def test_unknown_limits_are_refused(tmp_path):
@@ -404,15 +402,15 @@ def stop(decoders, number):
 
 
 def again(decoders):
-    (image,) = asyncio.run(decoders.decode(png(picture())))
-    assert image.pixels.shape == (1, 16, 20)
+    (image,) = asyncio.run(decoders.decode(png(picture()), [32]))
+    assert image.pixels.shape == (3, 32, 32)
 
 
 def test_a_decoder_that_takes_too_long_is_replaced(decoders):
     process = stop(decoders, signal.SIGSTOP)
     decoders._limits = SMALL.model_copy(update={"decode_s": 0.3})
     with pytest.raises(ImageError, match=r"it took longer than 0\.3 s"):
-        asyncio.run(decoders.decode(png(picture())))
+        asyncio.run(decoders.decode(png(picture()), [32]))
     assert process.poll() is not None
     decoders._limits = SMALL
     again(decoders)
@@ -426,14 +424,14 @@ def test_a_decoder_that_died_is_replaced(decoders):
 def test_pixels_beyond_the_limit_are_not_decoded(decoders):
     decoders._limits = SMALL.model_copy(update={"pixels": 319})
     with pytest.raises(ImageError, match="expected at most 319 pixels, got 20 × 16"):
-        asyncio.run(decoders.decode(png(picture())))
+        asyncio.run(decoders.decode(png(picture()), [32]))
     decoders._limits = SMALL
     again(decoders)
 
 
 def test_errors_name_no_file(decoders):
     with pytest.raises(ImageError, match=r"^expected a PNG"):
-        asyncio.run(decoders.decode(b"no image"))
+        asyncio.run(decoders.decode(b"no image", [32]))
 
 
 def test_uploads_lie_on_no_disk(place, routed, monkeypatch, tmp_path):

@@ -6,6 +6,8 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import nibabel
+import numpy as np
 import pytest
 import torch
 
@@ -403,9 +405,16 @@ def test_shared_readers_serve_two_services_and_outlive_them(place, routed, decod
             answer = client.post("/v1/predict", files=files(png(picture())))
             digests.append(answer.json()["generalist"])
     assert len(set(digests)) == 2
-    (image,) = asyncio.run(decoders.decode(png(picture())))
-    assert image.pixels.shape == (1, 16, 20)
+    (image,) = asyncio.run(decoders.decode(png(picture()), [32]))
+    assert image.pixels.shape == (3, 32, 32)
+    assert image.sides == (16, 20)
     assert image.applied == ("scaled: 8 bit by 1/255",)
+
+
+def test_an_image_with_unequal_spacing_is_fitted_once(place, decoders):
+    volume = nibabel.Nifti1Image(np.stack([picture()] * 2, axis=-1), np.diag([1, 3, 1, 1]))
+    (image,) = asyncio.run(decoders.decode(volume.to_bytes(), [32]))
+    torch.testing.assert_close(place.base.prepare(image), image.pixels, rtol=0, atol=0)
 
 
 def test_a_service_alone_starts_and_ends_readers_of_its_own(place, routed):

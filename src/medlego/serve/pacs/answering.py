@@ -24,8 +24,6 @@ from medlego.support import Progress, ShortRepr, silent
 BATCH = 8
 """Images that are held in memory and answered together."""
 
-SERIES_KINDS = ("report series", "capture series")
-
 
 @dataclass(frozen=True, repr=False)
 class InstanceOutcome(ShortRepr):
@@ -153,7 +151,7 @@ def answer_study(
 def own_series(generalist: Generalist, study: str) -> frozenset[str]:
     """The series of a study that hold this generalist's own results."""
     recipe = generalist.recipe.digest
-    return frozenset(derived_uid(kind, recipe, study) for kind in SERIES_KINDS)
+    return frozenset(derived_uid(f"{kind} series", recipe, study) for kind in ("report", "capture"))
 
 
 def _fetch(

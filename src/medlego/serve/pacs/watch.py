@@ -6,7 +6,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -43,10 +43,6 @@ class PollResult(ShortRepr):
     def futile(self) -> bool:
         """Whether there were images, and all of them were postponed."""
         return self.postponed > 0 == self.answered + self.refused + self.passed
-
-    def as_dict(self) -> dict[str, object]:
-        """For JSON."""
-        return asdict(self)
 
 
 class Watcher(NoPickle, instead="start one on the same directory there"):

@@ -10,13 +10,13 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 
-from medlego.prediction import explain, scale, tasks_to_ask
+from medlego.prediction import explain, layer, scale, tasks_to_ask
 from medlego.serve.auth import PAGE
 from medlego.serve.decoding import FittedImage
 from medlego.serve.forms import ImageForm, SaliencyForm, read_form
 from medlego.serve.page.html import render
 from medlego.serve.page.page import PageOfApp, require_session
-from medlego.serve.page.pictures import VIEW_SIZE, overlay_layer, view
+from medlego.serve.page.pictures import VIEW_SIZE, png_uri, view
 from medlego.serve.page.views import changes, image_view
 from medlego.serve.problem_json import RequestError
 from medlego.serve.response_models import PredictionsDocument
@@ -32,7 +32,7 @@ async def answers(request: Request, page: PageOfApp, number: int = 1) -> dict[st
     form = await read_form(request, ImageForm, service.limits)
     async with _in_time(service):
         result = await service.predict(form.images, form.task or None, view_size=VIEW_SIZE)
-    (image,), (found,) = result.views, result.answers
+    (image,), (found,) = result.images, result.answers
     html = render(
         "answer.html",
         number=number,
@@ -63,43 +63,42 @@ async def saliency(request: Request, page: PageOfApp) -> dict[str, str]:
         )
     # Without the probability, which is the one before calibration.
     caption = f"{form.task}: evidence for {overlay.label}, by {overlay.method}; {scale(overlay)}."
-    return {"layer": await asyncio.to_thread(overlay_layer, overlay), "caption": caption}
+    return {"layer": await asyncio.to_thread(png_uri, layer(overlay)), "caption": caption}
 
 
 @router.post("/comparison")
 async def comparison(request: Request, page: PageOfApp, other: str) -> dict[str, Any]:
     """Answer an image by the present state and by another generalist."""
     service, trust, present = page.service, page.settings.trust, page.service.model
+    names = page.comparisons.choices(present.generalist.lineage)
     form = await read_form(request, ImageForm, service.limits)
     async with _in_time(service):
-        models = (present, await page.comparisons.model(other, present))
-        sides = [model.base.ref.image_size for model in models]
-        sizes = list(dict.fromkeys((VIEW_SIZE, *sides)))
-        (fitted,) = await service.decode(form.images, sizes)
+        models = [present, await page.comparisons.model(other, present)]
+        sizes = {VIEW_SIZE, *(model.base.ref.image_size for model in models)}
+        (fitted,) = await service.decode(form.images, list(sizes))
         by_size = dict(zip(sizes, fitted, strict=True))
         found = []
-        for model, side in zip(models, sides, strict=True):
+        for model in models:
             tasks = tasks_to_ask(model.running, None, every_task=False)
-            found += await service.answer(model, [by_size[side]], tasks)
+            found += await service.answer(model, [by_size[model.base.ref.image_size]], tasks)
     image = by_size[VIEW_SIZE]
-    names = ("the present state", page.comparisons.choices(present.generalist.lineage)[other])
-    columns = [
-        (name, model, image_view(model, one, trust))
-        for name, model, one in zip(names, models, found, strict=True)
-    ]
-    picture = await asyncio.to_thread(view, image)
     html = render(
         "comparison.html",
-        picture=picture,
+        picture=await asyncio.to_thread(view, image),
         size=_size(image),
-        columns=columns,
+        columns=[
+            (name, model, image_view(model, one, trust))
+            for name, model, one in zip(
+                ("the present state", names[other]), models, found, strict=True
+            )
+        ],
         changes=changes(*found),
     )
-    documents = [
-        PredictionsDocument.of(model, [image], [one])
-        for model, one in zip(models, found, strict=True)
-    ]
-    return {"html": html, "document": {"present": documents[0], "other": documents[1]}}
+    documents = {
+        side: PredictionsDocument.of(model, [image], [one])
+        for side, model, one in zip(("present", "other"), models, found, strict=True)
+    }
+    return {"html": html, "document": documents}
 
 
 @asynccontextmanager

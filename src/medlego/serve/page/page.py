@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
 from starlette.responses import RedirectResponse
 
+from medlego.generalist import Trust
 from medlego.serve.auth import SIGN_IN
 from medlego.serve.page.comparisons import Comparisons
 from medlego.serve.page.html import page_response
-from medlego.serve.page.proposals import Proposals
+from medlego.serve.page.proposals import PageGate, Proposals
 from medlego.serve.page.sessions import Sessions
-from medlego.serve.page.settings import PageSettings
 from medlego.serve.service import Service
+
+
+@dataclass(frozen=True, eq=False)
+class PageSettings:
+    """How the page is run.
+
+    `edits` lets people change bricks. `trust` names the keys that signatures are checked by; with
+    it only bricks that it accepts can be added. `beside` are directories of generalists to compare
+    with, by a name.
+    """
+
+    edits: bool = False
+    gate: PageGate | None = None
+    trust: Trust | None = None
+    beside: Mapping[str, Path] = field(default_factory=dict)
 
 
 class Page:

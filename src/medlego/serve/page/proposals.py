@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from medlego.data import Dataset, Task
 from medlego.errors import GeneralistError, MedLegoError
-from medlego.evaluation import GateReport, check
+from medlego.evaluation import GateLimits, GateReport, check
 from medlego.generalist import Generalist, Stamp, editing, with_gate
-from medlego.serve.page.settings import PageGate
 from medlego.serve.service import Service
+from medlego.support import Progress
 
 Status = Literal["evaluating", "ready", "rejected", "applied"]
 Edit = Callable[[Generalist], Generalist]
@@ -22,6 +23,15 @@ _NOT_LOADED = (
     "edit: applied, and expected the service to load the new state, got a directory that it cannot "
     "read; the previous state answers, and the service's log says why"
 )
+
+
+@dataclass(frozen=True, eq=False)
+class PageGate:
+    """What an edit must pass: limits, and labelled images for some tasks."""
+
+    limits: GateLimits
+    read: Callable[[Sequence[Task], Progress], Mapping[str, Dataset]]
+    """The data sets of the tasks that there are images for."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,7 @@ from starlette.staticfiles import StaticFiles
 from medlego.generalist import state
 from medlego.serve.auth import PAGE
 from medlego.serve.page import answers, edits, sign_in
-from medlego.serve.page.page import Page, PageOfApp
-from medlego.serve.page.settings import PageSettings
+from medlego.serve.page.page import Page, PageOfApp, PageSettings
 from medlego.serve.page.views import brick_views, changed_tasks
 from medlego.serve.service import Service
 

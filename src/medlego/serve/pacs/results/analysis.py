@@ -27,7 +27,6 @@ class Analysis:
     patient data.
     """
 
-    path: Path
     source: Source | None = None
     prediction: Prediction | None = None
     results: tuple[Dataset, ...] = ()
@@ -36,7 +35,6 @@ class Analysis:
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    path: Path
     source: Source
     image: Image
     when: datetime
@@ -69,7 +67,6 @@ def analyse(
     captures = _captures(model, algorithm, read, predictions, method)
     analyses = iter(
         Analysis(
-            one.path,
             one.source,
             prediction,
             (structured_report(one.source, prediction, algorithm, one.when), *own),
@@ -85,11 +82,11 @@ def _read(path: Path, when: datetime) -> _Read | Analysis:
         attributes = source.attributes
         maker = attributes.get("Manufacturer"), attributes.get("ManufacturerModelName")
         if maker == (NAME, MODEL):
-            return Analysis(path, source, problem="a result of medlego, not an image to answer")
+            return Analysis(source, problem="a result of medlego, not an image to answer")
         frame = None if source.frame is None else source.frame - 1
-        return _Read(path, source, read_image(path, frame), when)
+        return _Read(source, read_image(path, frame), when)
     except ImageError as error:
-        return Analysis(path, problem=str(error).removeprefix(f"{path}: "))
+        return Analysis(problem=str(error).removeprefix(f"{path}: "))
 
 
 def _captures(

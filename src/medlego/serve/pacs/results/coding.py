@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import Any
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import CodedConcept
@@ -14,10 +15,11 @@ SCHEME = "99MEDLEGO"
 """Private by its 99 (DICOM PS3.3 section 8.2); every object that uses it declares it."""
 
 _MEANING = 64
-_REGISTERED = {
-    "SCT": ("SNOMED CT", "2.16.840.1.113883.6.96"),
-    "RADLEX": ("RadLex", "2.16.840.1.113883.6.256"),
-    "LN": ("LOINC", "2.16.840.1.113883.6.1"),
+_SCHEMES: dict[str, dict[str, Any]] = {
+    SCHEME: {"name": "Labels and statements of medlego", "responsible_organization": "medlego"},
+    "SCT": {"name": "SNOMED CT", "registry": "HL7", "uid": "2.16.840.1.113883.6.96"},
+    "RADLEX": {"name": "RadLex", "registry": "HL7", "uid": "2.16.840.1.113883.6.256"},
+    "LN": {"name": "LOINC", "registry": "HL7", "uid": "2.16.840.1.113883.6.1"},
 }
 _STANDARD = frozenset({"DCM", "UCUM"})
 
@@ -38,21 +40,13 @@ def label_code(task: Task, label: str) -> CodedConcept:
 
 def declared(schemes: Iterable[str]) -> list[CodingSchemeIdentificationItem]:
     """Identify these coding schemes; the standard's own need no identification."""
-    return [_declaration(scheme) for scheme in sorted({SCHEME, *schemes} - _STANDARD)]
+    return [
+        CodingSchemeIdentificationItem(scheme, **_SCHEMES.get(scheme, {}))
+        for scheme in sorted({SCHEME, *schemes} - _STANDARD)
+    ]
 
 
 def short(text: str) -> str:
     """Text as a value of at most 64 characters; a backslash would split it in two."""
     text = text.replace("\\", "/").strip()
     return text if len(text) <= _MEANING else text[: _MEANING - 3] + "..."
-
-
-def _declaration(scheme: str) -> CodingSchemeIdentificationItem:
-    if scheme == SCHEME:
-        return CodingSchemeIdentificationItem(
-            SCHEME, name="Labels and statements of medlego", responsible_organization="medlego"
-        )
-    if scheme in _REGISTERED:
-        name, uid = _REGISTERED[scheme]
-        return CodingSchemeIdentificationItem(scheme, name=name, registry="HL7", uid=uid)
-    return CodingSchemeIdentificationItem(scheme)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ _OTHER = (
     "BurnedInAnnotation",
 )
 _OFFSET = "TimezoneOffsetFromUTC"
-_OFFSETS = re.compile(r"([+-])(0\d|1[0-4])([0-5]\d)", re.ASCII)
+_OFFSETS = re.compile(r"[+-](0\d|1[0-4])[0-5]\d", re.ASCII)
 _NUMBERS = ("NumberOfFrames", "InstanceNumber", "Rows", "Columns")
 _LARGEST_NUMBER = 2**31 - 1
 
@@ -63,7 +63,7 @@ class Source:
     number: int
     rows: int
     columns: int
-    offset: timezone | None
+    offset: tzinfo | None
     attributes: Mapping[str, str] = field(repr=False)
     copied: Mapping[str, str] = field(repr=False)
 
@@ -159,10 +159,6 @@ def stamp(result: Dataset, keywords: str, when: datetime) -> None:
     setattr(result, keywords.format("Time"), when.strftime("%H%M%S"))
 
 
-def _offset(text: str | None) -> timezone | None:
+def _offset(text: str | None) -> tzinfo | None:
     """An offset from UTC (&ZZXX, PS3.3 C.12.1.1.8); None where there is none that can be read."""
-    parts = _OFFSETS.fullmatch(text or "")
-    if parts is None:
-        return None
-    sign = -1 if parts[1] == "-" else 1
-    return timezone(sign * timedelta(hours=int(parts[2]), minutes=int(parts[3])))
+    return datetime.strptime(text, "%z").tzinfo if text and _OFFSETS.fullmatch(text) else None
