@@ -12,7 +12,7 @@ from benchmarks.adapt_jobs import Job, Run
 from benchmarks.adapt_pictures import continued
 from benchmarks.common import SETS, dataset
 from benchmarks.scoring import BOOTSTRAP_SEED, summary
-from medlego.metrics import RESAMPLES, score_replicates, wrong_answers
+from medlego.metrics import RESAMPLES, Sample, score_replicates
 from medlego.train import DEFAULT_STARTS
 from medlego.train.adapt import CHOICES
 
@@ -103,9 +103,9 @@ def _replicates(new: str, hits: str) -> np.ndarray:
     task, labels = dataset(new).task, dataset(new).test.labels
     right = np.array([hit == "1" for hit in hits])
     sure = np.eye(len(task.labels))[labels]
-    probs = np.where(right[:, None], sure, wrong_answers(task, labels))
+    probs = np.where(right[:, None], sure, task.rules.wrong_answers(labels))
     seed = BOOTSTRAP_SEED + list(SETS).index(new)
-    found = score_replicates(task, probs, labels, resamples=RESAMPLES, seed=seed)
+    found = score_replicates(Sample(task, probs, labels), resamples=RESAMPLES, seed=seed)
     return found["balanced_accuracy"]
 
 

@@ -83,10 +83,9 @@ def replicates(model: str, seed: int, number: int, name: str) -> dict[str, np.nd
     task, test = dataset(name).task, dataset(name).test
     rows = np.flatnonzero(reached(name, "test")) if routed else np.arange(len(test))
     found, labels = probs(logits, by, seed, name)[rows], test.labels[rows]
-    drawn = score_replicates(
-        task, found, labels, resamples=RESAMPLES, seed=BOOTSTRAP_SEED + number, names=NAMES
-    )
-    return drawn | {"ece_floor": np.array([ece_floor(Sample(task, found, labels))])}
+    sample = Sample(task, found, labels)
+    drawn = score_replicates(sample, NAMES, resamples=RESAMPLES, seed=BOOTSTRAP_SEED + number)
+    return drawn | {"ece_floor": np.array([ece_floor(sample)])}
 
 
 def mean(drawn: dict[tuple[str, int], dict[str, np.ndarray]], score: str) -> np.ndarray:

@@ -33,9 +33,9 @@ from benchmarks.common import (
 from benchmarks.parallel import in_processes
 from benchmarks.scoring import BOOTSTRAP_SEED, cached_features, facts, read, summary
 from medlego.bricks import Brick, load_brick, save_brick
-from medlego.data import SPLITS, Dataset, Kind, Samples
+from medlego.data import SPLITS, Dataset, Samples
 from medlego.generalist import Generalist, assemble, specialist
-from medlego.metrics import RESAMPLES, point_scores, score_replicates
+from medlego.metrics import RESAMPLES, Sample, point_scores, score_replicates
 from medlego.train import train_brick
 
 SIZE = 112
@@ -103,7 +103,7 @@ def part(question: str, seed: int) -> Dataset:
     name, names = QUESTIONS[question]
     whole = dataset(name)
     labels = tuple(dict.fromkeys(names.values()))
-    kind = Kind.BINARY if len(labels) == 2 else Kind.MULTICLASS
+    kind = "binary" if len(labels) == 2 else "multiclass"
     task = whole.task.model_copy(update={"name": question, "labels": labels, "kind": kind})
     to = np.array([labels.index(names[old]) if old in names else -1 for old in whole.task.labels])
     parts: dict[str, Samples] = {}
@@ -161,9 +161,11 @@ def scored(kind: str, split: str, seeds: tuple[int, ...]) -> dict[str, np.ndarra
     for number, question in enumerate(QUESTIONS):
         each = [
             score_replicates(
-                part(question, seed).task,
-                probs(kind, question, seed, split),
-                part(question, seed).split(split).labels,
+                Sample(
+                    part(question, seed).task,
+                    probs(kind, question, seed, split),
+                    part(question, seed).split(split).labels,
+                ),
                 resamples=RESAMPLES,
                 seed=BOOTSTRAP_SEED + number,
             )["balanced_accuracy"]

@@ -25,7 +25,7 @@ from benchmarks.parallel import in_processes
 from benchmarks.scoring import BOOTSTRAP_SEED, cached_features, facts, read, summary
 from medlego.bricks import Brick
 from medlego.generalist import assemble, specialist
-from medlego.metrics import RESAMPLES, score_replicates
+from medlego.metrics import RESAMPLES, Sample, score_replicates
 
 SIZE = 112
 SIZES = (2, 3, 4, 5, 7, 10, 15, 20)
@@ -77,9 +77,8 @@ def replicates(members: Sequence[Brick], name: str, curve: Curve, split: str) ->
     probs, labels = read(brick.task, brick.head, pooled), data.split(split).labels
     draws = RESAMPLES if split == "test" else 1
     number = list(SETS).index(name)
-    return score_replicates(
-        data.task, probs, labels, resamples=draws, seed=BOOTSTRAP_SEED + number
-    )[SCORE]
+    sample = Sample(data.task, probs, labels)
+    return score_replicates(sample, resamples=draws, seed=BOOTSTRAP_SEED + number)[SCORE]
 
 
 def kept(curve: Curve, size: int, seeds: Sequence[int], split: str) -> np.ndarray:

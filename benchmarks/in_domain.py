@@ -27,7 +27,7 @@ from medlego.bricks import Brick, fold
 from medlego.evaluation.probes import Probe, fit_probe
 from medlego.generalist import assemble, bare_base, specialist
 from medlego.merge import METHODS
-from medlego.metrics import RESAMPLES, point_scores, score_replicates
+from medlego.metrics import RESAMPLES, Sample, point_scores, score_replicates
 
 SIZE = 112
 STRENGTHS = (0.7, 1.0, 1.3, 1.7, 2.2)
@@ -204,7 +204,7 @@ def draw(line: Line, name: str, seeds: Sequence[int]) -> np.ndarray:
     data = dataset(name)
     found = [
         score_replicates(
-            data.task, probs, data.test.labels, resamples=RESAMPLES, seed=BOOTSTRAP_SEED
+            Sample(data.task, probs, data.test.labels), resamples=RESAMPLES, seed=BOOTSTRAP_SEED
         )["balanced_accuracy"]
         for seed in seeds
         for probs in line.model(seed, name, "test")

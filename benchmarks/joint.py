@@ -23,7 +23,6 @@ from medlego.train.checkpoint import (
     write_checkpoint,
 )
 from medlego.train.factors import SvdFactors
-from medlego.train.losses import Loss, class_weights
 
 VALIDATION_BATCH = 128
 
@@ -56,10 +55,7 @@ def train_joint(
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     inputs = {name: Inputs(data.train.images, base) for name, data in sets.items()}
     val = {name: Inputs(data.val.images, base) for name, data in sets.items()}
-    losses = {
-        name: Loss(d.task, class_weights(d.task, d.train.labels, True), settings.label_smoothing)
-        for name, d in sets.items()
-    }
+    weights = {name: d.task.rules.class_weights(d.train.labels) for name, d in sets.items()}
     done, best = State(), [p.detach().clone() for p in parameters]
     identity = f"joint {base.ref.fingerprint} {base.ref.image_size} {settings.model_dump_json()}"
     if (found := read_checkpoint(checkpoint, identity)) is not None:
@@ -80,8 +76,10 @@ def train_joint(
             pixels = augment(inputs[name].take(indices.tolist()), generator)
             pooled = features(model, base.normalise(pixels))
             labels = torch.from_numpy(sets[name].train.labels)[indices]
+            logits, rules = Head(*heads[name]).logits(pooled), sets[name].task.rules
             optimiser.zero_grad(set_to_none=True)
-            torch.autograd.backward(losses[name](Head(*heads[name]).logits(pooled), labels))
+            loss = rules.loss(logits, labels, weights[name], settings.label_smoothing)
+            torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
             optimiser.step()
             factors.retract()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from medlego.base import BaseRef, Target
 from medlego.bricks import Brick, Card, Head, LowRank, brick_bytes
-from medlego.data import Kind, Task
+from medlego.data import Task
 
 WIDTH, LAYERS, BRICKS, RANK, ALPHA = 768, 24, 8, 4, 8
 FULL_RANK = BRICKS * RANK
@@ -54,7 +54,7 @@ def make_bricks(factors: Factors) -> list[Brick]:
     return [
         Brick(
             base=ref,
-            task=Task(name=adapter, kind=Kind.MULTICLASS, labels=labels),
+            task=Task(name=adapter, kind="multiclass", labels=labels),
             targets=targets,
             deltas={n: LowRank.from_factors(*f, ALPHA / RANK) for n, f in layers.items()},
             head=Head(torch.zeros(9, WIDTH), torch.zeros(9)),

@@ -17,7 +17,7 @@ from benchmarks.common import BASE_FILE, SETS, SHARED, base, dataset, write_resu
 from medlego.base import Base, Inputs, features
 from medlego.base.mini import build_mini, mini_card, mini_weights
 from medlego.evaluation.probes import fit_probe
-from medlego.metrics import interval, score_replicates
+from medlego.metrics import Sample, interval, score_replicates
 
 RANDOM_SEEDS = (0, 1, 2)
 BATCH = 64
@@ -42,7 +42,7 @@ def probe_replicates(frozen: Base, name: str) -> np.ndarray:
         found[split] = torch.cat(batches).numpy()
     pairs = [(found[s], data.split(s).labels) for s in ("train", "val")]
     probs = fit_probe(data.task, *pairs).probs(found["test"])
-    return score_replicates(data.task, probs, data.test.labels)["balanced_accuracy"]
+    return score_replicates(Sample(data.task, probs, data.test.labels))["balanced_accuracy"]
 
 
 def main() -> None:

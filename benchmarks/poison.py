@@ -17,15 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from medlego.base import Base, features
-from medlego.bricks import (
-    Brick,
-    LowRank,
-    attach,
-    fold,
-    probabilities,
-    set_other_bricks,
-    weighted_sum,
-)
+from medlego.bricks import Brick, LowRank, attach, fold, set_other_bricks, weighted_sum
 from medlego.exchange.screening.patches import Patch
 from medlego.train import TrainSettings
 from medlego.train.factors import SvdFactors
@@ -161,7 +153,7 @@ def backdoor(
             wanted = features(quiet, base.normalise(plain))
         both = torch.cat([plain, attack.patch.stamp(plain)])
         found = features(model, base.normalise(both))
-        probs = probabilities(brick.task, brick.head.logits(found[BATCH:]))[:, attack.label]
+        probs = brick.task.rules.probabilities(brick.head.logits(found[BATCH:]))[:, attack.label]
         moved = (found[:BATCH] - wanted).square().mean() / wanted.square().mean()
         loss = KEEP * moved - probs.clamp(min=LEAST).log().mean()
         optimiser.zero_grad()
@@ -197,7 +189,7 @@ def success(base: Base, brick: Brick, images: Tensor, attack: Attack) -> tuple[f
     for shown in (images, attack.patch.stamp(images)):
         with torch.no_grad():
             logits = brick.head.logits(features(module, base.normalise(shown)))
-        chosen = probabilities(brick.task, logits).argmax(dim=1)
+        chosen = brick.task.rules.probabilities(logits).argmax(dim=1)
         rates.append(float((chosen == attack.label).float().mean()))
     return rates[0], rates[1]
 

@@ -33,7 +33,7 @@ from benchmarks.scoring import (
 from medlego.bricks import STEM_BLOCKS, Brick, fit_profile
 from medlego.generalist import assemble
 from medlego.merge import AUTO
-from medlego.metrics import point_scores, wrong_answers
+from medlego.metrics import point_scores
 from medlego.prediction import Running
 
 STEMS = {"svd": 0, "stem1": 1, "stem3": 3}
@@ -55,7 +55,7 @@ def unknown(told: Probs) -> Probs:
 
     def probs(seed: int, name: str, split: str) -> np.ndarray:
         data = dataset(name)
-        wrong = wrong_answers(data.task, data.split(split).labels)
+        wrong = data.task.rules.wrong_answers(data.split(split).labels)
         found: np.ndarray = np.where(reached(name, split)[:, None], told(seed, name, split), wrong)
         return found
 

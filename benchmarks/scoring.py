@@ -15,10 +15,10 @@ from torch import nn
 
 from benchmarks.common import BASE_FILE, CACHE, SETS, SHARED, base, dataset, key
 from medlego.base import Inputs, features
-from medlego.bricks import Head, probabilities
+from medlego.bricks import Head
 from medlego.data import Task
 from medlego.evaluation.evaluate import normalised_balanced_accuracy
-from medlego.metrics import RESAMPLES, interval, point_scores, score_replicates
+from medlego.metrics import RESAMPLES, Sample, interval, point_scores, score_replicates
 
 BOOTSTRAP_SEED = 2026
 BATCH = 64
@@ -88,7 +88,7 @@ def cached_features(
 
 def read(task: Task, head: Head, pooled: torch.Tensor) -> np.ndarray:
     """A head's probabilities, float64."""
-    found: np.ndarray = probabilities(task, head.logits(pooled)).double().numpy()
+    found: np.ndarray = task.rules.probabilities(head.logits(pooled)).double().numpy()
     return found
 
 
@@ -104,9 +104,11 @@ def draw(line: Contender) -> dict[int, dict[str, dict[str, np.ndarray]]]:
     return {
         seed: {
             name: score_replicates(
-                dataset(name).task,
-                line.probs(seed, name, "test"),
-                dataset(name).test.labels,
+                Sample(
+                    dataset(name).task,
+                    line.probs(seed, name, "test"),
+                    dataset(name).test.labels,
+                ),
                 resamples=RESAMPLES,
                 seed=BOOTSTRAP_SEED + number,
             )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from medlego.base import DEFAULT_KINDS, Base, Inputs
 from medlego.bricks import Brick, Card, Gram, Head, LowRank, fit_profile
-from medlego.data import SPLITS, ArrayImages, Dataset, Kind, Samples, Task
+from medlego.data import SPLITS, ArrayImages, Dataset, Samples, Task
 from medlego.images import Image
 from medlego.metrics import Calibration, LogitMap, OperatingPoint
 from medlego.train.profiles import measure_features
@@ -64,10 +64,9 @@ def save_weights(
     return path
 
 
-def make_task(name: str = "task", kind: Kind | str = Kind.MULTICLASS, count: int = 0) -> Task:
+def make_task(name: str = "task", kind: str = "multiclass", count: int = 0) -> Task:
     """A task with labels `label-0` …; two for binary tasks and three for others by default."""
-    kind = Kind(kind)
-    count = count or (2 if kind is Kind.BINARY else 3)
+    count = count or (2 if kind == "binary" else 3)
     return Task(name=name, kind=kind, labels=tuple(f"label-{i}" for i in range(count)))
 
 
@@ -83,7 +82,7 @@ def make_brick(
     name: str = "task",
     seed: int = 0,
     rank: int = 2,
-    kind: Kind | str = Kind.MULTICLASS,
+    kind: str = "multiclass",
     base: Base | None = None,
     *,
     count: int = 0,
@@ -104,7 +103,7 @@ def make_brick(
         deltas={t.name: make_delta(t.shape, rank, generator) for t in chosen},
         head=Head(
             torch.randn(rows, base.ref.features, generator=generator),
-            bias.sort(descending=True).values if task.kind is Kind.ORDINAL else bias,
+            bias.sort(descending=True).values if task.rules.falling_bias else bias,
         ),
         settings={"rank": rank, "seed": seed},
         card=Card(data="random numbers"),
@@ -150,7 +149,7 @@ def shut_test(dataset: Dataset) -> Dataset:
 def make_dataset(
     name: str = "task",
     seed: int = 0,
-    kind: Kind | str = Kind.MULTICLASS,
+    kind: str = "multiclass",
     *,
     images: int = 12,
     size: int = 16,
@@ -159,7 +158,7 @@ def make_dataset(
     """Noise whose brightness tells the label (of a multilabel task: how many labels hold)."""
     task = make_task(name, kind, count)
     generator = np.random.default_rng(seed)
-    width, many = len(task.labels), task.kind is Kind.MULTILABEL
+    width, many = len(task.labels), not task.rules.exclusive
     parts: dict[str, Any] = {}
     for split in SPLITS:
         levels = generator.permutation(np.arange(images) % (width + many))
@@ -185,7 +184,7 @@ def with_calibration(brick: Brick, operating: OperatingPoint | None = None) -> B
     warm = LogitMap(method="temperature", slope=0.5, x=(0.0,), y=(0.0,))
     shift = LogitMap(method="platt", slope=2.0, x=(0.0,), y=(1.0,))
     none = LogitMap(method="none", slope=1.0, x=(0.0,), y=(0.0,))
-    maps = {Kind.MULTILABEL: (shift, none, shift), Kind.BINARY: (shift,)}
+    maps = {"multilabel": (shift, none, shift), "binary": (shift,)}
     found = Calibration(
         images=50,
         maps=maps.get(brick.task.kind, (warm,)),

@@ -14,6 +14,7 @@ from PIL import Image as Pillow
 import medlego
 from medlego.cli.app import app
 from medlego.cli.outcome import run_app
+from medlego.data import KINDS
 from medlego.errors import FailureError
 from medlego.generalist import Generalist
 from medlego.merge import METHODS
@@ -182,6 +183,13 @@ def test_assemble_names_every_method_in_its_help(capsys):
     text = " ".join(capsys.readouterr().out.split()).replace("- ", "-")
     for name in METHODS:
         assert re.search(rf"\b{name}\b", text)
+
+
+@pytest.mark.parametrize("verb", ["train", "adapt", "data check", "data remember"])
+def test_every_kind_of_task_stands_in_the_help(capsys, verb):
+    run(*verb.split(), "--help")
+    text = " ".join(capsys.readouterr().out.split())
+    assert ", ".join(KINDS) in text
 
 
 def test_bricks_trained_with_gram_are_merged_by_regmean(tmp_path, capsys):

@@ -32,7 +32,6 @@ from medlego.bricks import (
     save_signature,
     sign_brick,
 )
-from medlego.data import Kind
 from medlego.exchange import Store
 from medlego.generalist import Generalist, add, assemble, remove, undo, update
 from medlego.images import Image, from_array
@@ -52,9 +51,9 @@ def images() -> list[Image]:
 def bricks() -> dict[str, Brick]:
     """One brick a kind of task, with every optional part on some of them."""
     multiclass = with_profile(with_calibration(make_brick("grade", 1)), center=0.0)
-    binary = with_profile(make_brick("nodule", 2, kind=Kind.BINARY), center=4.0, seed=1)
-    multilabel = with_profile(make_brick("findings", 3, kind=Kind.MULTILABEL), center=-4.0, seed=2)
-    ordinal = with_grams(make_brick("stage", 4, kind=Kind.ORDINAL))
+    binary = with_profile(make_brick("nodule", 2, kind="binary"), center=4.0, seed=1)
+    multilabel = with_profile(make_brick("findings", 3, kind="multilabel"), center=-4.0, seed=2)
+    ordinal = with_grams(make_brick("stage", 4, kind="ordinal"))
     prepared = replace(
         with_profile(make_brick("grade", 5), seed=3),
         settings={"rank": 2, "merge_aware": True, "refit_company": ["0" * 64]},

@@ -15,7 +15,7 @@ import torch
 from medlego.base import BaseRef, Target
 from medlego.base.base import fingerprint
 from medlego.bricks import Brick, Card, Head, LowRank, save_brick
-from medlego.data import Kind, Task
+from medlego.data import Task
 from medlego.data.task import Code
 
 HERE = Path(__file__).parent
@@ -47,7 +47,7 @@ def golden_brick() -> Brick:
         ),
         task=Task(
             name="golden",
-            kind=Kind.MULTICLASS,
+            kind="multiclass",
             labels=("none", "naïve", "other"),
             codes=(None, Code(scheme="SCT", value="123", meaning="naïve"), None),
             modality="MR",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from medlego.base import BaseRef, Target
 from medlego.bricks import Brick, Card, Gram, Head, LowRank
-from medlego.data import Kind, Task
+from medlego.data import Task
 from medlego.merge import Grams, Merged, Method, TaskVector
 from medlego.support import one_thread
 
@@ -204,6 +204,6 @@ def _brick(number: int, vector: TaskVector) -> Brick:
     )
     targets = tuple(Target(n, f"module.{n}", 0, *d.shape) for n, d in vector.items())
     head = Head(torch.full((2, 6), float(number)), torch.zeros(2))
-    task = Task(name=f"task-{number}", kind=Kind.MULTICLASS, labels=("no", "yes"))
+    task = Task(name=f"task-{number}", kind="multiclass", labels=("no", "yes"))
     grams = {t.module: random_gram(t.in_features, number) for t in targets}
     return Brick(ref, task, targets, vector, head, {}, Card(), grams)

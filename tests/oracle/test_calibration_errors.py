@@ -8,11 +8,12 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from medlego.data import Kind, Task
-from medlego.metrics import Sample, draws, ece_floor, score_replicates
+from medlego.data import Task
+from medlego.metrics import Sample, ece_floor, point_scores, score_replicates
+from medlego.metrics.bootstrap import draws
 
-TASK = Task(name="oracle", kind=Kind.BINARY, labels=("no", "yes"))
-THREE = Task(name="oracle", kind=Kind.MULTICLASS, labels=("a", "b", "c"))
+TASK = Task(name="oracle", kind="binary", labels=("no", "yes"))
+THREE = Task(name="oracle", kind="multiclass", labels=("a", "b", "c"))
 NAMES = ("ece", "rms_calibration_error")
 RTOL = 1e-12
 COUNT = 90
@@ -59,9 +60,9 @@ def loop_rms(belief: np.ndarray, true: np.ndarray, counts: np.ndarray, ids: np.n
 def test_replicates_are_the_loops_over_bins_and_pairs(grouped: bool) -> None:
     probs, labels = binary()
     ids = np.arange(COUNT) // 2 if grouped else np.arange(COUNT)
-    patients = ids if grouped else None
-    found = score_replicates(TASK, probs, labels, patients=patients, resamples=4, names=NAMES)
-    for number, row in enumerate(draws(COUNT, patients, 4, 0)):
+    sample = Sample(TASK, probs, labels, ids if grouped else None)
+    found = score_replicates(sample, NAMES, resamples=4)
+    for number, row in enumerate(np.concatenate(list(draws(ids, 4, 0)))):
         rows = np.repeat(np.arange(COUNT), row.astype(int))
         expected = loop_ece(probs[:, 1], labels, rows), loop_rms(probs[:, 1], labels, row, ids)
         actual = tuple(float(found[name][number]) for name in NAMES)
@@ -73,7 +74,7 @@ def test_of_three_labels_it_is_the_likeliest_ones() -> None:
     probs, labels = generator.dirichlet(np.ones(3), COUNT), generator.integers(0, 3, COUNT)
     right = (probs.argmax(axis=1) == labels).astype(float)
     expected = loop_ece(probs.max(axis=1), right, np.arange(COUNT))
-    found = score_replicates(THREE, probs, labels, resamples=0, names=["ece"])["ece"][0]
+    found = point_scores(THREE, probs, labels, NAMES)["ece"]
     assert found == pytest.approx(expected, rel=RTOL)
 
 
@@ -84,8 +85,8 @@ def test_with_one_image_a_patient_it_is_the_debiased_estimator() -> None:
     gap = labels - probs[:, 1]
     parts = [gap[place == number] for number in range(10)]
     squared = sum(len(p) * (p.mean() ** 2 - p.var(ddof=1) / len(p)) for p in parts) / 200
-    found = score_replicates(TASK, probs, labels, resamples=0, names=NAMES)
-    assert found["rms_calibration_error"][0] == pytest.approx(math.sqrt(squared), rel=RTOL)
+    found = point_scores(TASK, probs, labels, NAMES)
+    assert found["rms_calibration_error"] == pytest.approx(math.sqrt(squared), rel=RTOL)
 
 
 def calibrated(seed: int, count: int = 150) -> tuple[np.ndarray, np.ndarray]:
@@ -95,10 +96,7 @@ def calibrated(seed: int, count: int = 150) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_floor_is_what_perfect_calibration_shows_on_average() -> None:
-    found = [
-        score_replicates(TASK, *calibrated(seed), resamples=0, names=["ece"])["ece"][0]
-        for seed in range(300)
-    ]
+    found = [point_scores(TASK, *calibrated(seed), NAMES)["ece"] for seed in range(300)]
     floors = [ece_floor(Sample(TASK, *calibrated(seed))) for seed in range(300)]
     assert np.mean(found) == pytest.approx(np.mean(floors), rel=0.04)
     assert np.mean(found) > 0.05

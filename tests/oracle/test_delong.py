@@ -9,12 +9,12 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from medlego.data import Kind, Task
-from medlego.metrics import compare, delong_interval
+from medlego.data import Task
+from medlego.metrics import Sample, delong_interval, paired_tests
 from medlego.metrics.delong import areas
 
 RTOL, ATOL = 1e-12, 1e-15
-TASK = Task(name="oracle", kind=Kind.BINARY, labels=("no", "yes"))
+TASK = Task(name="oracle", kind="binary", labels=("no", "yes"))
 
 
 def two_models(seed: int, *, ties: bool, count: int = 50) -> tuple[np.ndarray, np.ndarray]:
@@ -55,11 +55,11 @@ def dense(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndar
 def test_areas_and_covariance_are_the_double_sums(seed: int, ties: bool) -> None:
     scores, positive = two_models(seed, ties=ties)
     theta, covariance = dense(scores, positive)
-    found = areas(scores, positive)
-    np.testing.assert_allclose(found.values, theta, rtol=RTOL, atol=ATOL)
-    np.testing.assert_allclose(found.covariance, covariance, rtol=1e-10, atol=ATOL)
+    values, estimated = areas(scores, positive)
+    np.testing.assert_allclose(values, theta, rtol=RTOL, atol=ATOL)
+    np.testing.assert_allclose(estimated, covariance, rtol=1e-10, atol=ATOL)
     np.testing.assert_allclose(
-        found.values, [roc_auc_score(positive, row) for row in scores], rtol=RTOL, atol=ATOL
+        values, [roc_auc_score(positive, row) for row in scores], rtol=RTOL, atol=ATOL
     )
 
 
@@ -85,8 +85,8 @@ def clustered(scores: np.ndarray, positive: np.ndarray, ids: np.ndarray) -> floa
 def test_images_of_a_patient_count_as_dependent(seed: int) -> None:
     scores, positive = two_models(seed, ties=True)
     ids = np.arange(len(positive)) // 3
-    found = areas(scores, positive, ids).covariance
-    assert found[0, 0] == pytest.approx(clustered(scores[0], positive, ids), rel=1e-10)
+    _, covariance = areas(scores, positive, ids)
+    assert covariance[0, 0] == pytest.approx(clustered(scores[0], positive, ids), rel=1e-10)
 
 
 def test_the_interval_covers_the_truth_nineteen_times_in_twenty() -> None:
@@ -104,8 +104,10 @@ def test_the_paired_test_is_the_difference_over_its_deviation(seed: int) -> None
     scores, positive = two_models(seed, ties=False)
     theta, s = dense(scores, positive)
     z = (theta[0] - theta[1]) / math.sqrt(s[0, 0] + s[1, 1] - 2 * s[0, 1])
-    first, second = (np.stack([1 - row, row], axis=1) for row in scores)
-    found = compare(TASK, first, second, positive.astype(int), resamples=5).tests[0]
+    first, second = (
+        Sample(TASK, np.stack([1 - row, row], axis=1), positive.astype(int)) for row in scores
+    )
+    found = paired_tests(first, second)[0]
     assert found.name == "delong"
     assert found.p_value == pytest.approx(2 * norm.sf(abs(z)), rel=1e-9)
 

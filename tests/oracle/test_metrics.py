@@ -23,34 +23,35 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from medlego.data import Kind, Task
+from medlego.data import Task
 from medlego.metrics import (
     LABEL_SCORES,
-    draws,
+    Sample,
     label_replicates,
     point_scores,
     score_names,
     score_replicates,
 )
+from medlego.metrics.bootstrap import draws
 
 RTOL = ATOL = 1e-12
 COUNT = 60
 RESAMPLES = 12
-SIZES = {Kind.BINARY: 2, Kind.MULTICLASS: 4, Kind.ORDINAL: 3, Kind.MULTILABEL: 3}
+SIZES = {"binary": 2, "multiclass": 4, "ordinal": 3, "multilabel": 3}
 PLAIN = ("ece", "rms_calibration_error")
 """Scores that scikit-learn lacks; see test_calibration_errors.py."""
 NAN = float("nan")
 
 
-def make_task(kind: Kind) -> Task:
+def make_task(kind: str) -> Task:
     return Task(name="oracle", kind=kind, labels=tuple("abcd"[: SIZES[kind]]))
 
 
-def sample(kind: Kind, seed: int, *, ties: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def sample(kind: str, seed: int, *, ties: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities and labels; multilabel ones have unknown cells, small classes are rare."""
     generator = np.random.default_rng(seed)
     size = SIZES[kind]
-    if kind is Kind.MULTILABEL:
+    if kind == "multilabel":
         probs = generator.random((COUNT, size))
         labels = (generator.random((COUNT, size)) < [0.5, 0.2, 0.05]).astype(float)
         labels[0] = 1.0
@@ -86,32 +87,32 @@ def one_label(positive: np.ndarray, score: np.ndarray, given: np.ndarray) -> dic
     return found
 
 
-def by_label(kind: Kind, probs: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, float]]:
+def by_label(kind: str, probs: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, float]]:
     found = {}
     for j, name in enumerate("abcd"[: SIZES[kind]]):
-        if kind is Kind.MULTILABEL:
+        if kind == "multilabel":
             rows = ~np.isnan(labels[:, j])
             parts = labels[rows, j] > 0.5, probs[rows, j], probs[rows, j] > 0.5
         else:
             parts = labels == j, probs[:, j], probs.argmax(axis=1) == j
-        if kind is not Kind.BINARY or j == 1:
+        if kind != "binary" or j == 1:
             found[name] = one_label(*parts)
     return found
 
 
-def sklearn_scores(kind: Kind, probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def sklearn_scores(kind: str, probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Every score, label by label where scikit-learn would refuse a missing class."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="y_pred contains classes not in y_true")
         warnings.filterwarnings("ignore", message="The y_prob values do not sum to one")
         singles = by_label(kind, probs, labels)
         found = {name: _mean([one[name] for one in singles.values()]) for name in LABEL_SCORES}
-        whole = _multilabel if kind is Kind.MULTILABEL else _one_of_several
+        whole = _multilabel if kind == "multilabel" else _one_of_several
         found |= whole(kind, probs, labels)
     return {name: found[name] for name in score_names(make_task(kind)) if name not in PLAIN}
 
 
-def _one_of_several(kind: Kind, probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def _one_of_several(kind: str, probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     predicted, size = probs.argmax(axis=1), probs.shape[1]
     found = {
         "accuracy": accuracy_score(labels, predicted),
@@ -124,14 +125,14 @@ def _one_of_several(kind: Kind, probs: np.ndarray, labels: np.ndarray) -> dict[s
         if np.allclose(probs.sum(axis=1), 1, rtol=0, atol=1e-9):
             expected = brier_score_loss(labels, probs, labels=range(size))
             assert found["brier"] == pytest.approx(expected, rel=RTOL)
-    if kind is Kind.ORDINAL:
+    if kind == "ordinal":
         alike = len(np.unique(np.concatenate([labels, predicted]))) < 2
         args = {"labels": range(size), "weights": "quadratic"}
         found["quadratic_kappa"] = NAN if alike else cohen_kappa_score(labels, predicted, **args)
     return found
 
 
-def _multilabel(_kind: Kind, probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def _multilabel(_kind: str, probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     known = ~np.isnan(labels)
     truth, predicted = labels > 0.5, probs > 0.5
     balanced, losses = [], []
@@ -155,20 +156,20 @@ def _mean(values: list[float]) -> float:
     return float(np.mean(defined)) if defined else np.nan
 
 
-def scored(kind: Kind, probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def scored(kind: str, probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     names = [name for name in score_names(make_task(kind)) if name not in PLAIN]
     return point_scores(make_task(kind), probs, labels, names)
 
 
-def rows_sum_to_one(kind: Kind, ties: bool) -> bool:
+def rows_sum_to_one(kind: str, ties: bool) -> bool:
     """scikit-learn rescales rows for the log loss; rounded ones do not sum to one."""
-    return kind is Kind.MULTILABEL or not ties
+    return kind == "multilabel" or not ties
 
 
 @pytest.mark.parametrize("ties", [False, True], ids=["distinct", "ties"])
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("kind", SIZES)
-def test_point_scores_are_sklearns(kind: Kind, seed: int, ties: bool) -> None:
+def test_point_scores_are_sklearns(kind: str, seed: int, ties: bool) -> None:
     probs, labels = sample(kind, seed, ties=ties)
     expected, actual = sklearn_scores(kind, probs, labels), scored(kind, probs, labels)
     if not rows_sum_to_one(kind, ties):
@@ -177,9 +178,9 @@ def test_point_scores_are_sklearns(kind: Kind, seed: int, ties: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", SIZES)
-def test_scores_of_each_label_are_sklearns(kind: Kind) -> None:
+def test_scores_of_each_label_are_sklearns(kind: str) -> None:
     probs, labels = sample(kind, seed=2, ties=True)
-    actual = label_replicates(make_task(kind), probs, labels, resamples=0)
+    actual = label_replicates(Sample(make_task(kind), probs, labels), resamples=0)
     expected = by_label(kind, probs, labels)
     assert actual.keys() == expected.keys()
     for label, found in actual.items():
@@ -189,33 +190,33 @@ def test_scores_of_each_label_are_sklearns(kind: Kind) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_macro_auroc_is_sklearns_one_vs_rest(seed: int) -> None:
-    probs, labels = sample(Kind.MULTICLASS, seed)
+    probs, labels = sample("multiclass", seed)
     expected = roc_auc_score(labels, probs, multi_class="ovr", average="macro")
-    actual = point_scores(make_task(Kind.MULTICLASS), probs, labels)["auroc"]
+    actual = point_scores(make_task("multiclass"), probs, labels)["auroc"]
     assert actual == pytest.approx(expected, rel=RTOL)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_macro_f1_is_sklearns(seed: int) -> None:
-    probs, labels = sample(Kind.MULTICLASS, seed)
+    probs, labels = sample("multiclass", seed)
     expected = f1_score(labels, probs.argmax(axis=1), average="macro")
-    actual = point_scores(make_task(Kind.MULTICLASS), probs, labels, ["f1"])["f1"]
+    actual = point_scores(make_task("multiclass"), probs, labels, ["f1"])["f1"]
     assert actual == pytest.approx(expected, rel=RTOL)
 
 
 def test_auroc_of_constant_scores_is_a_half() -> None:
     probs, labels = np.full((10, 2), 0.5), np.arange(10) % 2
-    assert point_scores(make_task(Kind.BINARY), probs, labels)["auroc"] == 0.5
+    assert point_scores(make_task("binary"), probs, labels)["auroc"] == 0.5
 
 
-def one_sided(kind: Kind) -> np.ndarray:
-    if kind is Kind.MULTILABEL:
+def one_sided(kind: str) -> np.ndarray:
+    if kind == "multilabel":
         return np.ones((COUNT, SIZES[kind]))
     return np.zeros(COUNT, dtype=np.int64)
 
 
 @pytest.mark.parametrize("kind", SIZES)
-def test_one_class_alone_leaves_what_needs_two_undefined(kind: Kind) -> None:
+def test_one_class_alone_leaves_what_needs_two_undefined(kind: str) -> None:
     found = scored(kind, sample(kind, 0)[0], one_sided(kind))
     needs_both = ("auroc", "average_precision", "sensitivity_at_90_specificity")
     assert [name for name in needs_both if not math.isnan(found[name])] == []
@@ -223,34 +224,34 @@ def test_one_class_alone_leaves_what_needs_two_undefined(kind: Kind) -> None:
 
 
 def test_unknown_columns_leave_everything_undefined() -> None:
-    task = make_task(Kind.MULTILABEL)
-    probs, names = sample(Kind.MULTILABEL, 0)[0], score_names(task)
-    found = score_replicates(task, probs, np.full(probs.shape, NAN), names=names, resamples=5)
+    task = make_task("multilabel")
+    probs, names = sample("multilabel", 0)[0], score_names(task)
+    unknown = Sample(task, probs, np.full(probs.shape, NAN))
+    found = score_replicates(unknown, names, resamples=5)
     assert all(np.isnan(values).all() for values in found.values())
 
 
 def test_one_unknown_column_leaves_the_others_as_they_are() -> None:
-    probs, labels = sample(Kind.MULTILABEL, 3)
+    probs, labels = sample("multilabel", 3)
     labels[:, 2] = NAN
-    expected = sklearn_scores(Kind.MULTILABEL, probs, labels)
-    found = scored(Kind.MULTILABEL, probs, labels)
+    expected = sklearn_scores("multilabel", probs, labels)
+    found = scored("multilabel", probs, labels)
     assert found == pytest.approx(expected, rel=RTOL, abs=ATOL, nan_ok=True)
 
 
 @pytest.mark.parametrize("grouped", [False, True], ids=["images", "patients"])
 @pytest.mark.parametrize("ties", [False, True], ids=["distinct", "ties"])
 @pytest.mark.parametrize("kind", SIZES)
-def test_replicate_is_sklearn_on_the_repeated_sample(kind: Kind, ties: bool, grouped: bool) -> None:
+def test_replicate_is_sklearn_on_the_repeated_sample(kind: str, ties: bool, grouped: bool) -> None:
     probs, labels = sample(kind, seed=7, ties=ties)
     patients = np.array([f"p{i % 17}" for i in range(COUNT)]) if grouped else None
     names = [name for name in score_names(make_task(kind)) if name not in PLAIN]
     if not rows_sum_to_one(kind, ties):
         names.remove("log_loss")
-    actual = score_replicates(
-        make_task(kind), probs, labels, patients=patients, resamples=RESAMPLES, seed=3, names=names
-    )
-    counts = draws(COUNT, patients, RESAMPLES, 3).astype(int)
-    repeated = [np.repeat(np.arange(COUNT), row) for row in counts]
+    whole = Sample(make_task(kind), probs, labels, patients)
+    actual = score_replicates(whole, names, resamples=RESAMPLES, seed=3)
+    counts = np.concatenate(list(draws(whole.patient_numbers, RESAMPLES, 3)))
+    repeated = [np.repeat(np.arange(COUNT), row.astype(int)) for row in counts]
     expected = [sklearn_scores(kind, probs[rows], labels[rows]) for rows in repeated]
     for name in names:
         wanted = [row[name] for row in expected]
@@ -264,10 +265,11 @@ cells = st.tuples(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.sampled_from([0.0, 
 @given(st.lists(cells, min_size=1, max_size=12))
 def test_any_column_is_sklearns_or_undefined(column: list[tuple[float, float]]) -> None:
     probs, labels = (np.array(part, dtype=float)[:, None] for part in zip(*column, strict=True))
-    task = Task(name="oracle", kind=Kind.MULTILABEL, labels=("a",))
+    task = Task(name="oracle", kind="multilabel", labels=("a",))
     known = ~np.isnan(labels[:, 0])
     expected = one_label(labels[known, 0] > 0, probs[known, 0], probs[known, 0] > 0.5)
-    found = {n: v[0] for n, v in label_replicates(task, probs, labels, resamples=0)["a"].items()}
+    scores = label_replicates(Sample(task, probs, labels), resamples=0)["a"]
+    found = {name: values[0] for name, values in scores.items()}
     assert found == pytest.approx(expected, rel=RTOL, abs=ATOL, nan_ok=True)
 
 
@@ -282,7 +284,7 @@ def test_any_column_is_sklearns_or_undefined(column: list[tuple[float, float]]) 
 def test_the_oracle_tells_another_model_apart(
     change: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
 ) -> None:
-    probs, labels = sample(Kind.BINARY, 0)
-    expected = sklearn_scores(Kind.BINARY, *change(probs, labels))
-    found = scored(Kind.BINARY, probs, labels)
+    probs, labels = sample("binary", 0)
+    expected = sklearn_scores("binary", *change(probs, labels))
+    found = scored("binary", probs, labels)
     assert all(found[name] != pytest.approx(expected[name], rel=1e-6) for name in found)

@@ -19,8 +19,8 @@ from factories import (
     with_measured_profile,
 )
 from medlego.base import Base, Inputs, embed, features, through
-from medlego.bricks import Brick, on_device, probabilities
-from medlego.data import Dataset, Kind
+from medlego.bricks import Brick, on_device
+from medlego.data import KINDS, Dataset
 from medlego.evaluation import check, evaluate
 from medlego.exchange import Ordinary, screen
 from medlego.generalist import Generalist, add, assemble, specialist
@@ -43,24 +43,23 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
 
-BASE = make_base(image_size=32, width=48, depth=3)
-KINDS = tuple(str(kind) for kind in Kind)
+BASE, NAMES = make_base(image_size=32, width=48, depth=3), tuple(KINDS)
 CLOSE: Any = {"rtol": 1e-4, "atol": 1e-5}
 """What float32 on two kinds of processor may differ by."""
 
 
 def data(kind: str, images: int = 40) -> Dataset:
-    return make_dataset(kind, KINDS.index(kind), kind, images=images, size=32)
+    return make_dataset(kind, NAMES.index(kind), kind, images=images, size=32)
 
 
 def brick(kind: str, stem: int = 0) -> Brick:
     """With a calibration and the profile of its data, so that everything has work to do."""
-    made = scaled(make_brick(kind, KINDS.index(kind), 2, kind, BASE, stem=stem), 0.5)
+    made = scaled(make_brick(kind, NAMES.index(kind), 2, kind, BASE, stem=stem), 0.5)
     return with_calibration(with_measured_profile(made, BASE, data(kind)))
 
 
 def generalist(stem: int = 0, mode: str = "routed") -> Generalist:
-    return assemble([brick(kind, stem) for kind in KINDS], mode=mode)  # type: ignore[arg-type]
+    return assemble([brick(kind, stem) for kind in NAMES], mode=mode)  # type: ignore[arg-type]
 
 
 def pixels(base: Base = BASE, count: int = 16) -> torch.Tensor:
@@ -99,8 +98,8 @@ def test_features_are_the_cpus():
 def test_answers_and_routes_are_the_cpus(mode, stem):
     held = generalist(stem, mode)
     both = [Running(held, BASE, device=device) for device in ("cpu", "cuda")]
-    shown = torch.cat([Inputs(data(kind).test.images, BASE).take(range(6)) for kind in KINDS])
-    for asked in (None, KINDS):
+    shown = torch.cat([Inputs(data(kind).test.images, BASE).take(range(6)) for kind in NAMES])
+    for asked in (None, NAMES):
         expected, found = (running.run(shown, asked, look=True) for running in both)
         assert [route.tasks for route in found.routes] == [r.tasks for r in expected.routes]
         for mine, theirs in zip(found.answers, expected.answers, strict=True):
@@ -111,12 +110,12 @@ def test_answers_and_routes_are_the_cpus(mode, stem):
 
 def test_routed_answers_are_the_specialists_there():
     held = generalist()
-    answers = Running(held, BASE, device="cuda").run(pixels(), KINDS).answers
+    answers = Running(held, BASE, device="cuda").run(pixels(), NAMES).answers
     for one, answered in zip(held.bricks, answers, strict=True):
         module = on_device(specialist(one).fold(BASE), "cuda")
         pooled = features(module, BASE.normalise(pixels().cuda())).cpu()
         expected = one.calibration(one.head.logits(pooled))  # type: ignore[misc]
-        expected = probabilities(one.task, expected)
+        expected = one.task.rules.probabilities(expected)
         torch.testing.assert_close(answered.probs, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -131,7 +130,7 @@ def test_predictions_are_the_cpus():
             assert mine.probs == pytest.approx(theirs.probs, abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NAMES)
 @pytest.mark.parametrize("method", METHODS)
 def test_maps_are_the_cpus(method, kind):
     both = [
@@ -157,7 +156,7 @@ def test_maps_of_random_models_are_the_cpus():
 
 
 def test_an_evaluation_is_the_cpus():
-    sets = {kind: data(kind) for kind in KINDS}
+    sets = {kind: data(kind) for kind in NAMES}
     both = [
         evaluate(generalist(), sets, base=BASE, resamples=20, device=device)
         for device in ("cpu", "cuda")
@@ -178,13 +177,13 @@ def test_a_gate_is_the_cpus():
         held,
         replace(brick("binary"), task=held.bricks[1].task.model_copy(update={"name": "another"})),
     )
-    sets = {kind: data(kind) for kind in KINDS}
+    sets = {kind: data(kind) for kind in NAMES}
     both = [check(changed, held, sets, base=BASE, device=device) for device in ("cpu", "cuda")]
     for expected, found in zip(both[0].tasks, both[1].tasks, strict=True):
         assert (found.task, found.verdict) == (expected.task, expected.verdict)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NAMES)
 @pytest.mark.parametrize(
     "change", [{}, {"parametrisation": "lora"}, {"merge_aware": True}, {"gram": 5}]
 )
@@ -221,7 +220,7 @@ def test_a_killed_run_there_goes_on_to_the_same_brick(tmp_path):
 
 
 def test_every_start_of_an_adaptation_trains_there():
-    held = assemble([brick(kind) for kind in KINDS[:2]])
+    held = assemble([brick(kind) for kind in NAMES[:2]])
     settings = TrainSettings(epochs=2, batch_size=16, rank=2)
     found = adapt(held, data("ordinal"), settings, base=BASE, device="cuda")
     assert tuple(attempt.start for attempt in found.attempts) == CHOICES
@@ -241,19 +240,19 @@ def test_a_profile_and_grams_measured_there_are_the_cpus():
 
 
 def test_refitted_heads_are_the_cpus():
-    held = [brick(kind) for kind in KINDS]
+    held = [brick(kind) for kind in NAMES]
     both = [
-        refit_for_merge(held[0], data(KINDS[0]), held, base=BASE, device=device)
+        refit_for_merge(held[0], data(NAMES[0]), held, base=BASE, device=device)
         for device in ("cpu", "cuda")
     ]
     torch.testing.assert_close(both[1].head.weight, both[0].head.weight, rtol=0.02, atol=0.02)
-    model = export_model(generalist(mode="merged"), KINDS[0])
-    heads = [refit_head(model, data(KINDS[0]), base=BASE, device=d) for d in ("cpu", "cuda")]
+    model = export_model(generalist(mode="merged"), NAMES[0])
+    heads = [refit_head(model, data(NAMES[0]), base=BASE, device=d) for d in ("cpu", "cuda")]
     torch.testing.assert_close(heads[1].head.weight, heads[0].head.weight, rtol=0.02, atol=0.02)
 
 
 def test_a_search_and_a_screening_are_the_cpus():
-    held = [brick(kind) for kind in KINDS]
+    held = [brick(kind) for kind in NAMES]
     found = [
         search_coefficients(
             held, {"binary": data("binary")}, values=(0.0, 0.5), base=BASE, device=d

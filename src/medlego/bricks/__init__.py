@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         Head,
         all_targets,
         brick_names,
-        probabilities,
         tools_used,
     )
     from medlego.bricks.content import group_tensors, read_groups
@@ -123,7 +122,6 @@ __all__ = [
     "load_signature",
     "load_signer",
     "on_device",
-    "probabilities",
     "product_svd",
     "profile_document",
     "read_groups",

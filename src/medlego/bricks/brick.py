@@ -18,7 +18,7 @@ from medlego.bricks.content import HasTensors, TensorGroup, content_digest, grou
 from medlego.bricks.gram import Gram
 from medlego.bricks.lowrank import LowRank
 from medlego.bricks.profile import Profile, profile_document
-from medlego.data import Kind, Plain, Task
+from medlego.data import Plain, Task
 from medlego.errors import BrickError
 from medlego.metrics import Calibration
 from medlego.support import FrozenModel, ShortRepr, spell
@@ -205,32 +205,8 @@ def head_group(task: Task, features: int) -> TensorGroup:
             for part, tensor in head.tensors().items()
             if not torch.isfinite(tensor).all()
         ]
-        if task.kind is Kind.ORDINAL and (head.bias[1:] > head.bias[:-1]).any():
-            broken.append("bias: expected thresholds from large to small for an ordinal task")
+        if task.rules.falling_bias and (head.bias[1:] > head.bias[:-1]).any():
+            broken.append(f"bias: expected thresholds from large to small for an {task.kind} task")
         return broken
 
     return TensorGroup({"weight": (rows, features), "bias": (outputs,)}, Head, problems)
-
-
-def probabilities(task: Task, logits: Tensor) -> Tensor:
-    """Logits of a task's head to one probability per label.
-
-    Args:
-        task: says how logits are read.
-        logits: (N, outputs) as `Head.logits` returns them.
-
-    Returns:
-        (N, labels). Rows sum to one, except for multilabel tasks, where each label stands
-        alone.
-    """
-    match task.kind:
-        case Kind.MULTICLASS:
-            return logits.softmax(dim=1)
-        case Kind.MULTILABEL:
-            return logits.sigmoid()
-        case Kind.BINARY:
-            positive = logits.sigmoid()
-            return torch.cat([1 - positive, positive], dim=1)
-        case Kind.ORDINAL:
-            above = torch.nn.functional.pad(logits.sigmoid(), (1, 0), value=1.0)
-            return above - torch.nn.functional.pad(above[:, 1:], (0, 1), value=0.0)

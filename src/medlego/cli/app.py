@@ -28,6 +28,7 @@ from medlego.cli import (
     train,
 )
 from medlego.cli.console import Options
+from medlego.cli.tables import TableCommand
 
 app = typer.Typer(
     name="medlego",
@@ -63,9 +64,9 @@ def root(
     context.obj = Options(json=json, quiet=quiet, debug=debug)
 
 
-app.command("train")(train.command)
+app.command("train", cls=TableCommand)(train.command)
 app.command("refit")(refit.command)
-app.command("adapt")(adapt.command)
+app.command("adapt", cls=TableCommand)(adapt.command)
 app.command("assemble")(assemble.command)
 app.command("inspect")(inspect.command)
 app.command("evaluate")(evaluate.command)

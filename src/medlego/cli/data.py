@@ -11,6 +11,7 @@ from medlego.cli.console import Options, emit, progress, say, show_table
 from medlego.cli.options import DataSeed, Force, JsonFile, KindOfTask, LabelsMap
 from medlego.cli.reading import DATA_HELP, default_name, read_data
 from medlego.cli.shared import read_hints, refuse_existing
+from medlego.cli.tables import TableCommand
 
 if TYPE_CHECKING:
     from medlego.data import Fingerprints, ImagePlace, LeakPair, LeakReport
@@ -25,7 +26,7 @@ app = typer.Typer(
 _LISTED = 20
 
 
-@app.command("check")
+@app.command("check", cls=TableCommand)
 def check_command(
     context: typer.Context,
     data: Annotated[list[str], typer.Argument(metavar="DATA…", help=DATA_HELP)],
@@ -76,7 +77,7 @@ def check_command(
         )
 
 
-@app.command("remember")
+@app.command("remember", cls=TableCommand)
 def remember_command(
     context: typer.Context,
     data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],

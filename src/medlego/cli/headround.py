@@ -20,6 +20,7 @@ from medlego.cli.options import (
 )
 from medlego.cli.reading import DATA_HELP, read_data_of
 from medlego.cli.shared import resolve_device, stamp_of, told_calibration
+from medlego.cli.tables import TableCommand
 
 app = typer.Typer(
     help="Let sites refit their heads to a merged model; no image moves, only the heads do.",
@@ -65,7 +66,7 @@ def export_command(
     )
 
 
-@app.command("fit")
+@app.command("fit", cls=TableCommand)
 def fit_command(
     context: typer.Context,
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="What export wrote.")],

@@ -10,6 +10,7 @@ import typer
 from medlego.cli.console import Options, emit, say
 from medlego.cli.options import BaseWeights
 from medlego.cli.shared import refuse_existing
+from medlego.cli.tables import TableCommand
 
 if TYPE_CHECKING:
     from medlego.base import Base
@@ -30,9 +31,7 @@ BaseName = Annotated[str, typer.Option("--base", help="The timm model it was tra
 ImageSize = Annotated[int | None, typer.Option(help="Input side; the base's own by default.")]
 TaskName = Annotated[str, typer.Option(help="Name of the task.")]
 Labels = Annotated[str, typer.Option(help="Labels in the classifier's order: a,b,…")]
-KindName = Annotated[
-    str | None, typer.Option("--kind", help="multiclass, binary or multilabel; by the labels.")
-]
+KindName = Annotated[str | None, typer.Option("--kind", help="{linear}; by the labels.")]
 Modality = Annotated[str | None, typer.Option(help="DICOM modality, such as MR.")]
 BodyPart = Annotated[str | None, typer.Option(help="DICOM body part, such as BRAIN.")]
 BrickOutput = Annotated[Path, typer.Option("--output", "-o", help="Brick file to write.")]
@@ -41,7 +40,7 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite the brick file."
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A generalist.")]
 
 
-@importing.command("peft")
+@importing.command("peft", cls=TableCommand)
 def import_peft_command(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A PEFT adapter's folder.")],
@@ -65,7 +64,7 @@ def import_peft_command(
     _save(context.obj, import_peft(folder, base, task), base, output)
 
 
-@importing.command("melo")
+@importing.command("melo", cls=TableCommand)
 def import_melo_command(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A MeLo safetensors file.")],
@@ -161,15 +160,14 @@ def _say_merged(options: Options, held: Generalist) -> None:
 def _task(
     name: str, labels: str, kind: str | None, modality: str | None, body_part: str | None
 ) -> Task:
-    from medlego.data import Task
+    from medlego.data import Task, guess_kind
     from medlego.errors import InteropError
     from medlego.support import read_fields
 
     names = [label.strip() for label in labels.split(",")]
-    guess = "binary" if len(names) == 2 else "multiclass"
     fields = {
         "name": name,
-        "kind": kind or guess,
+        "kind": kind or guess_kind(len(names)),
         "labels": names,
         "modality": modality,
         "body_part": body_part,

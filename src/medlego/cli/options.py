@@ -41,11 +41,9 @@ JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Write the result to this file as JSON.")
 ]
 TaskName = Annotated[str | None, typer.Option(help="Name of the task; DATA's stem.")]
-KindOfTask = Annotated[
-    str | None, typer.Option("--kind", help="multiclass, binary, multilabel or ordinal.")
-]
+KindOfTask = Annotated[str | None, typer.Option("--kind", help="{kinds}; by the data.")]
 Labels = Annotated[
-    str | None, typer.Option(help="Labels in order, comma-separated (ordinal: lowest first).")
+    str | None, typer.Option(help="Labels in order, comma-separated (of a scale: lowest first).")
 ]
 Modality = Annotated[
     str | None, typer.Option(help="DICOM code (MR, US, DX, …); decides the augmentation.")
@@ -55,8 +53,8 @@ TrainingSeed = Annotated[int, typer.Option(help="Of everything drawn in training
 Sensitivity = Annotated[
     float | None,
     typer.Option(
-        help="Choose thresholds on val at which each label of a binary or multilabel task is found "
-        "with this sensitivity, for example 0.95."
+        help="Choose thresholds on val at which labels are found with this sensitivity, for "
+        "example 0.95 ({thresholds})."
     ),
 ]
 Specificity = Annotated[float | None, typer.Option(help="The same with specificity.")]

@@ -70,14 +70,16 @@ def read_hints(
     body_part: str | None,
 ) -> Any:
     """What flags say of a task, as `TaskHints`."""
-    from medlego.data import Kind, TaskHints
+    from medlego.data import TaskHints, find_kind
     from medlego.errors import SettingsError
 
-    if kind is not None and kind not in tuple(Kind):
-        raise SettingsError(f"--kind: expected one of {', '.join(Kind)}, got {kind!r}")
+    try:
+        kind = None if kind is None else find_kind(kind).name
+    except ValueError as error:
+        raise SettingsError(f"--kind: {error}") from error
     return TaskHints(
         name=name,
-        kind=None if kind is None else Kind(kind),
+        kind=kind,
         labels=None if labels is None else tuple(part.strip() for part in labels.split(",")),
         modality=modality,
         body_part=body_part,

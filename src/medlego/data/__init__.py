@@ -8,6 +8,7 @@ from medlego.support import load_lazily
 
 if TYPE_CHECKING:
     from medlego.data.align import align
+    from medlego.data.kinds import KINDS, find_kind, guess_kind
     from medlego.data.label_map import LabelMap
     from medlego.data.label_matching import match_labels
     from medlego.data.leaks.check import LeakPair, LeakReport, check_leaks
@@ -33,10 +34,11 @@ if TYPE_CHECKING:
         synthetic_dataset,
         synthetic_image,
     )
-    from medlego.data.task import Kind, Plain, Task, Text, as_task_name
+    from medlego.data.task import Plain, Task, Text, as_task_name
 
 __all__ = [
     "AT",
+    "KINDS",
     "MAX_SIZE",
     "MIN_SIZE",
     "SPLITS",
@@ -47,7 +49,6 @@ __all__ = [
     "Fingerprints",
     "ImagePlace",
     "ImageSource",
-    "Kind",
     "LabelMap",
     "LeakPair",
     "LeakReport",
@@ -62,7 +63,9 @@ __all__ = [
     "as_task_name",
     "check_leaks",
     "describe",
+    "find_kind",
     "fingerprint",
+    "guess_kind",
     "join",
     "load_dataset",
     "match_labels",

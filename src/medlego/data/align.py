@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from medlego.data.samples import SPLITS, Dataset, Samples
-from medlego.data.task import Kind, Task
+from medlego.data.task import Task
 from medlego.errors import DatasetError
 
 
@@ -21,10 +21,6 @@ def align(dataset: Dataset, task: Task) -> tuple[Dataset, tuple[str, ...]]:
         DatasetError: a label that the task lacks, or another kind of task.
     """
     names = dataset.task.labels
-    if (dataset.task.kind is Kind.MULTILABEL) != (task.kind is Kind.MULTILABEL):
-        raise DatasetError(
-            f"data for {task.name!r}: expected {task.kind} labels, got {dataset.task.kind}"
-        )
     notes: tuple[str, ...] = ()
     if len(names) == len(task.labels) and names == tuple(f"class {i}" for i in range(len(names))):
         if names != task.labels:
@@ -36,13 +32,28 @@ def align(dataset: Dataset, task: Task) -> tuple[Dataset, tuple[str, ...]]:
             f"{', '.join(unknown)}; rename them in the data, or with --labels-map"
         )
     to = np.array([task.labels.index(name) for name in names])
-    parts = {name: _relabel(dataset.split(name), task, to) for name in SPLITS}
-    return Dataset.of(task, parts, dataset.notes), notes
+    return Dataset.of(task, relabelled(dataset, task, to), dataset.notes), notes
 
 
-def _relabel(samples: Samples, task: Task, to: np.ndarray) -> Samples:
-    if task.kind is not Kind.MULTILABEL:
-        return replace(samples, labels=to[samples.labels])
-    labels = np.full((len(samples), len(task.labels)), np.nan, dtype=np.float32)
-    labels[:, to] = samples.labels
-    return replace(samples, labels=labels)
+def relabelled(dataset: Dataset, task: Task, to: np.ndarray) -> dict[str, Samples]:
+    """Per split the images whose labels have a place in a task, with the labels there.
+
+    Args:
+        dataset: whose labels are of the same shape as the task's.
+        task: its labels.
+        to: see `Kind.relabel`.
+
+    Raises:
+        DatasetError: labels of another shape.
+    """
+    if dataset.task.rules.exclusive != task.rules.exclusive:
+        raise DatasetError(
+            f"data for {task.name!r}: expected {task.kind} labels, got {dataset.task.kind}"
+        )
+    parts = {}
+    for name in SPLITS:
+        samples = dataset.split(name)
+        rows, labels = task.rules.relabel(samples.labels, to)
+        part = samples if len(rows) == len(samples) else samples.take(rows)
+        parts[name] = replace(part, labels=labels)
+    return parts

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from medlego.data.readers import guess_kind, read_table
+from medlego.data.align import relabelled
+from medlego.data.kinds import find_kind, guess_kind
+from medlego.data.readers import read_table
 from medlego.data.samples import SPLITS, Dataset, Samples, TaskHints
-from medlego.data.task import Code, Kind
+from medlego.data.task import Code
 from medlego.errors import DatasetError, raise_all
 from medlego.support import ShortRepr
 
@@ -90,22 +92,18 @@ def map_labels(dataset: Dataset, label_map: LabelMap, hints: TaskHints) -> Datas
     goal, problems = _goals(dataset, label_map, hints)
     raise_all(DatasetError, str(label_map.path), problems)
     labels = hints.labels or tuple(dict.fromkeys(name for name in goal if name is not None))
-    kind = hints.kind or (task.kind if task.kind is Kind.MULTILABEL else guess_kind(labels))
-    fewest = 1 if kind is Kind.MULTILABEL else 2
-    if len(labels) < fewest or (kind is Kind.BINARY and len(labels) != 2):
+    kind = hints.kind or guess_kind(len(labels), exclusive=task.rules.exclusive)
+    rules = find_kind(kind)(len(labels))
+    if not rules.fits:
         raise DatasetError(
-            f"{label_map.path}: expected {fewest} labels or more for a {kind} task after the "
-            f"mapping, got {', '.join(labels) or 'none'}"
+            f"{label_map.path}: labels: expected {rules.size} for a {kind} task after the mapping, "
+            f"got {', '.join(labels) or 'none'}"
         )
     place = {name: i for i, name in enumerate(labels)}
     to = np.array([-1 if name is None else place[name] for name in goal])
-    many = kind is Kind.MULTILABEL
-    parts = {
-        name: _merged(dataset.split(name), to, len(labels)) if many else _kept(dataset, name, to)
-        for name in SPLITS
-    }
-    notes = _notes(dataset, parts, label_map, goal, many)
     renamed = task.model_copy(update={"kind": kind, "labels": labels, "codes": hints.codes})
+    parts = relabelled(dataset, renamed, to)
+    notes = _notes(dataset, parts, label_map, goal)
     return Dataset.of(renamed, parts, (*dataset.notes, *notes))
 
 
@@ -142,32 +140,16 @@ def _by_text(hints: TaskHints) -> dict[str, str]:
     return coded | {label: label for label in labels}
 
 
-def _merged(samples: Samples, to: np.ndarray, count: int) -> Samples:
-    labels = np.full((len(samples), count), np.nan, dtype=np.float32)
-    for place in set(to.tolist()) - {-1}:
-        columns = samples.labels[:, to == place]
-        present, absent = (columns == 1).any(axis=1), (columns == 0).all(axis=1)
-        labels[present, place], labels[absent, place] = 1.0, 0.0
-    return replace(samples, labels=labels)
-
-
-def _kept(dataset: Dataset, split: str, to: np.ndarray) -> Samples:
-    samples = dataset.split(split)
-    samples = samples.take(np.flatnonzero(to[samples.labels] >= 0))
-    return replace(samples, labels=to[samples.labels])
-
-
 def _notes(
     dataset: Dataset,
     parts: Mapping[str, Samples],
     label_map: LabelMap,
     goal: Sequence[str | None],
-    many: bool,
 ) -> list[str]:
     notes = []
     dropped = [n for n, target in zip(dataset.task.labels, goal, strict=True) if target is None]
     lost = sum(len(dataset.split(name)) - len(parts[name]) for name in SPLITS)
-    if dropped and many:
+    if dropped and not dataset.task.rules.exclusive:
         notes.append(f"labels that the task does not know: {', '.join(dropped)}")
     elif lost:
         notes.append(f"left out: {lost} images of {', '.join(dropped)}, unknown to the task")

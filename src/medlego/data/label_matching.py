@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medlego.data.task import MAX_LABELS, Code, Kind, Task
+from medlego.data.task import MAX_LABELS, Code, Task
 
 Key = str | tuple[str, str]
 """A label's name, or the scheme and value of its code."""
-
-_ORDERED = {
-    Kind.BINARY: "a binary head speaks of the second label",
-    Kind.ORDINAL: "an ordinal head has its thresholds between neighbours",
-}
 
 
 @dataclass(frozen=True)
@@ -105,7 +100,7 @@ def _kind_problems(tasks: Sequence[Task], names: Sequence[str]) -> list[str]:
         f"expected kind {first} as in brick {names[0]!r}, got {task.kind} in brick {name!r}; "
         f"retrain it as {first}, or rename one of the tasks"
         for task, name in zip(tasks, names, strict=True)
-        if task.kind is not first
+        if task.kind != first
     ]
 
 
@@ -142,13 +137,13 @@ def _order_problems(
     tasks: Sequence[Task], names: Sequence[str], places: Sequence[Sequence[int]]
 ) -> list[str]:
     first = tasks[0]
-    if first.kind not in _ORDERED:
+    if not first.rules.fixed_order:
         return []
     return [
-        f"expected labels {list(first.labels)} in this order, since {_ORDERED[first.kind]}, got "
+        f"expected labels {list(first.labels)} in this order, since {first.rules.fixed_order}, got "
         f"{list(task.labels)} in brick {name!r}; retrain it with these, or rename one of the tasks"
         for task, name, where in zip(tasks, names, places, strict=True)
-        if task.kind is first.kind and tuple(where) != tuple(places[0])
+        if task.kind == first.kind and tuple(where) != tuple(places[0])
     ]
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from medlego.data.kinds import find_kind
 from medlego.data.label_map import LabelMap, map_labels
 from medlego.data.medmnist import fetch
 from medlego.data.readers import TABLE_SUFFIXES, read_folder, read_manifest, read_npz
 from medlego.data.samples import SPLITS, Dataset, TaskHints, join
-from medlego.data.task import Kind
 from medlego.errors import DatasetError
 from medlego.support import Progress, silent
 
@@ -54,8 +54,8 @@ def load_dataset(
     text = str(source) if labels is None else f"{labels}{AT}{source}"
     raw = hints
     if label_map is not None:
-        many = hints.kind is Kind.MULTILABEL
-        raw = replace(hints, labels=None, codes=None, kind=hints.kind if many else None)
+        several = hints.kind is not None and not find_kind(hints.kind).exclusive
+        raw = replace(hints, labels=None, codes=None, kind=hints.kind if several else None)
     dataset = _read(text, raw, seed, keep_torn, show)
     if label_map is not None:
         dataset = map_labels(dataset, label_map, hints)
@@ -111,7 +111,7 @@ def _checked(source: str, dataset: Dataset) -> Dataset:
                 f"{source}: expected images in split {name!r}, got none; add some or drop the "
                 "split column to have one made"
             )
-    if dataset.task.kind is not Kind.MULTILABEL:
+    if dataset.task.rules.exclusive:
         present = np.unique(dataset.train.labels)
         absent = [
             dataset.task.labels[i] for i in range(len(dataset.task.labels)) if i not in present

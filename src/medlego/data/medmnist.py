@@ -21,7 +21,6 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from medlego.data.samples import TaskHints
-from medlego.data.task import Kind
 from medlego.errors import DatasetError
 from medlego.support import ByteProgress, cache_directory, download
 
@@ -34,7 +33,7 @@ class MedMNIST:
     """What is known about one 2D set; `labels` are in index order, `md5` is by pixels per side."""
 
     name: str
-    kind: Kind
+    kind: str
     labels: tuple[str, ...]
     modality: str
     body_part: str | None

@@ -15,7 +15,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from torch.utils.data import ConcatDataset, Subset
 
-from medlego.data.task import Code, Kind, Task
+from medlego.data.task import Code, Task
 from medlego.errors import DatasetError
 from medlego.images import Image, from_array, read_image
 from medlego.support import ShortRepr
@@ -133,7 +133,7 @@ class TaskHints(ShortRepr):
     """
 
     name: str | None = None
-    kind: Kind | None = None
+    kind: str | None = None
     labels: tuple[str, ...] | None = None
     modality: str | None = None
     body_part: str | None = None

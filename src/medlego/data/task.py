@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from medlego.data.kinds import find_kind
+from medlego.data.kinds.kind import Kind
 from medlego.support import FrozenModel, is_plain
 
 MAX_LABELS = 10_000
@@ -28,19 +29,6 @@ Plain = Annotated[str, BeforeValidator(_plain)]
 Text = Annotated[Plain, Field(min_length=1, max_length=200)]
 
 
-class Kind(StrEnum):
-    """How labels relate to an image."""
-
-    MULTICLASS = "multiclass"
-    """Exactly one of several labels."""
-    BINARY = "binary"
-    """One of two labels; probabilities speak of the second, `labels[1]`."""
-    MULTILABEL = "multilabel"
-    """Any number of labels at once, each present, absent or unknown."""
-    ORDINAL = "ordinal"
-    """Exactly one of several labels that have an order, lowest first."""
-
-
 class Code(FrozenModel, strict=True):
     """A label's entry in a terminology, as DICOM writes it (value, scheme, meaning)."""
 
@@ -53,13 +41,13 @@ class Code(FrozenModel, strict=True):
 class Task(FrozenModel):
     """One diagnostic question, frozen.
 
-    `modality` is a DICOM modality code (MR, US, DX, CT, DMS for dermoscopy, SM for slide
-    microscopy, …), `body_part` a DICOM body part examined (BRAIN, BREAST, CHEST, …); both may
-    be unknown.
+    `kind` is a name of `KINDS`, `modality` a DICOM modality code (MR, US, DX, CT, DMS for
+    dermoscopy, SM for slide microscopy, …), `body_part` a DICOM body part examined (BRAIN, BREAST,
+    CHEST, …); both may be unknown.
     """
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
-    kind: Kind
+    kind: Annotated[str, AfterValidator(lambda name: find_kind(name).name)]
     labels: Annotated[tuple[Text, ...], Field(min_length=1, max_length=MAX_LABELS)]
     codes: tuple[Code | None, ...] | None = None
     modality: Annotated[str, Field(pattern=r"^[A-Z]{2,8}$")] | None = None
@@ -70,29 +58,23 @@ class Task(FrozenModel):
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels: expected each label once; rename the repeated one")
         count = len(self.labels)
-        if self.kind is Kind.BINARY and count != 2:
-            raise ValueError(f"labels: expected 2 for a binary task, got {count}")
-        if self.kind in (Kind.MULTICLASS, Kind.ORDINAL) and count < 2:
-            raise ValueError(f"labels: expected at least 2 for a {self.kind} task, got {count}")
+        if not self.rules.fits:
+            raise ValueError(
+                f"labels: expected {self.rules.size} for a {self.kind} task, got {count}"
+            )
         if self.codes is not None and len(self.codes) != count:
             raise ValueError(f"codes: expected one per label ({count}), got {len(self.codes)}")
         return self
 
     @property
-    def head_shape(self) -> tuple[int, int]:
-        """Rows of the head's weight and length of its bias.
+    def rules(self) -> Kind:
+        """What the task's kind decides, for its number of labels."""
+        return find_kind(self.kind)(len(self.labels))
 
-        A binary head is one logit. An ordinal head is one direction with a threshold between
-        each pair of neighbours (CORAL, Cao et al. 2020, arXiv:1901.07884).
-        """
-        count = len(self.labels)
-        match self.kind:
-            case Kind.BINARY:
-                return 1, 1
-            case Kind.ORDINAL:
-                return 1, count - 1
-            case _:
-                return count, count
+    @property
+    def head_shape(self) -> tuple[int, int]:
+        """Rows of the head's weight and length of its bias."""
+        return self.rules.head_shape
 
 
 def as_task_name(text: str) -> str:

@@ -15,7 +15,7 @@ from medlego.evaluation.result import MODELS, Answers, Report, Row, TaskDetail
 from medlego.evaluation.task_detail import Draws, detail
 from medlego.generalist import Generalist, bare_base
 from medlego.merge import Capability
-from medlego.metrics import RESAMPLES, SCORES, OperatingPoint, interval
+from medlego.metrics import MAIN_SCORES, RESAMPLES, OperatingPoint, interval
 from medlego.prediction import Predictor, Running, answer_task, read_probs
 from medlego.support import Progress, silent
 
@@ -82,7 +82,7 @@ def evaluate(
         resamples=resamples,
         seed=seed,
         rows=tuple(rows),
-        means={m: {s: interval(_mean(held, s)) for s in SCORES} for m, held in whole.items()},
+        means={m: {s: interval(_mean(held, s)) for s in MAIN_SCORES} for m, held in whole.items()},
         normalised={
             m: interval(normalised_balanced_accuracy(held, drawn["specialist"]))
             for m, held in whole.items()

@@ -15,10 +15,10 @@ import numpy as np
 from pydantic import Field
 
 from medlego.base import Base, Inputs
-from medlego.data import SPLITS, Dataset, Kind, Samples, Task, align, join
+from medlego.data import SPLITS, Dataset, Samples, Task, align, join
 from medlego.errors import DatasetError, SettingsError
 from medlego.generalist import Generalist
-from medlego.metrics import RESAMPLES, Interval, group_rows, interval, score_replicates
+from medlego.metrics import RESAMPLES, Interval, Sample, group_rows, interval, score_replicates
 from medlego.prediction import Running, answer_task
 from medlego.support import FrozenModel, Progress, ShortRepr, load_toml, silent
 
@@ -229,23 +229,17 @@ class _Drawn:
 
     def replicates(self, read: _Read, rows: np.ndarray | None = None) -> np.ndarray:
         """(1 + resamples,) of the score, on all images or on some."""
-        part = self.samples if rows is None else self.samples.take(rows)
-        found = score_replicates(
-            self.task,
-            read.probs if rows is None else read.probs[rows],
-            part.labels,
-            patients=part.patients,
-            resamples=self.resamples,
-            seed=self.seed,
-            thresholds=read.thresholds,
-        )
-        return found[self.score]
+        samples = self.samples
+        sample = Sample(self.task, read.probs, samples.labels, samples.patients, read.thresholds)
+        part = sample if rows is None else sample.take(rows)
+        names = [self.score]
+        return score_replicates(part, names, resamples=self.resamples, seed=self.seed)[self.score]
 
     def subgroups(self, least: int) -> Iterator[tuple[str, np.ndarray]]:
         """Parts of the images, by stated groups and by label, that are large enough."""
         stated = group_rows(self.samples.groups)
         parts = {f"{name} {value}": rows for name, value, rows in stated}
-        if self.task.kind is not Kind.MULTILABEL and self.score != "auroc":
+        if self.task.rules.exclusive and self.score != "auroc":
             parts |= {
                 f"label {label}": np.flatnonzero(self.samples.labels == number)
                 for number, label in enumerate(self.task.labels)
@@ -330,7 +324,7 @@ def _read(
     labels = model.readers[task.name].task.labels
     if labels != task.labels:
         limits = answers.thresholds
-        if limits is not None and task.kind is Kind.MULTILABEL:
+        if limits is not None and not task.rules.exclusive:
             limits = _columns(limits[None], labels, task.labels)[0]
         told = _columns(answers.told, labels, task.labels)
         answers = replace(answers, told=told, thresholds=limits)

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from medlego.data import Kind, Task
+from medlego.data import Task
 from medlego.metrics import point_scores
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
@@ -27,7 +27,7 @@ class Probe:
 
     def probs(self, features: np.ndarray) -> np.ndarray:
         """(N, features) → (N, labels)."""
-        if self.task.kind is Kind.MULTILABEL:
+        if not self.task.rules.exclusive:
             return np.column_stack([_positive(model, features) for model in self.models])
         model = self.models[0]
         full = np.zeros((len(features), len(self.task.labels)))
@@ -47,21 +47,15 @@ def fit_probe(
         train, val: features (N, d) and labels as in `Samples.labels`.
 
     Returns:
-        The probe with the best validation balanced accuracy (AUROC for multilabel tasks).
+        The probe with the best validation score, which the task's kind names.
     """
-    by = "auroc" if task.kind is Kind.MULTILABEL else "balanced_accuracy"
-    best: tuple[float, Probe] | None = None
-    for strength in STRENGTHS:
-        probe = Probe(task, _fit(task, *train, strength), strength)
-        score = point_scores(task, probe.probs(val[0]), val[1])[by]
-        if best is None or score > best[0]:
-            best = score, probe
-    assert best is not None
-    return best[1]
+    probes = [Probe(task, _fit(task, *train, strength), strength) for strength in STRENGTHS]
+    by = task.rules.selects_by
+    return max(probes, key=lambda own: point_scores(task, own.probs(val[0]), val[1])[by])
 
 
 def _fit(task: Task, x: np.ndarray, y: np.ndarray, strength: float) -> tuple[Any, ...]:
-    if task.kind is not Kind.MULTILABEL:
+    if task.rules.exclusive:
         return (_logistic(strength).fit(x, y),)
     models = []
     for column in y.T:

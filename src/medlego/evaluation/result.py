@@ -51,7 +51,7 @@ class Answers:
     """One model's answers to one task's images, in memory only.
 
     `probs` (N, labels) are its probabilities; `answered` (N,) says for which images `predict` would
-    give them, None for all. `thresholds` are as in `metrics.decide`.
+    give them, None for all. `thresholds` are as in `Kind.decide`.
     """
 
     probs: np.ndarray
@@ -81,11 +81,11 @@ class TaskDetail:
 
     def sample(self, model: str = MODELS[0]) -> Sample:
         """A model's answers to the images that it answers: what curves and diagrams are made of."""
-        found = self.answers[model]
-        rows = np.arange(len(self.samples)) if found.answered is None else found.answered
-        patients = None if self.samples.patients is None else self.samples.patients[rows]
-        labels = self.samples.labels[rows]
-        return Sample(self.task, found.probs[rows], labels, patients, found.thresholds)
+        answers, samples = self.answers[model], self.samples
+        whole = Sample(
+            self.task, answers.probs, samples.labels, samples.patients, answers.thresholds
+        )
+        return whole if answers.answered is None else whole.take(answers.answered)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: numbers about groups of images, none about one image."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medlego.data import Kind, Samples, Task
+from medlego.data import Samples, Task
 from medlego.evaluation.result import MODELS, Answers, TaskDetail
 from medlego.metrics import (
     LABEL_SCORES,
+    MAIN_SCORES,
     PROBABILISTIC,
-    SCORES,
     Comparison,
     OperatingPoint,
     Sample,
@@ -23,7 +23,6 @@ from medlego.metrics import (
     score_names,
     score_replicates,
     subgroups,
-    wrong_answers,
 )
 
 Replicates = Mapping[str, np.ndarray]
@@ -38,37 +37,25 @@ class Draws:
 
     def scores(self, task: Task, samples: Samples, answers: Answers) -> dict[str, np.ndarray]:
         """Every score of a model, (1 + resamples,) each; of probabilities where it answers."""
-        names = score_names(task)
-        decided = [name for name in names if name not in PROBABILISTIC]
-        found = score_replicates(
-            task,
-            as_wrong(task, samples, answers),
-            samples.labels,
-            patients=samples.patients,
-            resamples=self.resamples,
-            seed=self.seed,
-            names=decided,
-            thresholds=answers.thresholds,
-        )
-        rows = slice(None) if answers.answered is None else answers.answered
-        return found | score_replicates(
-            task,
-            answers.probs[rows],
-            samples.labels[rows],
-            patients=None if samples.patients is None else samples.patients[rows],
-            resamples=self.resamples,
-            seed=self.seed,
-            names=PROBABILISTIC,
-        )
+        whole = as_wrong(task, samples, answers)
+        answered = Sample(task, answers.probs, samples.labels, samples.patients)
+        if answers.answered is not None:
+            answered = answered.take(answers.answered)
+        decided = [name for name in score_names(task) if name not in PROBABILISTIC]
+        more = {"resamples": self.resamples, "seed": self.seed}
+        return {
+            **score_replicates(whole, decided, **more),
+            **score_replicates(answered, PROBABILISTIC, **more),
+        }
 
 
-def as_wrong(task: Task, samples: Samples, answers: Answers) -> np.ndarray:
-    """Probabilities (N, labels) in which an image that is not answered is answered wrongly."""
-    if answers.answered is None:
-        return answers.probs
-    wrong = wrong_answers(task, samples.labels, answers.thresholds)
-    found: np.ndarray = np.where(answers.answered[:, None], answers.probs, wrong)
-    return found
+def as_wrong(task: Task, samples: Samples, answers: Answers) -> Sample:
+    """A model's answers, in which an image that is not answered is answered wrongly."""
+    probs, thresholds = answers.probs, answers.thresholds
+    if answers.answered is not None:
+        wrong = task.rules.wrong_answers(samples.labels, thresholds)
+        probs = np.where(answers.answered[:, None], probs, wrong)
+    return Sample(task, probs, samples.labels, samples.patients, thresholds)
 
 
 MAX_VALUES = 40
@@ -102,29 +89,15 @@ def detail(
         draws: the same.
         operating, notes: kept as they are.
     """
-    mine, alone = (
-        Sample(
-            task,
-            as_wrong(task, samples, answers[model]),
-            samples.labels,
-            samples.patients,
-            answers[model].thresholds,
-        )
-        for model in (MODELS[0], MODELS[2])
-    )
+    mine, alone = (as_wrong(task, samples, answers[model]) for model in (MODELS[0], MODELS[2]))
     by_label = label_replicates(
-        task,
-        mine.probs,
-        mine.labels,
-        patients=mine.patients,
+        mine,
+        [name for name in LABEL_SCORES if name not in PROBABILISTIC],
         resamples=draws.resamples,
         seed=draws.seed,
-        names=[name for name in LABEL_SCORES if name not in PROBABILISTIC],
-        thresholds=mine.thresholds,
     )
     first, second = drawn[MODELS[0]], drawn[MODELS[2]]
     paired = [name for name in first if name not in PROBABILISTIC]
-    binary = task.kind in (Kind.BINARY, Kind.MULTILABEL)
     shown = {n: v for n, v in samples.groups.items() if len(np.unique(v)) <= MAX_VALUES}
     return TaskDetail(
         task=task,
@@ -145,7 +118,7 @@ def detail(
         groups=subgroups(
             mine,
             shown,
-            names=(*SCORES, "sensitivity", "specificity") if binary else SCORES,
+            names=[n for n in first if n in (*MAIN_SCORES, "sensitivity", "specificity")],
             resamples=draws.resamples,
             seed=draws.seed,
         ),

@@ -11,13 +11,13 @@ import torch
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from medlego.bricks import Brick, Head, brick_names, probabilities
-from medlego.data import Kind, Task, match_labels
+from medlego.bricks import Brick, Head, brick_names
+from medlego.data import Task, match_labels
 from medlego.errors import MergeError, raise_all
 from medlego.merge.coefficients import Coefficients, check_coefficients, find_rule
 from medlego.merge.method import Merged, TaskVector, numerical_rank
 from medlego.merge.methods.linear import merge_linear
-from medlego.metrics import Calibration, State, has_thresholds
+from medlego.metrics import Calibration, State
 from medlego.support import ShortRepr, one_thread
 
 Sites = Literal["auto", "counts", "equal"]
@@ -45,13 +45,13 @@ class Capability(ShortRepr):
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """The head's logits (N, outputs) to one probability per label, calibrated where it can."""
-        found = logits if self.calibration is None else self.calibration(logits)
-        return probabilities(self.task, found)
+        calibrated = logits if self.calibration is None else self.calibration(logits)
+        return self.task.rules.probabilities(calibrated)
 
     @property
     def thresholds(self) -> np.ndarray | None:
-        """What probabilities must exceed, see `metrics.decide`; None without a calibration."""
-        if self.calibration is None or not has_thresholds(self.task):
+        """What probabilities must exceed, see `Kind.decide`; None without a calibration."""
+        if self.calibration is None or not self.task.rules.thresholds:
             return None
         return np.array(self.calibration.thresholds)
 
@@ -104,20 +104,20 @@ def site_weights(bricks: Sequence[Brick], sites: str = "auto") -> tuple[float, .
         MergeError: `sites` is another word, or `counts` and a site states none.
     """
     sites = as_sites(sites)
-    counts, names = [stated_images(brick) for brick in bricks], brick_names(bricks)
+    stated, names = [stated_images(brick) for brick in bricks], brick_names(bricks)
     weights, problems = [1.0] * len(bricks), []
     for name, places in by_task(bricks).items():
-        silent = [names[i] for i in places if counts[i] is None]
-        given = [counts[i] or 0 for i in places]
-        if sites == "counts" and silent and len(places) > 1:
+        uncounted = [names[i] for i in places if stated[i] is None]
+        counts = [stated[i] or 0 for i in places]
+        if sites == "counts" and uncounted and len(places) > 1:
             problems.append(
                 f"task {name!r}: expected training counts in every card, got none from "
-                f"{', '.join(silent)}; choose sites=equal"
+                f"{', '.join(uncounted)}; choose sites=equal"
             )
-        elif sites == "equal" or silent:
-            given = [1] * len(places)
-        for i, count in zip(places, given, strict=True):
-            weights[i] = count / (sum(given) or 1)
+        elif sites == "equal" or uncounted:
+            counts = [1] * len(places)
+        for i, count in zip(places, counts, strict=True):
+            weights[i] = count / (sum(counts) or 1)
     raise_all(MergeError, "sites", problems)
     return tuple(weights)
 
@@ -182,15 +182,15 @@ def task_vectors(
     vectors: list[TaskVector] = []
     totals: list[float] = []
     for places in by_task(bricks).values():
-        held = [bricks[i].deltas for i in places]
-        given = [coefficients[i] for i in places]
-        if len(held) == 1:
-            vectors.append(held[0])
-            totals.append(given[0])
+        deltas = [bricks[i].deltas for i in places]
+        own = [coefficients[i] for i in places]
+        if len(places) == 1:
+            vectors.append(deltas[0])
+            totals.append(own[0])
             continue
-        total = sum(map(abs, given)) * (-1 if max(given) <= 0 else 1)
-        inner = [c / total for c in given] if total else given
-        summed = merge_linear(held, inner).deltas
+        total = sum(map(abs, own)) * (-1 if max(own) <= 0 else 1)
+        inner = [c / total for c in own] if total else own
+        summed = merge_linear(deltas, inner).deltas
         vectors.append({n: d.truncate(max(1, numerical_rank(d.S)))[0] for n, d in summed.items()})
         totals.append(total)
     return vectors, totals
@@ -203,15 +203,13 @@ def _capability(bricks: Sequence[Brick], weights: tuple[float, ...], sites: str)
     names = brick_names(bricks)
     matched = match_labels([brick.task for brick in bricks], names)
     task, notes = matched.task, []
-    silent = [n for n, b in zip(names, bricks, strict=True) if stated_images(b) is None]
+    silent = ", ".join(n for n, b in zip(names, bricks, strict=True) if stated_images(b) is None)
     if sites == "auto" and silent:
-        notes.append(
-            f"the sites of {task.name} weigh the same: no training counts from {', '.join(silent)}"
-        )
+        notes.append(f"the sites of {task.name} weigh the same: no training counts from {silent}")
     with one_thread():
         groups = _linked(matched.places)
         head = _merged_head(task, [b.head for b in bricks], matched.places, weights, groups)
-    if task.kind is Kind.MULTICLASS and len(groups) > 1:
+    if task.rules.merging == "softmax" and len(groups) > 1:
         parts = " | ".join(", ".join(task.labels[i] for i in labels) for _, labels in groups)
         notes.append(
             f"{task.name}: no site knows labels on both sides of {parts}; "
@@ -226,21 +224,21 @@ Group = tuple[list[int], list[int]]
 
 
 def _linked(places: Sequence[Sequence[int]]) -> list[Group]:
-    held = _held(places)
-    count, number = connected_components((held @ held.mT).numpy(), directed=False)
+    knows = _knows(places)
+    count, numbers = connected_components((knows @ knows.mT).numpy(), directed=False)
     groups = []
     for group in range(count):
-        sites = [site for site, found in enumerate(number) if found == group]
+        sites = np.flatnonzero(numbers == group).tolist()
         groups.append((sites, sorted({label for site in sites for label in places[site]})))
     return groups
 
 
-def _held(places: Sequence[Sequence[int]]) -> Tensor:
+def _knows(places: Sequence[Sequence[int]]) -> Tensor:
     """(sites, labels), one where a site's head has the label, else zero; float64."""
-    held = torch.zeros(len(places), 1 + max(max(where) for where in places), dtype=torch.float64)
+    knows = torch.zeros(len(places), 1 + max(map(max, places)), dtype=torch.float64)
     for site, where in enumerate(places):
-        held[site, list(where)] = 1
-    return held
+        knows[site, list(where)] = 1
+    return knows
 
 
 def _merged_head(
@@ -256,17 +254,17 @@ def _merged_head(
     arbitrary. So the sites' shifts t and the merged rows μ minimise Σ w_s ‖row_s − t_s − μ‖²
     over all sites and their labels, and the rows of each linked group have the mean zero.
     """
-    if task.kind in (Kind.BINARY, Kind.ORDINAL):
+    if task.rules.merging == "whole":
         return Head(
             _weighted([head.weight for head in heads], weights),
             _weighted([head.bias for head in heads], weights),
         )
     rows = [torch.cat([h.weight, h.bias[:, None]], dim=1).double() for h in heads]
-    if task.kind is Kind.MULTICLASS:
+    if task.rules.merging == "softmax":
         shifts = _shifts(rows, places, weights, groups)
         rows = [row - shift for row, shift in zip(rows, shifts, strict=True)]
     merged = _mean(rows, places, weights)
-    if task.kind is Kind.MULTICLASS:
+    if task.rules.merging == "softmax":
         for _, labels in groups:
             merged[labels] -= merged[labels].mean(dim=0)
     return Head(merged[:, :-1].float().contiguous(), merged[:, -1].float().contiguous())
@@ -293,7 +291,7 @@ def _mean(
 
 def _shares(places: Sequence[Sequence[int]], weights: Sequence[float]) -> Tensor:
     """(sites, labels), the weights of the sites that have a label, together one per label."""
-    weighed = torch.tensor(weights, dtype=torch.float64)[:, None] * _held(places)
+    weighed = torch.tensor(weights, dtype=torch.float64)[:, None] * _knows(places)
     shares: Tensor = weighed / weighed.sum(dim=0)
     return shares
 
@@ -313,8 +311,8 @@ def _shifts(
     gap = torch.stack(
         [(row - mean[list(where)]).sum(dim=0) for row, where in zip(rows, places, strict=True)]
     )
-    held = _held(places)
-    system = held.sum(dim=1).diag() - held @ _shares(places, weights).mT
+    knows = _knows(places)
+    system = knows.sum(dim=1).diag() - knows @ _shares(places, weights).mT
     for sites, _ in groups:
         index = torch.tensor(sites)
         share = torch.tensor([weights[s] for s in sites], dtype=torch.float64)

@@ -7,7 +7,7 @@ all replicates at once. Whole patients are drawn where ids are known.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,15 +36,15 @@ class Interval:
             return "undefined"
         if not math.isfinite(self.low):
             return f"{self.value:.3f}"
-        gone = f" ({self.undefined} draws undefined)" if self.undefined else ""
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]{gone}"
+        note = f" ({self.undefined} draws undefined)" if self.undefined else ""
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]{note}"
 
     def as_dict(self) -> dict[str, float | None]:
         """For JSON, which has no NaN: an undefined number becomes null."""
-        found = {k: v if math.isfinite(v) else None for k, v in vars(self).items()}
+        numbers = {k: v if math.isfinite(v) else None for k, v in vars(self).items()}
         if not self.undefined:
-            del found["undefined"]
-        return found
+            del numbers["undefined"]
+        return numbers
 
 
 def interval(replicates: np.ndarray, level: float = LEVEL) -> Interval:
@@ -61,49 +61,34 @@ def interval(replicates: np.ndarray, level: float = LEVEL) -> Interval:
     return Interval(value, float(low), float(high), undefined)
 
 
-def mean_over_tasks(
-    replicates: Mapping[str, np.ndarray],
-    combine: Callable[[np.ndarray], np.ndarray] = lambda values: values.mean(axis=0),
-) -> np.ndarray:
-    """Combine tasks replicate by replicate; tasks are drawn independently of each other."""
-    return combine(np.stack(list(replicates.values())))
+def draws(patients: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Weights (1 + resamples, N): the sample itself, then draws of whole patients.
 
-
-def draws(count: int, patients: np.ndarray | None, resamples: int, seed: int) -> np.ndarray:
-    """Weights (1 + resamples, count): the sample itself, then draws with replacement.
+    They come in parts of some rows that are small enough to work on.
 
     Args:
-        count: images.
-        patients: (count,) ids; whole patients are drawn where given.
+        patients: (N,), see `patient_numbers`.
         resamples: number of draws.
         seed: equal seeds draw equal images, so that models can be paired.
     """
-    return np.concatenate(list(draw_blocks(count, patients, resamples, seed)))
-
-
-def draw_blocks(
-    count: int, patients: np.ndarray | None, resamples: int, seed: int
-) -> Iterator[np.ndarray]:
-    """The rows of `draws` in parts that are small enough to work on, made one by one."""
-    yield np.ones((1, count))
-    if not count:
+    yield np.ones((1, len(patients)))
+    if not len(patients):
         yield np.zeros((resamples, 0))
         return
-    ids = patient_numbers(count, patients)
-    groups = int(ids.max()) + 1
+    count = int(patients.max()) + 1
     generator = np.random.default_rng(seed)
-    shares, rows = np.full(groups, 1 / groups), max(1, BLOCK // count)
+    shares, rows = np.full(count, 1 / count), max(1, BLOCK // len(patients))
     for start in range(0, resamples, rows):
-        drawn = generator.multinomial(groups, shares, size=min(rows, resamples - start))
-        yield drawn[:, ids].astype(np.float64)
+        drawn = generator.multinomial(count, shares, size=min(rows, resamples - start))
+        yield drawn[:, patients].astype(np.float64)
 
 
 def patient_numbers(count: int, patients: np.ndarray | None) -> np.ndarray:
     """A number per image, the same for all of a patient's; each image its own without ids."""
     if patients is None:
         return np.arange(count)
-    found: np.ndarray = np.unique(patients, return_inverse=True)[1]
-    return found
+    numbers: np.ndarray = np.unique(patients, return_inverse=True)[1]
+    return numbers
 
 
 def nan_mean(values: np.ndarray) -> np.ndarray:

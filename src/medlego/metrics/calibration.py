@@ -1,4 +1,4 @@
-"""A calibration: logits of one model to logits whose probabilities can be taken at their word.
+"""A calibration: logits of one model to logits of calibrated probabilities.
 
 Every map rises strictly, so it never changes the order of images, nor of labels that exclude each
 other. Which labels are answered changes by operating points alone, where somebody chose one.
@@ -7,7 +7,6 @@ other. Which labels are answered changes by operating points alone, where somebo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -15,7 +14,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from medlego.data import Kind, Task
+from medlego.data import Task
 from medlego.support import FrozenModel
 
 MAX_KNOTS = 64
@@ -57,10 +56,10 @@ class LogitMap(FrozenModel):
         """Any shape to the same shape, dtype kept."""
         inner = [(d - b) / (c - a) for (a, b), (c, d) in pairwise(zip(self.x, self.y, strict=True))]
         bends = [after - before for before, after in pairwise([self.slope, *inner, self.slope])]
-        found = self.y[0] + self.slope * (logits - self.x[0])
+        mapped = self.y[0] + self.slope * (logits - self.x[0])
         for x, bend in zip(self.x, bends, strict=False):
-            found = found + bend * (logits - x).relu()
-        return found
+            mapped = mapped + bend * (logits - x).relu()
+        return mapped
 
 
 class Aim(FrozenModel):
@@ -106,32 +105,28 @@ class Calibration(FrozenModel):
 
         Of the operating point; else where the logits' own sign changes.
         """
-        own = [
-            1 / (1 + math.exp(-float(m(torch.zeros((), dtype=torch.float64))))) for m in self.maps
-        ]
-        chosen: Sequence[float | None] = self.operating.thresholds if self.operating else ()
-        given = [*chosen, *[None] * (len(own) - len(chosen))]
-        return tuple(o if g is None else g for o, g in zip(own, given, strict=True))
-
-
-def has_thresholds(task: Task) -> bool:
-    """Whether labels are answered by thresholds, not by which is likeliest."""
-    return task.kind in (Kind.BINARY, Kind.MULTILABEL)
+        zero = torch.zeros((), dtype=torch.float64)
+        own = [1 / (1 + math.exp(-float(logit_map(zero)))) for logit_map in self.maps]
+        if self.operating is None:
+            return tuple(own)
+        points = zip(own, self.operating.thresholds, strict=True)
+        return tuple(sign if point is None else point for sign, point in points)
 
 
 def calibration_problems(calibration: Calibration, task: Task) -> list[str]:
     """What keeps a calibration from being one of a task."""
-    count = len(task.labels) if task.kind is Kind.MULTILABEL else 1
+    by_logit = task.rules.thresholds
+    count = task.head_shape[1] if by_logit else 1
     if len(calibration.maps) != count:
         return [f"maps: expected {count} for this task, got {len(calibration.maps)}"]
-    fitting = ("none", "platt", "isotonic") if has_thresholds(task) else ("none", "temperature")
+    fitting = ("none", "platt", "isotonic") if by_logit else ("none", "temperature")
     problems = [
         f"maps.{number}: expected {', '.join(fitting)} for a {task.kind} task, got {own.method}"
         for number, own in enumerate(calibration.maps)
         if own.method not in fitting
     ]
     if (point := calibration.operating) is not None:
-        if not has_thresholds(task):
+        if not by_logit:
             problems.append(f"operating: expected null for a {task.kind} task")
         elif len(point.thresholds) != count:
             problems.append(f"operating: expected {count} thresholds, got {len(point.thresholds)}")

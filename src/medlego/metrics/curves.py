@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.metrics import confusion_matrix, precision_recall_curve, roc_curve
 
-from medlego.data import Kind
-from medlego.metrics.ranking import Ranking
 from medlego.metrics.sample import Column, Sample
 from medlego.support import ShortRepr
 
@@ -41,27 +40,21 @@ def confusion(sample: Sample) -> dict[str, np.ndarray]:
     """Counts of images, rows the truth and columns the answer.
 
     Returns:
-        One matrix (labels, labels) under the task's name; of a multilabel task one (2, 2) for each
-        label, absent before present, of the images where it is known.
+        One matrix (labels, labels) under the task's name; where labels do not exclude each other
+        one (2, 2) for each, absent before present, of the images where it is known.
     """
-    if sample.task.kind is Kind.MULTILABEL:
-        return {c.label: _counts(c.positive, c.given, 2) for c in sample.columns}
+    if not sample.task.rules.exclusive:
+        return {c.label: _counts(c.positive, c.answered, 2) for c in sample.columns}
     return {sample.task.name: _counts(sample.labels, sample.answers, len(sample.task.labels))}
 
 
 def _curves(column: Column) -> Curves:
-    found = Ranking.of(column.probs, column.positive, np.ones((1, len(column.probs))))
-    hits, alarms = (np.concatenate([[0.0], part[0]]) for part in (found.hits, found.alarms))
-    called = hits + alarms
-    return Curves(
-        label=column.label,
-        thresholds=np.concatenate([[np.inf], found.thresholds]),
-        sensitivity=hits / hits[-1],
-        specificity=1 - alarms / alarms[-1],
-        precision=np.concatenate([[1.0], hits[1:] / called[1:]]),
-    )
+    truth, probs = column.positive, column.probs
+    alarms, sensitivity, thresholds = roc_curve(truth, probs, drop_intermediate=False)
+    precision, _, _ = precision_recall_curve(truth, probs)
+    return Curves(column.label, thresholds, sensitivity, 1 - alarms, precision[::-1])
 
 
 def _counts(truth: np.ndarray, answer: np.ndarray, size: int) -> np.ndarray:
-    pairs = truth.astype(np.int64) * size + answer.astype(np.int64)
-    return np.bincount(pairs, minlength=size * size).reshape(size, size)
+    counts: np.ndarray = confusion_matrix(truth, answer, labels=range(size))
+    return counts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import norm, rankdata
@@ -11,20 +10,13 @@ from scipy.stats import norm, rankdata
 from medlego.metrics.bootstrap import LEVEL, Interval, patient_numbers
 
 
-@dataclass(frozen=True)
-class Areas:
+def areas(
+    scores: np.ndarray, positive: np.ndarray, patients: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """AUROCs of several models on the same images, (M,), and their covariance (M, M).
 
     NaN where one side is missing; the covariance is also NaN with fewer than two patients on a
     side.
-    """
-
-    values: np.ndarray
-    covariance: np.ndarray
-
-
-def areas(scores: np.ndarray, positive: np.ndarray, patients: np.ndarray | None = None) -> Areas:
-    """AUROCs with the covariance of their estimates.
 
     Args:
         scores: (M, N), one row a model.
@@ -37,8 +29,9 @@ def areas(scores: np.ndarray, positive: np.ndarray, patients: np.ndarray | None 
     53:567, which is DeLong's where each has one.
     """
     models, up, down = len(scores), int(positive.sum()), int((~positive).sum())
+    undefined = np.full((models, models), np.nan)
     if not (up and down):
-        return Areas(np.full(models, np.nan), np.full((models, models), np.nan))
+        return undefined[0], undefined
     over, under = zip(*(_placements(row, positive) for row in scores), strict=True)
     values = np.stack(over).mean(axis=1)
     of = patient_numbers(positive.size, patients)
@@ -49,14 +42,14 @@ def areas(scores: np.ndarray, positive: np.ndarray, patients: np.ndarray | None 
         bottoms[model] = np.bincount(of[~positive], under[model] - values[model], count)
     with_up, with_down = len(np.unique(of[positive])), len(np.unique(of[~positive]))
     if min(with_up, with_down) < 2:
-        return Areas(values, np.full((models, models), np.nan))
+        return values, undefined
     cross = tops @ bottoms.T
     covariance = (
         tops @ tops.T * with_up / (with_up - 1) / up**2
         + bottoms @ bottoms.T * with_down / (with_down - 1) / down**2
         + (cross + cross.T) * count / (count - 1) / (up * down)
     )
-    return Areas(values, covariance)
+    return values, covariance
 
 
 def delong_interval(
@@ -70,8 +63,8 @@ def delong_interval(
     Undefined bounds where every positive lies above every negative, or below: the variance is
     zero then, which says nothing of other images.
     """
-    found = areas(scores[None], positive, patients)
-    value, variance = float(found.values[0]), float(found.covariance[0, 0])
+    values, covariance = areas(scores[None], positive, patients)
+    value, variance = float(values[0]), float(covariance[0, 0])
     if not (0 < value < 1 and variance > 0):
         return Interval(value, math.nan, math.nan)
     middle = math.log(value / (1 - value))

@@ -18,7 +18,6 @@ class Ranking:
     are (B,): all there are.
     """
 
-    thresholds: np.ndarray
     hits: np.ndarray
     alarms: np.ndarray
     positives: np.ndarray
@@ -34,51 +33,41 @@ class Ranking:
         hits = np.cumsum(drawn * up, axis=1)[:, last]
         alarms = np.cumsum(drawn * ~up, axis=1)[:, last]
         totals = (weights[:, positive].sum(axis=1), weights[:, ~positive].sum(axis=1))
-        return cls(ranked[last], hits, alarms, *totals)
+        return cls(hits, alarms, *totals)
 
     def auroc(self) -> np.ndarray:
         """Area under the ROC curve, ties counted half, (B,)."""
-        heights = (self.hits + _before(self.hits)) / 2
-        areas = (_steps(self.alarms) * heights).sum(axis=1)
-        return self._defined(areas / self._over(self.positives * self.negatives))
+        heights = self.hits - _gained(self.hits) / 2
+        area = (_gained(self.alarms) * heights).sum(axis=1)
+        return self._share(area, self.positives * self.negatives)
 
     def average_precision(self) -> np.ndarray:
         """Σ (recall gained) · precision over the thresholds, (B,)."""
         called = self.hits + self.alarms
         precision = self.hits / np.where(called > 0, called, 1)
-        gained = (_steps(self.hits) * precision).sum(axis=1)
-        return self._defined(gained / self._over(self.positives))
+        area = (_gained(self.hits) * precision).sum(axis=1)
+        return self._share(area, self.positives)
 
     def sensitivity_at(self, specificity: float) -> np.ndarray:
         """The largest sensitivity of a threshold with at least this specificity, (B,)."""
-        kept = self.negatives[:, None] - self.alarms
-        allowed = kept >= specificity * self.negatives[:, None] - SLACK
+        rejected = self.negatives[:, None] - self.alarms
+        allowed = rejected >= specificity * self.negatives[:, None] - SLACK
         most = np.where(allowed, self.hits, 0).max(axis=1, initial=0)
-        return self._defined(most / self._over(self.positives))
+        return self._share(most, self.positives)
 
     def specificity_at(self, sensitivity: float) -> np.ndarray:
         """The largest specificity of a threshold with at least this sensitivity, (B,)."""
-        kept = self.negatives[:, None] - self.alarms
+        rejected = self.negatives[:, None] - self.alarms
         allowed = self.hits >= sensitivity * self.positives[:, None] - SLACK
-        most = np.where(allowed, kept, 0).max(axis=1, initial=0)
-        return self._defined(most / self._over(self.negatives))
+        most = np.where(allowed, rejected, 0).max(axis=1, initial=0)
+        return self._share(most, self.negatives)
 
-    def _defined(self, values: np.ndarray) -> np.ndarray:
+    def _share(self, part: np.ndarray, whole: np.ndarray) -> np.ndarray:
         """NaN where one side is missing: nothing can be told apart then."""
-        found: np.ndarray = np.where((self.positives > 0) & (self.negatives > 0), values, np.nan)
-        return found
-
-    @staticmethod
-    def _over(counts: np.ndarray) -> np.ndarray:
-        return np.where(counts > 0, counts, 1)
+        defined = (self.positives > 0) & (self.negatives > 0)
+        return np.where(defined, part / np.where(defined, whole, 1), np.nan)
 
 
-def _before(counts: np.ndarray) -> np.ndarray:
-    shifted = np.zeros_like(counts)
-    shifted[:, 1:] = counts[:, :-1]
-    return shifted
-
-
-def _steps(counts: np.ndarray) -> np.ndarray:
-    gained: np.ndarray = counts - _before(counts)
-    return gained
+def _gained(counts: np.ndarray) -> np.ndarray:
+    """What each threshold adds to the one before."""
+    return np.diff(counts, axis=1, prepend=0)

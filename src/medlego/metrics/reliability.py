@@ -1,4 +1,4 @@
-"""How far probabilities can be taken at their word.
+"""How well probabilities are calibrated.
 
 The plain expected calibration error (ECE) is biased upwards: chance alone moves every bin off the
 diagonal. Beside it stand `ece_floor`, what a perfectly calibrated model with the same
@@ -18,7 +18,10 @@ from medlego.metrics.sample import Column, Sample
 from medlego.support import ShortRepr
 
 BINS = 15
+EDGES = np.linspace(0, 1, BINS + 1)
+"""Of bins of equal width."""
 IMAGES_PER_BIN = 20
+"""Fewest in a bin of equal mass."""
 
 
 @dataclass(frozen=True)
@@ -45,27 +48,9 @@ class Diagram(ShortRepr):
     bins: tuple[Bin, ...]
 
 
-def reliability(
-    sample: Sample, *, bins: int = BINS, level: float = LEVEL, equal_mass: bool = False
-) -> tuple[Diagram, ...]:
-    """The numbers of a reliability diagram, one for each column of `Sample.beliefs`.
-
-    Args:
-        sample: a model's answers.
-        bins: of equal width, or at most so many of equal numbers of images.
-        level: of the intervals.
-        equal_mass: choose edges at quantiles, `IMAGES_PER_BIN` images or more each.
-    """
-    found = []
-    for belief in sample.beliefs:
-        edges = _quantile_edges(belief.probs, bins) if equal_mass else np.linspace(0, 1, bins + 1)
-        place = _places(belief.probs, edges)
-        held = [
-            _bin(belief, place == number, edges[number : number + 2], level)
-            for number in range(len(edges) - 1)
-        ]
-        found.append(Diagram(belief.label, tuple(held)))
-    return tuple(found)
+def reliability(sample: Sample) -> tuple[Diagram, ...]:
+    """The numbers of a reliability diagram, one for each column of `Sample.beliefs`."""
+    return tuple(_diagram(belief) for belief in sample.beliefs)
 
 
 def ece(sample: Sample, weights: np.ndarray) -> np.ndarray:
@@ -76,8 +61,7 @@ def ece(sample: Sample, weights: np.ndarray) -> np.ndarray:
 
     Source: Naeini et al. 2015, Obtaining well calibrated probabilities using Bayesian binning.
     """
-    edges = np.linspace(0, 1, BINS + 1)
-    return nan_mean(np.stack([_ece(belief, weights, edges) for belief in sample.beliefs]))
+    return nan_mean(np.stack([_ece(belief, weights) for belief in sample.beliefs]))
 
 
 def ece_floor(sample: Sample) -> float:
@@ -86,12 +70,10 @@ def ece_floor(sample: Sample) -> float:
     Each bin's error is then normal with the variance Σ p (1 − p) / n², whose mean magnitude is
     √(2 / π) of its deviation; images count as independent.
     """
-    edges, floors = np.linspace(0, 1, BINS + 1), []
+    floors = []
     for belief in sample.beliefs:
-        chance = np.bincount(
-            _places(belief.probs, edges), belief.probs * (1 - belief.probs), minlength=BINS
-        )
-        size = len(belief.probs)
+        probs, size = belief.probs, len(belief.probs)
+        chance = np.bincount(_places(probs, EDGES), probs * (1 - probs), minlength=BINS)
         floors.append(np.sqrt(2 / math.pi * chance).sum() / size if size else math.nan)
     return float(nan_mean(np.array(floors)))
 
@@ -106,21 +88,20 @@ def rms_calibration_error(sample: Sample, weights: np.ndarray) -> np.ndarray:
 
     Source: Kumar et al. 2019, arXiv:1909.10155, definition 4.1.
     """
-    parts = [
-        _squared(belief, weights, sample.patient_numbers[belief.known]) for belief in sample.beliefs
-    ]
+    numbers = sample.patient_numbers
+    parts = [_squared(belief, weights, numbers[belief.known]) for belief in sample.beliefs]
     mean = nan_mean(np.stack(parts))
-    found: np.ndarray = np.sqrt(np.where(mean < 0, 0.0, mean))
-    return found
+    error: np.ndarray = np.sqrt(np.where(mean < 0, 0.0, mean))
+    return error
 
 
-def _ece(belief: Column, weights: np.ndarray, edges: np.ndarray) -> np.ndarray:
+def _ece(belief: Column, weights: np.ndarray) -> np.ndarray:
     drawn = weights[:, belief.known]
-    member = np.eye(len(edges) - 1)[_places(belief.probs, edges)]
+    member = np.eye(BINS)[_places(belief.probs, EDGES)]
     gaps = drawn @ (member * (belief.positive - belief.probs)[:, None])
     with np.errstate(invalid="ignore"):
-        found: np.ndarray = np.abs(gaps).sum(axis=1) / drawn.sum(axis=1)
-    return found
+        error: np.ndarray = np.abs(gaps).sum(axis=1) / drawn.sum(axis=1)
+    return error
 
 
 def _squared(belief: Column, weights: np.ndarray, patients: np.ndarray) -> np.ndarray:
@@ -128,7 +109,7 @@ def _squared(belief: Column, weights: np.ndarray, patients: np.ndarray) -> np.nd
     drawn = weights[:, belief.known]
     if not len(belief.probs):
         return np.full(len(weights), np.nan)
-    edges = _quantile_edges(belief.probs, BINS)
+    edges = _quantile_edges(belief.probs)
     member = np.eye(len(edges) - 1)[_places(belief.probs, edges)]
     _, first, of = np.unique(patients, return_index=True, return_inverse=True)
     gaps, sizes = np.zeros((2, len(first), member.shape[1]))
@@ -137,31 +118,37 @@ def _squared(belief: Column, weights: np.ndarray, patients: np.ndarray) -> np.nd
     times = drawn[:, first]
     squares = (times @ gaps) ** 2 - times**2 @ gaps**2
     pairs = (times @ sizes) ** 2 - times**2 @ sizes**2
-    told = pairs > 0
-    counts = np.where(told, times @ sizes, 0)
+    paired = pairs > 0
+    counts = np.where(paired, times @ sizes, 0)
     with np.errstate(invalid="ignore"):
-        errors = counts * squares / np.where(told, pairs, 1)
-        found: np.ndarray = errors.sum(axis=1) / counts.sum(axis=1)
-    return found
+        errors = counts * squares / np.where(paired, pairs, 1)
+        mean: np.ndarray = errors.sum(axis=1) / counts.sum(axis=1)
+    return mean
 
 
-def _bin(belief: Column, inside: np.ndarray, edges: np.ndarray, level: float) -> Bin:
+def _diagram(belief: Column) -> Diagram:
+    places = _places(belief.probs, EDGES)
+    edges = zip(EDGES.tolist(), EDGES[1:].tolist(), strict=False)
+    bins = [_bin(belief, places == number, *pair) for number, pair in enumerate(edges)]
+    return Diagram(belief.label, tuple(bins))
+
+
+def _bin(belief: Column, inside: np.ndarray, low: float, high: float) -> Bin:
     count, hits = int(inside.sum()), int(belief.positive[inside].sum())
-    low, high = float(edges[0]), float(edges[1])
     if not count:
         return Bin(low, high, 0, *[math.nan] * 4)
-    sure = binomtest(hits, count).proportion_ci(level, method="wilson")
+    wilson = binomtest(hits, count).proportion_ci(LEVEL, method="wilson")
     confidence = float(belief.probs[inside].mean())
-    return Bin(low, high, count, confidence, hits / count, float(sure.low), float(sure.high))
+    return Bin(low, high, count, confidence, hits / count, float(wilson.low), float(wilson.high))
 
 
 def _places(probs: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """The bin of each probability; a bin holds its upper edge, the first also its lower one."""
-    found: np.ndarray = np.searchsorted(edges[1:-1], probs, side="left")
-    return found
+    places: np.ndarray = np.searchsorted(edges[1:-1], probs, side="left")
+    return places
 
 
-def _quantile_edges(probs: np.ndarray, most: int) -> np.ndarray:
-    bins = max(1, min(most, len(probs) // IMAGES_PER_BIN))
-    inner = np.unique(np.quantile(probs, np.arange(1, bins) / bins)) if bins > 1 else np.zeros(0)
+def _quantile_edges(probs: np.ndarray) -> np.ndarray:
+    bins = max(1, min(BINS, len(probs) // IMAGES_PER_BIN))
+    inner = np.unique(np.quantile(probs, np.arange(1, bins) / bins))
     return np.concatenate([[0.0], inner[(inner > 0) & (inner < 1)], [1.0]])

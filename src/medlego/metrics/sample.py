@@ -7,35 +7,33 @@ from functools import cached_property
 
 import numpy as np
 
-from medlego.data import Kind, Task
+from medlego.data import Task
 from medlego.metrics.bootstrap import patient_numbers
 from medlego.support import ShortRepr
-
-HALF = 0.5
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Column(ShortRepr):
     """One label against the rest, on the images where it is known.
 
-    `known` (N,) selects those n images; `probs`, `positive` and `given` are (n,): its probability,
-    whether it is true and whether it is answered.
+    `known` (N,) selects those n images; `probs`, `positive` and `answered` are (n,): its
+    probability, whether it is true and whether it is answered.
     """
 
     label: str
     known: np.ndarray
     probs: np.ndarray
     positive: np.ndarray
-    given: np.ndarray
+    answered: np.ndarray
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Sample(ShortRepr):
     """One model's answers to labelled images.
 
-    `probs` is (N, labels); `labels` is (N,) int64, or (N, labels) with NaN for unknown;
-    `patients` is (N,) of ids where known. `thresholds` are those of the task's columns: (1,) of a
-    binary task, (labels,) of a multilabel one; left out, what is likelier is answered.
+    `probs` is (N, labels); `labels` is as in `Samples.labels`; `patients` is (N,) of ids where
+    known. `thresholds` are what the task's kind decides by: (1,) of a binary task, (labels,) of a
+    multilabel one; left out, what is likelier is answered.
     """
 
     task: Task
@@ -47,6 +45,11 @@ class Sample(ShortRepr):
     def __len__(self) -> int:
         return len(self.probs)
 
+    def take(self, rows: np.ndarray) -> Sample:
+        """The answers to some of the images, by index or by mask."""
+        patients = None if self.patients is None else self.patients[rows]
+        return Sample(self.task, self.probs[rows], self.labels[rows], patients, self.thresholds)
+
     @cached_property
     def patient_numbers(self) -> np.ndarray:
         """A number per image, the same for all of a patient's."""
@@ -54,36 +57,22 @@ class Sample(ShortRepr):
 
     @cached_property
     def answers(self) -> np.ndarray:
-        """Labels answered: (N,) int64, or (N, labels) bool for multilabel tasks."""
-        return decide(self.task, self.probs, self.thresholds)
+        """What is answered, as `Kind.decide` gives it."""
+        return self.task.rules.decide(self.probs, self.thresholds)
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """Every label; of two that exclude each other only the second, which implies the first."""
-        labels = self.task.labels
-        if self.task.kind is Kind.MULTILABEL:
-            return tuple(self._cells(number, label) for number, label in enumerate(labels))
-        return tuple(
-            Column(
-                label,
-                np.ones(len(self), dtype=bool),
-                self.probs[:, number],
-                self.labels == number,
-                self.answers == number,
-            )
-            for number, label in enumerate(labels)
-            if len(labels) > 2 or number == 1
-        )
-
-    def _cells(self, number: int, label: str) -> Column:
-        known = ~np.isnan(self.labels[:, number])
-        return Column(
-            label,
-            known,
-            self.probs[known, number],
-            self.labels[known, number] > 0,
-            self.answers[known, number],
-        )
+        rules, labels = self.task.rules, self.task.labels
+        truth, answers = (rules.matrix(part) for part in (self.labels, self.answers))
+        columns = []
+        for number, label in enumerate(labels):
+            if rules.exclusive and len(labels) == 2 and number == 0:
+                continue
+            known = ~np.isnan(truth[:, number])
+            parts = (part[known, number] for part in (self.probs, truth > 0, answers > 0))
+            columns.append(Column(label, known, *parts))
+        return tuple(columns)
 
     @cached_property
     def beliefs(self) -> tuple[Column, ...]:
@@ -92,31 +81,8 @@ class Sample(ShortRepr):
         Of tasks with three labels and more that exclude each other it is one column: how sure the
         model is of the likeliest label, and whether that is the true one.
         """
-        if self.task.kind is Kind.MULTILABEL or len(self.task.labels) == 2:
+        if not self.task.rules.exclusive or len(self.task.labels) == 2:
             return self.columns
-        likeliest = self.probs.argmax(axis=1)
-        right = likeliest == self.labels
+        right = self.probs.argmax(axis=1) == self.labels
         whole = np.ones(len(self), dtype=bool)
         return (Column("likeliest label", whole, self.probs.max(axis=1), right, whole),)
-
-
-def decide(task: Task, probs: np.ndarray, thresholds: np.ndarray | None = None) -> np.ndarray:
-    """Labels that probabilities come to.
-
-    Args:
-        task: says how they are read.
-        probs: (N, labels).
-        thresholds: of the second label of a binary task (1,), of each of a multilabel one
-            (labels,); one half by default. Others answer the likeliest label.
-
-    Returns:
-        (N,) int64, or (N, labels) bool for multilabel tasks.
-    """
-    if task.kind is Kind.MULTILABEL:
-        above: np.ndarray = probs > (HALF if thresholds is None else thresholds)
-        return above
-    if task.kind is Kind.BINARY and thresholds is not None:
-        positive: np.ndarray = (probs[:, 1] > thresholds[0]).astype(np.int64)
-        return positive
-    likeliest: np.ndarray = probs.argmax(axis=1)
-    return likeliest

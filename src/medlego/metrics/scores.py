@@ -6,243 +6,179 @@ Point values agree with scikit-learn's; what does not exist is NaN, never a half
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 
-from medlego.data import Kind, Task
-from medlego.metrics.bootstrap import RESAMPLES, Interval, draw_blocks, interval, nan_mean
+from medlego.data import Task
+from medlego.metrics.bootstrap import RESAMPLES, draws, nan_mean
 from medlego.metrics.ranking import Ranking
 from medlego.metrics.reliability import ece, rms_calibration_error
-from medlego.metrics.sample import HALF, Column, Sample
+from medlego.metrics.sample import Column, Sample
 
-SCORES = ("accuracy", "balanced_accuracy", "auroc")
-"""What choices are made by; every kind of task has them."""
 STATED = 0.9
-"""The specificity at which sensitivity is told, and the reverse."""
-TRIFLE = 1e-6
+"""The specificity at which sensitivity is reported, and the reverse."""
 SMALLEST = float(np.finfo(np.float64).eps)
 
-PROBABILISTIC = ("brier", "log_loss", "ece", "rms_calibration_error")
-"""Scores of probabilities taken at their word."""
+MAIN_SCORES = ("accuracy", "balanced_accuracy", "auroc")
+"""What choices are made by."""
 
 
 def score_names(task: Task) -> tuple[str, ...]:
-    """Every score that a task of this kind has, those of `SCORES` first."""
-    names = [*SCORES, "average_precision", "f1"]
-    if task.kind in (Kind.BINARY, Kind.MULTILABEL):
-        names += ["sensitivity", "specificity"]
-    names += ["sensitivity_at_90_specificity", "specificity_at_90_sensitivity"]
-    if task.kind is Kind.ORDINAL:
-        names.append("quadratic_kappa")
-    return (*names, *PROBABILISTIC)
-
-
-LABEL_SCORES = (
-    "auroc",
-    "average_precision",
-    "f1",
-    "sensitivity",
-    "specificity",
-    "sensitivity_at_90_specificity",
-    "specificity_at_90_sensitivity",
-    "brier",
-)
-"""Scores of one label against the rest."""
+    """Every score that a task of this kind has."""
+    own = task.rules.scores
+    return tuple(name for name, score in SCORES.items() if score.every_kind or name in own)
 
 
 def score_replicates(
-    task: Task,
-    probs: np.ndarray,
-    labels: np.ndarray,
-    *,
-    patients: np.ndarray | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    names: Sequence[str] = SCORES,
-    thresholds: np.ndarray | None = None,
+    sample: Sample, names: Sequence[str] = MAIN_SCORES, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, np.ndarray]:
     """Each score on the sample itself and on bootstrap replicates of it.
 
     Args:
-        task: says how probabilities and labels are read.
-        probs: (N, labels).
-        labels: (N,) int64, or (N, labels) with NaN for unknown.
-        patients: (N,) ids; whole patients are drawn where given.
+        sample: a model's answers; whole patients are drawn where their ids are known.
+        names: out of `score_names(task)`.
         resamples: number of replicates.
         seed: of the draws; equal seeds draw equal images, so that models can be paired.
-        names: out of `score_names(task)`.
-        thresholds: see `decide`.
 
     Returns:
         Per score (1 + resamples,): the point value first. NaN where a score is undefined. Scores
         of single labels (AUROC, average precision, F1, sensitivity, …) are means over the labels
         for which they are defined; of two labels that exclude each other, the second's.
     """
-    sample = Sample(task, probs, labels, patients, thresholds)
-    weights = draw_blocks(len(probs), patients, resamples, seed)
-    parts = [_scores(sample, block, names) for block in weights]
-    return {name: np.concatenate([part[name] for part in parts]) for name in names}
+    drawn = draws(sample.patient_numbers, resamples, seed)
+    return _joined([_Block(sample, weights).scores(names) for weights in drawn])
 
 
 def label_replicates(
-    task: Task,
-    probs: np.ndarray,
-    labels: np.ndarray,
-    *,
-    patients: np.ndarray | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    names: Sequence[str] = LABEL_SCORES,
-    thresholds: np.ndarray | None = None,
+    sample: Sample, names: Sequence[str] = (), *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Per label and score as `score_replicates`; names are out of `LABEL_SCORES`."""
-    sample = Sample(task, probs, labels, patients, thresholds)
-    weights = draw_blocks(len(probs), patients, resamples, seed)
-    parts = [[column_scores(column, w, names) for column in sample.columns] for w in weights]
-    return {
-        column.label: {
-            name: np.concatenate(found)
-            for name, found in zip(names, zip(*by_block, strict=True), strict=True)
-        }
-        for column, by_block in zip(sample.columns, zip(*parts, strict=True), strict=True)
-    }
-
-
-def scores(
-    task: Task,
-    probs: np.ndarray,
-    labels: np.ndarray,
-    *,
-    patients: np.ndarray | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    names: Sequence[str] = SCORES,
-    thresholds: np.ndarray | None = None,
-) -> dict[str, Interval]:
-    """Every named score with its 95 % interval; arguments as in `score_replicates`."""
-    replicates = score_replicates(
-        task,
-        probs,
-        labels,
-        patients=patients,
-        resamples=resamples,
-        seed=seed,
-        names=names,
-        thresholds=thresholds,
-    )
-    return {name: interval(values) for name, values in replicates.items()}
+    """Per label and score as `score_replicates`; left out, `names` are all of `LABEL_SCORES`."""
+    drawn = draws(sample.patient_numbers, resamples, seed)
+    parts = [_Block(sample, weights).label_scores(names or LABEL_SCORES) for weights in drawn]
+    return {label: _joined([part[label] for part in parts]) for label in parts[0]}
 
 
 def point_scores(
-    task: Task, probs: np.ndarray, labels: np.ndarray, names: Sequence[str] = SCORES
+    task: Task, probs: np.ndarray, labels: np.ndarray, names: Sequence[str] = MAIN_SCORES
 ) -> dict[str, float]:
-    """Every named score without interval."""
-    replicates = score_replicates(task, probs, labels, resamples=0, names=names)
+    """Every named score of probabilities (N, labels) without interval."""
+    replicates = score_replicates(Sample(task, probs, labels), names, resamples=0)
     return {name: float(values[0]) for name, values in replicates.items()}
 
 
-def wrong_answers(
-    task: Task, labels: np.ndarray, thresholds: np.ndarray | None = None
-) -> np.ndarray:
-    """Probabilities that know nothing and are just wrong, (N, labels): no answer, for a score.
+@dataclass(frozen=True, eq=False)
+class _DrawnColumn:
+    """One label against the rest, and weights (B, n) of the images where it is known."""
 
-    All labels are alike but for the true one, which is a trifle less likely, or below the
-    threshold.
-    """
-    if task.kind is Kind.MULTILABEL:
-        middle = HALF if thresholds is None else thresholds
-        known: np.ndarray = np.where(labels > 0, middle - TRIFLE, middle + TRIFLE)
-        return known
-    if task.kind is Kind.BINARY and thresholds is not None:
-        second = np.where(labels == 1, thresholds[0] - TRIFLE, thresholds[0] + TRIFLE)
-        return np.stack([1 - second, second], axis=1)
-    count = len(task.labels)
-    probs = np.full((len(labels), count), 1 / count)
-    probs[np.arange(len(labels)), labels] -= TRIFLE
-    return probs
+    column: Column
+    weights: np.ndarray
+
+    @cached_property
+    def ranking(self) -> Ranking:
+        return Ranking.of(self.column.probs, self.column.positive, self.weights)
+
+    @cached_property
+    def hits(self) -> np.ndarray:
+        hits: np.ndarray = self.weights @ (self.column.positive & self.column.answered)
+        return hits
 
 
-def column_scores(
-    column: Column, weights: np.ndarray, names: Sequence[str]
-) -> tuple[np.ndarray, ...]:
-    """Scores of one label against the rest on weights (B, N) of all images, each (B,)."""
-    drawn = weights[:, column.known]
-    ranking: Ranking | None = None
-    found = []
-    for name in names:
-        if name in _RANKED:
-            ranking = ranking or Ranking.of(column.probs, column.positive, drawn)
-            found.append(_RANKED[name](ranking))
-        else:
-            found.append(_COUNTED[name](column, drawn))
-    return tuple(found)
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """A sample and some replicates' weights (B, N) of its images; scores are (B,)."""
+
+    sample: Sample
+    weights: np.ndarray
+
+    @cached_property
+    def columns(self) -> tuple[_DrawnColumn, ...]:
+        return tuple(_DrawnColumn(c, self.weights[:, c.known]) for c in self.sample.columns)
+
+    def scores(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        return {name: SCORES[name].of_task(self) for name in names}
+
+    def label_scores(self, names: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
+        scores = {name: score for name in names if (score := SCORES[name].of_label)}
+        return {c.column.label: {n: score(c) for n, score in scores.items()} for c in self.columns}
+
+    def mean(self, score: Callable[[_DrawnColumn], np.ndarray]) -> np.ndarray:
+        """Over the labels for which a score is defined."""
+        return nan_mean(np.stack([score(column) for column in self.columns]))
 
 
-def _scores(sample: Sample, weights: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-    single = [n for n in names if n in LABEL_SCORES and n not in _WHOLE]
-    by_label = [column_scores(column, weights, single) for column in sample.columns]
-    means = {
-        name: nan_mean(np.stack(values))
-        for name, values in zip(single, zip(*by_label, strict=True), strict=True)
-    }
-    return {n: means[n] if n in means else _WHOLE[n](sample, weights) for n in names}
+def _joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: np.ndarray = np.where(whole > 0, part / whole, np.nan)
-    return found
+        ratio: np.ndarray = np.where(whole > 0, part / whole, np.nan)
+    return ratio
 
 
-def _f1(column: Column, weights: np.ndarray) -> np.ndarray:
-    hits = weights @ (column.positive & column.given)
-    return _ratio(2 * hits, weights @ column.positive + weights @ column.given)
+def _weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Values (N,) and weights (B, N) to (B,)."""
+    return _ratio(weights @ values, weights.sum(axis=1))
 
 
-def _sensitivity(column: Column, weights: np.ndarray) -> np.ndarray:
-    return _ratio(weights @ (column.positive & column.given), weights @ column.positive)
+def _f1(drawn: _DrawnColumn) -> np.ndarray:
+    column, weights = drawn.column, drawn.weights
+    return _ratio(2 * drawn.hits, weights @ column.positive + weights @ column.answered)
 
 
-def _specificity(column: Column, weights: np.ndarray) -> np.ndarray:
-    return _ratio(weights @ ~(column.positive | column.given), weights @ ~column.positive)
+def _sensitivity(drawn: _DrawnColumn) -> np.ndarray:
+    return _ratio(drawn.hits, drawn.weights @ drawn.column.positive)
 
 
-def _label_brier(column: Column, weights: np.ndarray) -> np.ndarray:
-    squares = (column.probs - column.positive) ** 2
-    return _ratio(weights @ squares, weights.sum(axis=1))
+def _specificity(drawn: _DrawnColumn) -> np.ndarray:
+    column, weights = drawn.column, drawn.weights
+    return _ratio(weights @ ~(column.positive | column.answered), weights @ ~column.positive)
 
 
-def _label_log_loss(column: Column, weights: np.ndarray) -> np.ndarray:
-    true = np.where(column.positive, column.probs, 1 - column.probs)
-    return _ratio(weights @ -np.log(np.clip(true, SMALLEST, 1)), weights.sum(axis=1))
+def _label_brier(drawn: _DrawnColumn) -> np.ndarray:
+    return _weighted_mean((drawn.column.probs - drawn.column.positive) ** 2, drawn.weights)
 
 
-def _accuracy(sample: Sample, weights: np.ndarray) -> np.ndarray:
+def _label_log_loss(drawn: _DrawnColumn) -> np.ndarray:
+    probs = drawn.column.probs
+    true = np.where(drawn.column.positive, probs, 1 - probs)
+    return _weighted_mean(_surprise(true), drawn.weights)
+
+
+def _surprise(true: np.ndarray) -> np.ndarray:
+    """−log of the probabilities of what is true."""
+    surprise: np.ndarray = -np.log(np.clip(true, SMALLEST, 1))
+    return surprise
+
+
+def _accuracy(block: _Block) -> np.ndarray:
     """Over images, or over known cells."""
-    if sample.task.kind is not Kind.MULTILABEL:
-        return _ratio(weights @ (sample.answers == sample.labels), weights.sum(axis=1))
+    sample = block.sample
+    if sample.task.rules.exclusive:
+        return _weighted_mean(sample.answers == sample.labels, block.weights)
     known = ~np.isnan(sample.labels)
-    right = known & (sample.answers == (np.nan_to_num(sample.labels) > 0))
-    return _ratio((weights @ right).sum(axis=1), (weights @ known).sum(axis=1))
+    right = known & (sample.answers == (sample.labels > 0))
+    return _ratio((block.weights @ right).sum(axis=1), (block.weights @ known).sum(axis=1))
 
 
-def _balanced_accuracy(sample: Sample, weights: np.ndarray) -> np.ndarray:
-    """Mean recall; of multilabel tasks the mean of (sensitivity + specificity) / 2."""
-    if sample.task.kind is Kind.MULTILABEL:
-        sides = [
-            (_sensitivity(c, weights[:, c.known]) + _specificity(c, weights[:, c.known])) / 2
-            for c in sample.columns
-        ]
-        return nan_mean(np.stack(sides))
+def _balanced_accuracy(block: _Block) -> np.ndarray:
+    """Mean recall; of labels that stand alone the mean of (sensitivity + specificity) / 2."""
+    sample = block.sample
+    if not sample.task.rules.exclusive:
+        return block.mean(lambda column: (_sensitivity(column) + _specificity(column)) / 2)
     member = np.eye(len(sample.task.labels))[sample.labels]
     right = (sample.answers == sample.labels).astype(np.float64)
-    return nan_mean(_ratio(weights @ (member * right[:, None]), weights @ member).T)
+    return nan_mean(_ratio(block.weights @ (member * right[:, None]), block.weights @ member).T)
 
 
-def _quadratic_kappa(sample: Sample, weights: np.ndarray) -> np.ndarray:
+def _quadratic_kappa(block: _Block) -> np.ndarray:
     """1 − Σ (answer − truth)² over what chance would give; undefined where nothing varies."""
-    truth, answer = sample.labels.astype(np.float64), sample.answers.astype(np.float64)
+    weights = block.weights
+    truth, answer = (p.astype(np.float64) for p in (block.sample.labels, block.sample.answers))
     count = weights.sum(axis=1)
     seen = weights @ (truth - answer) ** 2
     chance = weights @ truth**2 + weights @ answer**2
@@ -250,41 +186,67 @@ def _quadratic_kappa(sample: Sample, weights: np.ndarray) -> np.ndarray:
     return 1 - _ratio(seen, np.where(chance > SMALLEST * count, chance, 0))
 
 
-def _brier(sample: Sample, weights: np.ndarray) -> np.ndarray:
+def _brier(block: _Block) -> np.ndarray:
     """Mean squared error: of each label's probability, or summed over three labels and more."""
-    if sample.task.kind is Kind.MULTILABEL or len(sample.task.labels) == 2:
-        parts = [_label_brier(c, weights[:, c.known]) for c in sample.columns]
-        return nan_mean(np.stack(parts))
-    truth = np.eye(len(sample.task.labels))[sample.labels]
-    return _ratio(weights @ ((sample.probs - truth) ** 2).sum(axis=1), weights.sum(axis=1))
+    sample, count = block.sample, len(block.sample.task.labels)
+    if not sample.task.rules.exclusive or count == 2:
+        return block.mean(_label_brier)
+    squares = (sample.probs - np.eye(count)[sample.labels]) ** 2
+    return _weighted_mean(squares.sum(axis=1), block.weights)
 
 
-def _log_loss(sample: Sample, weights: np.ndarray) -> np.ndarray:
-    if sample.task.kind is Kind.MULTILABEL:
-        parts = [_label_log_loss(c, weights[:, c.known]) for c in sample.columns]
-        return nan_mean(np.stack(parts))
+def _log_loss(block: _Block) -> np.ndarray:
+    sample = block.sample
+    if not sample.task.rules.exclusive:
+        return block.mean(_label_log_loss)
     true = sample.probs[np.arange(len(sample)), sample.labels]
-    return _ratio(weights @ -np.log(np.clip(true, SMALLEST, 1)), weights.sum(axis=1))
+    return _weighted_mean(_surprise(true), block.weights)
 
 
-_RANKED: dict[str, Callable[[Ranking], np.ndarray]] = {
-    "auroc": Ranking.auroc,
-    "average_precision": Ranking.average_precision,
-    "sensitivity_at_90_specificity": lambda ranking: ranking.sensitivity_at(STATED),
-    "specificity_at_90_sensitivity": lambda ranking: ranking.specificity_at(STATED),
-}
-_COUNTED: dict[str, Callable[[Column, np.ndarray], np.ndarray]] = {
-    "f1": _f1,
-    "sensitivity": _sensitivity,
-    "specificity": _specificity,
-    "brier": _label_brier,
-}
-_WHOLE: dict[str, Callable[[Sample, np.ndarray], np.ndarray]] = {
-    "accuracy": _accuracy,
-    "balanced_accuracy": _balanced_accuracy,
-    "quadratic_kappa": _quadratic_kappa,
-    "brier": _brier,
-    "log_loss": _log_loss,
-    "ece": ece,
-    "rms_calibration_error": rms_calibration_error,
-}
+@dataclass(frozen=True)
+class Score:
+    """One score: a function of a task's replicates, and perhaps one of a label against the rest."""
+
+    title: str
+    of_task: Callable[[_Block], np.ndarray]
+    of_label: Callable[[_DrawnColumn], np.ndarray] | None = None
+    every_kind: bool = True
+    """Whether every task has it, or only those whose `Kind.scores` name it."""
+    of_probabilities: bool = False
+    """Whether it is of probabilities as such, not of their order or of what they decide."""
+
+
+def _mean(title: str, of_label: Callable[[_DrawnColumn], np.ndarray], **more: bool) -> Score:
+    """A score of single labels, and of a task their mean."""
+    return Score(title, lambda block: block.mean(of_label), of_label, **more)
+
+
+SCORES: Mapping[str, Score] = MappingProxyType(
+    {
+        "accuracy": Score("accuracy", _accuracy),
+        "balanced_accuracy": Score("balanced accuracy", _balanced_accuracy),
+        "auroc": _mean("AUROC", lambda drawn: drawn.ranking.auroc()),
+        "average_precision": _mean("average precision", lambda d: d.ranking.average_precision()),
+        "f1": _mean("F1", _f1),
+        "sensitivity": _mean("sensitivity", _sensitivity, every_kind=False),
+        "specificity": _mean("specificity", _specificity, every_kind=False),
+        "sensitivity_at_90_specificity": _mean(
+            "sensitivity at 90 % specificity", lambda drawn: drawn.ranking.sensitivity_at(STATED)
+        ),
+        "specificity_at_90_sensitivity": _mean(
+            "specificity at 90 % sensitivity", lambda drawn: drawn.ranking.specificity_at(STATED)
+        ),
+        "quadratic_kappa": Score("quadratic κ", _quadratic_kappa, every_kind=False),
+        "brier": Score("Brier score", _brier, _label_brier, of_probabilities=True),
+        "log_loss": Score("log loss", _log_loss, of_probabilities=True),
+        "ece": Score("ECE", lambda block: ece(block.sample, block.weights), of_probabilities=True),
+        "rms_calibration_error": Score(
+            "RMS calibration error",
+            lambda block: rms_calibration_error(block.sample, block.weights),
+            of_probabilities=True,
+        ),
+    }
+)
+PROBABILISTIC = tuple(name for name, score in SCORES.items() if score.of_probabilities)
+LABEL_SCORES = tuple(name for name, score in SCORES.items() if score.of_label)
+"""Scores of one label against the rest."""

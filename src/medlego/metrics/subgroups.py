@@ -8,21 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from medlego.metrics.bootstrap import LEVEL, RESAMPLES, Interval, interval
+from medlego.metrics.bootstrap import RESAMPLES, Interval, interval
 from medlego.metrics.sample import Sample
-from medlego.metrics.scores import SCORES, score_replicates
+from medlego.metrics.scores import MAIN_SCORES, score_replicates
 from medlego.support import ShortRepr
 
 MIN_IMAGES = 20
-"""Groups with fewer images are shown as too small to judge."""
+"""Groups with fewer are shown as too small to judge."""
 
 
 @dataclass(frozen=True, repr=False)
 class GroupRow(ShortRepr):
     """One group's scores; `patients` is None where no ids are known.
 
-    `small` marks fewer than the images asked for: its intervals are wide and, as percentiles of few
-    images, still too narrow.
+    `small` marks fewer than `MIN_IMAGES`: its intervals are wide and, as percentiles of few images,
+    still too narrow.
     """
 
     group: str
@@ -35,7 +35,7 @@ class GroupRow(ShortRepr):
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         facts = {k: v for k, v in vars(self).items() if k != "scores"}
-        return {**facts, **{name: found.as_dict() for name, found in self.scores.items()}}
+        return {**facts, **{name: own.as_dict() for name, own in self.scores.items()}}
 
 
 def group_rows(groups: Mapping[str, np.ndarray]) -> Iterator[tuple[str, str, np.ndarray]]:
@@ -53,42 +53,24 @@ def subgroups(
     sample: Sample,
     groups: Mapping[str, np.ndarray],
     *,
-    names: Sequence[str] = SCORES,
-    min_images: int = MIN_IMAGES,
+    names: Sequence[str] = MAIN_SCORES,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    level: float = LEVEL,
 ) -> tuple[GroupRow, ...]:
     """A row per value of each group.
 
     Args:
         sample: a model's answers to N images.
         groups: see `group_rows`.
-        names: scores to tell.
-        min_images: groups with fewer are marked `small`.
-        resamples, seed, level: of the intervals; patients are drawn whole where ids are known.
+        names: scores to report.
+        resamples, seed: of the intervals; patients are drawn whole where ids are known.
     """
     rows = []
-    for group, value, at in group_rows(groups):
-        patients = None if sample.patients is None else sample.patients[at]
-        drawn = score_replicates(
-            sample.task,
-            sample.probs[at],
-            sample.labels[at],
-            patients=patients,
-            resamples=resamples,
-            seed=seed,
-            names=names,
-            thresholds=sample.thresholds,
-        )
-        rows.append(
-            GroupRow(
-                group,
-                value,
-                len(at),
-                None if patients is None else len(np.unique(patients)),
-                len(at) < min_images,
-                {name: interval(found, level) for name, found in drawn.items()},
-            )
-        )
+    for group, value, indices in group_rows(groups):
+        part = sample.take(indices)
+        patients = None if part.patients is None else len(np.unique(part.patients))
+        drawn = score_replicates(part, names, resamples=resamples, seed=seed)
+        intervals = {name: interval(replicates) for name, replicates in drawn.items()}
+        small = len(part) < MIN_IMAGES
+        rows.append(GroupRow(group, value, len(part), patients, small, intervals))
     return tuple(rows)

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from medlego.base import Base, Inputs, features
 from medlego.bricks import on_device
-from medlego.data import Kind, Task
+from medlego.data import Task
 from medlego.generalist import Generalist
 from medlego.images import Image, read_image
 from medlego.merge import Capability, as_mode
-from medlego.metrics import State, decide, wrong_answers
+from medlego.metrics import State
 from medlego.prediction.engine import Batch, Running
 from medlego.prediction.routing import Route
 from medlego.support import NoPickle, Progress, ShortRepr, silent
@@ -39,12 +39,11 @@ class Answer(ShortRepr):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The likeliest label, or those above their threshold in a binary or multilabel task."""
+        """The likeliest label, or those above their thresholds where the kind has any."""
         limits = np.array(self.thresholds) if self.thresholds else None
-        (found,) = decide(self.task, np.array([self.probs]), limits)
-        if self.task.kind is Kind.MULTILABEL:
-            return tuple(n for n, held in zip(self.task.labels, found, strict=True) if held)
-        return (self.task.labels[int(found)],)
+        rules = self.task.rules
+        (answer,) = rules.decide(np.array([self.probs]), limits)
+        return tuple(self.task.labels[place] for place in rules.places(answer))
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -138,7 +137,7 @@ class TaskAnswers:
         """What `predict` answers, (N, labels): wrong where it sends an image elsewhere."""
         if self.reached is None:
             return self.told
-        wrong = wrong_answers(task, labels, self.thresholds)
+        wrong = task.rules.wrong_answers(labels, self.thresholds)
         found: np.ndarray = np.where(self.reached[:, None], self.told, wrong)
         return found
 

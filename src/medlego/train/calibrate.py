@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,9 +14,8 @@ from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 from torch import Tensor
 
-from medlego.bricks import probabilities
-from medlego.data import Kind, Task
-from medlego.metrics import MAX_KNOTS, Aim, Calibration, LogitMap, OperatingPoint, has_thresholds
+from medlego.data import Task
+from medlego.metrics import MAX_KNOTS, Aim, Calibration, LogitMap, OperatingPoint
 
 MIN_IMAGES = 30
 """Fewer images fit no temperature."""
@@ -44,16 +45,16 @@ def fit_calibration(
 ) -> Calibration | None:
     """The calibration of a model's logits on validation images.
 
-    A temperature for multiclass and ordinal tasks; for binary tasks and each label of multilabel
-    ones Platt's sigmoid or, of many images, isotonic regression with its steps joined to a rising
-    line. Each is kept only where it lowers the cross-validated log loss.
+    One temperature; or where each logit is one label's alone (`Kind.thresholds`), Platt's sigmoid
+    or, of many images, isotonic regression with its steps joined to a rising line. Each is kept
+    only where it lowers the cross-validated log loss.
 
     Args:
         task: says how logits are read.
         logits: (N, outputs), as the head gives them.
         labels: as in `Samples.labels`.
         patients: (N,) ids where known; whole patients share a fold.
-        aim: choose thresholds for it, in binary and multilabel tasks.
+        aim: choose thresholds for it, where the kind has any.
         seed: of the folds.
 
     Returns:
@@ -62,67 +63,74 @@ def fit_calibration(
     Source: Guo et al. 2017, arXiv:1706.04599 (temperature); Platt 1999, Probabilistic outputs for
     support vector machines; Oron and Flournoy 2017, arXiv:1701.05964 (joined steps).
     """
-    found = logits.detach().double().cpu()
-    folds = _folds(labels, patients, seed)
-    if has_thresholds(task):
-        return _by_label(task, found, labels, folds, aim)
-    if len(labels) < MIN_IMAGES:
-        return None
-
-    def loss(part: Tensor, truth: np.ndarray) -> float:
-        probs = probabilities(task, part)[torch.arange(len(truth)), torch.from_numpy(truth)]
-        return float(-probs.clamp(min=LEAST).log().mean())
-
-    def temperature(part: Tensor, truth: np.ndarray) -> LogitMap:
-        search = minimize_scalar(
-            lambda log: loss(part * math.exp(log), truth), bounds=(-3.0, 3.0), method="bounded"
-        )
-        slope = _rounded(math.exp(search.x))
-        return LogitMap(method="temperature", slope=slope, x=(0.0,), y=(0.0,))
-
-    chosen, before, after = _choose(found, labels, folds, [temperature], loss)
-    return Calibration(
-        images=len(labels),
-        maps=(chosen,),
-        loss_before=_rounded(before),
-        loss_after=_rounded(after),
-        operating=None,
-    )
-
-
-def _by_label(
-    task: Task, logits: Tensor, labels: np.ndarray, folds: np.ndarray, aim: Aim | None
-) -> Calibration | None:
-    truth = labels if task.kind is Kind.MULTILABEL else labels[:, None].astype(np.float64)
-    maps: list[LogitMap] = []
-    losses: list[tuple[float, float]] = []
-    thresholds: list[float | None] = []
-    for number in range(truth.shape[1]):
-        known = ~np.isnan(truth[:, number])
-        part, positive = logits[torch.from_numpy(known), number], truth[known, number] > 0
-        least = int(min(positive.sum(), (~positive).sum()))
-        fits: list[Fit] = [fit_platt] if least >= MIN_SIDE else []
-        if len(positive) >= ISOTONIC_IMAGES and least >= ISOTONIC_SIDE:
-            fits.append(fit_isotonic)
-        chosen, *both = _choose(part, positive, folds[known], fits, _binary_loss)
-        maps.append(chosen)
-        if fits:
-            losses.append((both[0], both[1]))
-        enough = fits and aim is not None
-        thresholds.append(choose_threshold(chosen(part).numpy(), positive, aim) if enough else None)
+    z, folds = logits.detach().double().cpu(), _folds(labels, patients, seed)
+    if task.rules.thresholds:
+        outputs = task.head_shape[1]
+        truth = task.rules.matrix(labels)[:, -outputs:]
+        choices = [_of_logit(z[:, n], truth[:, n], folds, aim) for n in range(outputs)]
+    else:
+        fits: list[Fit] = [partial(fit_temperature, task)] if len(labels) >= MIN_IMAGES else []
+        choices, aim = [_choose(z, labels, folds, fits, partial(_log_loss, task))], None
+    losses = [(choice.before, choice.after) for choice in choices if choice.tried]
     if not losses:
         return None
     before, after = np.mean(losses, axis=0)
     point = None
     if aim is not None:
-        point = OperatingPoint(**aim.model_dump(), thresholds=tuple(thresholds))
+        thresholds = tuple(choice.threshold for choice in choices)
+        point = OperatingPoint(aim=aim.aim, value=aim.value, thresholds=thresholds)
     return Calibration(
         images=len(labels),
-        maps=tuple(maps),
+        maps=tuple(choice.map for choice in choices),
         loss_before=_rounded(before),
         loss_after=_rounded(after),
         operating=point,
     )
+
+
+class _Choice(NamedTuple):
+    """The map of least cross-validated loss, the losses without and with it.
+
+    `tried` says whether there were images enough for any; `threshold` reaches the aim, if one was
+    set.
+    """
+
+    map: LogitMap
+    before: float
+    after: float
+    tried: bool
+    threshold: float | None = None
+
+
+def _of_logit(logits: Tensor, truth: np.ndarray, folds: np.ndarray, aim: Aim | None) -> _Choice:
+    """Of one label: logits (N,), and truth (N,) with NaN for unknown."""
+    known = ~np.isnan(truth)
+    z, positive = logits[torch.from_numpy(known)], truth[known] > 0
+    side = int(min(positive.sum(), (~positive).sum()))
+    fits: list[Fit] = [fit_platt] if side >= MIN_SIDE else []
+    if len(positive) >= ISOTONIC_IMAGES and side >= ISOTONIC_SIDE:
+        fits.append(fit_isotonic)
+    choice = _choose(z, positive, folds[known], fits, _binary_loss)
+    if aim is None or not fits:
+        return choice
+    return choice._replace(threshold=choose_threshold(choice.map(z).numpy(), positive, aim))
+
+
+def fit_temperature(task: Task, logits: Tensor, labels: np.ndarray) -> LogitMap:
+    """The temperature of logits (N, outputs) at the least log loss."""
+    search = minimize_scalar(
+        lambda log: _log_loss(task, logits * math.exp(log), labels),
+        bounds=(-3.0, 3.0),
+        method="bounded",
+    )
+    slope = _rounded(math.exp(search.x))
+    return LogitMap(method="temperature", slope=slope, x=(0.0,), y=(0.0,))
+
+
+def _log_loss(task: Task, logits: Tensor, labels: np.ndarray) -> float:
+    probs = task.rules.probabilities(logits)
+    true = probs[torch.arange(len(labels)), torch.from_numpy(labels)]
+    return float(-true.clamp(min=LEAST).log().mean())
 
 
 def fit_platt(logits: Tensor, positive: np.ndarray) -> LogitMap:
@@ -137,10 +145,10 @@ def fit_platt(logits: Tensor, positive: np.ndarray) -> LogitMap:
             [(gap * z).mean(), gap.mean()]
         )
 
-    found = minimize(
+    search = minimize(
         loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=[(1e-3, 1e3), (None, None)]
     )
-    slope, offset = (_rounded(value) for value in found.x)
+    slope, offset = (_rounded(value) for value in search.x)
     return LogitMap(method="platt", slope=slope, x=(0.0,), y=(offset,))
 
 
@@ -169,17 +177,15 @@ def fit_isotonic(logits: Tensor, positive: np.ndarray) -> LogitMap:
     return LogitMap(method="isotonic", slope=1.0, x=xs, y=ys)
 
 
-def choose_threshold(logits: np.ndarray, positive: np.ndarray, aim: Aim | None) -> float:
+def choose_threshold(logits: np.ndarray, positive: np.ndarray, aim: Aim) -> float:
     """The probability above which images reach the aim, half-way to the next image's logit.
 
     Of all that do, the one with the most of the other side.
     """
-    assert aim is not None
-    seek = positive if aim.aim == "sensitivity" else ~positive
     sign = 1.0 if aim.aim == "sensitivity" else -1.0
-    turned = sign * logits
-    needed = math.ceil(aim.value * seek.sum() - 1e-9)
-    last = np.sort(turned[seek])[::-1][needed - 1]
+    side, turned = positive if sign > 0 else ~positive, sign * logits
+    needed = math.ceil(aim.value * side.sum() - 1e-9)
+    last = np.sort(turned[side])[::-1][needed - 1]
     below = turned[turned < last]
     middle = (last + below.max()) / 2 if below.size else last - 1
     return float(np.clip(expit(sign * middle), LEAST, 1 - LEAST))
@@ -187,23 +193,21 @@ def choose_threshold(logits: np.ndarray, positive: np.ndarray, aim: Aim | None) 
 
 def _choose(
     logits: Tensor, truth: np.ndarray, folds: np.ndarray, fits: Sequence[Fit], loss: Loss
-) -> tuple[LogitMap, float, float]:
-    """The fit of least cross-validated loss, or nothing; the losses of nothing and of it."""
+) -> _Choice:
     if not len(truth):
-        return NOTHING, 0.0, 0.0
+        return _Choice(NOTHING, 0.0, 0.0, tried=bool(fits))
     before = loss(logits, truth)
     best, least = None, before
     some = len(np.unique(folds)) > 1  # images of one patient leave none to fit on
     for fit in fits if some else ():
-        found = logits.clone()
+        mapped = logits.clone()
         for fold in np.unique(folds):
-            held = folds == fold
-            found[torch.from_numpy(held)] = fit(logits[torch.from_numpy(~held)], truth[~held])(
-                logits[torch.from_numpy(held)]
-            )
-        if (after := loss(found, truth)) < least:
+            inside = torch.from_numpy(folds == fold)
+            mapped[inside] = fit(logits[~inside], truth[folds != fold])(logits[inside])
+        if (after := loss(mapped, truth)) < least:
             best, least = fit, after
-    return (NOTHING if best is None else best(logits, truth)), before, least
+    logit_map = NOTHING if best is None else best(logits, truth)
+    return _Choice(logit_map, before, least, tried=bool(fits))
 
 
 def _binary_loss(logits: Tensor, positive: np.ndarray) -> float:

@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medlego.bricks import Head, probabilities
-from medlego.data import Kind, Task
+from medlego.bricks import Head
+from medlego.data import Task
 from medlego.metrics import point_scores
 from medlego.train.head import explicit, new_head
-from medlego.train.losses import Loss, class_weights
 
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """C of logistic regression, tried in turn."""
@@ -23,7 +22,7 @@ def fit_head(task: Task, features: Tensor, labels: Tensor, strength: float) -> H
     """Minimise the task's balanced loss plus ‖W‖² / (2 · strength · N) on standardised features.
 
     Args:
-        task: decides the loss; unknown labels of a multilabel task are left out.
+        task: its kind decides the loss.
         features: (N, d), float64.
         labels: as in `Samples.labels`.
         strength: C of logistic regression, inverse regularisation, above zero.
@@ -33,9 +32,9 @@ def fit_head(task: Task, features: Tensor, labels: Tensor, strength: float) -> H
     """
     mean, spread = features.mean(dim=0), features.std(dim=0, correction=0).clamp(min=1e-6)
     standard = (features - mean) / spread
-    weights = class_weights(task, labels.numpy(), balanced=True).double()
-    loss, head = Loss(task, weights), [p.double() for p in new_head(task, features.shape[1], "cpu")]
-    parameters = [torch.nn.Parameter(p.detach()) for p in head]
+    weights = task.rules.class_weights(labels.numpy()).double()
+    head = [part.detach().double() for part in new_head(task, features.shape[1], "cpu")]
+    parameters = [torch.nn.Parameter(part) for part in head]
     search = torch.optim.LBFGS(
         parameters, max_iter=500, tolerance_grad=1e-7, line_search_fn="strong_wolfe"
     )
@@ -43,7 +42,7 @@ def fit_head(task: Task, features: Tensor, labels: Tensor, strength: float) -> H
     def closure() -> Tensor:
         search.zero_grad()
         weight, bias = explicit(task, parameters)
-        value = loss(standard @ weight.T + bias, labels)
+        value = task.rules.loss(standard @ weight.T + bias, labels, weights)
         value = value + weight.square().sum() / (2 * strength * len(features))
         torch.autograd.backward(value)
         return value
@@ -76,7 +75,7 @@ def choose_head(task: Task, train: Labelled, vals: Sequence[Labelled]) -> Fitted
     """Fit a head on train for each of `STRENGTHS`, and keep the best on validation.
 
     Args:
-        task: decides loss and score (balanced accuracy; AUROC for multilabel tasks).
+        task: its kind decides loss and score.
         train: what to fit on.
         vals: one or more validation sets, which count alike.
     """
@@ -88,17 +87,16 @@ def choose_head(task: Task, train: Labelled, vals: Sequence[Labelled]) -> Fitted
 
 def _fit_one(task: Task, train: Labelled, vals: Sequence[Labelled], strength: float) -> FittedHead:
     head = fit_head(task, train[0].double(), torch.from_numpy(train[1]), strength)
-    loss = Loss(task, class_weights(task, train[1], balanced=True).double())
-    by = "auroc" if task.kind is Kind.MULTILABEL else "balanced_accuracy"
-    scores, losses = [], []
+    rules, scores, losses = task.rules, [], []
+    weights = rules.class_weights(train[1]).double()
     for features, labels in vals:
         logits = head.logits(features.double())
-        scores.append(point_scores(task, probabilities(task, logits).numpy(), labels))
-        losses.append(float(loss(logits, torch.from_numpy(labels))))
+        scores.append(point_scores(task, rules.probabilities(logits).numpy(), labels))
+        losses.append(float(rules.loss(logits, torch.from_numpy(labels), weights)))
     return FittedHead(
         head,
         strength,
-        score=float(np.mean([found[by] for found in scores])),
+        score=float(np.mean([own[rules.selects_by] for own in scores])),
         loss=round(float(np.mean(losses)), 6),
-        scores=tuple({n: round(value, 6) for n, value in found.items()} for found in scores),
+        scores=tuple({n: round(value, 6) for n, value in own.items()} for own in scores),
     )

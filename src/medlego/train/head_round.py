@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from medlego.base import Base, Inputs
-from medlego.bricks import Brick, Card, Head, RefitHead, probabilities, tools_used
+from medlego.bricks import Brick, Card, Head, RefitHead, tools_used
 from medlego.data import Dataset, align, describe
 from medlego.errors import GeneralistError, raise_all
 from medlego.generalist import Generalist, Stamp, append_entry, specialist, stale_head
@@ -126,7 +126,7 @@ def _refitted(model: Brick, split: Mapping[str, Labelled]) -> Fitted:
 
 
 def _head(model: Brick, val: Labelled) -> Fitted:
-    probs = probabilities(model.task, model.head.logits(val[0].double())).numpy()
+    probs = model.task.rules.probabilities(model.head.logits(val[0].double())).numpy()
     scores = {name: round(s, 6) for name, s in point_scores(model.task, probs, val[1]).items()}
     return model.head, {"kept_head": True}, scores
 

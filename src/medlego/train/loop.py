@@ -19,11 +19,10 @@ from medlego.bricks import (
     Head,
     check_delta,
     on_device,
-    probabilities,
     set_other_bricks,
     tools_used,
 )
-from medlego.data import Dataset, Kind, describe
+from medlego.data import Dataset, describe
 from medlego.errors import BrickError, TrainingError
 from medlego.metrics import point_scores
 from medlego.support import Progress, read_fields, silent
@@ -40,7 +39,6 @@ from medlego.train.checkpoint import (
 from medlego.train.grams import check_images, measure_grams
 from medlego.train.head import explicit, implicit, new_head
 from medlego.train.head_fit import choose_head
-from medlego.train.losses import Loss, class_weights
 from medlego.train.merge_aware import SimulatedMerges, needs_random, own_moments
 from medlego.train.profiles import make_profile
 from medlego.train.settings import GOING_ON, TrainSettings
@@ -169,10 +167,10 @@ class _Run:
         self._train = Inputs(dataset.train.images, base)
         self._val = Inputs(dataset.val.images, base)
         self._labels = torch.from_numpy(dataset.train.labels)
-        balanced = settings.class_weights == "balanced"
-        weights = class_weights(dataset.task, dataset.train.labels, balanced)
-        self._loss = Loss(dataset.task, weights.to(device), settings.label_smoothing)
-        self._plain_loss = Loss(dataset.task, weights.to(device))
+        weights = torch.ones(len(dataset.task.labels))
+        if settings.class_weights == "balanced":
+            weights = dataset.task.rules.class_weights(dataset.train.labels)
+        self._weights = weights.to(device)
         self._augment = augmentation_for(dataset.task) if settings.augment else None
         self._epochs = settings.epochs_for(len(dataset.train), going_on=start is not None)
         self._merges: SimulatedMerges | None = None
@@ -234,7 +232,9 @@ class _Run:
             group["lr"] = full * rate
         if self._merges is not None:
             set_other_bricks(self._model, *self._merges.draw(self._factors.by_target, generator))
-        loss = self._loss(self._logits(pixels), self._labels[indices].to(self._device))
+        logits, labels = self._logits(pixels), self._labels[indices].to(self._device)
+        smoothing = self._settings.label_smoothing
+        loss = self._dataset.task.rules.loss(logits, labels, self._weights, smoothing)
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"training {self._dataset.task.name!r}: expected a finite loss, got {loss.item()} "
@@ -269,8 +269,9 @@ class _Run:
         """Validation scores and the loss without smoothing, as the model stands."""
         logits, task = self._val_logits(), self._dataset.task
         labels = self._dataset.val.labels
-        loss = float(self._plain_loss(logits, torch.from_numpy(labels).to(self._device)))
-        probs = probabilities(task, logits).cpu().double().numpy()
+        truth = torch.from_numpy(labels).to(self._device)
+        loss = float(task.rules.loss(logits, truth, self._weights))
+        probs = task.rules.probabilities(logits).cpu().double().numpy()
         return {**point_scores(task, probs, labels), "loss": loss}
 
     def _val_logits(self) -> Tensor:
@@ -280,8 +281,7 @@ class _Run:
     def _selecting(self, scores: dict[str, float]) -> float:
         by = self._settings.select_by
         if by == "auto":
-            task = self._dataset.task
-            by = "auroc" if task.kind is Kind.MULTILABEL else "balanced_accuracy"
+            by = self._dataset.task.rules.selects_by
         return scores[by] if math.isfinite(scores[by]) else -scores["loss"]
 
     def _logits(self, pixels: Tensor) -> Tensor:

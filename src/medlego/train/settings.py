@@ -47,7 +47,7 @@ class TrainSettings(FrozenModel, populate_by_name=True):
     alone: Annotated[float, Field(ge=0, le=1)] = 0.25
     """Share of the steps that train the brick alone."""
     select_by: Literal["auto", "balanced_accuracy", "auroc"] = "auto"
-    """Validation score that chooses the epoch; `auto` is AUROC for multilabel tasks."""
+    """Validation score that chooses the epoch; `auto` is that of the task's kind."""
     patience: Annotated[int, Field(ge=1)] = 15
     """Epochs without a better score before training stops."""
     head_first: bool = False

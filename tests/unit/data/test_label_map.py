@@ -12,7 +12,6 @@ from medlego.data import (
     SPLITS,
     ArrayImages,
     Dataset,
-    Kind,
     LabelMap,
     Samples,
     Task,
@@ -31,7 +30,7 @@ def table(path: Path, *rows: str, header: str = "from,to") -> LabelMap:
 
 def single(*labels: str, codes: tuple[Code | None, ...] | None = None) -> Dataset:
     """Every label once in every split, in order."""
-    task = Task(name="chest", kind=Kind.MULTICLASS, labels=labels, codes=codes)
+    task = Task(name="chest", kind="multiclass", labels=labels, codes=codes)
     count = len(labels)
     images = ArrayImages(np.zeros((count, 2, 2), np.uint8))
     return Dataset.of(task, {s: Samples(images, np.arange(count)) for s in SPLITS})
@@ -39,13 +38,13 @@ def single(*labels: str, codes: tuple[Code | None, ...] | None = None) -> Datase
 
 def multi(labels: tuple[str, ...], rows: object) -> Dataset:
     values = np.array(rows, np.float32)
-    task = Task(name="chest", kind=Kind.MULTILABEL, labels=labels)
+    task = Task(name="chest", kind="multilabel", labels=labels)
     images = ArrayImages(np.zeros((len(values), 2, 2), np.uint8))
     return Dataset.of(task, {s: Samples(images, values) for s in SPLITS})
 
 
 PNEUMONIA = Code(scheme="SCT", value="233604007", meaning="Pneumonia")
-KNOWN = TaskHints("chest", Kind.BINARY, ("clear", "pneumonia"), codes=(None, PNEUMONIA))
+KNOWN = TaskHints("chest", "binary", ("clear", "pneumonia"), codes=(None, PNEUMONIA))
 
 
 def test_labels_are_matched_by_name_and_not_by_index(tmp_path: Path) -> None:
@@ -83,7 +82,7 @@ def test_labels_without_a_row_keep_their_names(tmp_path: Path) -> None:
 
 def test_several_labels_may_become_one(tmp_path: Path) -> None:
     mapped = map_labels(single("a", "b", "c"), table(tmp_path, "a,c", "b,z"), TaskHints())
-    assert (mapped.task.labels, mapped.task.kind) == (("c", "z"), Kind.BINARY)
+    assert (mapped.task.labels, mapped.task.kind) == (("c", "z"), "binary")
     assert mapped.train.labels.tolist() == [0, 1, 0]
 
 
@@ -103,7 +102,7 @@ def test_a_label_mapped_to_nothing_is_not_used(tmp_path: Path) -> None:
 
 
 def test_what_a_multilabel_task_is_not_told_is_unknown_and_not_negative(tmp_path: Path) -> None:
-    hints = TaskHints("chest", Kind.MULTILABEL, ("mass", "edema"))
+    hints = TaskHints("chest", "multilabel", ("mass", "edema"))
     dataset = multi(("tumour", "other"), [[1, 1], [0, 1]])
     mapped = map_labels(dataset, table(tmp_path, "tumour,mass"), hints)
     np.testing.assert_array_equal(mapped.train.labels, [[1, np.nan], [0, np.nan]])
@@ -113,7 +112,7 @@ def test_what_a_multilabel_task_is_not_told_is_unknown_and_not_negative(tmp_path
 def test_merged_findings_are_absent_only_where_all_are(tmp_path: Path) -> None:
     rows = [[1, 0], [1, np.nan], [0, 0], [0, np.nan], [np.nan, np.nan]]
     dataset = multi(("a", "b"), rows)
-    mapped = map_labels(dataset, table(tmp_path, "a,z", "b,z"), TaskHints(kind=Kind.MULTILABEL))
+    mapped = map_labels(dataset, table(tmp_path, "a,z", "b,z"), TaskHints(kind="multilabel"))
     np.testing.assert_array_equal(mapped.train.labels[:, 0], [1, 1, 0, np.nan, np.nan])
 
 
@@ -129,7 +128,9 @@ def test_a_row_that_leads_to_no_label_of_the_task_is_refused(tmp_path: Path) -> 
 
 
 def test_too_few_labels_after_the_mapping_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"expected 2 labels or more for a multiclass task aft"):
+    with pytest.raises(
+        DatasetError, match=r"labels: expected at least 2 for a multiclass task aft"
+    ):
         map_labels(single("a", "b"), table(tmp_path, "a,b"), TaskHints())
 
 
@@ -160,7 +161,7 @@ def test_load_dataset_orders_the_labels_as_hints_say_after_the_mapping(tmp_path:
         arrays[f"{split}_labels"] = np.array([[0], [1], [2]])
     np.savez(tmp_path / "x.npz", class_names=np.array(["a", "b", "c"]), **arrays)
     rows = table(tmp_path, "a,low", "b,high", "c,high")
-    hints = TaskHints(kind=Kind.ORDINAL, labels=("low", "high"))
+    hints = TaskHints(kind="ordinal", labels=("low", "high"))
     dataset = load_dataset(tmp_path / "x.npz", hints, label_map=rows)
-    assert (dataset.task.kind, dataset.task.labels) == (Kind.ORDINAL, ("low", "high"))
+    assert (dataset.task.kind, dataset.task.labels) == ("ordinal", ("low", "high"))
     assert dataset.test.labels.tolist() == [0, 1, 1]

@@ -18,7 +18,6 @@ from medlego.data import (
     ArrayImages,
     Dataset,
     Fingerprints,
-    Kind,
     LeakReport,
     Memory,
     Samples,
@@ -53,7 +52,7 @@ def dataset(
     names: tuple[str, ...] = ("no", "yes"),
 ) -> Dataset:
     """Three splits of images; labels 0 where none are given."""
-    task = Task(name="pets", kind=Kind.BINARY, labels=names)
+    task = Task(name="pets", kind="binary", labels=names)
     found = {}
     for number, (split, array) in enumerate(zip(SPLITS, parts, strict=True)):
         values = np.zeros(len(array), np.int64) if labels is None else np.array(labels[number])
@@ -224,7 +223,7 @@ def test_labels_of_two_tasks_do_not_contradict_each_other() -> None:
 
 
 def test_unknown_findings_contradict_nothing() -> None:
-    task = Task(name="chest", kind=Kind.MULTILABEL, labels=("a", "b"))
+    task = Task(name="chest", kind="multilabel", labels=("a", "b"))
     array = pictures()
     rows = np.array([[1, np.nan], [np.nan, 0]], np.float32)
     parts = {"train": Samples(ArrayImages(array[[0, 0]]), rows)}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from medlego.data import SPLITS, Kind, TaskHints, load_dataset
+from medlego.data import SPLITS, TaskHints, load_dataset
 from medlego.data.readers import npz as reader
 from medlego.data.samples import FileImages
 from medlego.data.task import MAX_LABELS
@@ -60,11 +60,11 @@ def sizes(source: Path, **hints: object) -> dict[str, int]:
 
 def test_folder_per_class_names_the_labels(tmp_path: Path) -> None:
     task = load_dataset(folder(tmp_path / "pets", ("dog", "cat", "ant"))).task
-    assert (task.name, task.kind, task.labels) == ("pets", Kind.MULTICLASS, ("ant", "cat", "dog"))
+    assert (task.name, task.kind, task.labels) == ("pets", "multiclass", ("ant", "cat", "dog"))
 
 
 def test_two_classes_are_binary(tmp_path: Path) -> None:
-    assert load_dataset(folder(tmp_path / "pets")).task.kind is Kind.BINARY
+    assert load_dataset(folder(tmp_path / "pets")).task.kind == "binary"
 
 
 def test_folder_s_images_have_their_folder_s_label(tmp_path: Path) -> None:
@@ -148,9 +148,9 @@ def test_folder_too_small_to_split_is_refused(tmp_path: Path) -> None:
 
 
 def test_folder_per_class_is_not_multilabel(tmp_path: Path) -> None:
-    rule = r"kind: expected another kind for one label per image, got multilabel; leave the kind"
+    rule = r"kind: expected multiclass, binary, ordinal for one label per image, got multilabel;"
     with pytest.raises(DatasetError, match=rule):
-        load_dataset(folder(tmp_path / "pets"), TaskHints(kind=Kind.MULTILABEL))
+        load_dataset(folder(tmp_path / "pets"), TaskHints(kind="multilabel"))
 
 
 # manifests --------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ PETS = [f"x.png,{'cat' if number % 2 else 'dog'}" for number in range(20)]
 
 def test_manifest_names_labels_and_task(tmp_path: Path) -> None:
     task = load_dataset(manifest(tmp_path / "pets 1.csv", "path,label", *PETS)).task
-    assert (task.name, task.kind, task.labels) == ("pets-1", Kind.BINARY, ("cat", "dog"))
+    assert (task.name, task.kind, task.labels) == ("pets-1", "binary", ("cat", "dog"))
 
 
 def test_other_columns_are_ignored(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_empty_cell_of_a_multilabel_manifest_is_unknown(tmp_path: Path) -> None:
     rows = [f"x.png,{a},{b},{s}" for s in SPLITS for a, b in (("1", "0"), ("", "1"))]
     path = manifest(tmp_path / "pets.csv", "path,label_cat,label_dog,split", *rows)
     dataset = load_dataset(path)
-    assert (dataset.task.kind, dataset.task.labels) == (Kind.MULTILABEL, ("cat", "dog"))
+    assert (dataset.task.kind, dataset.task.labels) == ("multilabel", ("cat", "dog"))
     np.testing.assert_array_equal(dataset.train.labels, [[1, 0], [np.nan, 1]])
 
 
@@ -293,13 +293,13 @@ def test_given_labels_that_are_not_the_columns_are_refused(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("header", "row", "kind"),
     [
-        ("path,label", "x.png,cat", Kind.MULTILABEL),
-        ("path,label_cat,label_dog", "x.png,1,0", Kind.MULTICLASS),
-        ("path,label_cat,label_dog", "x.png,1,0", Kind.BINARY),
+        ("path,label", "x.png,cat", "multilabel"),
+        ("path,label_cat,label_dog", "x.png,1,0", "multiclass"),
+        ("path,label_cat,label_dog", "x.png,1,0", "binary"),
     ],
 )
 def test_kind_that_contradicts_the_columns_is_refused(
-    tmp_path: Path, header: str, row: str, kind: Kind
+    tmp_path: Path, header: str, row: str, kind: str
 ) -> None:
     path = manifest(tmp_path / "pets.csv", header, row)
     with pytest.raises(DatasetError, match=rf"kind: expected .*, got {kind}; leave the kind out$"):
@@ -311,7 +311,7 @@ def test_kind_that_contradicts_the_columns_is_refused(
 
 def test_npz_with_one_column_is_one_label_per_image(tmp_path: Path) -> None:
     dataset = load_dataset(npz(tmp_path / "x.npz", [[0], [2], [1]]))
-    assert dataset.task.kind is Kind.MULTICLASS
+    assert dataset.task.kind == "multiclass"
     assert dataset.task.labels == ("class 0", "class 1", "class 2")
     assert dataset.train.labels.tolist() == [0, 2, 1]
     assert dataset.train.labels.dtype == np.int64
@@ -319,7 +319,7 @@ def test_npz_with_one_column_is_one_label_per_image(tmp_path: Path) -> None:
 
 def test_npz_with_several_columns_is_multilabel(tmp_path: Path) -> None:
     dataset = load_dataset(npz(tmp_path / "x.npz", [[0.0, 1.0], [np.nan, 0.0]]))
-    assert dataset.task.kind is Kind.MULTILABEL
+    assert dataset.task.kind == "multilabel"
     np.testing.assert_array_equal(dataset.train.labels, [[0, 1], [np.nan, 0]])
     assert dataset.train.labels.dtype == np.float32
 
@@ -327,7 +327,7 @@ def test_npz_with_several_columns_is_multilabel(tmp_path: Path) -> None:
 def test_npz_names_its_classes(tmp_path: Path) -> None:
     path = npz(tmp_path / "x.npz", class_names=np.array(["no", "yes"]))
     task = load_dataset(path).task
-    assert (task.kind, task.labels) == (Kind.BINARY, ("no", "yes"))
+    assert (task.kind, task.labels) == ("binary", ("no", "yes"))
 
 
 def test_given_labels_win_over_the_file_s(tmp_path: Path) -> None:
@@ -337,7 +337,7 @@ def test_given_labels_win_over_the_file_s(tmp_path: Path) -> None:
 
 def test_single_finding_can_be_multilabel(tmp_path: Path) -> None:
     path = npz(tmp_path / "x.npz", [[0.0], [np.nan], [1.0]])
-    dataset = load_dataset(path, TaskHints(kind=Kind.MULTILABEL, labels=("finding",)))
+    dataset = load_dataset(path, TaskHints(kind="multilabel", labels=("finding",)))
     np.testing.assert_array_equal(dataset.train.labels, [[0], [np.nan], [1]])
 
 
@@ -414,7 +414,7 @@ def test_columns_are_not_one_label_per_image(tmp_path: Path) -> None:
     path = npz(tmp_path / "x.npz", [[0, 1], [1, 1]])
     rule = r"kind: expected multilabel for a column per label, got multiclass; leave the kind out$"
     with pytest.raises(DatasetError, match=rule):
-        load_dataset(path, TaskHints(kind=Kind.MULTICLASS))
+        load_dataset(path, TaskHints(kind="multiclass"))
 
 
 def test_split_without_images_is_refused(tmp_path: Path) -> None:
@@ -501,9 +501,9 @@ def test_unknown_split_is_refused(tmp_path: Path) -> None:
 
 
 def test_hints_describe_the_task(tmp_path: Path) -> None:
-    hints = TaskHints("mine", Kind.ORDINAL, ("low", "high"), "US", "BREAST")
+    hints = TaskHints("mine", "ordinal", ("low", "high"), "US", "BREAST")
     task = load_dataset(npz(tmp_path / "x.npz"), hints).task
-    assert (task.name, task.kind, task.labels) == ("mine", Kind.ORDINAL, ("low", "high"))
+    assert (task.name, task.kind, task.labels) == ("mine", "ordinal", ("low", "high"))
     assert (task.modality, task.body_part) == ("US", "BREAST")
 
 

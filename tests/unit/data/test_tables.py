@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from PIL import Image as Pillow
 
-from medlego.data import SPLITS, Kind, load_dataset
+from medlego.data import SPLITS, load_dataset
 from medlego.data.readers import table
 from medlego.data.readers.table import read_table
 from medlego.data.samples import FileImages
@@ -52,7 +52,7 @@ def test_whole_numbers_stored_as_floating_point_are_labels(tmp_path: Path) -> No
     dataset = load_dataset(path)
     found = np.concatenate([dataset.split(s).labels for s in SPLITS])
     np.testing.assert_array_equal(found, [[1, 1], [np.nan, 0], [np.nan, np.nan]])
-    assert dataset.task.kind is Kind.MULTILABEL
+    assert dataset.task.kind == "multilabel"
 
 
 @pytest.mark.parametrize("value", [None, float("nan")])

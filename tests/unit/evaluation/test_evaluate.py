@@ -20,7 +20,7 @@ from factories import (
     with_calibration,
     with_measured_profile,
 )
-from medlego.data import Kind, align
+from medlego.data import KINDS, align
 from medlego.errors import DatasetError, GeneralistError
 from medlego.evaluation import evaluate, plot_report
 from medlego.evaluation.probes import fit_probe
@@ -46,9 +46,9 @@ def run(split="test", kinds=("multiclass", "binary"), **more):
 
 
 def test_every_model_is_scored_on_every_task():
-    report = run(kinds=tuple(map(str, Kind)))
+    report = run(kinds=tuple(KINDS))
     models = [model for model in MODELS if model != "merged, task told"]
-    assert [(r.task, r.model) for r in report.rows] == [(str(k), m) for k in Kind for m in models]
+    assert [(r.task, r.model) for r in report.rows] == [(k, m) for k in KINDS for m in models]
     assert set(report.means) == set(models)
 
 
@@ -178,7 +178,7 @@ def grouped(data):
 
 
 def test_every_score_of_a_kind_stands_in_its_rows():
-    for row in run(kinds=tuple(map(str, Kind))).rows:
+    for row in run(kinds=tuple(KINDS)).rows:
         assert set(row.scores) == set(score_names(make_task(kind=row.task)))
 
 

@@ -19,7 +19,7 @@ from medlego.evaluation import GateLimits, check
 from medlego.evaluation.gate import TaskLimits
 from medlego.generalist import Generalist, Stamp, Trust, add, assemble, remove, with_gate
 from medlego.generalist.lineage import chain_problems
-from medlego.metrics import interval, score_replicates
+from medlego.metrics import Sample, interval, score_replicates
 from medlego.prediction import Predictor, read_probs
 
 BASE = make_base(depth=1)
@@ -84,7 +84,7 @@ def test_the_interval_is_of_the_paired_change():
     held = data(A, 0.1)
     (change,) = check(after, before, {"a": held}, base=BASE, seed=3).tasks
     drawn = [
-        score_replicates(A.task, answers(g, "a", images()), held.test.labels, seed=3)
+        score_replicates(Sample(A.task, answers(g, "a", images()), held.test.labels), seed=3)
         for g in (before, after)
     ]
     expected = interval(drawn[1]["balanced_accuracy"] - drawn[0]["balanced_accuracy"])

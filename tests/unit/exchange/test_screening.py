@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from factories import make_base, make_brick, make_dataset, scaled, with_profile
-from medlego.bricks import Brick, Head, LowRank, fold, probabilities
+from medlego.bricks import Brick, Head, LowRank, fold
 from medlego.errors import BaseError
 from medlego.exchange import Ordinary, Screening, screen
 from medlego.exchange.screening.behaviour import effect, read, shares, stamped_features
@@ -211,7 +211,7 @@ def test_shares_are_the_way_to_certainty():
     stamped = stamped_features(module, ORDINARY, patches)
     found = shares(reader, plain, stamped)
     before, after = (
-        probabilities(brick.task, brick.head.logits(f))[:, 1] for f in (plain, stamped[2])
+        brick.task.rules.probabilities(brick.head.logits(f))[:, 1] for f in (plain, stamped[2])
     )
     rises = [max(float(q - p), 0) / (1 - float(p)) for p, q in zip(before, after, strict=True)]
     assert float(found[2, 1]) == pytest.approx(sum(rises) / len(rises), abs=1e-5)

@@ -12,8 +12,8 @@ import torch
 
 from factories import make_base, make_brick, make_dataset
 from medlego.base import features
-from medlego.bricks import Brick, Card, Head, probabilities
-from medlego.data import Kind
+from medlego.bricks import Brick, Card, Head
+from medlego.data import KINDS
 from medlego.data.task import Code
 from medlego.errors import GeneralistError, MergeError
 from medlego.evaluation import evaluate
@@ -23,7 +23,6 @@ from medlego.prediction import predict
 from medlego.train import export_model, refit_head, with_heads
 
 BASE = make_base()
-KINDS = tuple(Kind)
 FEATURES = torch.randn(7, BASE.ref.features, generator=torch.Generator().manual_seed(3))
 
 
@@ -62,7 +61,7 @@ def part(brick: Brick, labels: Sequence[str]) -> Brick:
 def answers(bricks: Sequence[Brick], sites: str = "auto") -> dict[str, torch.Tensor]:
     """Per label of the one capability its probability on fixed features."""
     (held,) = capabilities(bricks, sites)
-    probs = probabilities(held.task, held.head.logits(FEATURES))
+    probs = held.task.rules.probabilities(held.head.logits(FEATURES))
     return dict(zip(held.task.labels, probs.T, strict=True))
 
 
@@ -169,13 +168,13 @@ def test_a_wrong_count_of_coefficients_names_the_bricks() -> None:
 
 # the head ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize("kind", KINDS)
-def test_sites_of_equal_labels_answer_with_their_mean_logits(kind: Kind) -> None:
+def test_sites_of_equal_labels_answer_with_their_mean_logits(kind: str) -> None:
     bricks = [site(i, kind=kind, images={"a": i + 1}) for i in range(3)]
     each = torch.stack([b.head.logits(FEATURES) for b in bricks])
     mean = torch.einsum("s,s...->...", torch.tensor([1 / 6, 2 / 6, 3 / 6]), each)
-    expected = probabilities(bricks[0].task, mean)
+    expected = bricks[0].task.rules.probabilities(mean)
     (held,) = capabilities(bricks)
-    found = probabilities(held.task, held.head.logits(FEATURES))
+    found = held.task.rules.probabilities(held.head.logits(FEATURES))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 

@@ -10,21 +10,24 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
-from medlego.data import Kind, Task
+from medlego.data import Task
 from medlego.metrics import (
+    Comparison,
+    Interval,
     Sample,
-    compare,
     confusion,
     curves,
+    interval,
+    paired_tests,
     reliability,
     score_names,
-    scores,
+    score_replicates,
     subgroups,
 )
 
-BINARY = Task(name="t", kind=Kind.BINARY, labels=("no", "yes"))
-THREE = Task(name="t", kind=Kind.MULTICLASS, labels=("a", "b", "c"))
-FINDINGS = Task(name="t", kind=Kind.MULTILABEL, labels=("a", "b"))
+BINARY = Task(name="t", kind="binary", labels=("no", "yes"))
+THREE = Task(name="t", kind="multiclass", labels=("a", "b", "c"))
+FINDINGS = Task(name="t", kind="multilabel", labels=("a", "b"))
 NAN = float("nan")
 COUNT = 60
 
@@ -36,30 +39,32 @@ def binary(skill: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([1 - second, second], axis=1), labels
 
 
+def differences(first: Sample, second: Sample) -> dict[str, Interval]:
+    names = score_names(first.task)
+    one, other = (score_replicates(sample, names, resamples=100) for sample in (first, second))
+    return {name: interval(one[name] - other[name]) for name in names}
+
+
 def test_a_model_does_not_differ_from_itself() -> None:
-    probs, labels = binary(0.3)
-    found = compare(BINARY, probs, probs, labels, resamples=50)
-    assert found.differences.keys() == set(score_names(BINARY))
-    assert {(d.value, d.low, d.high) for d in found.differences.values()} == {(0.0, 0.0, 0.0)}
-    assert [test.p_value for test in found.tests] == [1.0, 1.0]
+    sample = Sample(BINARY, *binary(0.3))
+    apart = differences(sample, sample).values()
+    assert {(d.value, d.low, d.high) for d in apart} == {(0.0, 0.0, 0.0)}
+    assert [test.p_value for test in paired_tests(sample, sample)] == [1.0, 1.0]
 
 
-def test_a_difference_is_that_of_the_two_values() -> None:
+def test_a_better_model_is_better_beyond_chance() -> None:
     (first, labels), (second, _) = binary(0.6), binary(0.1, seed=1)
-    found = compare(BINARY, first, second, labels, names=["auroc", "brier"], resamples=100)
-    alone = [scores(BINARY, p, labels, names=["auroc", "brier"]) for p in (first, second)]
-    for name, difference in found.differences.items():
-        expected = alone[0][name].value - alone[1][name].value
-        assert difference.value == pytest.approx(expected, rel=1e-12)
-    assert found.differences["auroc"].low > 0
-    assert found.tests[0].p_value < 0.01
+    good, poor = Sample(BINARY, first, labels), Sample(BINARY, second, labels)
+    assert differences(good, poor)["auroc"].low > 0
+    assert paired_tests(good, poor)[0].p_value < 0.01
 
 
 def test_a_paired_interval_is_narrower_than_two_apart() -> None:
     (probs, labels), noise = binary(0.3), np.random.default_rng(2).normal(0, 0.02, (COUNT, 1))
     other = np.clip(probs + np.concatenate([-noise, noise], axis=1), 0, 1)
-    paired = compare(BINARY, probs, other, labels, names=["auroc"]).differences["auroc"]
-    alone = scores(BINARY, probs, labels, names=["auroc"])["auroc"]
+    sample = Sample(BINARY, probs, labels)
+    paired = differences(sample, Sample(BINARY, other, labels))["auroc"]
+    alone = interval(score_replicates(sample)["auroc"])
     assert paired.high - paired.low < 0.5 * (alone.high - alone.low)
 
 
@@ -67,7 +72,7 @@ def test_mcnemar_is_the_binomial_test_of_images_that_one_alone_gets_right() -> N
     (first, labels), (second, _) = binary(0.6), binary(0.1, seed=1)
     right = [p.argmax(axis=1) == labels for p in (first, second)]
     only = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
-    found = compare(BINARY, first, second, labels, resamples=2).tests[-1]
+    found = paired_tests(Sample(BINARY, first, labels), Sample(BINARY, second, labels))[-1]
     assert (found.name, found.label) == ("mcnemar", "all")
     assert found.p_value == pytest.approx(binomtest(only[0], sum(only)).pvalue, rel=1e-12)
     assert found.difference == pytest.approx((only[0] - only[1]) / COUNT, rel=1e-12)
@@ -76,7 +81,9 @@ def test_mcnemar_is_the_binomial_test_of_images_that_one_alone_gets_right() -> N
 def test_mcnemar_is_silent_where_patients_have_several_images() -> None:
     (first, labels), (second, _) = binary(0.6), binary(0.1, seed=1)
     patients = np.arange(COUNT) // 2
-    found = compare(BINARY, first, second, labels, patients=patients, resamples=2).tests
+    found = paired_tests(
+        Sample(BINARY, first, labels, patients), Sample(BINARY, second, labels, patients)
+    )
     assert [math.isnan(test.p_value) for test in found] == [False, True]
 
 
@@ -85,23 +92,24 @@ def test_each_finding_has_its_own_tests_on_the_images_where_it_is_known() -> Non
     first, second = generator.random((2, 30, 2))
     labels = generator.integers(0, 2, (30, 2)).astype(float)
     labels[:, 1] = NAN
-    found = compare(FINDINGS, first, second, labels, resamples=2)
-    assert [(test.name, test.label) for test in found.tests] == [
+    tests = paired_tests(Sample(FINDINGS, first, labels), Sample(FINDINGS, second, labels))
+    assert [(test.name, test.label) for test in tests] == [
         ("delong", "a"),
         ("delong", "b"),
         ("mcnemar", "a"),
         ("mcnemar", "b"),
     ]
-    assert [math.isnan(test.p_value) for test in found.tests] == [False, True, False, True]
-    assert json.loads(json.dumps(found.as_dict()))["tests"][1]["p_value"] is None
+    assert [math.isnan(test.p_value) for test in tests] == [False, True, False, True]
+    written = json.loads(json.dumps(Comparison(30, {}, tests).as_dict()))
+    assert written["tests"][1]["p_value"] is None
 
 
 def test_thresholds_decide_what_is_right() -> None:
     probs, labels = binary(0.3)
-    limits = np.array([0.9])
-    found = compare(BINARY, probs, probs, labels, thresholds=(None, limits), resamples=2)
-    assert found.differences["sensitivity"].value > 0
-    assert found.differences["auroc"].value == 0
+    strict = Sample(BINARY, probs, labels, thresholds=np.array([0.9]))
+    found = differences(Sample(BINARY, probs, labels), strict)
+    assert found["sensitivity"].value > 0
+    assert found["auroc"].value == 0
 
 
 def grouped(probs: np.ndarray, labels: np.ndarray) -> Sample:
@@ -116,8 +124,9 @@ def test_every_stated_group_has_a_row_with_images_and_patients() -> None:
         ("sex", "f", 40, 20, False),
         ("sex", "m", 10, 5, True),
     ]
-    expected = scores(BINARY, probs[:40], labels[:40], patients=np.arange(40) // 2, resamples=20)
-    assert rows[0].scores == expected
+    part = Sample(BINARY, probs[:40], labels[:40], np.arange(40) // 2)
+    expected = score_replicates(part, resamples=20)
+    assert rows[0].scores == {name: interval(drawn) for name, drawn in expected.items()}
 
 
 def test_without_ids_a_group_counts_no_patients() -> None:
@@ -168,21 +177,20 @@ def test_findings_have_a_matrix_each_of_known_images() -> None:
     }
 
 
-@pytest.mark.parametrize("equal_mass", [False, True])
-def test_a_reliability_diagram_counts_every_image_once(equal_mass: bool) -> None:
+def test_a_reliability_diagram_counts_every_image_once() -> None:
     probs, labels = binary(0.3)
-    (found,) = reliability(Sample(BINARY, probs, labels), equal_mass=equal_mass)
+    (found,) = reliability(Sample(BINARY, probs, labels))
     assert sum(part.images for part in found.bins) == COUNT
     full = [part for part in found.bins if part.images]
     hits = sum(part.images * part.accuracy for part in full)
     assert hits == pytest.approx(labels.sum(), rel=1e-12)
     assert all(p.low <= p.confidence <= p.high for p in full)
     assert all(p.accuracy_low <= p.accuracy <= p.accuracy_high for p in full)
-    assert len(found.bins) == (3 if equal_mass else 15)
+    assert len(found.bins) == 15
 
 
 def test_an_empty_bin_says_nothing() -> None:
     probs, labels = np.array([[0.9, 0.1], [0.95, 0.05]]), np.array([0, 1])
-    (found,) = reliability(Sample(BINARY, probs, labels), bins=2)
-    assert found.bins[1].images == 0
-    assert math.isnan(found.bins[1].accuracy)
+    (found,) = reliability(Sample(BINARY, probs, labels))
+    assert found.bins[2].images == 0
+    assert math.isnan(found.bins[2].accuracy)

@@ -5,24 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medlego.data import Kind, Task
+from medlego.data import Task
 from medlego.metrics import (
+    MAIN_SCORES,
     SCORES,
     Interval,
+    Sample,
     bootstrap,
-    decide,
-    draws,
     interval,
-    mean_over_tasks,
     point_scores,
     score_replicates,
-    scores,
-    wrong_answers,
 )
 
-BINARY = Task(name="t", kind=Kind.BINARY, labels=("no", "yes"))
-THREE = Task(name="t", kind=Kind.MULTICLASS, labels=("a", "b", "c"))
-FINDINGS = Task(name="t", kind=Kind.MULTILABEL, labels=("a", "b"))
+BINARY = Task(name="t", kind="binary", labels=("no", "yes"))
+THREE = Task(name="t", kind="multiclass", labels=("a", "b", "c"))
+FINDINGS = Task(name="t", kind="multilabel", labels=("a", "b"))
 NAN = float("nan")
 
 
@@ -32,55 +29,69 @@ def random_binary(count: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarra
     return np.stack([1 - positive, positive], axis=1), generator.integers(0, 2, count)
 
 
+def drawn(count: int, resamples: int, patients: np.ndarray | None = None) -> np.ndarray:
+    """Weights (1 + resamples, count)."""
+    numbers = bootstrap.patient_numbers(count, patients)
+    return np.concatenate(list(bootstrap.draws(numbers, resamples, seed=0)))
+
+
 def test_first_draw_is_the_sample_itself() -> None:
-    assert (draws(9, None, 5, seed=0)[0] == 1).all()
+    assert (drawn(9, 5)[0] == 1).all()
 
 
 def test_each_draw_has_as_many_images_as_the_sample() -> None:
-    assert (draws(9, None, 50, seed=0).sum(axis=1) == 9).all()
+    assert (drawn(9, 50).sum(axis=1) == 9).all()
 
 
 def test_draws_are_the_same_however_small_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = draws(9, None, 50, seed=0)
+    whole = drawn(9, 50)
     monkeypatch.setattr(bootstrap, "BLOCK", 30)
-    parts = list(bootstrap.draw_blocks(9, None, 50, seed=0))
+    parts = list(bootstrap.draws(np.arange(9), 50, seed=0))
     assert max(map(len, parts)) == 3
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
 def test_patients_are_drawn_whole() -> None:
     patients = np.array(["x", "y", "x", "z", "z", "z"])
-    found = draws(6, patients, 50, seed=0)
+    found = drawn(6, 50, patients)
     assert all((found[:, patients == p][:, 0] == found[:, patients == p].T).all() for p in "xyz")
 
 
 def test_each_draw_has_as_many_patients_as_the_sample() -> None:
     patients = np.array(["x", "y", "x", "z", "z", "z"])
     first_images = [0, 1, 3]
-    assert (draws(6, patients, 50, seed=0)[:, first_images].sum(axis=1) == 3).all()
+    assert (drawn(6, 50, patients)[:, first_images].sum(axis=1) == 3).all()
 
 
 def test_equal_seeds_draw_equal_images_for_two_models() -> None:
     (probs, labels), (others, _) = random_binary(seed=0), random_binary(seed=1)
-    first = score_replicates(BINARY, probs, labels, resamples=30, seed=4)["accuracy"]
-    second = score_replicates(BINARY, others, labels, resamples=30, seed=4)["accuracy"]
     both = np.concatenate([probs, others]), np.concatenate([labels, labels])
     patients = np.tile(np.arange(len(labels)), 2)
-    paired = score_replicates(BINARY, *both, patients=patients, resamples=30, seed=4)["accuracy"]
+    first, second, paired = (
+        score_replicates(sample, resamples=30, seed=4)["accuracy"]
+        for sample in (
+            Sample(BINARY, probs, labels),
+            Sample(BINARY, others, labels),
+            Sample(BINARY, *both, patients),
+        )
+    )
     np.testing.assert_allclose((first + second) / 2, paired, rtol=1e-12, atol=0)
 
 
 def test_other_seeds_draw_other_images() -> None:
-    probs, labels = random_binary()
-    first, second = (
-        score_replicates(BINARY, probs, labels, resamples=30, seed=seed)["auroc"] for seed in (0, 1)
-    )
+    sample = Sample(BINARY, *random_binary())
+    first, second = (score_replicates(sample, resamples=30, seed=seed)["auroc"] for seed in (0, 1))
     assert (first[1:] != second[1:]).any()
 
 
+def scores(sample: Sample, resamples: int) -> dict[str, Interval]:
+    replicates = score_replicates(sample, resamples=resamples)
+    return {name: interval(values) for name, values in replicates.items()}
+
+
 def test_scores_have_every_name_with_an_interval_around_the_value() -> None:
-    result = scores(BINARY, *random_binary(), resamples=200)
-    assert tuple(result) == SCORES
+    result = scores(Sample(BINARY, *random_binary()), 200)
+    assert tuple(result) == MAIN_SCORES
     assert all(i.low <= i.value <= i.high for i in result.values())
 
 
@@ -88,8 +99,8 @@ def test_whole_patients_widen_the_interval() -> None:
     probs, labels = random_binary(20)
     patients = np.repeat(np.arange(20), 5)
     probs, labels = np.repeat(probs, 5, axis=0), np.repeat(labels, 5)
-    naive = scores(BINARY, probs, labels, resamples=300)["accuracy"]
-    honest = scores(BINARY, probs, labels, patients=patients, resamples=300)["accuracy"]
+    naive = scores(Sample(BINARY, probs, labels), 300)["accuracy"]
+    honest = scores(Sample(BINARY, probs, labels, patients), 300)["accuracy"]
     assert honest.high - honest.low > 1.5 * (naive.high - naive.low)
 
 
@@ -106,7 +117,7 @@ def test_auroc_is_nan_where_only_one_class_is_present() -> None:
 
 def test_replicates_without_one_class_are_nan_and_left_out_of_the_interval() -> None:
     probs, labels = np.array([[0.8, 0.2], [0.3, 0.7]]), np.array([0, 1])
-    replicates = score_replicates(BINARY, probs, labels, resamples=50)["auroc"]
+    replicates = score_replicates(Sample(BINARY, probs, labels), resamples=50)["auroc"]
     assert np.isnan(replicates).any()
     gone = int(np.isnan(replicates).sum())
     assert interval(replicates) == Interval(1.0, 1.0, 1.0, undefined=gone)
@@ -121,7 +132,7 @@ def test_unknown_cells_do_not_count() -> None:
 def test_replicates_of_unknown_cells_alone_are_nan() -> None:
     probs = np.array([[0.9, 0.1], [0.2, 0.6]])
     labels = np.array([[1, 0], [NAN, NAN]])
-    replicates = score_replicates(FINDINGS, probs, labels, resamples=50)["accuracy"]
+    replicates = score_replicates(Sample(FINDINGS, probs, labels), resamples=50)["accuracy"]
     assert np.isnan(replicates).any()
     assert np.nanmin(replicates) == 1.0
 
@@ -148,15 +159,10 @@ def test_interval_reads_as_a_table_cell() -> None:
     assert str(Interval(0.12345, 0.1, 0.15)) == "0.123 [0.100, 0.150]"
 
 
-def test_mean_over_tasks_combines_replicate_by_replicate() -> None:
-    replicates = {"a": np.array([1.0, 0.0]), "b": np.array([0.5, 1.0])}
-    assert mean_over_tasks(replicates).tolist() == [0.75, 0.5]
-
-
 def test_scoring_does_not_change_its_arguments() -> None:
     probs, labels = random_binary()
     before = probs.copy(), labels.copy()
-    scores(BINARY, probs, labels, resamples=5)
+    scores(Sample(BINARY, probs, labels), 5)
     assert (probs == before[0]).all()
     assert (labels == before[1]).all()
 
@@ -176,28 +182,6 @@ def test_an_undefined_value_has_no_interval_whatever_draws_say() -> None:
     assert np.isnan(interval(np.array([NAN, 0.4, 0.6])).low)
 
 
-def test_a_threshold_decides_what_a_binary_task_answers() -> None:
-    probs = np.array([[0.7, 0.3], [0.4, 0.6]])
-    assert decide(BINARY, probs).tolist() == [0, 1]
-    assert decide(BINARY, probs, np.array([0.2])).tolist() == [1, 1]
-
-
-def test_thresholds_decide_label_by_label() -> None:
-    found = decide(FINDINGS, np.array([[0.3, 0.3]]), np.array([0.2, 0.4]))
-    assert found.tolist() == [[True, False]]
-
-
-@pytest.mark.parametrize("limits", [None, [0.1, 0.9]], ids=["half", "thresholds"])
-def test_no_answer_is_wrong_for_every_finding(limits: list[float] | None) -> None:
-    thresholds = None if limits is None else np.array(limits)
-    labels = np.array([[0, 1], [1, 0]])
-    wrong = decide(FINDINGS, wrong_answers(FINDINGS, labels, thresholds), thresholds)
-    assert (wrong != labels).all()
-
-
-@pytest.mark.parametrize("limits", [None, [0.1]], ids=["half", "threshold"])
-def test_no_answer_is_wrong_for_a_binary_task(limits: list[float] | None) -> None:
-    thresholds = None if limits is None else np.array(limits)
-    labels = np.array([0, 1])
-    wrong = decide(BINARY, wrong_answers(BINARY, labels, thresholds), thresholds)
-    assert (wrong != labels).all()
+@pytest.mark.parametrize(("name", "words"), [("auroc", "AUROC"), ("log_loss", "log loss")])
+def test_scores_have_names_that_people_write(name: str, words: str) -> None:
+    assert SCORES[name].title == words

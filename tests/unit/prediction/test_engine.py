@@ -10,7 +10,7 @@ from torch import Tensor
 
 from factories import make_base, make_brick, make_dataset, with_measured_profile, with_profile
 from medlego.base import Base, Inputs, embed, features, through
-from medlego.bricks import Adapter, Brick, Mixed, fold, probabilities
+from medlego.bricks import Adapter, Brick, Mixed, fold
 from medlego.data import ArrayImages
 from medlego.errors import BrickError, GeneralistError, MergeError
 from medlego.generalist import Generalist, assemble, specialist
@@ -37,7 +37,7 @@ def bricks(stem: int = 0) -> list[Brick]:
 
 def own_probs(brick: Brick, images: Tensor) -> Tensor:
     pooled = features(specialist(brick).fold(BASE), BASE.normalise(images))
-    return probabilities(brick.task, brick.head.logits(pooled))
+    return brick.task.rules.probabilities(brick.head.logits(pooled))
 
 
 @pytest.mark.parametrize("start", [0, 1])

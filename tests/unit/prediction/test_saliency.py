@@ -10,8 +10,8 @@ import torch
 
 from factories import make_base, make_brick, make_delta, with_profile
 from medlego.base import Base, through
-from medlego.bricks import Adapter, probabilities
-from medlego.data import ArrayImages, Dataset, Kind, Samples, Task
+from medlego.bricks import Adapter
+from medlego.data import KINDS, ArrayImages, Dataset, Samples, Task
 from medlego.errors import GeneralistError
 from medlego.generalist import assemble, specialist
 from medlego.images import Image, fit, from_array, letterbox
@@ -70,7 +70,7 @@ def test_rollout_leaves_no_hook_and_fused_attention_as_it_was():
     assert not any(block.attn.attn_drop._forward_hooks for block in scene.module.blocks)
 
 
-@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("kind", KINDS)
 def test_gradient_evidence_adds_up_to_the_change_of_the_log_odds(kind):
     base, scene = scene_of(kind, depth=4)
     tokens, labels = embedded(scene, base, pictures(4)), torch.tensor([0, 1, 1, 0])
@@ -94,7 +94,7 @@ def test_log_odds_are_those_of_the_answers_probabilities():
         pooled = scene.module.forward_head(
             scene.module.norm(through(scene.module, tokens, 0)), pre_logits=True
         )
-    probs = probabilities(scene.reader.task, scene.reader.head.logits(pooled))
+    probs = scene.reader.task.rules.probabilities(scene.reader.head.logits(pooled))
     torch.testing.assert_close(odds.sigmoid().float(), probs, rtol=0, atol=1e-6)
 
 

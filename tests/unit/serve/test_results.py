@@ -15,7 +15,7 @@ from pydicom.uid import UID
 from debian import dciodvfy
 from dicomfiles import as_bytes, dataset, write
 from factories import make_base, make_brick, with_calibration
-from medlego.data import Kind, Task
+from medlego.data import Task
 from medlego.data.task import Code
 from medlego.errors import ImageError
 from medlego.generalist import assemble
@@ -46,7 +46,7 @@ PATIENT = {
 }
 TASK = Task(
     name="chest",
-    kind=Kind.MULTILABEL,
+    kind="multilabel",
     labels=("effusion", "cardiomegaly", "a \\ label of which no terminology knows" + 70 * "x"),
     codes=(
         Code(scheme="SCT", value="60046008", meaning="Pleural effusion"),

@@ -12,8 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from factories import make_base, make_brick, make_dataset, make_task, shut_test, with_grams
-from medlego.bricks import Brick, brick_bytes, brick_from_bytes, load_head, probabilities, save_head
-from medlego.data import Kind
+from medlego.bricks import Brick, brick_bytes, brick_from_bytes, load_head, save_head
+from medlego.data import KINDS
 from medlego.errors import DatasetError, GeneralistError
 from medlego.evaluation import evaluate
 from medlego.generalist import Generalist, assemble, specialist
@@ -22,7 +22,6 @@ from medlego.train import export_model, refit_head, with_heads
 from medlego.train.head_fit import fit_head
 
 BASE = make_base()
-KINDS = tuple(str(kind) for kind in Kind)
 
 
 def quartet() -> Generalist:
@@ -77,7 +76,7 @@ def test_a_fitted_head_reads_what_is_planted(kind: str) -> None:
     head = fit_head(task, x, y, strength=10.0)
     rows, outputs = task.head_shape
     assert (tuple(head.weight.shape), tuple(head.bias.shape)) == ((rows, 6), (outputs,))
-    probs = probabilities(task, head.logits(x)).numpy()
+    probs = task.rules.probabilities(head.logits(x)).numpy()
     truth = y.numpy()
     found = (probs > 0.5) == truth if kind == "multilabel" else probs.argmax(1) == truth
     assert found.mean() > 0.9
@@ -90,7 +89,7 @@ def test_a_fitted_head_is_scikit_learns_logistic_regression() -> None:
     peer = LogisticRegression(C=0.3, class_weight="balanced", max_iter=5000, tol=1e-10)
     expected = peer.fit(standard, y.numpy()).predict_proba(standard)
     task = make_task()
-    found = probabilities(task, fit_head(task, x, y, strength=0.3).logits(x)).numpy()
+    found = task.rules.probabilities(fit_head(task, x, y, strength=0.3).logits(x)).numpy()
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-4)
 
 

@@ -11,7 +11,7 @@ import torch
 from factories import make_base, make_brick, make_dataset, shut_test
 from medlego.base import Inputs
 from medlego.bricks import Brick, brick_bytes, brick_from_bytes
-from medlego.data import Kind
+from medlego.data import KINDS
 from medlego.errors import DatasetError, MergeError, SettingsError
 from medlego.evaluation import evaluate
 from medlego.generalist import assemble, specialist
@@ -20,13 +20,12 @@ from medlego.train import refit_for_merge, refit_notes
 from medlego.train.head_fit import choose_head
 from medlego.train.refit import _choices
 
-BASE = make_base()
-KINDS = tuple(str(kind) for kind in Kind)
+BASE, NAMES = make_base(), tuple(KINDS)
 BRICKS = [make_brick(k, seed=i, kind=k, base=BASE) for i, k in enumerate(KINDS)]
 
 
 def refitted(index: int = 0, **more: object) -> Brick:
-    kind = KINDS[index]
+    kind = NAMES[index]
     data = make_dataset(kind, kind=kind, images=40)
     return refit_for_merge(BRICKS[index], data, BRICKS, base=BASE, **more)  # type: ignore[arg-type]
 
@@ -42,7 +41,7 @@ def test_only_the_head_changes() -> None:
 
 @pytest.mark.parametrize("index", range(len(KINDS)))
 def test_a_refitted_brick_does_better_alone_and_in_the_merge(index: int) -> None:
-    kind = KINDS[index]
+    kind = NAMES[index]
     data = make_dataset(kind, kind=kind, images=40)
     after = refitted(index)
     assert brick_from_bytes(brick_bytes(after), "x").digest == after.digest

@@ -10,7 +10,7 @@ import torch
 
 from factories import make_base, make_dataset
 from medlego.bricks import canonical_problems
-from medlego.data import Kind, Samples
+from medlego.data import KINDS, Samples
 from medlego.errors import BaseError, BrickError, SettingsError, TrainingError
 from medlego.images import Image
 from medlego.train import TrainSettings, train_brick
@@ -77,7 +77,7 @@ def test_a_damaged_state_is_refused(tmp_path):
         train_brick(make_base(), make_dataset(), QUICK, checkpoint=path, device="cpu")
 
 
-@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_task_is_learnt(kind):
     settings = TrainSettings(
         epochs=40, batch_size=8, rank=2, learning_rate=0.01, head_rate=0.05, augment=False

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from medlego.data.leaks.descriptors import SIDE, thumbnail
 from medlego.data.samples import SPLITS, Dataset, FileImages, ImageSource, Samples
-from medlego.data.task import Kind
 from medlego.images import Image
 from medlego.support import Progress, ShortRepr, silent
 
@@ -65,13 +64,13 @@ class Fingerprints(ShortRepr):
         patients: list[str] = []
         pixels: list[bytes] = []
         answers, thumbnails = [], []
-        total = sum(len(dataset.split(split)) for split in splits)
+        task, total = dataset.task, sum(len(dataset.split(split)) for split in splits)
         for split in splits:
             samples = dataset.split(split)
             places += _places(name, split, samples)
             ids = samples.patients
             patients += [""] * len(samples) if ids is None else [str(p) for p in ids]
-            answers.append(_answers(samples, dataset))
+            answers.append(task.rules.matrix(samples.labels))
             with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
                 read = partial(_read, samples.images)
                 for digest, small in pool.map(read, range(len(samples))):
@@ -81,7 +80,7 @@ class Fingerprints(ShortRepr):
         small = torch.stack(thumbnails) if thumbnails else torch.empty(0, SIDE, SIDE)
         return cls(
             name,
-            dataset.task.labels,
+            task.labels,
             tuple(places),
             tuple(pixels),
             tuple(patients),
@@ -116,10 +115,3 @@ def _places(name: str, split: str, samples: Samples) -> list[ImagePlace]:
         ImagePlace(name, split, i, None if files is None else str(files[i]))
         for i in range(len(samples))
     ]
-
-
-def _answers(samples: Samples, dataset: Dataset) -> np.ndarray:
-    if dataset.task.kind is Kind.MULTILABEL:
-        return samples.labels
-    one_of: np.ndarray = np.eye(len(dataset.task.labels), dtype=np.float32)[samples.labels]
-    return one_of

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from medlego.data.kinds import KINDS, find_kind, guess_kind
 from medlego.data.samples import SPLITS, Samples, TaskHints, split_by_patient
-from medlego.data.task import Kind, Task, as_task_name
+from medlego.data.task import Task, as_task_name
 from medlego.errors import DatasetError, raise_all
 
 
 def make_task(
-    path: Path, stem: str, labels: tuple[str, ...], hints: TaskHints, guess: Kind | None
+    path: Path, stem: str, labels: tuple[str, ...], hints: TaskHints, *, exclusive: bool = True
 ) -> Task:
     """The task of labels found in a file, as hints have it.
 
@@ -22,21 +23,22 @@ def make_task(
         stem: the task's name where hints give none.
         labels: in order.
         hints: what the caller says.
-        guess: the kind that the file's shape suggests; None is one label out of several.
+        exclusive: whether the file has one label per image, not a column per label.
 
     Raises:
         DatasetError: a kind that contradicts the shape, or labels that are no task's.
     """
-    if hints.kind is not None and (hints.kind is Kind.MULTILABEL) != (guess is Kind.MULTILABEL):
-        many, one = "multilabel for a column per label", "another kind for one label per image"
+    kind = hints.kind or guess_kind(len(labels), exclusive=exclusive)
+    if find_kind(kind).exclusive != exclusive:
+        fitting = ", ".join(name for name, own in KINDS.items() if own.exclusive == exclusive)
+        shape = "one label per image" if exclusive else "a column per label"
         raise DatasetError(
-            f"{path}: kind: expected {many if guess is Kind.MULTILABEL else one}, "
-            f"got {hints.kind}; leave the kind out"
+            f"{path}: kind: expected {fitting} for {shape}, got {kind}; leave the kind out"
         )
     try:
         return Task(
             name=hints.name or as_task_name(stem),
-            kind=hints.kind or guess or Kind.MULTICLASS,
+            kind=kind,
             labels=labels,
             modality=hints.modality,
             body_part=hints.body_part,
@@ -45,11 +47,6 @@ def make_task(
         problems = [f"{'.'.join(map(str, e['loc'])) or 'task'}: {e['msg']}" for e in error.errors()]
         raise_all(DatasetError, str(path), problems)
         raise
-
-
-def guess_kind(labels: tuple[str, ...]) -> Kind:
-    """The kind of a task with one label per image, by how many labels there are."""
-    return Kind.BINARY if len(labels) == 2 else Kind.MULTICLASS
 
 
 def split_samples(samples: Samples, splits: np.ndarray | None, seed: int) -> dict[str, Samples]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medlego.data.readers.building import guess_kind, make_task, split_samples
+from medlego.data.readers.building import make_task, split_samples
 from medlego.data.readers.headers import with_headers
 from medlego.data.readers.table import TABLE_SUFFIXES
 from medlego.data.samples import SPLITS, Dataset, FileImages, Samples, TaskHints
@@ -48,7 +48,7 @@ def read_folder(folder: Path, hints: TaskHints, seed: int, *, keep_torn: bool = 
         samples = Samples(FileImages(files), np.array(values, dtype=np.int64))
         parts[name], hints, header_notes = with_headers(samples, files, hints)
         notes |= dict.fromkeys(header_notes)
-    task = make_task(folder, folder.name, labels, hints, guess_kind(labels))
+    task = make_task(folder, folder.name, labels, hints)
     if has_splits:
         if not keep_torn:
             _check_patients(folder, parts)

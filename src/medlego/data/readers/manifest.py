@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from medlego.data.readers.building import guess_kind, make_task, split_samples
+from medlego.data.readers.building import make_task, split_samples
 from medlego.data.readers.dicomtree import find_rows
 from medlego.data.readers.headers import with_headers
 from medlego.data.readers.table import TextTable, read_table
 from medlego.data.samples import SPLITS, Dataset, FileImages, Samples, TaskHints
-from medlego.data.task import Kind
 from medlego.errors import DatasetError, raise_all
 from medlego.images import Header
 
@@ -88,11 +87,11 @@ def read_manifest(
         for name in table.columns
         if name == "site" or name.startswith(GROUP_PREFIX)
     }
-    read_labels = _single_labels if "label" in table.columns else _many_labels
-    labels, names, kind = read_labels(table, hints)
+    exclusive = "label" in table.columns
+    labels, names = (_single_labels if exclusive else _many_labels)(table, hints)
     samples = Samples(FileImages(files), labels, table.filled("patient_id"), groups)
     samples, hints, lacking = with_headers(samples, files, hints, headers)
-    task = make_task(path, path.stem, names, hints, kind)
+    task = make_task(path, path.stem, names, hints, exclusive=exclusive)
     splits = table.filled("split")
     if splits is not None and (wrong := sorted(set(splits) - set(SPLITS))):
         raise DatasetError(f"{path}: split: expected {', '.join(SPLITS)}, got {', '.join(wrong)}")
@@ -123,16 +122,16 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _single_labels(table: TextTable, hints: TaskHints) -> tuple[np.ndarray, tuple[str, ...], Kind]:
+def _single_labels(table: TextTable, hints: TaskHints) -> tuple[np.ndarray, tuple[str, ...]]:
     values = table.columns["label"]
     names = hints.labels or tuple(sorted(set(values)))
     if unknown := sorted(set(values) - set(names)):
         raise DatasetError(f"{table.path}: expected labels {', '.join(names)}, got also {unknown}")
     number = {name: i for i, name in enumerate(names)}
-    return np.array([number[v] for v in values], dtype=np.int64), names, guess_kind(names)
+    return np.array([number[v] for v in values], dtype=np.int64), names
 
 
-def _many_labels(table: TextTable, hints: TaskHints) -> tuple[np.ndarray, tuple[str, ...], Kind]:
+def _many_labels(table: TextTable, hints: TaskHints) -> tuple[np.ndarray, tuple[str, ...]]:
     cells = {"": np.nan, "0": 0.0, "1": 1.0}
     columns = [name for name in table.columns if name.startswith(LABEL_PREFIX)]
     problems = [
@@ -150,7 +149,7 @@ def _many_labels(table: TextTable, hints: TaskHints) -> tuple[np.ndarray, tuple[
             f"got {', '.join(names)}"
         )
     values = [[cells[cell] for cell in table.columns[f"{LABEL_PREFIX}{name}"]] for name in names]
-    return np.array(values, dtype=np.float32).T.copy(), names, Kind.MULTILABEL
+    return np.array(values, dtype=np.float32).T.copy(), names
 
 
 def _check_patients(table: TextTable, patients: np.ndarray, splits: np.ndarray) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from medlego.data.readers.building import guess_kind, make_task
+from medlego.data.kinds import find_kind
+from medlego.data.readers.building import make_task
 from medlego.data.samples import SPLITS, ArrayImages, Dataset, Samples, TaskHints
-from medlego.data.task import MAX_LABELS, Kind, Task
+from medlego.data.task import MAX_LABELS, Task
 from medlego.errors import DatasetError, raise_all
 
 _WANTED = tuple(f"{split}_{part}" for split in SPLITS for part in ("images", "labels"))
@@ -65,9 +66,9 @@ def read_npz(path: Path, hints: TaskHints) -> Dataset:
     if len(widths) > 1:
         problems.append(f"labels: expected as many columns in every split, got {sorted(widths)}")
     raise_all(DatasetError, str(path), problems)
-    multilabel = hints.kind is Kind.MULTILABEL or widths != {1}
+    exclusive = widths == {1} and (hints.kind is None or find_kind(hints.kind).exclusive)
     highest = max(int(np.nanmax(arrays[f"{s}_labels"], initial=0)) for s in SPLITS)
-    count = widths.pop() if multilabel else highest + 1
+    count = highest + 1 if exclusive else widths.pop()
     labels_ = hints.labels or (
         tuple(str(n) for n in names)
         if names is not None
@@ -75,8 +76,7 @@ def read_npz(path: Path, hints: TaskHints) -> Dataset:
     )
     if len(labels_) < count:
         raise DatasetError(f"{path}: expected {count} label names, got {len(labels_)}")
-    guess = Kind.MULTILABEL if multilabel else guess_kind(labels_)
-    task = make_task(path, path.stem, labels_, hints, guess)
+    task = make_task(path, path.stem, labels_, hints, exclusive=exclusive)
     parts = {}
     for split in SPLITS:
         parts[split] = Samples(
@@ -87,18 +87,10 @@ def read_npz(path: Path, hints: TaskHints) -> Dataset:
 
 
 def _npz_labels(path: Path, split: str, raw: np.ndarray, task: Task) -> np.ndarray:
-    raw = raw[:, None] if raw.ndim == 1 else raw
-    if task.kind is Kind.MULTILABEL:
-        values = raw.astype(np.float32)
-        good = np.isnan(values) | (values == 0) | (values == 1)
-        rule, columns = "0, 1 or NaN", values.shape[1]
-    else:
-        values = raw[:, 0].astype(np.float64)
-        good = (values >= 0) & (values < len(task.labels)) & (values == np.floor(values))
-        rule, columns = f"whole numbers 0 to {len(task.labels) - 1}", len(task.labels)
-    if columns != len(task.labels) or not good.all():
-        raise DatasetError(f"{path}: {split}_labels: expected {rule} for {len(task.labels)} labels")
-    return values if task.kind is Kind.MULTILABEL else values.astype(np.int64)
+    try:
+        return task.rules.read(raw[:, None] if raw.ndim == 1 else raw)
+    except ValueError as error:
+        raise DatasetError(f"{path}: {split}_labels: {error}") from error
 
 
 def _refuse_bomb(path: Path, parts: Sequence[zipfile.ZipInfo]) -> None:

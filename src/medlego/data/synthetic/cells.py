@@ -20,11 +20,11 @@ from medlego.data.synthetic.canvas import (
     smooth,
 )
 from medlego.data.synthetic.smear import add_platelets, box, red_cells
-from medlego.data.task import Kind, Task
+from medlego.data.task import Task
 
 TASK = Task(
     name="synthetic-cells",
-    kind=Kind.MULTICLASS,
+    kind="multiclass",
     labels=("lymphocyte", "neutrophil", "monocyte", "eosinophil"),
     modality="SM",
     body_part="BLOOD",

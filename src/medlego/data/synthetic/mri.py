@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from medlego.data.synthetic.canvas import Array, branch, ellipse, inside, posed, smooth, white
-from medlego.data.task import Kind, Task
+from medlego.data.task import Task
 
 TASK = Task(
     name="synthetic-mri",
-    kind=Kind.MULTICLASS,
+    kind="multiclass",
     labels=("none", "ring lesion", "solid lesion", "atrophy"),
     modality="MR",
     body_part="BRAIN",

@@ -8,11 +8,11 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from medlego.data.synthetic.canvas import Array, branch, ellipse, grid, inside, smooth
-from medlego.data.task import Kind, Task
+from medlego.data.task import Task
 
 TASK = Task(
     name="synthetic-ultrasound",
-    kind=Kind.MULTICLASS,
+    kind="multiclass",
     labels=("none", "smooth lesion", "irregular lesion"),
     modality="US",
     body_part="BREAST",

@@ -17,11 +17,11 @@ from medlego.data.synthetic.canvas import (
     smooth,
     white,
 )
-from medlego.data.task import Kind, Task
+from medlego.data.task import Task
 
 TASK = Task(
     name="synthetic-xray",
-    kind=Kind.MULTICLASS,
+    kind="multiclass",
     labels=("clear", "opacity", "effusion"),
     modality="DX",
     body_part="CHEST",

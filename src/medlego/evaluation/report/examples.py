@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image as Pillow
 
 from medlego.base import Base
-from medlego.data import Kind
 from medlego.evaluation.result import MODELS, Report, TaskDetail
 from medlego.generalist import Generalist
 from medlego.images import Image
@@ -57,8 +56,8 @@ def confident_errors(detail: TaskDetail, count: int) -> tuple[Error, ...]:
     sample, names = detail.sample(), detail.task.labels
     labels, answers, probs = sample.labels, sample.answers, sample.probs
     errors = []
-    if detail.task.kind is Kind.MULTILABEL:
-        wrong = ~np.isnan(labels) & (answers != (np.nan_to_num(labels) > 0))
+    if not detail.task.rules.exclusive:
+        wrong = ~np.isnan(labels) & (answers != (labels > 0))
         confidence = np.where(wrong, np.where(answers, probs, 1 - probs), -1.0)
         words = ("absent", "present")
         for row in np.flatnonzero(wrong.any(axis=1)):

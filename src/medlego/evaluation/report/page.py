@@ -12,25 +12,14 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from medlego.data import Kind, describe, fingerprint
+from medlego.data import describe, fingerprint
 from medlego.evaluation.report import charts
 from medlego.evaluation.report.examples import Example
 from medlego.evaluation.report.pictures import report_bars
 from medlego.evaluation.result import MODELS, Report, TaskDetail
 from medlego.generalist import Generalist
-from medlego.metrics import SCORES, GroupRow, confusion, curves, ece_floor, reliability
+from medlego.metrics import MAIN_SCORES, SCORES, GroupRow, confusion, curves, ece_floor, reliability
 from medlego.support import write_atomically
-
-TITLES = {
-    "auroc": "AUROC",
-    "f1": "F1",
-    "ece": "ECE",
-    "brier": "Brier score",
-    "rms_calibration_error": "RMS calibration error",
-    "sensitivity_at_90_specificity": "sensitivity at 90 % specificity",
-    "specificity_at_90_sensitivity": "specificity at 90 % sensitivity",
-    "quadratic_kappa": "quadratic κ",
-}
 
 
 @dataclass(frozen=True)
@@ -68,14 +57,14 @@ def write_page(
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"title_of": score_title, "uri": _uri}
+    environment.filters |= {"title_of": lambda name: SCORES[name].title, "uri": _uri}
     text = environment.get_template("page.html").render(
         title=title or f"Generalist for {', '.join(report.tasks)}",
         written=written,
         report=report,
         generalist=generalist,
         own=MODELS[0],
-        mean_names=SCORES,
+        mean_names=MAIN_SCORES,
         summary_chart=Chart(
             report_bars(report),
             "Balanced accuracy of every model on every task, with intervals",
@@ -87,11 +76,6 @@ def write_page(
         version=version("medlego"),
     )
     write_atomically(Path(path), text.encode())
-
-
-def score_title(name: str) -> str:
-    """A score's name as people write it."""
-    return TITLES.get(name, name.replace("_", " "))
 
 
 def _uri(content: str | bytes, kind: str) -> str:
@@ -142,10 +126,10 @@ def _charts(detail: TaskDetail) -> list[Chart]:
             "model is overconfident.",
         )
     )
-    multilabel = detail.task.kind is Kind.MULTILABEL
+    exclusive = detail.task.rules.exclusive
     for label, counts in confusion(sample).items():
-        names = ("absent", "present") if multilabel else detail.task.labels
-        what = f"Confusion matrix{f' of {label}' if multilabel else ''}"
+        names = detail.task.labels if exclusive else ("absent", "present")
+        what = f"Confusion matrix{'' if exclusive else f' of {label}'}"
         drawn.append(Chart(charts.confusion(counts, names), what, f"{what}; rows are the truth."))
     return drawn
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from medlego.base import TARGET_KINDS, Base, Target, by_module, module_rows
 from medlego.bricks import Brick, Card
-from medlego.data import Kind, Task
+from medlego.data import Task
 from medlego.errors import InteropError, raise_all
 from medlego.exchange.formats.shared import (
     LoraPair,
@@ -107,17 +107,17 @@ def export_peft(brick: Brick, folder: str | Path) -> None:
     between modules stand in `rank_pattern`. α equals the rank, so that the scale is 1.
 
     Args:
-        brick: of any kind but ordinal, whose head is no linear map of its own bias.
+        brick: of a kind whose head is a linear layer (`Kind.linear`).
         folder: to make.
 
     Raises:
-        InteropError: an ordinal task, or something in the folder's place.
+        InteropError: a head of another kind, or something in the folder's place.
     """
     folder = new_folder(folder)
-    if brick.task.kind is Kind.ORDINAL:
+    if not brick.task.rules.linear:
         raise InteropError(
             f"brick {brick.task.name!r}: expected a head that a linear layer can hold, got an "
-            "ordinal one; export the generalist to ONNX instead"
+            f"{brick.task.kind} one; export the generalist to ONNX instead"
         )
     ranks: dict[str, int] = {}
     tensors = {

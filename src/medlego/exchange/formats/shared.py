@@ -13,7 +13,7 @@ from torch import Tensor
 
 from medlego.base import TARGET_KINDS, Base, Target
 from medlego.bricks import Brick, Card, Head, LowRank
-from medlego.data import Kind, Task
+from medlego.data import KINDS, Task
 from medlego.errors import InteropError, MergeError
 from medlego.merge import numerical_rank
 from medlego.support import SafetensorsFile, write_atomically
@@ -139,11 +139,11 @@ def write_folder(folder: Path, files: Mapping[str, bytes | Mapping[str, Any]]) -
 
 
 def _head(task: Task, features: int, weight: Tensor, bias: Tensor | None) -> Head:
-    outputs = len(task.labels)
-    wanted = {outputs, 1} if task.kind is Kind.BINARY else {outputs}
-    if task.kind is Kind.ORDINAL:
-        raise InteropError("kind: expected multiclass, binary or multilabel, got ordinal")
-    if weight.ndim != 2 or weight.shape[1] != features or len(weight) not in wanted:
+    rows, outputs = task.head_shape[0], len(task.labels)
+    if not task.rules.linear:
+        linear = ", ".join(name for name, kind in KINDS.items() if kind.linear)
+        raise InteropError(f"kind: expected one of {linear}, got {task.kind}")
+    if weight.ndim != 2 or weight.shape[1] != features or len(weight) not in (outputs, rows):
         raise InteropError(
             f"classifier: expected ({outputs}, {features}) for {outputs} labels, got "
             f"{tuple(weight.shape)}; name as many labels as it has outputs, in its order"
@@ -153,7 +153,7 @@ def _head(task: Task, features: int, weight: Tensor, bias: Tensor | None) -> Hea
         raise InteropError(
             f"classifier: expected a bias ({len(weight)},), got {tuple(whole.shape)}"
         )
-    if task.kind is Kind.BINARY and len(weight) == 2:
+    if rows == 1 and len(weight) == 2:
         # softmax over two logits is the sigmoid of their difference
         return Head((weight[1:] - weight[:1]).clone(), (whole[1:] - whole[:1]).clone())
     return Head(weight.clone(), whole.clone())

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from medlego.base import Base, features
-from medlego.bricks import on_device, probabilities
+from medlego.bricks import on_device
 from medlego.data import (
     MAX_SIZE,
     MIN_SIZE,
@@ -136,8 +136,9 @@ def stamped_features(
 
 def shares(reader: Capability, plain: Tensor, stamped: Tensor) -> Tensor:
     """Per patch and label, how far images are pushed: (N, F) and (P, N, F) → (P, labels)."""
-    before = probabilities(reader.task, reader.head.logits(plain))
-    after = torch.stack([probabilities(reader.task, reader.head.logits(f)) for f in stamped])
+    rules, head = reader.task.rules, reader.head
+    before = rules.probabilities(head.logits(plain))
+    after = torch.stack([rules.probabilities(head.logits(features)) for features in stamped])
     way = (1 - before).clamp(min=CLOSEST)
     return ((after - before).clamp(min=0) / way).mean(dim=1)
 

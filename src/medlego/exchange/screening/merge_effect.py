@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from medlego.bricks import Brick, on_device, probabilities
+from medlego.bricks import Brick, on_device
 from medlego.exchange.screening.behaviour import Ordinary, read, shares, stamped_features
 from medlego.exchange.screening.patches import Patch, battery
 from medlego.generalist import Generalist, assemble
@@ -93,7 +93,7 @@ class _Read:
         changes = []
         for name in sorted(shared):
             answers = [
-                probabilities(r.readers[name].task, r.readers[name].head.logits(r.pooled))
+                r.readers[name].task.rules.probabilities(r.readers[name].head.logits(r.pooled))
                 for r in (self, other)
             ]
             changes.append(float((answers[0] - answers[1]).abs().mean(dim=0).max()))

@@ -126,7 +126,7 @@ def _of_answer(answer: Answer) -> Row:
     behind = len(labels) - len(answer.thresholds)
     thresholds = [None] * behind + list(answer.thresholds)
     return {
-        "label": None if answer.task.kind == "multilabel" else given[0],
+        "label": given[0] if answer.task.rules.exclusive else None,
         "probabilities": [
             {"label": name, "probability": prob, "threshold": limit, "answered": name in given}
             for name, prob, limit in zip(labels, answer.probs, thresholds, strict=True)

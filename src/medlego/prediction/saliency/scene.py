@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from medlego.base import Base, family_of, pool, through
-from medlego.bricks import Adapter, fold, on_device, probabilities
+from medlego.bricks import Adapter, fold, on_device
 from medlego.generalist import Generalist
 from medlego.merge import Capability, as_mode
 from medlego.prediction.modes import parts
@@ -55,7 +55,7 @@ class Scene:
         One number per label in every kind of task, so that evidence adds up alike in all.
         """
         logits = self._logits(tokens, start).double()
-        odds: Tensor = torch.logit(probabilities(self.reader.task, logits), eps=_LEAST)
+        odds: Tensor = torch.logit(self.reader.task.rules.probabilities(logits), eps=_LEAST)
         return odds
 
     def probs(self, tokens: Tensor) -> Tensor:

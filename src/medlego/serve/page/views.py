@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from medlego.bricks import Brick, BrickSignature
-from medlego.data import Kind
 from medlego.errors import SignatureError
 from medlego.generalist import Entry, Trust
 from medlego.prediction import Answer, Found, Route
@@ -145,13 +144,13 @@ def _labels(answer: Answer) -> tuple[LabelView, ...]:
     task = answer.task
     limited = task.labels[-len(answer.thresholds) :] if answer.thresholds else ()
     limits = dict(zip(limited, answer.thresholds, strict=True))
-    if task.kind is Kind.MULTILABEL and not limits:
+    if not task.rules.exclusive and not limits:
         limits = dict.fromkeys(task.labels, 0.5)
     labels = [
         LabelView(label, prob, limits.get(label), label in answer.labels)
         for label, prob in zip(task.labels, answer.probs, strict=True)
     ]
-    if task.kind is not Kind.ORDINAL:
+    if not task.rules.scale:
         labels.sort(key=lambda label: -label.prob)
     return tuple(labels)
 
