@@ -20,7 +20,6 @@ from benchmarks.common import SETS, arguments, dataset, write_result
 from benchmarks.models import SIZE, Merge, alone_features, bricks
 from benchmarks.routed import reached
 from benchmarks.scoring import BOOTSTRAP_SEED, facts, summary
-from medlego.bricks import probabilities
 from medlego.merge import AUTO
 from medlego.metrics import (
     PROBABILISTIC,
@@ -62,7 +61,7 @@ def probs(logits: Logits, calibrated_by: Logits | None, seed: int, name: str) ->
     found = logits(seed, name, "test").double()
     if calibrated_by is not None:
         found = fitted(calibrated_by, seed, name)(found)
-    return probabilities(dataset(name).task, found).numpy()
+    return dataset(name).task.rules.probabilities(found).numpy()
 
 
 MODELS: dict[str, tuple[Logits, Logits | None, bool]] = {

@@ -48,7 +48,6 @@ from medlego.images import Header, from_array
 from medlego.merge import METHODS, Merged, diagnose
 from medlego.metrics import (
     Aim,
-    Bin,
     Column,
     Comparison,
     Curves,
@@ -56,9 +55,10 @@ from medlego.metrics import (
     GroupRow,
     Interval,
     OperatingPoint,
-    PairedTest,
     Sample,
 )
+from medlego.metrics.comparison import PairedTest
+from medlego.metrics.reliability import Bin
 from medlego.prediction import Answer, Found, Prediction, Route, Saliency
 from medlego.serve import (
     InstanceOutcome,
@@ -173,21 +173,19 @@ MAKE: dict[str, Callable[[], Any]] = {
     "data.Task": lambda: TASK,
     "data.TaskHints": lambda: TaskHints(name="derm", labels=MANY),
     "metrics.Aim": lambda: Aim(aim="sensitivity", value=0.9),
-    "metrics.Bin": lambda: Bin(0.0, 0.1, 5, 0.05, 0.2, 0.1, 0.3),
     "metrics.Calibration": lambda: brick().calibration,
     "metrics.Column": lambda: Column("melanoma", NUMBERS, NUMBERS, NUMBERS, NUMBERS),
     "metrics.Comparison": lambda: Comparison(
         5, dict.fromkeys(MANY, BETWEEN), (PairedTest("auroc", "a", 0.1, 0.5),) * 1000
     ),
     "metrics.Curves": curve,
-    "metrics.Diagram": lambda: Diagram("melanoma", (MAKE["metrics.Bin"](),) * 1000),
+    "metrics.Diagram": lambda: Diagram("melanoma", (Bin(0.0, 0.1, 5, 0.05, 0.2, 0.1, 0.3),) * 1000),
     "metrics.GroupRow": lambda: GroupRow("sex", "F", 5, 3, True, dict.fromkeys(MANY, BETWEEN)),
     "metrics.Interval": lambda: BETWEEN,
     "metrics.LogitMap": lambda: brick().calibration.maps[0],
     "metrics.OperatingPoint": lambda: OperatingPoint(
         aim="sensitivity", value=0.9, thresholds=(0.5,) * 1000
     ),
-    "metrics.PairedTest": lambda: PairedTest("auroc", "melanoma", 0.1, 0.5),
     "metrics.Sample": lambda: Sample(
         make_task(), np.full((9, 3), 1 / 3), np.zeros(9, np.int64), np.array([PERSON] * 9)
     ),

@@ -8,7 +8,7 @@ import torch
 from PIL import Image as Pillow
 
 from factories import make_base, make_brick
-from medlego.data import Kind, Task
+from medlego.data import Task
 from medlego.errors import SettingsError
 from medlego.generalist import specialist
 from medlego.images import Image, from_array
@@ -16,7 +16,7 @@ from medlego.prediction import Saliency, draw_answers, empty_folder, overlay, pr
 from medlego.prediction.saliency.overlay import AGAINST, FOR, OPACITY, SMALLEST_SIDE, save_overlay
 from medlego.prediction.saliency.pictures import picture_names
 
-TASK = Task(name="chest", kind=Kind.BINARY, labels=("clear", "naïve"))
+TASK = Task(name="chest", kind="binary", labels=("clear", "naïve"))
 
 
 def saliency(patches, shape=(40, 60), method="gradient"):

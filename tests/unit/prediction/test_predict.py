@@ -74,12 +74,12 @@ def test_a_bad_file_is_named(tmp_path):
 
 
 def test_multilabel_answers_name_every_label_above_one_half():
-    task = Task(name="t", kind=Kind.MULTILABEL, labels=("a", "b", "c"))
+    task = Task(name="t", kind="multilabel", labels=("a", "b", "c"))
     assert Answer(task, (0.6, 0.4, 0.9)).labels == ("a", "c")
 
 
 def test_ordinal_probabilities_are_differences_of_thresholds():
-    task = Task(name="t", kind=Kind.ORDINAL, labels=("low", "middle", "high"))
+    task = Task(name="t", kind="ordinal", labels=("low", "middle", "high"))
     logits = torch.tensor([[1.0, -1.0]])
     above = torch.sigmoid(logits)[0]
     expected = torch.stack([1 - above[0], above[0] - above[1], above[1]])

@@ -29,7 +29,7 @@ def pictures(count, seed=0, shape=(32, 32)):
     return [from_array(generator.integers(0, 256, shape, dtype=np.uint8)) for _ in range(count)]
 
 
-def scene_of(kind=Kind.MULTICLASS, depth=3, seed=0):
+def scene_of(kind="multiclass", depth=3, seed=0):
     base = make_base(image_size=32, depth=depth)
     brick = make_brick(kind=kind, seed=seed, base=base)
     scene = Scene.of(base.module, *answering(specialist(brick), "task", base, None), "cpu")
@@ -140,7 +140,7 @@ def test_the_likeliest_label_is_explained_unless_another_is_asked():
 
 def test_evidence_for_a_binary_label_is_evidence_against_the_other():
     base = make_base(image_size=32)
-    generalist = specialist(make_brick(kind=Kind.BINARY, base=base))
+    generalist = specialist(make_brick(kind="binary", base=base))
     (no,), (yes,) = (
         explain(generalist, pictures(1), "task", label=f"label-{i}", base=base) for i in (0, 1)
     )
@@ -176,7 +176,7 @@ def test_the_letterbox_is_where_fit_puts_the_image(shape):
 def test_a_patch_comes_back_to_the_pixels_that_it_saw(shape, patch):
     patches = torch.zeros(8, 8)
     patches[patch] = 1
-    task = Task(name="t", kind=Kind.BINARY, labels=("a", "b"))
+    task = Task(name="t", kind="binary", labels=("a", "b"))
     found = Saliency(task, "b", 0.9, "gradient", patches, 64, shape).on_image()
     assert found.shape == shape
     box, zoom = letterbox(shape[0], shape[1], 64), max(shape) / 64
@@ -212,7 +212,7 @@ def planted():
     for seed, (split, count) in enumerate({"train": 48, "val": 16, "test": 2}.items()):
         pixels, labels, _ = blobs(count, seed)
         parts[split] = Samples(ArrayImages(pixels), labels)
-    task = Task(name="blob", kind=Kind.BINARY, labels=("absent", "present"))
+    task = Task(name="blob", kind="binary", labels=("absent", "present"))
     brick = train_brick(base, Dataset(task, **parts), TrainSettings(epochs=4, batch_size=8))
     assert brick.card.scores["auroc"] > 0.95
     pixels, _, places = blobs(16, 9)
