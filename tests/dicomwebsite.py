@@ -115,9 +115,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self._stopped():
             return
         (boundary,) = re.findall('boundary="([^"]+)"', content_type)
+        delimiter = f"--{boundary}".encode()
         answer = Dataset()
         answer.FailedSOPSequence = []
-        for part in body.split(boundary)[1:-1]:
+        for part in body.split(delimiter)[1:-1]:
             content = part.partition(b"\r\n\r\n")[2][:-2]
             self._take(content, answer)
         told = 202 if answer.FailedSOPSequence else 200, answer.to_json().encode()

@@ -125,7 +125,7 @@ def test_every_image_is_answered_refused_or_told_why_not(answered):
     ]
     assert cards.nth(0).locator(".probabilities").count() == 3
     assert "No answer." in cards.nth(1).inner_text()
-    assert "expected a PNG" in cards.nth(2).inner_text()
+    assert "Expected a PNG" in cards.nth(2).inner_text()
     answered.screenshot(path=screenshot_path("page-answers"), full_page=True)
 
 
