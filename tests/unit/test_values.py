@@ -161,7 +161,6 @@ MAKE: dict[str, Callable[[], Any]] = {
     "images.Image": lambda: from_array(np.zeros((64, 64), np.uint8)),
     "data.ArrayImages": lambda: ArrayImages(np.zeros((9, 64, 64), np.uint8)),
     "data.Dataset": dataset,
-    "data.Kind": lambda: TASK.kind,
     "data.LabelMap": lambda: LabelMap(Path(IMAGE), {("", name): (name, 1) for name in MANY}),
     "data.LeakReport": lambda: LeakReport(9, (pair(),) * 1000),
     "data.Memory": lambda: Memory.of(fingerprints(), SiteKey(bytes(32))),

@@ -204,7 +204,7 @@ def _log_loss(block: _Block) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Score:
+class Metric:
     """One score: a function of a task's replicates, and perhaps one of a label against the rest."""
 
     title: str
@@ -216,15 +216,15 @@ class Score:
     """Whether it is of probabilities as such, not of their order or of what they decide."""
 
 
-def _mean(title: str, of_label: Callable[[_DrawnColumn], np.ndarray], **more: bool) -> Score:
+def _mean(title: str, of_label: Callable[[_DrawnColumn], np.ndarray], **more: bool) -> Metric:
     """A score of single labels, and of a task their mean."""
-    return Score(title, lambda block: block.mean(of_label), of_label, **more)
+    return Metric(title, lambda block: block.mean(of_label), of_label, **more)
 
 
-SCORES: Mapping[str, Score] = MappingProxyType(
+SCORES: Mapping[str, Metric] = MappingProxyType(
     {
-        "accuracy": Score("accuracy", _accuracy),
-        "balanced_accuracy": Score("balanced accuracy", _balanced_accuracy),
+        "accuracy": Metric("accuracy", _accuracy),
+        "balanced_accuracy": Metric("balanced accuracy", _balanced_accuracy),
         "auroc": _mean("AUROC", lambda drawn: drawn.ranking.auroc()),
         "average_precision": _mean("average precision", lambda d: d.ranking.average_precision()),
         "f1": _mean("F1", _f1),
@@ -236,11 +236,11 @@ SCORES: Mapping[str, Score] = MappingProxyType(
         "specificity_at_90_sensitivity": _mean(
             "specificity at 90 % sensitivity", lambda drawn: drawn.ranking.specificity_at(STATED)
         ),
-        "quadratic_kappa": Score("quadratic κ", _quadratic_kappa, every_kind=False),
-        "brier": Score("Brier score", _brier, _label_brier, of_probabilities=True),
-        "log_loss": Score("log loss", _log_loss, of_probabilities=True),
-        "ece": Score("ECE", lambda block: ece(block.sample, block.weights), of_probabilities=True),
-        "rms_calibration_error": Score(
+        "quadratic_kappa": Metric("quadratic κ", _quadratic_kappa, every_kind=False),
+        "brier": Metric("Brier score", _brier, _label_brier, of_probabilities=True),
+        "log_loss": Metric("log loss", _log_loss, of_probabilities=True),
+        "ece": Metric("ECE", lambda block: ece(block.sample, block.weights), of_probabilities=True),
+        "rms_calibration_error": Metric(
             "RMS calibration error",
             lambda block: rms_calibration_error(block.sample, block.weights),
             of_probabilities=True,
