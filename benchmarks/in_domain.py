@@ -25,7 +25,7 @@ from benchmarks.scoring import BOOTSTRAP_SEED, cached_features, facts, read, sum
 from benchmarks.sites import COUNT, LEAST, SKEW, held, site_names
 from medlego.bricks import Brick, fold
 from medlego.evaluation.probes import Probe, fit_probe
-from medlego.generalist import assemble, bare_base, specialist
+from medlego.generalist import assemble, specialist
 from medlego.merge import METHODS
 from medlego.metrics import RESAMPLES, Sample, point_scores, score_replicates
 
@@ -67,8 +67,7 @@ def pooled(seed: int, name: str, split: str) -> list[np.ndarray]:
 
 def frozen(name: str, split: str) -> torch.Tensor:
     """Features of the untouched base."""
-    build = partial(bare_base(get_brick(name, "svd", 0, SIZE)).fold, base(SIZE))
-    return cached_features("frozen", "frozen", build, name, split, SIZE)
+    return cached_features("frozen", "frozen", lambda: base(SIZE).module, name, split, SIZE)
 
 
 @cache

@@ -12,6 +12,7 @@ draw, so an interval speaks of test images, and `seed_deviation` of seeds.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -32,7 +33,7 @@ from benchmarks.scoring import (
 )
 from medlego.bricks import Brick
 from medlego.evaluation.probes import fit_probe
-from medlego.generalist import Generalist, assemble, bare_base, specialist
+from medlego.generalist import Generalist, assemble, specialist
 
 LAMBDAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
 
@@ -81,7 +82,8 @@ class Job:
     def frozen(self, name: str, split: str) -> torch.Tensor:
         """Features of the untouched base; the same whichever brick is taken off."""
         brick = get_brick(next(iter(SETS)), "svd", self.seeds[0], self.image_size)
-        return self.features(bare_base(brick), "frozen", name, split)
+        alone = specialist(replace(brick, calibration=None))
+        return self.features(replace(alone, targets=(), deltas={}), "frozen", name, split)
 
     def probe(self, _seed: int, name: str, split: str) -> np.ndarray:
         """A linear probe, its strength chosen on val."""

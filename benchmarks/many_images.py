@@ -29,10 +29,9 @@ from benchmarks.common import write_result
 from benchmarks.dicom_reading import INPUT, NAME
 from benchmarks.routing_speed import make_brick
 from benchmarks.timing import CORES, alternate, random_base
-from medlego.base import Base
+from medlego.base import BATCH, Base
 from medlego.generalist import Generalist, assemble
 from medlego.prediction import predict, predict_many
-from medlego.prediction.predict import BATCH
 
 TASKS = procedural.NAMES[:4]
 DRAWN = 16

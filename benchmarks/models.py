@@ -18,7 +18,7 @@ from benchmarks.scoring import Probs, cached_features, inputs, read
 from medlego.base import embed, family_of, through
 from medlego.bricks import Brick, Head, fold, load_brick, save_brick
 from medlego.evaluation.probes import fit_probe
-from medlego.generalist import assemble, bare_base, default_slope, specialist
+from medlego.generalist import assemble, default_slope, specialist
 from medlego.merge import AUTO, METHODS
 from medlego.train.grams import measure_grams
 from medlego.train.head_fit import choose_head
@@ -127,10 +127,7 @@ class Merge:
 @cache
 def frozen(name: str, split: str) -> torch.Tensor:
     """Features of the untouched base."""
-    brick = next(iter(bricks("svd", 0).values()))
-    return cached_features(
-        "frozen", "frozen", partial(bare_base(brick).fold, base(SIZE)), name, split, SIZE
-    )
+    return cached_features("frozen", "frozen", lambda: base(SIZE).module, name, split, SIZE)
 
 
 def alone(kind: str) -> Probs:

@@ -34,7 +34,7 @@ from medlego.bricks import STEM_BLOCKS, Brick, fit_profile
 from medlego.generalist import assemble
 from medlego.merge import AUTO
 from medlego.metrics import point_scores
-from medlego.prediction import Running
+from medlego.prediction import Engine
 
 STEMS = {"svd": 0, "stem1": 1, "stem3": 3}
 """Kinds of bricks and the leading blocks that they leave alone."""
@@ -92,9 +92,9 @@ def with_profile(brick: Brick) -> Brick:
 
 
 def exactness(kind: str, seed: int) -> dict[str, Any]:
-    """The running generalist over all test images shuffled together, beside its specialists."""
+    """The generalist over all test images shuffled together, beside its specialists."""
     bricks = [with_profile(get_brick(name, kind, seed, SIZE)) for name in SETS]
-    running = Running(assemble(bricks, mode="routed"), base(SIZE))
+    engine = Engine(assemble(bricks, mode="routed"), base(SIZE))
     owners = [(name, row) for name in SETS for row in range(len(dataset(name).test))]
     order = np.random.default_rng(seed).permutation(len(owners))
     told = {name: alone(kind)(seed, name, "test") for name in SETS}
@@ -102,7 +102,7 @@ def exactness(kind: str, seed: int) -> dict[str, Any]:
     for start in range(0, len(order), MIXED):
         rows = [owners[i] for i in order[start : start + MIXED]]
         pixels = torch.cat([inputs(name, "test", SIZE).take([row]) for name, row in rows])
-        batch = running.run(pixels)
+        batch = engine.run(pixels)
         for answered in batch.answers:
             task = answered.reader.task.name
             for place, probs in zip(answered.rows.tolist(), answered.probs, strict=True):

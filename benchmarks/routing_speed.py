@@ -30,7 +30,7 @@ from benchmarks.timing import CORES, alternate, random_base, timed
 from medlego.base import Base, Inputs, embed, pool, through
 from medlego.bricks import Brick, Card, Head, LowRank, Profile, fit_profile, on_device
 from medlego.generalist import assemble
-from medlego.prediction import Running
+from medlego.prediction import Engine
 from medlego.train.profiles import measure_features
 
 NAME = "vit_base_patch16_224"
@@ -102,8 +102,8 @@ def works(base: Base, batch: int, device: str) -> tuple[dict[str, Callable[[], A
     held[1] = [
         make_brick(base, name, 1, seed, held[0][seed].profile) for seed, name in enumerate(names)
     ]
-    stem, scout = (Running(assemble(held[s], mode="routed"), base, device=device) for s in (1, 0))
-    merged = Running(assemble(held[0], mode="merged"), base, device=device)
+    stem, scout = (Engine(assemble(held[s], mode="routed"), base, device=device) for s in (1, 0))
+    merged = Engine(assemble(held[0], mode="merged"), base, device=device)
     (task, *_) = merged.readers
     tasks = [brick.task.name for brick in held[0]]
     routes = stem.run(pixels).routes
@@ -123,7 +123,7 @@ def works(base: Base, batch: int, device: str) -> tuple[dict[str, Callable[[], A
         "plain base": plain,
         "routed mixed batch, stem of one block": lambda: stem.run(pixels),
         "routed mixed batch, scout of one block": lambda: scout.run(pixels),
-        "merged mode, task given": lambda: merged.run(pixels, [task]),
+        "merged mode, task given": lambda: merged.run(pixels, [task], route=False),
         "merged mode, routed by a scout": lambda: merged.run(pixels),
         "PEFT, mixed batch": peft,
     }
@@ -144,13 +144,13 @@ def waited_for(work: Callable[[], Any], device: str) -> Callable[[], Any]:
 def switching(base: Base, rounds: int, device: str) -> list[float]:
     """Seconds from one attached brick to another: what differs between two whole batches."""
     held = [make_brick(base, f"procedural-{n}", 0, n) for n in range(2)]
-    running = Running(assemble(held, mode="routed"), base, device=device)
-    walk = running._walk
+    engine = Engine(assemble(held, mode="routed"), base, device=device)
+    mixed = engine._mixed
     rows = torch.zeros(32, dtype=torch.long, device=device)
 
     def switch() -> None:
         for number in (0, 1):
-            walk._row.adapter = rows + number  # type: ignore[union-attr]
+            mixed._row.adapter = rows + number
 
     return [timed(waited_for(switch, device))[0] / 2 for _ in range(rounds)]
 

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from benchmarks.bricks import get_brick
 from benchmarks.common import BASE_FILE, SETS, SHARED, base, dataset, write_result
-from medlego.base import embed
 from medlego.generalist import specialist
 from medlego.images import Image
 from medlego.prediction import Saliency, explain
@@ -43,7 +42,7 @@ def chosen(name: str) -> list[Image]:
 def probs(scene: Scene, pixels: Tensor, labels: Tensor) -> Tensor:
     """The labels' probabilities, (N,)."""
     with torch.no_grad():
-        odds = scene.log_odds(embed(scene.module, base(SIZE).normalise(pixels)), 0)
+        odds = scene.log_odds(scene.backbone.embed(pixels), 0)
     return odds.sigmoid().gather(1, labels[:, None])[:, 0]
 
 
@@ -67,7 +66,7 @@ def of_set(name: str) -> list[dict[str, Any]]:
     """Every method's scores on one set, per image."""
     generalist, images = specialist(get_brick(name, "svd", SEED, SIZE)), chosen(name)
     (task,) = (task.name for task in generalist.tasks)
-    scene = Scene.of(base(SIZE).module, *answering(generalist, task, base(SIZE), None), "cpu")
+    scene = Scene.of(base(SIZE), *answering(generalist, task, base(SIZE), None), "cpu")
     pixels = torch.stack([base(SIZE).prepare(image) for image in images])
     rows: list[dict[str, Any]] = []
     maps: dict[str, list[Saliency]] = {

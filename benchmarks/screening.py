@@ -41,7 +41,7 @@ from medlego.exchange.screening.cache import measure
 from medlego.exchange.screening.findings import ScreeningLimits
 
 SIZE = 112
-SOURCE = ROOT / "src" / "medlego" / "screening"
+SOURCE = ROOT / "src" / "medlego" / "exchange" / "screening"
 IMAGES = 600
 """Of the training split, for an attacker."""
 JUDGED = 100

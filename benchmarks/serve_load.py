@@ -31,12 +31,11 @@ from benchmarks.routing_speed import NAME, make_brick
 from benchmarks.serving import Served, post, served
 from benchmarks.timing import CORES, random_base
 from benchmarks.uploads import form
-from medlego.base import Base, Inputs
+from medlego.base import BATCH, Base, Inputs
 from medlego.data.samples import FileImages
 from medlego.generalist import Generalist, assemble
 from medlego.merge import as_mode
-from medlego.prediction import Found, Running, answer_batch
-from medlego.prediction.predict import BATCH
+from medlego.prediction import Engine, Prediction
 
 BRICKS = 3
 WARM_S = 10.0
@@ -67,16 +66,16 @@ def write_images(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def offline(running: Running, base: Base, paths: list[Path]) -> tuple[list[Found], float]:
+def offline(engine: Engine, base: Base, paths: list[Path]) -> tuple[list[Prediction], float]:
     """Answers as `predict` gives them, and images a second with reading."""
     start, found = time.perf_counter(), []
     inputs = Inputs(FileImages(tuple(paths)), base)
-    for pixels in inputs.batches(BATCH):
-        found += answer_batch(running, pixels, None)
+    for pixels in inputs.batches():
+        found += engine.predict(pixels)
     return found, len(paths) / (time.perf_counter() - start)
 
 
-def difference(answers: list[dict[str, Any]], found: Found) -> float:
+def difference(answers: list[dict[str, Any]], found: Prediction) -> float:
     """Largest difference of probabilities; infinite where other tasks answered."""
     if [a["task"] for a in answers] != [a.task.name for a in found.answers]:
         return float("inf")
@@ -89,7 +88,12 @@ def difference(answers: list[dict[str, Any]], found: Found) -> float:
 
 
 def client(
-    port: int, bodies: list[bytes], expected: list[Found], seed: int, until: float, tally: Tally
+    port: int,
+    bodies: list[bytes],
+    expected: list[Prediction],
+    seed: int,
+    until: float,
+    tally: Tally,
 ) -> None:
     """Ask one image after the other until the time is up."""
     generator = np.random.default_rng(seed)
@@ -112,7 +116,7 @@ def client(
 
 
 def load(
-    service: Served, bodies: list[bytes], expected: list[Found], clients: int, seconds: float
+    service: Served, bodies: list[bytes], expected: list[Prediction], clients: int, seconds: float
 ) -> tuple[list[Tally], float, list[float]]:
     """So many clients for so long.
 
@@ -146,15 +150,15 @@ def measured(given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     base.keep()
     bricks = [make_brick(base, f"procedural-{number}", 1, number) for number in range(BRICKS)]
     assemble(bricks, mode=given.mode).save(folder / "generalist")
-    running = Running(Generalist.load(folder / "generalist"), base, mode=as_mode(given.mode))
+    engine = Engine(Generalist.load(folder / "generalist"), base, mode=as_mode(given.mode))
     paths = write_images(folder, given.images)
     bodies = [form(("images", "x", path.read_bytes())) for path in paths]
-    offline(running, base, paths[:BRICKS])
+    offline(engine, base, paths[:BRICKS])
     with served(folder / "generalist", folder / "log") as service:
-        load(service, bodies, offline(running, base, paths)[0], given.clients, WARM_S)
-        expected, before = offline(running, base, paths)
+        load(service, bodies, offline(engine, base, paths)[0], given.clients, WARM_S)
+        expected, before = offline(engine, base, paths)
         tallies, taken, memory = load(service, bodies, expected, given.clients, given.seconds)
-        _, after = offline(running, base, paths)
+        _, after = offline(engine, base, paths)
         _, metrics = service.get("/metrics")
     seconds = np.array([s for tally in tallies for s in tally.seconds])
     rate, peer = len(seconds) / taken, max(before, after)

@@ -24,7 +24,7 @@ from medlego.data import KINDS, Dataset
 from medlego.evaluation import check, evaluate
 from medlego.exchange import Ordinary, screen
 from medlego.generalist import Generalist, add, assemble, specialist
-from medlego.prediction import Running, explain, predict, predict_many
+from medlego.prediction import Engine, explain, predict, predict_many
 from medlego.prediction.saliency.explain import METHODS
 from medlego.prediction.saliency.randomised import agreement
 from medlego.train import (
@@ -97,10 +97,10 @@ def test_features_are_the_cpus():
 @pytest.mark.parametrize("stem", [0, 1])
 def test_answers_and_routes_are_the_cpus(mode, stem):
     held = generalist(stem, mode)
-    both = [Running(held, BASE, device=device) for device in ("cpu", "cuda")]
+    both = [Engine(held, BASE, device=device) for device in ("cpu", "cuda")]
     shown = torch.cat([Inputs(data(kind).test.images, BASE).take(range(6)) for kind in NAMES])
     for asked in (None, NAMES):
-        expected, found = (running.run(shown, asked, look=True) for running in both)
+        expected, found = (engine.run(shown, asked) for engine in both)
         assert [route.tasks for route in found.routes] == [r.tasks for r in expected.routes]
         for mine, theirs in zip(found.answers, expected.answers, strict=True):
             assert mine.reader.task == theirs.reader.task
@@ -110,7 +110,7 @@ def test_answers_and_routes_are_the_cpus(mode, stem):
 
 def test_routed_answers_are_the_specialists_there():
     held = generalist()
-    answers = Running(held, BASE, device="cuda").run(pixels(), NAMES).answers
+    answers = Engine(held, BASE, device="cuda").run(pixels(), NAMES).answers
     for one, answered in zip(held.bricks, answers, strict=True):
         module = on_device(specialist(one).fold(BASE), "cuda")
         pooled = features(module, BASE.normalise(pixels().cuda())).cpu()

@@ -59,7 +59,7 @@ from medlego.metrics import (
 )
 from medlego.metrics.comparison import PairedTest
 from medlego.metrics.reliability import Bin
-from medlego.prediction import Answer, Found, Prediction, Route, Saliency
+from medlego.prediction import Answer, Prediction, Route, Saliency, TaskAnswers
 from medlego.serve import (
     InstanceOutcome,
     PacsAccess,
@@ -227,7 +227,7 @@ MAKE: dict[str, Callable[[], Any]] = {
     "generalist.Stamp": lambda: Stamp.now("Ada"),
     "generalist.Trust": trust,
     "prediction.Answer": lambda: prediction().answers[0],
-    "prediction.Found": lambda: Found(prediction().answers, route()),
+    "prediction.TaskAnswers": lambda: TaskAnswers(NUMBERS[:, None], NUMBERS > 0.5),
     "prediction.Prediction": prediction,
     "prediction.Route": route,
     "prediction.Saliency": lambda: Saliency(

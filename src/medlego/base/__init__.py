@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from medlego.base.base import Base, BaseRef, Digest
     from medlego.base.blocks import depth, embed, features, pool, stem_features, through
     from medlego.base.families import family_of
-    from medlego.base.inputs import Inputs
+    from medlego.base.inputs import BATCH, Inputs
     from medlego.base.mini import MINI_NAME
     from medlego.base.moments import Moments, input_moments
     from medlego.base.targets import DEFAULT_KINDS, TARGET_KINDS, Target, by_module, module_rows
 
 __all__ = [
+    "BATCH",
     "DEFAULT_KINDS",
     "MINI_NAME",
     "TARGET_KINDS",

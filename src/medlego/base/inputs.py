@@ -11,7 +11,10 @@ from torch import Tensor
 
 from medlego.base.base import Base
 from medlego.data import ImageSource
+from medlego.support import Progress, silent
 
+BATCH = 64
+"""Images that pass through a base together, unless something else is asked for."""
 MEMORY_BYTES = 4 << 30
 """Splits whose inputs take more than this are decoded anew each time they are read."""
 
@@ -36,9 +39,12 @@ class Inputs:
             return self._decoded[torch.as_tensor(indices)]
         return self._decode(indices)
 
-    def batches(self, size: int) -> Iterator[Tensor]:
-        """All inputs in order, at most `size` at a time."""
+    def batches(
+        self, size: int = BATCH, show: Progress = silent, what: str = ""
+    ) -> Iterator[Tensor]:
+        """All inputs in order, at most `size` at a time; `show` is called before each batch."""
         for start in range(0, len(self), size):
+            show(what, start, len(self))
             yield self.take(range(start, min(start + size, len(self))))
 
     def _decode(self, indices: Sequence[int]) -> Tensor:

@@ -65,7 +65,7 @@ def show_gate(options: Options, report: GateReport) -> None:
     """Print a gate's findings as a table."""
     rows = []
     for change in report.tasks:
-        worst = change.worst
+        worst = change.worst_subgroup
         rows.append(
             (
                 change.task,

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
-from torch import Tensor
 
 from medlego.base import Base, Inputs
-from medlego.data import SPLITS, Dataset, Samples, Task, align, join
-from medlego.errors import DatasetError
+from medlego.data import Dataset, Samples, align
 from medlego.evaluation.probes import fit_probe
-from medlego.evaluation.result import MODELS, Answers, Report, Row, TaskDetail
-from medlego.evaluation.task_detail import Draws, detail
-from medlego.generalist import Generalist, bare_base
+from medlego.evaluation.result import (
+    BARE_BASE,
+    GENERALIST,
+    MERGED,
+    MODELS,
+    PROBE,
+    SPECIALIST,
+    ModelScores,
+    Report,
+    TaskDetail,
+)
+from medlego.evaluation.splits import check_data, samples_of
+from medlego.evaluation.task_detail import Draws, Replicates, detail
+from medlego.generalist import Generalist
 from medlego.merge import Capability
 from medlego.metrics import MAIN_SCORES, RESAMPLES, OperatingPoint, interval
-from medlego.prediction import Predictor, Running, answer_task, read_probs
+from medlego.prediction import Backbone, Engine, TaskAnswers, answer_task, features_of
 from medlego.support import Progress, silent
 
 
@@ -49,46 +59,56 @@ def evaluate(
         GeneralistError: a task that the generalist lacks.
         BaseError: the base is not to be found.
     """
-    if not datasets:
-        raise DatasetError("evaluate: expected at least one data set, got none; pass TASK=DATA")
-    if split not in (*SPLITS, "all"):
-        raise DatasetError(f"split: expected {', '.join(SPLITS)} or all, got {split!r}")
-    asked = {name: generalist.capability(name) for name in datasets}
+    check_data("evaluate", datasets, split)
+    capabilities = {name: generalist.capability(name) for name in datasets}
     models = _Models(generalist, base or Base.find(generalist.base), device)
-    drawn: dict[str, dict[str, dict[str, np.ndarray]]] = {model: {} for model in MODELS}
-    rows: list[Row] = []
-    notes: list[str] = []
+    drawn: dict[str, dict[str, Replicates]] = {model: {} for model in MODELS}
+    rows: list[ModelScores] = []
     tasks: dict[str, TaskDetail] = {}
     routing: dict[str, Mapping[str, int]] = {}
-    for number, (name, own) in enumerate(asked.items()):
-        show(f"evaluate {name}", number, len(asked))
-        dataset, dropped = align(datasets[name], own.task)
-        parts = [dataset.train, dataset.val, dataset.test]
-        samples = join(parts) if split == "all" else dataset.split(split)
-        answers, routing[name] = models.answer(own, dataset, samples, split)
+    for number, (name, capability) in enumerate(capabilities.items()):
+        show(f"evaluate {name}", number, len(datasets))
+        dataset, align_notes = align(datasets[name], capability.task)
+        samples = samples_of(dataset, split)
+        answers = models.answers(capability, dataset, samples, split)
         draws = Draws(resamples, seed + number)
-        found = {m: draws.scores(own.task, samples, held) for m, held in answers.items()}
-        for model, replicates in found.items():
-            drawn[model][name] = replicates
-            told = {score: interval(values) for score, values in replicates.items()}
-            rows.append(Row(model, name, len(samples), told, answers[model].state))
-        said = (*dataset.notes, *dropped, *_site_notes(own), *_notes(answers[MODELS[0]], split))
-        tasks[name] = detail(own.task, samples, answers, found, draws, models.operating(name), said)
-        notes += [f"{name}: {note}" for note in tasks[name].notes]
-    show("evaluated", len(asked), len(asked))
-    whole = {model: found for model, found in drawn.items() if found}
+        replicates = {m: draws.scores(capability.task, samples, a) for m, a in answers.items()}
+        for model, own in replicates.items():
+            drawn[model][name] = own
+            intervals = {score: interval(values) for score, values in own.items()}
+            rows.append(ModelScores(model, name, len(samples), intervals, answers[model].state))
+        working = answers[GENERALIST]
+        tasks[name] = detail(
+            capability.task,
+            samples,
+            answers,
+            replicates,
+            draws,
+            models.operating(name),
+            (*dataset.notes, *align_notes, *_site_notes(capability), *_notes(working, split)),
+        )
+        if working.routing:
+            routing[name] = working.routing
+    show("evaluated", len(datasets), len(datasets))
+    measured = {model: by_task for model, by_task in drawn.items() if by_task}
     return Report(
         split=split,
         resamples=resamples,
         seed=seed,
         rows=tuple(rows),
-        means={m: {s: interval(_mean(held, s)) for s in MAIN_SCORES} for m, held in whole.items()},
-        normalised={
-            m: interval(normalised_balanced_accuracy(held, drawn["specialist"]))
-            for m, held in whole.items()
+        means={
+            model: {
+                score: interval(np.mean([own[score] for own in by_task.values()], axis=0))
+                for score in MAIN_SCORES
+            }
+            for model, by_task in measured.items()
         },
-        notes=tuple(notes),
-        routing={name: counts for name, counts in routing.items() if counts},
+        normalised={
+            model: interval(normalised_balanced_accuracy(by_task, drawn[SPECIALIST]))
+            for model, by_task in measured.items()
+        },
+        notes=tuple(f"{name}: {note}" for name, task in tasks.items() for note in task.notes),
+        routing=routing,
         tasks=tasks,
     )
 
@@ -98,45 +118,46 @@ class _Models:
 
     def __init__(self, generalist: Generalist, base: Base, device: str) -> None:
         self._generalist, self._base, self._device = generalist, base, device
-        self._readers = {reader.task.name: reader for reader in generalist.readers}
-        self._working = Running(generalist, base, device=device)
-        static = generalist.recipe.mode == "merged"
-        self._merged = None if static else Predictor(generalist, base, device=device)
-        self._frozen = Predictor(bare_base(generalist.bricks[0]), base, device=device)
+        self._engine = Engine(generalist, base, device=device)
+        self._bare = Backbone(base, device=device)
+        self._merged = None
+        if generalist.recipe.mode != "merged":
+            self._merged = Backbone.of(generalist, base, device)
 
     def operating(self, name: str) -> OperatingPoint | None:
         """What the thresholds of a task's answers were chosen for."""
-        held = self._working.readers[name].calibration
-        return None if held is None else held.operating
+        calibration = self._engine.reader(name).calibration
+        return None if calibration is None else calibration.operating
 
-    def answer(
-        self, own: Capability, dataset: Dataset, samples: Samples, split: str
-    ) -> tuple[dict[str, Answers], Mapping[str, int]]:
-        """Every model's answers to a task's images, and where the generalist sent them."""
-        name, inputs = own.task.name, Inputs(samples.images, self._base)
-        alone = Predictor(self._generalist.alone(name), self._base, device=self._device)
-        bare = self._frozen.all_features(inputs)
-        told = answer_task(self._working, name, inputs)
-        worker, reader = self._working.readers[name], self._readers[name]
-        answers = {
-            MODELS[0]: Answers(told.told, told.reached, worker.thresholds, worker.state),
-        }
+    def answers(
+        self, capability: Capability, dataset: Dataset, samples: Samples, split: str
+    ) -> dict[str, TaskAnswers]:
+        """Every model's answers to a task's images."""
+        name, inputs = capability.task.name, Inputs(samples.images, self._base)
+        bare = features_of(self._bare.features, inputs)
+        working = answer_task(self._engine, name, inputs)
+        answers = {GENERALIST: working}
         if self._merged is not None:
-            answers[MODELS[1]] = _answers(reader, self._merged.all_features(inputs))
-        elif self._working.router.tasks:
-            answers[MODELS[1]] = Answers(told.told, None, worker.thresholds, worker.state)
-        answers[MODELS[2]] = _answers(own, alone.all_features(inputs))
-        answers[MODELS[3]] = _answers(own.uncalibrated(), bare)
+            merged = features_of(self._merged.features, inputs)
+            answers[MERGED] = TaskAnswers.read(self._generalist.reader(name), merged)
+        elif self._engine.router.tasks:
+            answers[MERGED] = replace(working, answered=None)
+        alone = Backbone.of(self._generalist.alone(name), self._base, self._device)
+        answers[SPECIALIST] = TaskAnswers.read(capability, features_of(alone.features, inputs))
+        answers[BARE_BASE] = TaskAnswers.read(capability.uncalibrated(), bare)
         if split in ("val", "test"):
-            answers[MODELS[4]] = Answers(_probe(own.task, dataset, self._base, self._frozen, bare))
-        return answers, told.routing
+            train, val = self._labelled(dataset.train), self._labelled(dataset.val)
+            probe = fit_probe(capability.task, train, val)
+            answers[PROBE] = TaskAnswers(probe.probs(bare.numpy()))
+        return answers
+
+    def _labelled(self, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
+        """Features of the bare base (N, features) with their labels: what a probe is fitted to."""
+        inputs = Inputs(samples.images, self._base)
+        return features_of(self._bare.features, inputs).numpy(), samples.labels
 
 
-def _answers(reader: Capability, pooled: Tensor) -> Answers:
-    return Answers(read_probs(reader, pooled), None, reader.thresholds, reader.state)
-
-
-def _notes(answers: Answers, split: str) -> tuple[str, ...]:
+def _notes(answers: TaskAnswers, split: str) -> tuple[str, ...]:
     """What to know of the generalist's probabilities."""
     if answers.state == "stale":
         return (
@@ -150,11 +171,15 @@ def _notes(answers: Answers, split: str) -> tuple[str, ...]:
     return ()
 
 
-Replicates = Mapping[str, Mapping[str, np.ndarray]]
-"""Per task and score, (1 + resamples,): the point value, then bootstrap replicates."""
+def _site_notes(capability: Capability) -> tuple[str, ...]:
+    count = len(capability.bricks)
+    mean = f"the specialist of {capability.task.name} is the mean of its {count} sites"
+    return (mean, *capability.notes) if count > 1 else ()
 
 
-def normalised_balanced_accuracy(model: Replicates, specialist: Replicates) -> np.ndarray:
+def normalised_balanced_accuracy(
+    model: Mapping[str, Replicates], specialist: Mapping[str, Replicates]
+) -> np.ndarray:
     """Mean over tasks of model / specialist, replicate by replicate on the same draws.
 
     NaN where a specialist scores zero.
@@ -164,26 +189,4 @@ def normalised_balanced_accuracy(model: Replicates, specialist: Replicates) -> n
             [model[t]["balanced_accuracy"] / specialist[t]["balanced_accuracy"] for t in model]
         )
     mean: np.ndarray = np.where(np.isfinite(ratios), ratios, np.nan).mean(axis=0)
-    return mean
-
-
-def _site_notes(own: Capability) -> tuple[str, ...]:
-    count = len(own.bricks)
-    mean = f"the specialist of {own.task.name} is the mean of its {count} sites"
-    return (mean, *own.notes) if count > 1 else ()
-
-
-def _probe(
-    task: Task, dataset: Dataset, base: Base, frozen: Predictor, scored: Tensor
-) -> np.ndarray:
-    """Probabilities of a probe fitted on train, its strength chosen on val."""
-    train, val = (
-        (frozen.all_features(Inputs(part.images, base)).numpy(), part.labels)
-        for part in (dataset.train, dataset.val)
-    )
-    return fit_probe(task, train, val).probs(scored.numpy())
-
-
-def _mean(tasks: Mapping[str, Mapping[str, np.ndarray]], score: str) -> np.ndarray:
-    mean: np.ndarray = np.mean([values[score] for values in tasks.values()], axis=0)
     return mean

@@ -6,7 +6,7 @@ both, so an interval is of the change itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,12 +15,13 @@ import numpy as np
 from pydantic import Field
 
 from medlego.base import Base, Inputs
-from medlego.data import SPLITS, Dataset, Samples, Task, align, join
+from medlego.data import Dataset, Samples, Task, align
 from medlego.errors import DatasetError, SettingsError
+from medlego.evaluation.splits import check_data, samples_of
 from medlego.generalist import Generalist
 from medlego.metrics import RESAMPLES, Interval, Sample, group_rows, interval, score_replicates
-from medlego.prediction import Running, answer_task
-from medlego.support import FrozenModel, Progress, ShortRepr, load_toml, silent
+from medlego.prediction import Engine, answer_task
+from medlego.support import FrozenModel, Progress, ShortRepr, load_toml, plain_fields, silent
 
 Score = Literal["accuracy", "balanced_accuracy", "auroc"]
 Verdict = Literal["pass", "fail", "unclear"]
@@ -88,7 +89,7 @@ class TaskChange:
     before: Interval | None
     after: Interval
     change: Interval | None
-    worst: SubgroupChange | None
+    worst_subgroup: SubgroupChange | None
     verdict: Verdict
     reason: str
 
@@ -108,35 +109,7 @@ class GateReport(ShortRepr):
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON and for the lineage: numbers about groups of images, none about one patient."""
-        return {
-            "passed": self.passed,
-            "split": self.split,
-            "resamples": self.resamples,
-            "seed": self.seed,
-            "limits": self.limits.model_dump(mode="json"),
-            "unchecked": list(self.unchecked),
-            "notes": list(self.notes),
-            "tasks": [
-                {
-                    "task": change.task,
-                    "score": change.score,
-                    "images": change.images,
-                    "before": None if change.before is None else change.before.as_dict(),
-                    "after": change.after.as_dict(),
-                    "change": None if change.change is None else change.change.as_dict(),
-                    "worst_subgroup": None
-                    if change.worst is None
-                    else {
-                        "name": change.worst.name,
-                        "images": change.worst.images,
-                        "change": change.worst.change.as_dict(),
-                    },
-                    "verdict": change.verdict,
-                    "reason": change.reason,
-                }
-                for change in self.tasks
-            ],
-        }
+        return plain_fields(self)
 
 
 def check(
@@ -172,30 +145,30 @@ def check(
         BaseError: the base is not to be found.
     """
     limits = limits or GateLimits()
-    if not datasets:
-        raise DatasetError("check: expected at least one data set, got none; pass TASK=DATA")
-    if split not in (*SPLITS, "all"):
-        raise DatasetError(f"split: expected {', '.join(SPLITS)} or all, got {split!r}")
+    check_data("check", datasets, split)
     names = [task.name for task in after.tasks]
     if lacking := [n for n in limits.require if n in names and n not in datasets]:
         raise DatasetError(f"check: expected data for {', '.join(lacking)} too, as the gate says")
     base = base or Base.find(after.base)
-    models = [Running(held, base, device=device) for held in (before, after)]
+    old, new = (Engine(generalist, base, device=device) for generalist in (before, after))
     tasks, notes = [], []
-    for number, (name, whole) in enumerate(datasets.items()):
+    for number, (name, data) in enumerate(datasets.items()):
         show(f"check {name}", number, len(datasets))
-        dataset, dropped = align(whole, after.capability(name).task)
-        notes += [f"{name}: {note}" for note in (*dataset.notes, *dropped)]
-        parts = [dataset.train, dataset.val, dataset.test]
-        samples = join(parts) if split == "all" else dataset.split(split)
+        task = after.capability(name).task
+        dataset, align_notes = align(data, task)
+        notes += [f"{name}: {note}" for note in (*dataset.notes, *align_notes)]
+        samples = samples_of(dataset, split)
         inputs = Inputs(samples.images, base)
-        task, labels = after.capability(name).task, before_labels(before, name)
-        old, new = (_read(model, task, inputs, samples.labels, show) for model in models)
-        if old is not None and labels != task.labels:
-            notes.append(f"{name}: its labels changed; those that are new count as never answered")
-        drawn = _Drawn(task, samples, limits.of(name).score, resamples, seed + number)
-        assert new is not None
-        tasks.append(_judged(drawn, old, new, limits))
+        previous = None
+        if name in old.readers:
+            previous = _answers(old, task, samples, inputs, show)
+            if old.reader(name).task.labels != task.labels:
+                notes.append(
+                    f"{name}: its labels changed; those that are new count as never answered"
+                )
+        answers = _answers(new, task, samples, inputs, show)
+        draws = _Draws(limits.of(name).score, resamples, seed + number)
+        tasks.append(_judged(draws, previous, answers, samples.groups, limits))
     show("checked", len(datasets), len(datasets))
     return GateReport(
         passed=all(_passes(change, limits) for change in tasks),
@@ -209,71 +182,53 @@ def check(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Read:
-    """A model's answers (N, labels), and the thresholds that decide them, if any."""
+@dataclass(frozen=True)
+class _Draws:
+    """Which bootstrap replicates of a score are drawn."""
 
-    probs: np.ndarray
-    thresholds: np.ndarray | None
-
-
-@dataclass(frozen=True, eq=False)
-class _Drawn:
-    """One task's images and how replicates of a score are drawn from them."""
-
-    task: Task
-    samples: Samples
     score: str
     resamples: int
     seed: int
 
-    def replicates(self, read: _Read, rows: np.ndarray | None = None) -> np.ndarray:
-        """(1 + resamples,) of the score, on all images or on some."""
-        samples = self.samples
-        sample = Sample(self.task, read.probs, samples.labels, samples.patients, read.thresholds)
-        part = sample if rows is None else sample.take(rows)
-        names = [self.score]
-        return score_replicates(part, names, resamples=self.resamples, seed=self.seed)[self.score]
-
-    def subgroups(self, least: int) -> Iterator[tuple[str, np.ndarray]]:
-        """Parts of the images, by stated groups and by label, that are large enough."""
-        stated = group_rows(self.samples.groups)
-        parts = {f"{name} {value}": rows for name, value, rows in stated}
-        if self.task.rules.exclusive and self.score != "auroc":
-            parts |= {
-                f"label {label}": np.flatnonzero(self.samples.labels == number)
-                for number, label in enumerate(self.task.labels)
-            }
-        yield from ((name, rows) for name, rows in parts.items() if len(rows) >= least)
+    def __call__(self, sample: Sample) -> np.ndarray:
+        """(1 + resamples,) of the score; equal images are drawn of samples of equal length."""
+        names, seed = [self.score], self.seed
+        return score_replicates(sample, names, resamples=self.resamples, seed=seed)[self.score]
 
 
-def _judged(drawn: _Drawn, old: _Read | None, new: _Read, limits: GateLimits) -> TaskChange:
-    own, level = limits.of(drawn.task.name), limits.level
-    after = drawn.replicates(new)
-    found = interval(after, level)
+def _judged(
+    draws: _Draws,
+    old: Sample | None,
+    new: Sample,
+    groups: Mapping[str, np.ndarray],
+    limits: GateLimits,
+) -> TaskChange:
+    own, level = limits.of(new.task.name), limits.level
+    replicates = draws(new)
+    after = interval(replicates, level)
     before = change = worst = None
     verdict: Verdict = "pass"
     reasons = ["it was not there before"] if old is None else []
     if old is not None:
-        previous = drawn.replicates(old)
-        before, change = interval(previous, level), interval(after - previous, level)
+        previous = draws(old)
+        before, change = interval(previous, level), interval(replicates - previous, level)
         verdict, reason = _verdict(change, own.max_loss, level)
         reasons.append(reason)
-        worst = _worst(drawn, old, new, limits)
+        worst = _worst(draws, old, new, groups, limits)
         if worst is not None and worst.change.high < -own.max_subgroup_loss:
             verdict = "fail"
             reasons.append(f"{worst.name} lost more than {own.max_subgroup_loss:g}")
-    if found.high < own.min_score:
+    if after.high < own.min_score:
         verdict = "fail"
         reasons.append(f"{own.score} lies below {own.min_score:g}")
     return TaskChange(
-        task=drawn.task.name,
-        score=drawn.score,
-        images=len(drawn.samples),
+        task=new.task.name,
+        score=own.score,
+        images=len(new),
         before=before,
-        after=found,
+        after=after,
         change=change,
-        worst=worst,
+        worst_subgroup=worst,
         verdict=verdict,
         reason="; ".join(reasons),
     )
@@ -288,53 +243,54 @@ def _verdict(change: Interval, limit: float, level: float) -> tuple[Verdict, str
     return "unclear", f"too few images to tell a loss of {limit:g} {sure}"
 
 
-def _worst(drawn: _Drawn, old: _Read, new: _Read, limits: GateLimits) -> SubgroupChange | None:
-    """The subgroup that lost most."""
-    found = [
+def _worst(
+    draws: _Draws,
+    old: Sample,
+    new: Sample,
+    groups: Mapping[str, np.ndarray],
+    limits: GateLimits,
+) -> SubgroupChange | None:
+    """The subgroup that lost most: of stated groups and labels, those that are large enough."""
+    subgroups = {f"{name} {value}": rows for name, value, rows in group_rows(groups)}
+    if new.task.rules.exclusive and draws.score != "auroc":
+        subgroups |= {
+            f"label {label}": np.flatnonzero(new.labels == number)
+            for number, label in enumerate(new.task.labels)
+        }
+    changes = [
         SubgroupChange(
-            name,
-            len(rows),
-            interval(drawn.replicates(new, rows) - drawn.replicates(old, rows), limits.level),
+            name, len(rows), interval(draws(new.take(rows)) - draws(old.take(rows)), limits.level)
         )
-        for name, rows in drawn.subgroups(limits.min_images)
+        for name, rows in subgroups.items()
+        if len(rows) >= limits.min_images
     ]
-    known = [subgroup for subgroup in found if np.isfinite(subgroup.change.value)]
-    return min(known, key=lambda subgroup: subgroup.change.value, default=None)
+    defined = [subgroup for subgroup in changes if np.isfinite(subgroup.change.value)]
+    return min(defined, key=lambda subgroup: subgroup.change.value, default=None)
 
 
 def _passes(change: TaskChange, limits: GateLimits) -> bool:
     return change.verdict == "pass" or (change.verdict == "unclear" and limits.unclear == "pass")
 
 
-def before_labels(before: Generalist, name: str) -> tuple[str, ...]:
-    """A task's labels; none where the task was not there."""
-    return next((task.labels for task in before.tasks if task.name == name), ())
-
-
-def _read(
-    model: Running, task: Task, inputs: Inputs, truth: np.ndarray, show: Progress
-) -> _Read | None:
-    """What `predict` answers, with a column for each of the task's labels; None without the task.
-
-    `truth` are the images' labels, since what is sent elsewhere counts as wrong.
-    """
-    if task.name not in model.readers:
-        return None
-    answers = answer_task(model, task.name, inputs, show)
-    labels = model.readers[task.name].task.labels
+def _answers(
+    engine: Engine, task: Task, samples: Samples, inputs: Inputs, show: Progress
+) -> Sample:
+    """What `predict` answers, with a column for each of the task's labels."""
+    answers = answer_task(engine, task.name, inputs, show)
+    labels = engine.reader(task.name).task.labels
     if labels != task.labels:
         limits = answers.thresholds
         if limits is not None and not task.rules.exclusive:
             limits = _columns(limits[None], labels, task.labels)[0]
-        told = _columns(answers.told, labels, task.labels)
-        answers = replace(answers, told=told, thresholds=limits)
-    return _Read(answers.found(task, truth), answers.thresholds)
+        probs = _columns(answers.probs, labels, task.labels)
+        answers = replace(answers, probs=probs, thresholds=limits)
+    return answers.scored(task, samples)
 
 
 def _columns(probs: np.ndarray, labels: tuple[str, ...], wanted: tuple[str, ...]) -> np.ndarray:
     """Probabilities in another order of labels; zero for those that are new."""
-    found = np.zeros((len(probs), len(wanted)))
+    columns = np.zeros((len(probs), len(wanted)))
     for number, label in enumerate(wanted):
         if label in labels:
-            found[:, number] = probs[:, labels.index(label)]
-    return found
+            columns[:, number] = probs[:, labels.index(label)]
+    return columns

@@ -9,13 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from medlego.data import Samples, Task
 from medlego.metrics import (
     LEVEL,
     Comparison,
-    Diagram,
     GroupRow,
     Interval,
     OperatingPoint,
@@ -24,7 +21,8 @@ from medlego.metrics import (
     ece_floor,
     reliability,
 )
-from medlego.support import ShortRepr
+from medlego.prediction import TaskAnswers
+from medlego.support import ShortRepr, plain
 
 MODELS = (
     "generalist",
@@ -33,30 +31,17 @@ MODELS = (
     "base with specialist's head",
     "linear probe",
 )
+GENERALIST, MERGED, SPECIALIST, BARE_BASE, PROBE = MODELS
 
 
 @dataclass(frozen=True)
-class Row:
+class ModelScores:
     """One model's scores on one task, and whether its probabilities are calibrated."""
 
     model: str
     task: str
     images: int
     scores: Mapping[str, Interval]
-    state: State = "none"
-
-
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """One model's answers to one task's images, in memory only.
-
-    `probs` (N, labels) are its probabilities; `answered` (N,) says for which images `predict` would
-    give them, None for all. `thresholds` are as in `Kind.decide`.
-    """
-
-    probs: np.ndarray
-    answered: np.ndarray | None = None
-    thresholds: np.ndarray | None = None
     state: State = "none"
 
 
@@ -71,7 +56,7 @@ class TaskDetail:
 
     task: Task
     samples: Samples
-    answers: Mapping[str, Answers]
+    answers: Mapping[str, TaskAnswers]
     labels: Mapping[str, Mapping[str, Interval]]
     areas: Mapping[str, Interval]
     groups: tuple[GroupRow, ...]
@@ -79,33 +64,28 @@ class TaskDetail:
     operating: OperatingPoint | None = None
     notes: tuple[str, ...] = ()
 
-    def sample(self, model: str = MODELS[0]) -> Sample:
+    def sample(self, model: str = GENERALIST) -> Sample:
         """A model's answers to the images that it answers: what curves and diagrams are made of."""
-        answers, samples = self.answers[model], self.samples
-        whole = Sample(
-            self.task, answers.probs, samples.labels, samples.patients, answers.thresholds
-        )
-        return whole if answers.answered is None else whole.take(answers.answered)
+        return self.answers[model].sample(self.task, self.samples)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: numbers about groups of images, none about one image."""
-        thresholds = self.answers[MODELS[0]].thresholds
+        thresholds = self.answers[GENERALIST].thresholds
         names = [column.label for column in self.sample().columns]
         limits = None if thresholds is None else dict(zip(names, thresholds.tolist(), strict=True))
         point = self.operating
         return {
-            "calibration": self.answers[MODELS[0]].state,
-            "ece_floor": _finite(ece_floor(self.sample())),
+            "calibration": self.answers[GENERALIST].state,
+            "ece_floor": plain(ece_floor(self.sample())),
             "thresholds": limits,
             "operating_point": None if point is None else {"aim": point.aim, "value": point.value},
             "labels": {
-                label: {name: found.as_dict() for name, found in scores.items()}
-                | {"auroc_delong": self.areas[label].as_dict()}
+                label: plain({**scores, "auroc_delong": self.areas[label]})
                 for label, scores in self.labels.items()
             },
-            "subgroups": [row.as_dict() for row in self.groups],
-            "minus_specialist": self.comparison.as_dict(),
-            "reliability": [_diagram(found) for found in reliability(self.sample())],
+            "subgroups": plain(self.groups),
+            "minus_specialist": plain(self.comparison),
+            "reliability": plain(reliability(self.sample())),
         }
 
 
@@ -113,22 +93,21 @@ class TaskDetail:
 class Report(ShortRepr):
     """Rows per model and task, their means over the tasks, and each task's details.
 
-    The generalist's row is what `predict` answers when it is not told the task: an image that it
-    sends elsewhere, or does not answer, counts as wrong; scores of probabilities taken at their
-    word (`metrics.PROBABILISTIC`) are of the images that it answers. `normalised` is the mean over
-    tasks of balanced accuracy over the specialist's; a task of several sites has their mean for
-    one.
+    The generalist's row is what `predict` answers when no task is named: an image that it routes
+    elsewhere, or does not answer, counts as wrong; scores of calibrated probabilities
+    (`metrics.PROBABILISTIC`) are of the images that it answers. `normalised` is the mean over tasks
+    of balanced accuracy over the specialist's; a task of several sites has their mean for one.
     """
 
     split: str
     resamples: int
     seed: int
-    rows: tuple[Row, ...]
+    rows: tuple[ModelScores, ...]
     means: Mapping[str, Mapping[str, Interval]]
     normalised: Mapping[str, Interval]
     notes: tuple[str, ...]
     routing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """Per task that images can be sent to by their looks, where its own images went."""
+    """Per task that images can be routed to, where its own images went."""
     tasks: Mapping[str, TaskDetail] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
@@ -144,14 +123,14 @@ class Report(ShortRepr):
                     "task": row.task,
                     "images": row.images,
                     "calibration": row.state,
-                    **{name: value.as_dict() for name, value in row.scores.items()},
+                    **plain(row.scores),
                 }
                 for row in self.rows
             ],
-            "means": {m: {n: v.as_dict() for n, v in s.items()} for m, s in self.means.items()},
-            "normalised_balanced_accuracy": {m: v.as_dict() for m, v in self.normalised.items()},
-            "routing": {name: dict(counts) for name, counts in self.routing.items()},
-            "tasks": {name: detail.as_dict() for name, detail in self.tasks.items()},
+            "means": plain(self.means),
+            "normalised_balanced_accuracy": plain(self.normalised),
+            "routing": plain(self.routing),
+            "tasks": plain(self.tasks),
             "notes": list(self.notes),
         }
 
@@ -178,16 +157,7 @@ class Report(ShortRepr):
         for name, detail in self.tasks.items():
             columns = {column.label: column for column in detail.sample().columns}
             for label, scores in detail.labels.items():
-                yield name, MODELS[0], f"label={label}", int(columns[label].known.sum()), scores
+                yield name, GENERALIST, f"label={label}", int(columns[label].known.sum()), scores
             for group in detail.groups:
                 part = f"{group.group}={group.value}"
-                yield name, MODELS[0], part, group.images, group.scores
-
-
-def _diagram(found: Diagram) -> dict[str, Any]:
-    bins = [{k: _finite(v) for k, v in vars(part).items()} for part in found.bins]
-    return {"label": found.label, "bins": bins}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+                yield name, GENERALIST, part, group.images, group.scores

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from medlego.data import Samples, Task
-from medlego.evaluation.result import MODELS, Answers, TaskDetail
+from medlego.evaluation.result import GENERALIST, SPECIALIST, TaskDetail
 from medlego.metrics import (
     LABEL_SCORES,
     MAIN_SCORES,
     PROBABILISTIC,
     Comparison,
     OperatingPoint,
-    Sample,
     delong_interval,
     interval,
     label_replicates,
@@ -24,6 +23,7 @@ from medlego.metrics import (
     score_replicates,
     subgroups,
 )
+from medlego.prediction import TaskAnswers
 
 Replicates = Mapping[str, np.ndarray]
 
@@ -35,27 +35,14 @@ class Draws:
     resamples: int
     seed: int
 
-    def scores(self, task: Task, samples: Samples, answers: Answers) -> dict[str, np.ndarray]:
+    def scores(self, task: Task, samples: Samples, answers: TaskAnswers) -> dict[str, np.ndarray]:
         """Every score of a model, (1 + resamples,) each; of probabilities where it answers."""
-        whole = as_wrong(task, samples, answers)
-        answered = Sample(task, answers.probs, samples.labels, samples.patients)
-        if answers.answered is not None:
-            answered = answered.take(answers.answered)
         decided = [name for name in score_names(task) if name not in PROBABILISTIC]
         more = {"resamples": self.resamples, "seed": self.seed}
         return {
-            **score_replicates(whole, decided, **more),
-            **score_replicates(answered, PROBABILISTIC, **more),
+            **score_replicates(answers.scored(task, samples), decided, **more),
+            **score_replicates(answers.sample(task, samples), PROBABILISTIC, **more),
         }
-
-
-def as_wrong(task: Task, samples: Samples, answers: Answers) -> Sample:
-    """A model's answers, in which an image that is not answered is answered wrongly."""
-    probs, thresholds = answers.probs, answers.thresholds
-    if answers.answered is not None:
-        wrong = task.rules.wrong_answers(samples.labels, thresholds)
-        probs = np.where(answers.answered[:, None], probs, wrong)
-    return Sample(task, probs, samples.labels, samples.patients, thresholds)
 
 
 MAX_VALUES = 40
@@ -73,7 +60,7 @@ def _left_out(groups: Mapping[str, np.ndarray], shown: Mapping[str, np.ndarray])
 def detail(
     task: Task,
     samples: Samples,
-    answers: Mapping[str, Answers],
+    answers: Mapping[str, TaskAnswers],
     drawn: Mapping[str, Replicates],
     draws: Draws,
     operating: OperatingPoint | None,
@@ -89,14 +76,14 @@ def detail(
         draws: the same.
         operating, notes: kept as they are.
     """
-    mine, alone = (as_wrong(task, samples, answers[model]) for model in (MODELS[0], MODELS[2]))
+    mine, alone = (answers[model].scored(task, samples) for model in (GENERALIST, SPECIALIST))
     by_label = label_replicates(
         mine,
         [name for name in LABEL_SCORES if name not in PROBABILISTIC],
         resamples=draws.resamples,
         seed=draws.seed,
     )
-    first, second = drawn[MODELS[0]], drawn[MODELS[2]]
+    first, second = drawn[GENERALIST], drawn[SPECIALIST]
     paired = [name for name in first if name not in PROBABILISTIC]
     shown = {n: v for n, v in samples.groups.items() if len(np.unique(v)) <= MAX_VALUES}
     return TaskDetail(

@@ -38,7 +38,7 @@ from medlego.errors import GeneralistError, MedLegoError, MergeError
 from medlego.generalist.lineage import Entry, Lineage, chain_problems, withdrawn
 from medlego.generalist.merged_file import made_on, merged_bytes, read_merged
 from medlego.generalist.past_states import PastStates, Shelf
-from medlego.merge import Recipe, capabilities, conflicts, find_method, head_conflicts
+from medlego.merge import Capability, Recipe, capabilities, conflicts, find_method, head_conflicts
 from medlego.support import (
     FrozenModel,
     ShortRepr,
@@ -135,6 +135,7 @@ class Document(FrozenModel):
 class GeneralistState(ShortRepr):
     """Everything that a generalist's directory holds.
 
+    `capabilities` has one per task in the recipe's order, each with the head of its own bricks.
     `deltas` are the merged deltas by target name; `relative_loss` is the share of their
     Frobenius norm that a cut to a rank lost. `heads` are those refitted to this merge, by task
     name; a task without one is read by the head of its bricks. `past` holds what the lineage
@@ -143,6 +144,7 @@ class GeneralistState(ShortRepr):
 
     recipe: Recipe
     bricks: tuple[Brick, ...]
+    capabilities: tuple[Capability, ...] = field(repr=False)
     targets: tuple[Target, ...]
     deltas: Mapping[str, LowRank]
     relative_loss: float
@@ -318,6 +320,7 @@ def _read_state(path: Path, document: Document) -> GeneralistState:
     return GeneralistState(
         recipe,
         bricks,
+        own,
         targets,
         read_merged(merged, document.merged_sha256, targets),
         document.relative_loss,

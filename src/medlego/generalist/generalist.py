@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from medlego.base import Base, BaseRef
-from medlego.bricks import Brick, BrickSignature, RefitHead, all_targets, fold
+from medlego.bricks import Adapter, Brick, BrickSignature, RefitHead, all_targets, fold
 from medlego.data import Task
 from medlego.errors import GeneralistError, MergeError, collect, raise_all
 from medlego.generalist.directory import (
@@ -37,7 +36,6 @@ from medlego.merge import (
     Recipe,
     as_mode,
     as_sites,
-    by_task,
     calibrate_singular_values,
     capabilities,
     check_kind,
@@ -57,15 +55,18 @@ from medlego.support import one_thread
 class Generalist(GeneralistState):
     """A base's merged deltas with all heads side by side; operations return new ones."""
 
-    @cached_property
-    def capabilities(self) -> tuple[Capability, ...]:
-        """One per task in the recipe's order, each with the head of its own bricks."""
-        return capabilities(self.bricks, self.recipe.sites)
-
     @property
     def readers(self) -> tuple[Capability, ...]:
         """The capabilities, each with the head that reads this merge, calibrated where it is."""
         return tuple(self._reader(capability) for capability in self.capabilities)
+
+    def reader(self, task: str) -> Capability:
+        """The head that reads this merge for a task.
+
+        Raises:
+            GeneralistError: no such task.
+        """
+        return self._reader(self.capability(task))
 
     def _reader(self, own: Capability) -> Capability:
         if (refit := self.heads.get(own.task.name)) is not None:
@@ -78,6 +79,11 @@ class Generalist(GeneralistState):
         recipe = self.recipe
         plain = recipe.method == "linear" and not recipe.svc and not self.relative_loss
         return plain and len(recipe.bricks) == 1 and recipe.bricks[0].coefficient == 1.0
+
+    @property
+    def adapter(self) -> Adapter:
+        """The merged deltas on their targets."""
+        return Adapter(self.targets, self.deltas)
 
     @property
     def base(self) -> BaseRef:
@@ -238,6 +244,7 @@ def assemble(
             )
     raise_all(MergeError, "assemble", problems)
     assert merger is not None
+    own = capabilities(bricks, sites)
     provider = METHODS.provider(method)
     slope_given = slope is not None
     if slope is None:
@@ -257,7 +264,7 @@ def assemble(
 
     with one_thread():
         resolved = share_out(coefficients, bricks, weights, merge, merger.auto)
-        merged = with_slope(merge(resolved), len(by_task(bricks)), slope)
+        merged = with_slope(merge(resolved), len(own), slope)
     recipe = Recipe(
         bricks=tuple(
             Ingredient(task=b.task.name, digest=b.digest, coefficient=c)
@@ -277,7 +284,7 @@ def assemble(
         provider=provider,
     )
     targets, loss = all_targets(bricks), merged.relative_loss
-    whole = Generalist(recipe, tuple(bricks), targets, merged.deltas, loss, lineage=())
+    whole = Generalist(recipe, tuple(bricks), own, targets, merged.deltas, loss, lineage=())
     return with_first_entry(whole, recipe, stamp)
 
 
@@ -372,8 +379,3 @@ def _grams_by_target(bricks: Sequence[Brick]) -> list[Grams]:
 def specialist(brick: Brick) -> Generalist:
     """A brick alone, whole: the generalist of one task."""
     return assemble([brick], "linear", coefficients=1.0, mode="merged")
-
-
-def bare_base(brick: Brick) -> Generalist:
-    """A brick's head on the untouched base: what the deltas are worth is the distance to it."""
-    return replace(specialist(replace(brick, calibration=None)), targets=(), deltas={})

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from medlego.merge.sites import (
         Capability,
         as_sites,
-        by_task,
         capabilities,
         share_out,
         site_weights,
@@ -70,7 +69,6 @@ __all__ = [
     "as_mode",
     "as_sites",
     "by_target",
-    "by_task",
     "calibrate_singular_values",
     "capabilities",
     "check_coefficients",

@@ -7,21 +7,12 @@ from typing import TYPE_CHECKING
 from medlego.support import load_lazily
 
 if TYPE_CHECKING:
+    from medlego.prediction.answers import Answer, Prediction, TaskAnswers
+    from medlego.prediction.backbone import Backbone, features_of
     from medlego.prediction.batch.run import predict_many
-    from medlego.prediction.engine import Running
+    from medlego.prediction.engine import Engine
     from medlego.prediction.modes import working_readers
-    from medlego.prediction.predict import (
-        Answer,
-        Found,
-        Prediction,
-        Predictor,
-        answer_batch,
-        answer_images,
-        answer_task,
-        predict,
-        read_probs,
-        tasks_to_ask,
-    )
+    from medlego.prediction.predict import answer_task, predict, predict_images
     from medlego.prediction.routing import OOD_LIMIT, Route, expected_ood_score, groups, profiles
     from medlego.prediction.saliency.explain import check_method, explain
     from medlego.prediction.saliency.maps import Saliency
@@ -31,14 +22,12 @@ if TYPE_CHECKING:
 __all__ = [
     "OOD_LIMIT",
     "Answer",
-    "Found",
+    "Backbone",
+    "Engine",
     "Prediction",
-    "Predictor",
     "Route",
-    "Running",
     "Saliency",
-    "answer_batch",
-    "answer_images",
+    "TaskAnswers",
     "answer_task",
     "check_method",
     "draw_answers",
@@ -46,15 +35,15 @@ __all__ = [
     "empty_folder",
     "expected_ood_score",
     "explain",
+    "features_of",
     "groups",
     "layer",
     "overlay",
     "predict",
+    "predict_images",
     "predict_many",
     "profiles",
-    "read_probs",
     "scale",
-    "tasks_to_ask",
     "working_readers",
 ]
 

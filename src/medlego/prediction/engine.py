@@ -11,20 +11,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from medlego.base import Base, embed, pool, stem_features, through
-from medlego.bricks import Brick, Mixed, fold, on_device
+from medlego.base import Base, stem_features, through
+from medlego.bricks import Brick, Mixed
 from medlego.errors import GeneralistError
 from medlego.generalist import Generalist
-from medlego.merge import Capability, Mode
+from medlego.merge import Capability
+from medlego.prediction.answers import Answer, Prediction
+from medlego.prediction.backbone import Backbone
 from medlego.prediction.modes import ModelPart, parts
 from medlego.prediction.routing import Route, Router
 from medlego.support import NoPickle
 
 
 @dataclass(frozen=True, eq=False)
-class Answered:
+class TaskProbs:
     """One task's probabilities (n, labels) for the images of a batch at `rows` (n,)."""
 
     reader: Capability
@@ -33,38 +35,42 @@ class Answered:
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """What a batch came to: routes, one an image, or none where nothing can route; and answers."""
+class BatchAnswers:
+    """A batch's routes, one an image, or none where nothing routes; and its answers by task."""
 
     routes: tuple[Route, ...]
-    answers: tuple[Answered, ...]
+    answers: tuple[TaskProbs, ...]
 
 
-class Running(NoPickle, instead="make it from its generalist and base there"):
-    """A generalist on its base, ready for batches; not to be used from two threads at once."""
+class Engine(NoPickle, instead="make it from its generalist and base there"):
+    """A generalist on its base, ready for batches; not to be used from two threads at once.
+
+    `readers` has by task the head that answers, `router` decides which tasks an image belongs to.
+    """
 
     def __init__(
         self,
         generalist: Generalist,
         base: Base,
         *,
-        mode: Mode | None = None,
+        mode: str | None = None,
         device: str = "cpu",
     ) -> None:
         """In the recipe's mode, or another.
 
         Raises:
             GeneralistError: another base than the bricks'.
+            MergeError: an unknown mode, or bricks of a group that cannot be merged.
             BrickError: profiles of stems of different depth.
         """
         generalist.check_base(base)
-        self.base, self._device = base, device
-        self.parts: tuple[ModelPart, ...] = parts(generalist, mode or generalist.recipe.mode)
+        self.base = base
+        self.parts: tuple[ModelPart, ...] = parts(generalist, mode)
         self.router = Router(generalist.capabilities)
         self.readers = {r.task.name: r for part in self.parts for r in part.readers}
         self._part = {name: n for n, part in enumerate(self.parts) for name in part.tasks}
-        self._frozen = on_device(base.module, device)
-        self._walk = _walk(self._frozen, self.parts, device)
+        self._bare = Backbone(base, device=device)
+        self._mixed = Mixed(self._bare.module, [part.adapter for part in self.parts], device)
 
     def reader(self, task: str) -> Capability:
         """What answers for a task.
@@ -81,35 +87,68 @@ class Running(NoPickle, instead="make it from its generalist and base there"):
         part = self.parts[self._part[task]]
         return tuple(brick for reader in part.readers for brick in reader.bricks)
 
+    def tasks_to_ask(
+        self, task: str | None = None, *, every_task: bool = False
+    ) -> tuple[str, ...] | None:
+        """The tasks that every image is asked; None where each image is routed to its own.
+
+        Raises:
+            GeneralistError: no such task.
+        """
+        if task is not None:
+            return (self.reader(task).task.name,)
+        if every_task or not self.router.tasks:
+            return tuple(self.readers)
+        return None
+
     @torch.inference_mode()
     def run(
-        self, pixels: Tensor, tasks: Sequence[str] | None = None, *, look: bool = False
-    ) -> Batch:
+        self, pixels: Tensor, tasks: Sequence[str] | None = None, *, route: bool = True
+    ) -> BatchAnswers:
         """Answer a batch.
 
         Args:
             pixels: (N, 3, size, size) in [0, 1].
             tasks: ask these of every image; left out, each image is asked what it is routed to.
-            look: route the images of given tasks too, which costs the stem's blocks.
-
-        Returns:
-            Routes, if there was a look, and the answers.
+            route: route the images of given tasks too, which costs the stem's blocks.
 
         Raises:
             GeneralistError: a task that is not there, or no routing and no task given.
         """
-        tokens = embed(self._frozen, self.base.normalise(pixels.to(self._device)))
-        stem = tokens
+        tokens = self._bare.embed(pixels)
         routes: list[Route] = []
-        if self.router.tasks and (tasks is None or look):
-            stem = through(self._frozen, tokens, 0, self.router.blocks)
-            scores = self.router.ood_scores(stem_features(self._frozen, stem).cpu())
-            routes = self.router.routes(scores)
-        asked = self._asked(len(pixels), tasks, routes)
         start = 0
-        if routes and self._walk.stem >= self.router.blocks:
-            start = self.router.blocks
-        return Batch(tuple(routes), self._answers(stem if start else tokens, start, asked))
+        if self.router.tasks and (tasks is None or route):
+            module, blocks = self._bare.module, self.router.blocks
+            stem = through(module, tokens, 0, blocks)
+            routes = self.router.routes(self.router.ood_scores(stem_features(module, stem).cpu()))
+            if self._mixed.stem >= blocks:
+                tokens, start = stem, blocks
+        asked = self._asked(len(pixels), tasks, routes)
+        return BatchAnswers(tuple(routes), self._answers(tokens, start, asked))
+
+    def predict(self, pixels: Tensor, tasks: Sequence[str] | None = None) -> list[Prediction]:
+        """Answer a batch (N, 3, size, size) in [0, 1], per image; names are left to the caller.
+
+        The likeliest task comes first, else answers stand in the order in which tasks were asked.
+
+        Raises:
+            GeneralistError: as `run`.
+        """
+        batch = self.run(pixels, tasks)
+        answers: list[list[Answer]] = [[] for _ in pixels]
+        for task in batch.answers:
+            reader = task.reader
+            limits = () if reader.thresholds is None else tuple(reader.thresholds.tolist())
+            for row, probs in zip(task.rows.tolist(), task.probs.tolist(), strict=True):
+                answers[row].append(Answer(reader.task, tuple(probs), reader.state, limits))
+        for own, route in zip(answers, batch.routes, strict=False):
+            own.sort(key=lambda answer: -route.probs.get(answer.task.name, 0.0))
+        routes = batch.routes or (None,) * len(pixels)
+        return [
+            Prediction("", (), tuple(own), route)
+            for own, route in zip(answers, routes, strict=True)
+        ]
 
     def _asked(
         self, count: int, tasks: Sequence[str] | None, routes: Sequence[Route]
@@ -121,51 +160,32 @@ class Running(NoPickle, instead="make it from its generalist and base there"):
             raise GeneralistError(
                 "routing: expected bricks with profiles, got none; name the tasks to ask"
             )
-        sent = {
+        rows = {
             name: [row for row, route in enumerate(routes) if name in route.tasks]
             for name in self.router.tasks
         }
-        return {name: torch.tensor(rows) for name, rows in sent.items() if rows}
+        return {name: torch.tensor(own) for name, own in rows.items() if own}
 
     def _answers(
         self, tokens: Tensor, start: int, asked: Mapping[str, Tensor]
-    ) -> tuple[Answered, ...]:
+    ) -> tuple[TaskProbs, ...]:
         """Each image passes once through every part that one of its tasks belongs to."""
-        wanted: dict[int, Tensor] = {}
-        for name, rows in asked.items():
-            mask = wanted.setdefault(self._part[name], torch.zeros(len(tokens), dtype=torch.bool))
-            mask[rows] = True
-        if not wanted:
+        if not asked:
             return ()
-        pairs = [(part, mask.nonzero()[:, 0]) for part, mask in wanted.items()]
-        rows = torch.cat([rows for _, rows in pairs])
-        part = torch.cat([torch.full((len(rows),), number) for number, rows in pairs])
-        whole = len(rows) == len(tokens) and bool((rows == torch.arange(len(rows))).all())
-        taken = tokens if whole else tokens[rows.to(self._device)]
-        pooled = self._walk.features(taken, part.to(self._device), start).float().cpu()
-        found = []
-        for name, wanted_rows in asked.items():
-            here = (part == self._part[name]) & torch.isin(rows, wanted_rows)
+        reached: dict[int, Tensor] = {}
+        for name, rows in asked.items():
+            mask = reached.setdefault(self._part[name], torch.zeros(len(tokens), dtype=torch.bool))
+            mask[rows] = True
+        passes = [(number, mask.nonzero()[:, 0]) for number, mask in reached.items()]
+        rows = torch.cat([own for _, own in passes])
+        part = torch.cat([torch.full((len(own),), number) for number, own in passes])
+        if not torch.equal(rows, torch.arange(len(tokens))):
+            tokens = tokens[rows.to(tokens.device)]
+        pooled = self._mixed.features(tokens, part.to(tokens.device), start).float().cpu()
+        answers = []
+        for name, own in asked.items():
+            here = (part == self._part[name]) & torch.isin(rows, own)
             reader = self.readers[name]
             probs = reader.probabilities(reader.head.logits(pooled[here]))
-            found.append(Answered(reader, rows[here], probs))
-        return tuple(found)
-
-
-class _Folded:
-    """One part alone: its deltas in the weights."""
-
-    def __init__(self, module: nn.Module, part: ModelPart) -> None:
-        targets = part.adapter.targets
-        self.module = fold(module, targets, part.adapter.deltas)
-        self.stem = min((target.block for target in targets), default=0)
-
-    def features(self, tokens: Tensor, _part: Tensor, start: int) -> Tensor:
-        """As `Mixed.features`; there is only one part."""
-        return pool(self.module, through(self.module, tokens, start))
-
-
-def _walk(module: nn.Module, held: Sequence[ModelPart], device: str) -> Mixed | _Folded:
-    if len(held) == 1:
-        return _Folded(module, held[0])
-    return Mixed(module, [part.adapter for part in held], device)
+            answers.append(TaskProbs(reader, rows[here], probs))
+        return tuple(answers)

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from medlego.prediction import Found, answer_batch
+from medlego.prediction import Prediction
 from medlego.serve.limits import ServiceLimits
 from medlego.serve.problem_json import RequestError
 from medlego.serve.reload import Model
 
 Tasks = tuple[str, ...] | None
-"""As `medlego.prediction.tasks_to_ask`."""
+"""As `medlego.prediction.Engine.tasks_to_ask`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class _Item:
     model: Model
     tasks: Tasks
     pixels: Tensor
-    future: Future[Found] = field(default_factory=Future)
+    future: Future[Prediction] = field(default_factory=Future)
 
 
 class Batcher:
@@ -59,7 +59,7 @@ class Batcher:
         """Images that no batch has taken yet."""
         return self._queue.qsize()
 
-    def submit(self, model: Model, pixels: Tensor, tasks: Tasks) -> Future[Found]:
+    def submit(self, model: Model, pixels: Tensor, tasks: Tasks) -> Future[Prediction]:
         """Queue one image, (3, size, size) in [0, 1]; a cancelled one is left out.
 
         Raises:
@@ -104,7 +104,7 @@ def _answer(items: Sequence[_Item]) -> None:
     """Answer one batch of one model and the same tasks."""
     try:
         pixels = torch.stack([item.pixels for item in items])
-        answers = answer_batch(items[0].model.running, pixels, items[0].tasks)
+        answers = items[0].model.engine.predict(pixels, items[0].tasks)
     except Exception as error:
         for item in items:
             item.future.set_exception(error)

@@ -14,7 +14,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from medlego.prediction import Found
+from medlego.prediction import Prediction
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64)
@@ -51,7 +51,7 @@ class ServiceMetrics:
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def answered(self, images: Sequence[Found]) -> None:
+    def answered(self, images: Sequence[Prediction]) -> None:
         """A request's images were answered."""
         for image in images:
             for answer in image.answers:

@@ -12,7 +12,7 @@ from medlego.base import Base
 from medlego.bricks import BrickSignature
 from medlego.errors import MedLegoError
 from medlego.generalist import Generalist, PastStates, read_mark
-from medlego.prediction import Running
+from medlego.prediction import Engine
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
 """Before a directory that could not be read is read again as it is; doubled each time."""
@@ -24,7 +24,7 @@ class Model:
 
     generalist: Generalist
     base: Base
-    running: Running
+    engine: Engine
     device: str
     signatures: Mapping[str, BrickSignature]
     """Of its bricks, by digest; read at once, since a later edit may delete the files."""
@@ -36,8 +36,8 @@ class Model:
         """Make it ready; `past` has the signatures where the generalist itself has not."""
         known = (past or generalist.past).signatures
         signatures = {b.digest: known[b.digest] for b in generalist.bricks if b.digest in known}
-        running = Running(generalist, base, device=device)
-        return cls(generalist, base, running, device, signatures)
+        engine = Engine(generalist, base, device=device)
+        return cls(generalist, base, engine, device, signatures)
 
     @property
     def digest(self) -> str:

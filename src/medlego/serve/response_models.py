@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from medlego.bricks import Brick, BrickSignature
 from medlego.evaluation import brick_facts
 from medlego.images import Image
-from medlego.prediction import Found, Prediction
+from medlego.prediction import Prediction
 from medlego.serve.reload import Model
 
 _CLOSED = ConfigDict(frozen=True, extra="forbid")
@@ -69,15 +70,15 @@ class PredictionsDocument(BaseModel):
 
     @classmethod
     def of(
-        cls, model: Model, images: Sequence[Image], answers: Sequence[Found]
+        cls, model: Model, images: Sequence[Image], answers: Sequence[Prediction]
     ) -> PredictionsDocument:
         """A model's answers to images, as they are sent."""
         predictions = []
-        for number, (image, found) in enumerate(zip(images, answers, strict=True), 1):
-            prediction = Prediction(f"image {number}", image.applied, found.answers, found.route)
-            document: dict[str, Any] = prediction.as_dict()
+        for number, (image, prediction) in enumerate(zip(images, answers, strict=True), 1):
+            named = replace(prediction, image=f"image {number}", applied=image.applied)
+            document: dict[str, Any] = named.as_dict()
             for answer in document["answers"]:
-                answer["bricks"] = [b.digest for b in model.running.bricks(answer["task"])]
+                answer["bricks"] = [b.digest for b in model.engine.bricks(answer["task"])]
             predictions.append(PredictionDocument.model_validate(document))
         return cls(generalist=model.digest, entry=model.entry, predictions=predictions)
 

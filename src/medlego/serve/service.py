@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medlego.errors import ImageError
-from medlego.prediction import Found, tasks_to_ask
+from medlego.prediction import Prediction
 from medlego.serve.batching import Batcher, Tasks
 from medlego.serve.decoding import Decoders, FittedImage
 from medlego.serve.limits import ServiceLimits
@@ -34,7 +34,7 @@ class RequestAnswers:
 
     model: Model
     images: list[FittedImage]
-    answers: list[Found]
+    answers: list[Prediction]
 
 
 class Service(NoPickle, instead="start one on the same directory there"):
@@ -125,7 +125,7 @@ class Service(NoPickle, instead="start one on the same directory there"):
             GeneralistError: no such task.
         """
         model = self.model
-        tasks = tasks_to_ask(model.running, task, every_task=every_task)
+        tasks = model.engine.tasks_to_ask(task, every_task=every_task)
         side = model.base.ref.image_size
         decoded = await self.decode(uploads, [side] if view_size is None else [side, view_size])
         answers = await self.answer(model, [fitted[0] for fitted in decoded], tasks)
@@ -134,8 +134,8 @@ class Service(NoPickle, instead="start one on the same directory there"):
 
     async def answer(
         self, model: Model, images: Sequence[FittedImage], tasks: Tasks
-    ) -> list[Found]:
-        """Answer images, fitted to a model's input, as `medlego.prediction.tasks_to_ask` says."""
+    ) -> list[Prediction]:
+        """Answer images, fitted to a model's input, as `Engine.tasks_to_ask` says."""
         futures = [self.batcher.submit(model, image.pixels, tasks) for image in images]
         return await asyncio.gather(*map(asyncio.wrap_future, futures))
 

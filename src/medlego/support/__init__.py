@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         read_expected,
         write_atomically,
     )
+    from medlego.support.plain import plain, plain_fields
     from medlego.support.processes import Pool, WorkerError, limit_resources, serve_requests
     from medlego.support.progress import Progress, silent
     from medlego.support.safetensors_file import (
@@ -52,6 +53,8 @@ __all__ = [
     "one_thread",
     "parse_object",
     "parse_tables",
+    "plain",
+    "plain_fields",
     "put_in_place",
     "read_bounded",
     "read_document",

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from medlego.base import Base
-from medlego.bricks import Brick, LowRank, load_brick, save_brick
+from medlego.bricks import Brick, load_brick, save_brick
 from medlego.data import Dataset
 from medlego.errors import SettingsError
 from medlego.generalist import Generalist
@@ -23,7 +24,7 @@ from medlego.train.checkpoint import run_identity
 from medlego.train.loop import default_device, train_brick
 from medlego.train.settings import TrainSettings
 from medlego.train.starting_points import Earlier
-from medlego.train.warm_start import STARTS, Foundation, Start
+from medlego.train.warm_start import Foundation
 
 Choice = Literal["plain", "head", "merged", "directions", "coefficients"]
 """A start: `plain` is ordinary training on the base alone, the control; `head` the same with the
@@ -97,38 +98,25 @@ def adapt(
         BrickError, TrainingError: as `train_brick`.
         BaseError: the base is not to be found.
     """
-    chosen = _starts(starts, rank)
+    choices = _choices(starts, rank)
     base = base or Base.find(generalist.base)
     generalist.check_base(base)
     settings = settings or TrainSettings()
     device = default_device(device)
-    attempts, kept = [], []
-    for start in chosen:
-
-        def named(what: str, done: int, total: int, start: str = start) -> None:
-            show(f"start {start}: {what}", done, total)
-
-        history: list[float] = []
-
-        def watch(scores: Sequence[float], _make: object, into: list[float] = history) -> None:
-            into[:] = scores
-
+    attempts, finished = [], []
+    for start in choices:
         below = foundation(generalist, start)
-        own = settings.model_copy(update={"head_first": True}) if start != "plain" else settings
-        earlier = Earlier(foundation=below)
+        own = settings if start == "plain" else settings.model_copy(update={"head_first": True})
         done = None
         if checkpoint is not None:
-            owner = [
-                run_identity(base, dataset, own, earlier, device),
-                own.model_dump(mode="json"),
-                data_note,
-                licence,
-            ]
+            identity = run_identity(base, dataset, own, Earlier(foundation=below), device)
+            owner = [identity, own.model_dump(mode="json"), data_note, licence]
             done = _Done(Path(f"{checkpoint}.{start}"), owner)
-            kept.append(done)
+            finished.append(done)
             if (attempt := done.read(start)) is not None:
                 attempts.append(attempt)
                 continue
+        history: list[float] = []
         brick = train_brick(
             base,
             dataset,
@@ -138,17 +126,25 @@ def adapt(
             device=device,
             data_note=data_note,
             licence=licence,
-            watch=watch,
-            show=named,
+            watch=partial(_copy, history),
+            show=partial(_named, show, start),
         )
         attempts.append(Attempt(start, brick, tuple(history)))
         if done is not None:
             done.write(attempts[-1])
     best = max(attempts, key=lambda attempt: _comparable(attempt.score))
     brick, loss = cut_brick(best.brick, rank)
-    for done in kept:
+    for done in finished:
         done.remove()
     return Adaptation(brick, best.start, tuple(attempts), loss)
+
+
+def _copy(history: list[float], scores: Sequence[float], _make: object) -> None:
+    history[:] = scores
+
+
+def _named(show: Progress, start: Choice, what: str, done: int, total: int) -> None:
+    show(f"start {start}: {what}", done, total)
 
 
 @dataclass(frozen=True)
@@ -172,17 +168,17 @@ class _Done:
         file, note = self._files
         if not (file.exists() and note.exists()):
             return None
-        found = json.loads(note.read_text())
-        if found["owner"] != self.owner:
+        document = json.loads(note.read_text())
+        if document["owner"] != self.owner:
             return None
-        return Attempt(start, load_brick(file), tuple(found["history"]))
+        return Attempt(start, load_brick(file), tuple(document["history"]))
 
     def write(self, attempt: Attempt) -> None:
         """Keep it, the note last."""
         file, note = self._files
         save_brick(attempt.brick, file)
-        told = {"owner": self.owner, "history": attempt.history}
-        write_atomically(note, json.dumps(told).encode())
+        document = {"owner": self.owner, "history": attempt.history}
+        write_atomically(note, json.dumps(document).encode())
 
     def remove(self) -> None:
         """When nothing needs it any more."""
@@ -192,11 +188,10 @@ class _Done:
 
 def foundation(generalist: Generalist, start: Choice) -> Foundation | None:
     """What training from a start is given besides the base, if anything."""
-    kinds: list[Start] = [kind for kind in STARTS if kind == start]
-    if not kinds:
+    if start == "plain" or start == "head":
         return None
     return Foundation(
-        start=kinds[0],
+        start=start,
         bricks=generalist.bricks,
         targets=generalist.targets,
         deltas=generalist.deltas,
@@ -212,29 +207,29 @@ def cut_brick(brick: Brick, rank: int | None) -> tuple[Brick, float]:
     """
     if rank is None:
         return brick, 0.0
-    cut: dict[str, LowRank] = {}
-    lost = 0.0
-    for name, delta in brick.deltas.items():
-        cut[name], gone = delta.truncate(min(rank, delta.rank))
-        lost += gone**2
+    cuts = {name: delta.truncate(min(rank, delta.rank)) for name, delta in brick.deltas.items()}
+    lost = sum(loss**2 for _, loss in cuts.values())
     whole = sum(delta.norm() ** 2 for delta in brick.deltas.values())
-    settings: Mapping[str, object] = {**brick.settings, "cut_to_rank": rank}
-    kept = None if lost else brick.calibration
-    found = replace(brick, deltas=cut, settings=settings, calibration=kept)
-    return found, math.sqrt(lost / whole) if whole else 0.0
+    cut = replace(
+        brick,
+        deltas={name: delta for name, (delta, _) in cuts.items()},
+        settings={**brick.settings, "cut_to_rank": rank},
+        calibration=None if lost else brick.calibration,
+    )
+    return cut, math.sqrt(lost / whole) if whole else 0.0
 
 
 def _comparable(score: float) -> float:
     return score if math.isfinite(score) else -math.inf
 
 
-def _starts(starts: Sequence[str], rank: int | None) -> tuple[Choice, ...]:
-    found = [choice for text in starts for choice in CHOICES if choice == text]
-    if not starts or len(found) != len(starts) or len(set(found)) != len(found):
+def _choices(starts: Sequence[str], rank: int | None) -> tuple[Choice, ...]:
+    choices = [choice for text in starts for choice in CHOICES if choice == text]
+    if not starts or len(choices) != len(starts) or len(set(choices)) != len(choices):
         raise SettingsError(
             f"starts: expected distinct ones out of {', '.join(CHOICES)}, got "
             f"{', '.join(starts) or 'none'}"
         )
     if rank is not None and rank < 1:
         raise SettingsError(f"rank: expected at least 1, got {rank}")
-    return tuple(found)
+    return tuple(choices)

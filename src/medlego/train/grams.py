@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from torch import Tensor
-
 from medlego.base import Base, Inputs, input_moments
 from medlego.bricks import MIN_GRAM_IMAGES, Brick, Gram, fold, on_device
 from medlego.errors import SettingsError
 from medlego.support import Progress, one_thread, silent
-
-BATCH = 64
 
 
 def check_images(count: int) -> None:
@@ -56,12 +50,7 @@ def measure_grams(
     """
     check_images(len(inputs))
     model = on_device(fold(base.module, brick.targets, brick.deltas), device)
-
-    def batches() -> Iterator[Tensor]:
-        for number, pixels in enumerate(inputs.batches(BATCH)):
-            show("input statistics", number * BATCH, len(inputs))
-            yield pixels
-
-    moments = input_moments(base, model, brick.targets, batches())
+    batches = inputs.batches(show=show, what="input statistics")
+    moments = input_moments(base, model, brick.targets, batches)
     with one_thread():
         return {m: Gram.of(g.cpu(), directions, len(inputs)) for m, g in moments.items()}

@@ -7,18 +7,18 @@ features × labels numbers. No image moves, but the result has seen data, which 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from medlego.base import Base, Inputs
-from medlego.bricks import Brick, Card, Head, RefitHead, tools_used
+from medlego.bricks import Brick, Card, RefitHead, tools_used
 from medlego.data import Dataset, align, describe
 from medlego.errors import GeneralistError, raise_all
 from medlego.generalist import Generalist, Stamp, append_entry, specialist, stale_head
 from medlego.merge import head_conflicts
 from medlego.metrics import Aim, point_scores
-from medlego.prediction import Predictor
+from medlego.prediction import Backbone, features_of
 from medlego.support import Progress, silent
 from medlego.train.calibrate import fit_calibration
 from medlego.train.head_fit import Labelled, choose_head
@@ -38,8 +38,7 @@ def export_model(generalist: Generalist, task: str) -> Brick:
             f"mode: expected a generalist that works merged, got {mode}, where no head needs to be "
             "refitted; assemble with --mode merged"
         )
-    name = generalist.capability(task).task.name
-    (reader,) = (held for held in generalist.readers if held.task.name == name)
+    reader = generalist.reader(task)
     return Brick(
         base=generalist.base,
         task=reader.task,
@@ -90,15 +89,22 @@ def refit_head(
         )
     dataset, _ = align(dataset, model.task)
     base = base or Base.find(model.base)
-    predictor = Predictor(specialist(model), base, device=device)
-    used = ("val",) if keep_head else ("train", "val")
-    split: dict[str, Labelled] = {}
-    for name in used:
+    backbone = Backbone.of(specialist(model), base, device)
+    labelled: dict[str, Labelled] = {}
+    for name in ("val",) if keep_head else ("train", "val"):
         samples = dataset.split(name)
-        pooled = predictor.all_features(Inputs(samples.images, base), show, f"features of {name}")
-        split[name] = pooled, samples.labels
-    val = split["val"]
-    head, settings, scores = _head(model, val) if keep_head else _refitted(model, split)
+        inputs = Inputs(samples.images, base)
+        pooled = features_of(backbone.features, inputs, show, f"features of {name}")
+        labelled[name] = pooled, samples.labels
+    head, (pooled, truth) = model.head, labelled["val"]
+    settings: dict[str, Any] = {"kept_head": True}
+    if keep_head:
+        probs = model.task.rules.probabilities(head.logits(pooled.double())).numpy()
+        scores = {n: round(s, 6) for n, s in point_scores(model.task, probs, truth).items()}
+    else:
+        fitted = choose_head(model.task, labelled["train"], [labelled["val"]])
+        head, settings = fitted.head, {"strength": fitted.strength}
+        scores = {**fitted.scores[0], "loss": fitted.loss}
     labels = model.task.labels
     return RefitHead(
         model=merged,
@@ -106,29 +112,14 @@ def refit_head(
         head=head,
         settings=settings,
         card=Card(
-            images={name: describe(dataset.split(name), labels) for name in used},
+            images={name: describe(dataset.split(name), labels) for name in labelled},
             scores=scores,
             made_with=tools_used(device),
         ),
         calibration=fit_calibration(
-            model.task, head.logits(val[0]), val[1], patients=dataset.val.patients, aim=aim
+            model.task, head.logits(pooled), truth, patients=dataset.val.patients, aim=aim
         ),
     )
-
-
-Fitted = tuple[Head, dict[str, Any], dict[str, float]]
-"""A head, what a file says of its fit, and its scores on val."""
-
-
-def _refitted(model: Brick, split: Mapping[str, Labelled]) -> Fitted:
-    found = choose_head(model.task, split["train"], [split["val"]])
-    return found.head, {"strength": found.strength}, {**found.scores[0], "loss": found.loss}
-
-
-def _head(model: Brick, val: Labelled) -> Fitted:
-    probs = model.task.rules.probabilities(model.head.logits(val[0].double())).numpy()
-    scores = {name: round(s, 6) for name, s in point_scores(model.task, probs, val[1]).items()}
-    return model.head, {"kept_head": True}, scores
 
 
 def with_heads(
@@ -140,7 +131,7 @@ def with_heads(
         GeneralistError: a head of another merged model or of no task of this one, or two for
             one task; all problems in one message.
     """
-    chosen = dict(generalist.heads)
+    read = dict(generalist.heads)
     problems = []
     if generalist.recipe.mode != "merged":
         problems.append(
@@ -152,19 +143,19 @@ def with_heads(
         problems += head_conflicts(generalist.recipe, generalist.capabilities, refit)
         if sum(other.task.name == name for other in heads) > 1:
             problems.append(f"head of {name!r}: expected one, got several; choose one")
-        chosen[name] = refit
+        read[name] = refit
     raise_all(GeneralistError, "heads", problems)
     bricks = tuple(
-        item.model_copy(update={"head": chosen[item.task].digest}) if item.task in chosen else item
+        item.model_copy(update={"head": read[item.task].digest}) if item.task in read else item
         for item in generalist.recipe.bricks
     )
     recipe = generalist.recipe.model_copy(update={"bricks": bricks})
-    fitted = {stale_head(refit.task.name) for refit in heads}
-    stale = tuple(what for what in generalist.lineage[-1].stale if what not in fitted)
+    refitted = {stale_head(refit.task.name) for refit in heads}
+    stale = tuple(what for what in generalist.lineage[-1].stale if what not in refitted)
     return replace(
         generalist,
         recipe=recipe,
-        heads=chosen,
+        heads=read,
         lineage=append_entry(generalist.lineage, "head-round", recipe, stamp, stale=stale),
-        past=generalist.past.plus(recipe, generalist.bricks, list(chosen.values())),
+        past=generalist.past.plus(recipe, generalist.bricks, list(read.values())),
     )

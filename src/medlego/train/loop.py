@@ -204,8 +204,7 @@ class _Run:
     def _features(self, inputs: Inputs) -> Tensor:
         """Pooled features of images as they are, on the CPU, as the model stands."""
         pooled: list[Tensor] = []
-        for pixels in inputs.batches(EVALUATION_BATCH):
-            self._show("features for the head", len(pooled) * EVALUATION_BATCH, len(inputs))
+        for pixels in inputs.batches(EVALUATION_BATCH, self._show, "features for the head"):
             pooled.append(self._pooled(pixels.to(self._device)).cpu())
         return torch.cat(pooled)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from medlego.base import Base, Inputs, Moments, Target, input_moments
+from medlego.base import BATCH, Base, Inputs, Moments, Target, input_moments
 from medlego.bricks import Brick
 from medlego.errors import TrainingError
 from medlego.train.factors import left_and_right
@@ -22,7 +22,6 @@ OtherDeltas = Mapping[str, tuple[Tensor, Tensor]]
 """Per target name left (out, n) and right (n, in)."""
 
 IMAGES = 384
-BATCH = 64
 
 Factors = Mapping[str, tuple[nn.Parameter, ...]]
 

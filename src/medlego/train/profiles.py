@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 
-import torch
 from torch import Tensor
 
-from medlego.base import Base, Inputs, depth, embed, stem_features, through
+from medlego.base import Base, Inputs, depth
 from medlego.bricks import (
     MIN_PROFILE_IMAGES,
     STEM_BLOCKS,
@@ -16,19 +15,17 @@ from medlego.bricks import (
     Reference,
     fit_private_profile,
     fit_profile,
-    on_device,
 )
 from medlego.data import MAX_SIZE, MIN_SIZE, SYNTHETIC_TASKS, synthetic_dataset
 from medlego.errors import SettingsError
+from medlego.prediction import Backbone, features_of
 from medlego.support import Progress, silent
 from medlego.train.settings import TrainSettings
 
-BATCH = 64
 PUBLIC = 32
 """Procedural images of each kind that noise is measured by."""
 
 
-@torch.inference_mode()
 def measure_features(
     base: Base,
     inputs: Inputs,
@@ -53,15 +50,8 @@ def measure_features(
     """
     if not 0 <= blocks <= (most := depth(base.module)):
         raise SettingsError(f"profile: expected a stem of 0 to {most} blocks, got {blocks}")
-    module = on_device(base.module, device)
-
-    def parts() -> Iterator[Tensor]:
-        for number, pixels in enumerate(inputs.batches(BATCH)):
-            show("profile", number * BATCH, len(inputs))
-            tokens = embed(module, base.normalise(pixels.to(device)))
-            yield stem_features(module, through(module, tokens, 0, blocks)).cpu()
-
-    return torch.cat(list(parts()))
+    read = partial(Backbone(base, device=device).stem_features, blocks=blocks)
+    return features_of(read, inputs, show, "profile")
 
 
 def reference(base: Base, *, blocks: int = STEM_BLOCKS, device: str = "cpu") -> Reference:

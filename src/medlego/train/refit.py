@@ -20,7 +20,7 @@ from medlego.bricks import IN_MERGE, REFIT_WITH, Brick, brick_names
 from medlego.data import Dataset, align
 from medlego.errors import SettingsError
 from medlego.generalist import assemble, specialist
-from medlego.prediction import Predictor
+from medlego.prediction import Backbone, features_of
 from medlego.support import Progress, silent
 from medlego.train.calibrate import fit_calibration
 from medlego.train.head_fit import choose_head
@@ -82,10 +82,10 @@ def refit_for_merge(
     train: list[Tensor] = []
     val: list[Tensor] = []
     for number, merged in enumerate(merges):
-        predictor = Predictor(merged, base, device=device)
+        read = Backbone.of(merged, base, device).features
         what = f"merge {number + 1} of {len(merges)}"
-        train.append(predictor.all_features(inputs["train"], show, f"{what}, features of train"))
-        val.append(predictor.all_features(inputs["val"], show, f"{what}, features of val"))
+        train.append(features_of(read, inputs["train"], show, f"{what}, features of train"))
+        val.append(features_of(read, inputs["val"], show, f"{what}, features of val"))
     labels = np.concatenate([dataset.train.labels] * len(merges))
     fitted = choose_head(
         brick.task, (torch.cat(train), labels), [(pooled, dataset.val.labels) for pooled in val]

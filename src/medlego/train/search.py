@@ -15,7 +15,7 @@ from medlego.errors import DatasetError, MergeError
 from medlego.generalist import Generalist, Stamp, assemble, default_slope, with_first_entry
 from medlego.merge import DEFAULT_METHOD, SEARCHED
 from medlego.metrics import point_scores
-from medlego.prediction import Predictor, read_probs
+from medlego.prediction import Backbone, TaskAnswers, features_of
 from medlego.support import Progress, ShortRepr, silent
 
 VALUES = (0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
@@ -102,6 +102,7 @@ def search_coefficients(
 def _score(
     generalist: Generalist, base: Base, device: str, name: str, inputs: Inputs, labels: np.ndarray
 ) -> float:
-    pooled = Predictor(generalist, base, device=device).all_features(inputs)
-    (reader,) = (r.uncalibrated() for r in generalist.readers if r.task.name == name)
-    return point_scores(reader.task, read_probs(reader, pooled), labels)["balanced_accuracy"]
+    reader = generalist.reader(name).uncalibrated()
+    pooled = features_of(Backbone.of(generalist, base, device).features, inputs)
+    probs = TaskAnswers.read(reader, pooled).probs
+    return point_scores(reader.task, probs, labels)["balanced_accuracy"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -19,7 +19,6 @@ from medlego.train.settings import TrainSettings
 Start = Literal["merged", "directions", "coefficients"]
 """How other bricks' deltas are used: their merge stays below a new brick, frozen; a new brick sets
 out from the merge's leading directions; or nothing is learnt but how the bricks are weighed."""
-STARTS: tuple[Start, ...] = get_args(Start)
 
 
 @dataclass(frozen=True, eq=False)

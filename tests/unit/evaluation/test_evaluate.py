@@ -24,10 +24,11 @@ from medlego.data import KINDS, align
 from medlego.errors import DatasetError, GeneralistError
 from medlego.evaluation import evaluate, plot_report
 from medlego.evaluation.probes import fit_probe
-from medlego.evaluation.result import MODELS, Answers
+from medlego.evaluation.result import MODELS
 from medlego.evaluation.task_detail import Draws
 from medlego.generalist import assemble, specialist
 from medlego.metrics import PROBABILISTIC, OperatingPoint, point_scores, score_names
+from medlego.prediction import TaskAnswers
 
 SEED = 20
 """Random bricks with skill above zero, so that ratios exist."""
@@ -275,7 +276,7 @@ def test_a_specialist_is_scored_at_its_operating_point():
 def test_probabilities_are_judged_on_the_images_that_are_answered():
     data, generator = make_dataset(images=24), np.random.default_rng(0)
     probs, answered = generator.dirichlet(np.ones(3), 24), np.arange(24) % 3 > 0
-    held, labels = Answers(probs, answered), data.test.labels
+    held, labels = TaskAnswers(probs, answered), data.test.labels
     found = Draws(5, 0).scores(data.task, data.test, held)
     rows = np.flatnonzero(answered)
     expected = point_scores(data.task, probs[rows], labels[rows], ["brier", "accuracy"])
@@ -286,7 +287,7 @@ def test_probabilities_are_judged_on_the_images_that_are_answered():
 
 def test_where_nothing_is_answered_probabilities_are_undefined():
     data = make_dataset(images=24)
-    held = Answers(np.full((24, 3), 1 / 3), np.zeros(24, dtype=bool))
+    held = TaskAnswers(np.full((24, 3), 1 / 3), np.zeros(24, dtype=bool))
     found = Draws(5, 0).scores(data.task, data.test, held)
     assert found["accuracy"].tolist() == [0.0] * 6
     assert all(np.isnan(found[name]).all() for name in PROBABILISTIC)

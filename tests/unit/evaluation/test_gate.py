@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from factories import make_base, make_brick, with_measured_profile
 from medlego.base import Inputs
@@ -20,7 +21,7 @@ from medlego.evaluation.gate import TaskLimits
 from medlego.generalist import Generalist, Stamp, Trust, add, assemble, remove, with_gate
 from medlego.generalist.lineage import chain_problems
 from medlego.metrics import Sample, interval, score_replicates
-from medlego.prediction import Predictor, read_probs
+from medlego.prediction import Backbone, TaskAnswers, features_of
 
 BASE = make_base(depth=1)
 A = make_brick("a", seed=0, base=BASE)
@@ -30,9 +31,12 @@ LOOSE = TaskLimits(max_loss=1.0, max_subgroup_loss=1.0)
 
 
 def answers(generalist: Generalist, task: str, images: np.ndarray) -> np.ndarray:
-    predictor = Predictor(generalist, BASE)
-    reader = next(r for r in predictor.readers if r.task.name == task)
-    return read_probs(reader, predictor.all_features(Inputs(ArrayImages(images), BASE)))
+    return TaskAnswers.read(generalist.reader(task), pooled(generalist, images)).probs
+
+
+def pooled(generalist: Generalist, images: np.ndarray) -> Tensor:
+    backbone = Backbone.of(generalist, BASE)
+    return features_of(backbone.features, Inputs(ArrayImages(images), BASE))
 
 
 def images() -> np.ndarray:
@@ -51,8 +55,7 @@ def data(brick: Brick, wrong: float = 0.0, groups: dict[str, np.ndarray] | None 
 
 def sharp(brick: Brick, turn: float = 0.0) -> Brick:
     """The brick with a head that spreads the images over its labels, or one turned from that."""
-    predictor = Predictor(assemble([brick]), BASE)
-    mean = predictor.all_features(Inputs(ArrayImages(images()), BASE)).mean(dim=0)
+    mean = pooled(assemble([brick]), images()).mean(dim=0)
     other = make_brick("x", seed=7, base=BASE).head.weight
     weight = 50 * (math.cos(turn) * brick.head.weight + math.sin(turn) * other)
     return replace(brick, head=Head(weight, -weight @ mean))
@@ -113,9 +116,12 @@ def test_the_worst_subgroup_is_named_and_can_fail_alone():
     held = data(A, groups=groups)
     limits = GateLimits(default=TaskLimits(max_loss=1, max_subgroup_loss=0.2), min_images=5)
     (change,) = check(worse, assemble([A]), {"a": held}, limits, base=BASE).tasks
-    assert change.worst is not None
-    assert (change.worst.name, change.worst.images) == ("site north", int(lost.sum()))
-    assert change.worst.change.value == -1
+    assert change.worst_subgroup is not None
+    assert (change.worst_subgroup.name, change.worst_subgroup.images) == (
+        "site north",
+        int(lost.sum()),
+    )
+    assert change.worst_subgroup.change.value == -1
     assert change.verdict == "fail"
     assert change.reason.endswith("; site north lost more than 0.2")
 
@@ -126,7 +132,7 @@ def test_small_subgroups_and_unknown_groups_are_left_out():
     (change,) = check(
         assemble([A]), assemble([A]), {"a": data(A, groups=groups)}, limits, base=BASE
     ).tasks
-    assert change.worst is None
+    assert change.worst_subgroup is None
 
 
 def test_a_new_task_is_held_against_its_least_score_only():

@@ -15,9 +15,10 @@ from medlego.data import Task, fingerprint
 from medlego.evaluation import evaluate, find_examples, write_page
 from medlego.evaluation.report import charts
 from medlego.evaluation.report.examples import confident_errors
-from medlego.evaluation.result import MODELS, Answers
+from medlego.evaluation.result import MODELS
 from medlego.generalist import assemble
 from medlego.metrics import Interval, Sample, curves, reliability, subgroups
+from medlego.prediction import TaskAnswers
 
 KINDS = ("multiclass", "binary", "multilabel")
 EVIL = "<script>alert(1)</script>"
@@ -104,7 +105,7 @@ def test_an_image_that_was_not_answered_is_no_error():
     own = detail.answers[MODELS[0]]
     first = confident_errors(detail, 1)[0].index
     answered = np.arange(len(detail.samples)) != first
-    held = {**detail.answers, MODELS[0]: Answers(own.probs, answered, own.thresholds)}
+    held = {**detail.answers, MODELS[0]: TaskAnswers(own.probs, answered, own.thresholds)}
     found = confident_errors(replace(detail, answers=held), 99)
     assert len(found) == len(confident_errors(detail, 99)) - 1
     assert first not in [error.index for error in found]

@@ -20,7 +20,7 @@ from medlego.errors import InteropError
 from medlego.exchange import export_onnx, export_peft, export_timm, import_melo, import_peft
 from medlego.exchange.formats.peft import CONFIG, WEIGHTS
 from medlego.generalist import assemble, specialist
-from medlego.prediction import Predictor
+from medlego.prediction import Backbone
 
 peft = pytest.importorskip("peft")
 
@@ -52,7 +52,7 @@ def pixels() -> torch.Tensor:
 
 
 def logits(brick: Brick, base: Base) -> torch.Tensor:
-    return brick.head.logits(Predictor(specialist(brick), base).features(pixels()))
+    return brick.head.logits(Backbone.of(specialist(brick), base).features(pixels()))
 
 
 def random_factors(model: nn.Module) -> None:
@@ -377,7 +377,7 @@ def test_a_generalist_is_one_timm_model(base, tmp_path):
     model.load_state_dict(load_file(tmp_path / "out" / "model.safetensors"))
     with torch.inference_mode():
         found = model(base.normalise(pixels()))
-    pooled = Predictor(generalist, base).features(pixels())
+    pooled = Backbone.of(generalist, base).features(pixels())
     for task, reader in zip(facts["tasks"], generalist.readers, strict=True):
         start, stop = task["outputs"]
         assert (task["name"], task["kind"]) == (reader.task.name, reader.task.kind)
@@ -392,9 +392,12 @@ def test_a_generalist_is_one_onnx_graph(base, tmp_path):
     session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx")
     names = [output.name for output in session.get_outputs()]
     assert names == [task.name for task in generalist.tasks]
-    expected = Predictor(generalist, base).probs(pixels())
-    for found, name in zip(session.run(names, {"pixels": pixels().numpy()}), names, strict=True):
-        torch.testing.assert_close(torch.from_numpy(found), expected[name], rtol=0, atol=1e-4)
+    pooled = Backbone.of(generalist, base).features(pixels())
+    for found, reader in zip(
+        session.run(names, {"pixels": pixels().numpy()}), generalist.readers, strict=True
+    ):
+        expected = reader.probabilities(reader.head.logits(pooled))
+        torch.testing.assert_close(torch.from_numpy(found), expected, rtol=0, atol=1e-4)
 
 
 def test_an_onnx_graph_that_answers_otherwise_is_not_written(base, tmp_path, monkeypatch):

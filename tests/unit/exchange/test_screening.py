@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from factories import make_base, make_brick, make_dataset, scaled, with_profile
-from medlego.bricks import Brick, Head, LowRank, fold
+from medlego.bricks import Brick, Head, LowRank
 from medlego.errors import BaseError
 from medlego.exchange import Ordinary, Screening, screen
-from medlego.exchange.screening.behaviour import effect, read, shares, stamped_features
+from medlego.exchange.screening.behaviour import Behaviour, shares
 from medlego.exchange.screening.findings import ScreeningLimits, Verdict, beside_median, judged
 from medlego.exchange.screening.patches import Patch, battery
 from medlego.exchange.screening.weights import traits
 from medlego.generalist import specialist
+from medlego.prediction import Backbone
 
 BASE = make_base(depth=1)
 ORDINARY = Ordinary.drawn(BASE, 4)
@@ -118,11 +119,9 @@ def test_targets_that_the_base_lacks_are_flagged():
 
 def test_an_answer_that_a_patch_decides_is_flagged():
     brick = calm("new", 9)
-    module = fold(BASE.module, brick.targets, brick.deltas)
-    patch = battery(BASE.ref.image_size)[7]
-    plain, stamped = (
-        read(BASE, module, shown) for shown in (ORDINARY.shown, patch.stamp(ORDINARY.shown))
-    )
+    alone = Behaviour.of(specialist(brick), ORDINARY)
+    plain = alone.pooled
+    stamped = alone.backbone.features(alone.patches[7].stamp(ORDINARY.pixels))
     rows = torch.cat([plain, stamped])
     wanted = torch.tensor([-9.0, 9.0]).repeat_interleave(len(plain))[:, None]
     told = torch.linalg.lstsq(torch.cat([rows, torch.ones(len(rows), 1)], dim=1), wanted).solution
@@ -151,10 +150,10 @@ def test_too_few_others_are_said_and_nothing_passes_for_it():
     assert report.findings[1].says == "needs 4 other bricks, got 1"
 
 
-def test_bricks_of_another_base_and_the_brick_itself_are_no_company():
-    strangers = [make_brick(f"far-{n}", n, base=make_base(seed=1, depth=1)) for n in range(5)]
+def test_bricks_of_another_base_and_the_brick_itself_are_no_peers():
+    unrelated = [make_brick(f"far-{n}", n, base=make_base(seed=1, depth=1)) for n in range(5)]
     brick = calm("new", 9)
-    assert verdicts(of(brick, [*strangers, brick])) == verdicts(of(brick, []))
+    assert verdicts(of(brick, [*unrelated, brick])) == verdicts(of(brick, []))
 
 
 @pytest.mark.parametrize("base", [make_base(seed=1, depth=1), make_base(depth=1, image_size=24)])
@@ -192,24 +191,25 @@ def test_own_images_stand_in_for_procedural_ones():
 
 def test_effect_is_the_mean_distance_over_the_spread():
     brick = calm("new", 9)
-    module = specialist(brick).fold(BASE)
-    moved = (read(BASE, module, ORDINARY.pixels) - read(BASE, BASE.module, ORDINARY.pixels)).norm(
-        dim=1
-    )
+    alone = Behaviour.of(specialist(brick), ORDINARY)
+    features = [b.features(ORDINARY.pixels) for b in (alone.backbone, Backbone(BASE))]
+    moved = (features[0] - features[1]).norm(dim=1)
     frozen = ORDINARY.frozen.double()
     spread = ((frozen - frozen.mean(0)) ** 2).sum(1).mean().sqrt()
-    assert effect(module, ORDINARY) == pytest.approx(float(moved.mean() / spread), rel=1e-5)
-    assert effect(BASE.module, ORDINARY) == 0
+    assert alone.effect == pytest.approx(float(moved.mean() / spread), rel=1e-5)
+    assert replace(alone, pooled=ORDINARY.frozen).effect == 0
 
 
 def test_shares_are_the_way_to_certainty():
     brick = calm("new", 9)
     (reader,) = specialist(brick).readers
-    module = specialist(brick).fold(BASE)
-    patches = battery(BASE.ref.image_size)[:3]
-    plain = read(BASE, module, ORDINARY.shown)
-    stamped = stamped_features(module, ORDINARY, patches)
+    alone = Behaviour.of(specialist(brick), ORDINARY)
+    plain = alone.pooled
+    stamped = torch.stack(
+        [alone.backbone.features(p.stamp(ORDINARY.pixels)) for p in alone.patches[:3]]
+    )
     found = shares(reader, plain, stamped)
+    torch.testing.assert_close(alone.pushes()["new"][:3], found, rtol=1e-5, atol=1e-6)
     before, after = (
         brick.task.rules.probabilities(brick.head.logits(f))[:, 1] for f in (plain, stamped[2])
     )
@@ -261,6 +261,6 @@ def test_limits_hold_both_ways_and_nan_never_passes():
     assert not judged("x", 2.1, "", most=2.0).sound
     assert not judged("x", 1.9, "", least=2.0).sound
     assert not judged("x", float("nan"), "", most=2.0).sound
-    assert beside_median("x", [1, 2, 3, 9], 7.4, 3.0, 4).sound
-    assert not beside_median("x", [1, 2, 3, 9], 7.6, 3.0, 4).sound
-    assert not beside_median("x", [1, 2, 3, 9], 0.8, 3.0, 4).sound
+    assert beside_median("x", [1, 2, 3, 9], 7.4, 3.0).sound
+    assert not beside_median("x", [1, 2, 3, 9], 7.6, 3.0).sound
+    assert not beside_median("x", [1, 2, 3, 9], 0.8, 3.0).sound

@@ -20,7 +20,7 @@ from factories import make_base, make_brick, make_dataset, make_task, with_calib
 from medlego.bricks import Brick, brick_bytes, brick_from_bytes, head_bytes, load_head
 from medlego.data import KINDS
 from medlego.errors import BrickError
-from medlego.generalist import Generalist, assemble, bare_base, specialist
+from medlego.generalist import Generalist, assemble, specialist
 from medlego.metrics import Aim, Calibration, LogitMap, OperatingPoint
 from medlego.prediction import Answer, predict, working_readers
 from medlego.prediction.modes import parts
@@ -364,10 +364,6 @@ def test_a_specialist_answers_by_its_calibration() -> None:
     assert np.diff(odds[1]) == pytest.approx(0.5 * np.diff(odds[0]), abs=1e-4)
     document: dict[str, Any] = found.as_dict()
     assert document["answers"][0]["calibration"] == "calibrated"
-
-
-def test_the_bare_base_is_not_calibrated_by_a_bricks_calibration() -> None:
-    assert states(bare_base(calibrated())) == ["none"]
 
 
 @pytest.mark.parametrize("keep", [False, True], ids=["refitted", "kept"])

@@ -14,7 +14,7 @@ from medlego.bricks import Adapter, Brick, Mixed, fold
 from medlego.data import ArrayImages
 from medlego.errors import BrickError, GeneralistError, MergeError
 from medlego.generalist import Generalist, assemble, specialist
-from medlego.prediction import Running, answer_task, predict
+from medlego.prediction import Engine, answer_task, predict
 from medlego.prediction.modes import parts
 
 BASE = make_base(depth=3)
@@ -67,8 +67,8 @@ def test_mixing_leaves_the_base_as_it_was():
 @pytest.mark.parametrize("stem", [0, 1, 2])
 def test_routed_answers_are_the_specialists(stem):
     held = [with_profile(b, 100.0 * i) for i, b in enumerate(bricks(stem))]
-    running, images = Running(assemble(held), BASE), pixels()
-    batch = running.run(images, [brick.task.name for brick in held])
+    engine, images = Engine(assemble(held), BASE), pixels()
+    batch = engine.run(images, [brick.task.name for brick in held])
     assert [a.reader.task.name for a in batch.answers] == ["a", "b", "c", "d"]
     for brick, answered in zip(held, batch.answers, strict=True):
         assert answered.rows.tolist() == list(range(len(images)))
@@ -96,16 +96,16 @@ def routable(stem: int = 0) -> tuple[Generalist, dict[str, Tensor]]:
 @pytest.mark.parametrize("stem", [0, 1])
 def test_a_mixed_batch_is_routed_and_answered_in_one_go(mode, stem):
     generalist, shown = routable(stem)
-    running = Running(generalist, BASE, mode=mode)
+    engine = Engine(generalist, BASE, mode=mode)
     order = torch.randperm(24, generator=torch.Generator().manual_seed(0))
-    batch = running.run(torch.cat(list(shown.values()))[order])
+    batch = engine.run(torch.cat(list(shown.values()))[order])
     asked = {a.reader.task.name: a for a in batch.answers}
     for number, name in enumerate(shown):
         rows = [row for row, source in enumerate(order.tolist()) if source // 12 == number]
         chosen = [row for row in rows if batch.routes[row].tasks == (name,)]
         assert len(chosen) >= 10
         assert sorted(chosen) == asked[name].rows.tolist()
-    told = running.run(torch.cat(list(shown.values()))[order], list(shown))
+    told = engine.run(torch.cat(list(shown.values()))[order], list(shown))
     for answered in told.answers:
         mine = asked[answered.reader.task.name]
         expected = answered.probs[mine.rows]
@@ -115,16 +115,16 @@ def test_a_mixed_batch_is_routed_and_answered_in_one_go(mode, stem):
 def test_images_of_no_task_are_answered_by_none():
     generalist, _ = routable()
     noise = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(5))
-    batch = Running(generalist, BASE).run(noise)
+    batch = Engine(generalist, BASE).run(noise)
     assert batch.answers == ()
     assert [route.tasks for route in batch.routes] == [()] * 3
 
 
 def test_two_tasks_on_one_image_both_answer():
     held = [with_profile(make_brick(n, i, 2, base=BASE), 0) for i, n in enumerate("ab")]
-    running = Running(assemble(held), BASE)
-    running.router.ood_scores = lambda features: torch.zeros(len(features), 2)  # type: ignore[method-assign]
-    batch = running.run(pixels(5))
+    engine = Engine(assemble(held), BASE)
+    engine.router.ood_scores = lambda features: torch.zeros(len(features), 2)  # type: ignore[method-assign]
+    batch = engine.run(pixels(5))
     for brick, answered in zip(held, batch.answers, strict=True):
         assert answered.rows.tolist() == list(range(5))
         expected = own_probs(brick, pixels(5))
@@ -210,8 +210,8 @@ def test_the_mode_survives_a_directory_and_an_edit(tmp_path):
 
 def test_removing_a_task_leaves_the_others_routed_answers_as_they_were():
     held = [with_profile(b, 100.0 * i) for i, b in enumerate(bricks())]
-    whole = Running(assemble(held), BASE).run(pixels(), ["a"]).answers[0].probs
-    fewer = Running(assemble(held[:2]), BASE).run(pixels(), ["a"]).answers[0].probs
+    whole = Engine(assemble(held), BASE).run(pixels(), ["a"]).answers[0].probs
+    fewer = Engine(assemble(held[:2]), BASE).run(pixels(), ["a"]).answers[0].probs
     torch.testing.assert_close(whole, fewer, rtol=1e-5, atol=1e-6)
 
 
@@ -235,13 +235,13 @@ def test_without_profiles_every_task_answers_and_no_route_is_shown():
     assert [answer.task.name for answer in found.answers] == ["a", "b", "c", "d"]
     assert found.route is None
     with pytest.raises(GeneralistError, match="expected bricks with profiles, got none"):
-        Running(generalist, BASE).run(pixels(1))
+        Engine(generalist, BASE).run(pixels(1))
 
 
 def test_another_base_is_refused():
     other: Base = make_base(seed=1, depth=3)
     with pytest.raises(GeneralistError, match="base: expected"):
-        Running(assemble(bricks()), other)
+        Engine(assemble(bricks()), other)
 
 
 def test_profiles_of_different_depth_are_refused_when_run():
@@ -249,18 +249,18 @@ def test_profiles_of_different_depth_are_refused_when_run():
     assert held[1].profile
     held[1] = replace(held[1], profile=replace(held[1].profile, blocks=2))
     with pytest.raises(BrickError, match="expected a profile of a stem of 1 blocks"):
-        Running(assemble(held), BASE)
+        Engine(assemble(held), BASE)
 
 
 def test_images_sent_elsewhere_count_as_wrong_answers():
     generalist, shown = routable()
     data = make_dataset("dark", images=24)
-    answers = answer_task(Running(generalist, BASE), "dark", Inputs(data.test.images, BASE))
-    assert answers.reached is not None
-    lost = ~answers.reached
+    answers = answer_task(Engine(generalist, BASE), "dark", Inputs(data.test.images, BASE))
+    assert answers.answered is not None
+    lost = ~answers.answered
     assert sum(answers.routing[k] for k in ("its own", "another task", "no answer")) == 24
     assert lost.any()
-    found = answers.found(generalist.capability("dark").task, data.test.labels)
+    found = answers.scored(generalist.capability("dark").task, data.test).probs
     assert (found[lost].argmax(axis=1) != data.test.labels[lost]).all()
-    assert (found[~lost] == answers.told[~lost]).all()
+    assert (found[~lost] == answers.probs[~lost]).all()
     assert len(shown) == 2

@@ -8,12 +8,12 @@ import torch
 from PIL import Image as Pillow
 
 from factories import make_base, make_brick
+from medlego.base import BATCH
 from medlego.data import KINDS, Task
 from medlego.errors import GeneralistError, ImageError
 from medlego.generalist import assemble
 from medlego.images import from_array
 from medlego.prediction import Answer, predict
-from medlego.prediction.predict import BATCH
 
 
 def generalist_of_all_kinds(base):

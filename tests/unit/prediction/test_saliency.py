@@ -32,8 +32,7 @@ def pictures(count, seed=0, shape=(32, 32)):
 def scene_of(kind="multiclass", depth=3, seed=0):
     base = make_base(image_size=32, depth=depth)
     brick = make_brick(kind=kind, seed=seed, base=base)
-    scene = Scene.of(base.module, *answering(specialist(brick), "task", base, None), "cpu")
-    return base, scene
+    return Scene.of(base, *answering(specialist(brick), "task", base, None), "cpu")
 
 
 def rollout_by_numpy(scene, tokens):
@@ -54,8 +53,8 @@ def rollout_by_numpy(scene, tokens):
 
 
 def test_rollout_is_the_papers_formula():
-    base, scene = scene_of()
-    tokens = embedded(scene, base, pictures(3))
+    scene = scene_of()
+    tokens = embedded(scene, pictures(3))
     found = attention_rollout(scene, tokens, torch.zeros(3, dtype=torch.int64))
     torch.testing.assert_close(
         found.double(), torch.from_numpy(rollout_by_numpy(scene, tokens)), rtol=1e-4, atol=1e-6
@@ -63,17 +62,17 @@ def test_rollout_is_the_papers_formula():
 
 
 def test_rollout_leaves_no_hook_and_fused_attention_as_it_was():
-    base, scene = scene_of()
+    scene = scene_of()
     before = [block.attn.fused_attn for block in scene.module.blocks]
-    attention_rollout(scene, embedded(scene, base, pictures(1)), torch.tensor([0]))
+    attention_rollout(scene, embedded(scene, pictures(1)), torch.tensor([0]))
     assert [block.attn.fused_attn for block in scene.module.blocks] == before
     assert not any(block.attn.attn_drop._forward_hooks for block in scene.module.blocks)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradient_evidence_adds_up_to_the_change_of_the_log_odds(kind):
-    base, scene = scene_of(kind, depth=4)
-    tokens, labels = embedded(scene, base, pictures(4)), torch.tensor([0, 1, 1, 0])
+    scene = scene_of(kind, depth=4)
+    tokens, labels = embedded(scene, pictures(4)), torch.tensor([0, 1, 1, 0])
     found = integrated_gradients(scene, tokens, labels).sum(dim=1).double()
     start = late(4)
     with torch.no_grad():
@@ -87,8 +86,8 @@ def test_gradient_evidence_adds_up_to_the_change_of_the_log_odds(kind):
 
 
 def test_log_odds_are_those_of_the_answers_probabilities():
-    base, scene = scene_of("ordinal")
-    tokens = embedded(scene, base, pictures(5))
+    scene = scene_of("ordinal")
+    tokens = embedded(scene, pictures(5))
     with torch.no_grad():
         odds = scene.log_odds(tokens, 0)
         pooled = scene.module.forward_head(
@@ -235,8 +234,8 @@ def test_the_map_lies_on_a_planted_signal(planted, method, times):
 def test_the_map_of_a_random_model_does_not_lie_on_it(planted):
     base, generalist, images, places = planted
     adapter, reader = answering(generalist, "blob", base, None)
-    scene = Scene.of(*randomised(base.module, adapter, reader, "blocks"), "cpu")
-    tokens = embedded(scene, base, images)
+    scene = Scene.of(*randomised(base, adapter, reader, "blocks"), "cpu")
+    tokens = embedded(scene, images)
     patches = integrated_gradients(scene, tokens, torch.ones(len(images), dtype=torch.int64))
     maps = [
         Saliency(reader.task, "present", 0.5, "gradient", p.reshape(scene.grid), SIDE, (SIDE, SIDE))
@@ -266,7 +265,7 @@ def test_randomised_deltas_keep_their_size():
     target = brick.targets[0]
     adapter = Adapter((target,), {target.name: make_delta(target.shape, 2, torch.Generator())})
     (reader,) = specialist(brick).readers
-    _, other, _ = randomised(base.module, adapter, reader, "deltas")
+    _, other, _ = randomised(base, adapter, reader, "deltas")
     before, after = adapter.deltas[target.name], other.deltas[target.name]
     assert after.norm() == pytest.approx(before.norm(), rel=1e-5)
     assert not torch.allclose(after.dense(), before.dense(), rtol=0, atol=1e-3)

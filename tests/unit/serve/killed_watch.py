@@ -33,7 +33,7 @@ RULE = Rule(modality=("DX",), within_days=0)
 POINTS = (
     (Journal, "begin"),
     (PacsClient, "fetch"),
-    (analysis, "answer_images"),
+    (analysis, "predict_images"),
     (analysis, "structured_report"),
     (PacsClient, "store"),
     (Journal, "settle"),

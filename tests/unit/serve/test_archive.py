@@ -26,7 +26,7 @@ from medlego.errors import (
     SettingsError,
 )
 from medlego.generalist import assemble
-from medlego.prediction import Running
+from medlego.prediction import Engine
 from medlego.serve import PacsAccess, answer_study
 from medlego.serve.pacs.answering import BATCH
 from medlego.serve.pacs.client import Instance, Series, Study
@@ -347,13 +347,13 @@ def test_a_generalist_is_made_ready_once_for_a_whole_study(site, monkeypatch):
         site.add(source(number))
     generalist, base = generalist_and_base()
     made: list[object] = []
-    whole = Running.__init__
+    whole = Engine.__init__
 
     def counted(self, *given, **more):
         made.append(self)
         whole(self, *given, **more)
 
-    monkeypatch.setattr(Running, "__init__", counted)
+    monkeypatch.setattr(Engine, "__init__", counted)
     found = answer_study(site.pacs(), generalist, "1.2.3", WHEN, base=base, method=None)
     assert [each.problem for each in found] == [""] * (BATCH + 1)
     assert len(made) == 1

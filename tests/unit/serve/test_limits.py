@@ -23,7 +23,8 @@ from starlette.responses import PlainTextResponse
 
 from dicomfiles import as_bytes, dataset
 from medlego.errors import ImageError, SettingsError
-from medlego.serve import ServiceLimits, batching, bound, check_host, log_to, read_token
+from medlego.prediction import Engine
+from medlego.serve import ServiceLimits, bound, check_host, log_to, read_token
 from medlego.serve.access import is_loopback
 from medlego.serve.auth import AccessGuard
 from medlego.serve.body_limits import BodyLimits
@@ -244,14 +245,14 @@ def test_room_is_given_back_whatever_becomes_of_a_request():
 
 def test_one_request_too_many_is_sent_away_and_health_still_answers(place, routed, monkeypatch):
     held, began = threading.Event(), threading.Event()
-    answer = batching.answer_batch
+    answer = Engine.predict
 
     def wait(*asked):
         began.set()
         assert held.wait(PATIENCE_S)
         return answer(*asked)
 
-    monkeypatch.setattr(batching, "answer_batch", wait)
+    monkeypatch.setattr(Engine, "predict", wait)
     service = here(place, routed, limits=SMALL.model_copy(update={"requests": 1}))
     with asking(service) as client, ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.post, "/v1/predict", files=files(png(picture())))
@@ -265,9 +266,9 @@ def test_one_request_too_many_is_sent_away_and_health_still_answers(place, route
 
 def test_an_answer_that_takes_too_long_is_given_up(place, routed, monkeypatch):
     held = threading.Event()
-    answer = batching.answer_batch
+    answer = Engine.predict
     late = lambda *asked: held.wait(PATIENCE_S) and answer(*asked)  # noqa: E731
-    monkeypatch.setattr(batching, "answer_batch", late)
+    monkeypatch.setattr(Engine, "predict", late)
     service = here(place, routed, limits=SMALL.model_copy(update={"answer_s": 0.2}))
     with asking(service) as client:
         answer = client.post("/v1/predict", files=files(png(picture())))
@@ -370,14 +371,14 @@ def _listens(port):
 
 def test_being_stopped_finishes_what_is_under_way(place, routed, monkeypatch):
     held, began = threading.Event(), threading.Event()
-    answer = batching.answer_batch
+    answer = Engine.predict
 
     def wait(*asked):
         began.set()
         assert held.wait(PATIENCE_S)
         return answer(*asked)
 
-    monkeypatch.setattr(batching, "answer_batch", wait)
+    monkeypatch.setattr(Engine, "predict", wait)
     body = (
         b'--b\r\nContent-Disposition: form-data; name="images"; filename="x"\r\n\r\n'
         + png(picture())
@@ -492,7 +493,7 @@ def test_a_fault_is_logged_by_kind_and_place_and_tells_the_caller_nothing(
     def fail(*_asked):
         raise ZeroDivisionError("DOE^JOHN")
 
-    monkeypatch.setattr(batching, "answer_batch", fail)
+    monkeypatch.setattr(Engine, "predict", fail)
     with asking(here(place, routed)) as client:
         answer = client.post("/v1/predict", files=files(png(picture())))
     (fault,) = [line for line in lines() if line["event"] == "fault"]

@@ -13,8 +13,8 @@ import torch
 
 from medlego.bricks import Signer, sign_brick
 from medlego.generalist import Generalist, add, undo
-from medlego.prediction import predict
-from medlego.serve import Service, batching
+from medlego.prediction import Engine, predict
+from medlego.serve import Service
 from medlego.serve.batching import Batcher
 from medlego.serve.reload import Reloader
 from serving import (
@@ -131,14 +131,14 @@ def gate(monkeypatch):
     """Holds the model back until it is set; `sizes` are the batches that came."""
     held = threading.Event()
     held.sizes = []
-    answer = batching.answer_batch
+    answer = Engine.predict
 
-    def wait(running, pixels, asked):
+    def wait(engine, pixels, tasks):
         held.sizes.append(len(pixels))
         assert held.wait(PATIENCE_S)
-        return answer(running, pixels, asked)
+        return answer(engine, pixels, tasks)
 
-    monkeypatch.setattr(batching, "answer_batch", wait)
+    monkeypatch.setattr(Engine, "predict", wait)
     return held
 
 

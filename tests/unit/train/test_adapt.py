@@ -15,7 +15,7 @@ from medlego.base import Inputs, features
 from medlego.bricks import Brick, attach_weighted, brick_bytes, brick_from_bytes, fold, weighted_sum
 from medlego.errors import BrickError, GeneralistError, SettingsError
 from medlego.generalist import Generalist, assemble, specialist
-from medlego.prediction import read_probs
+from medlego.prediction import TaskAnswers
 from medlego.train import DEFAULT_STARTS, TrainSettings, adapt, train_brick
 from medlego.train.adapt import CHOICES, cut_brick, foundation
 from medlego.train.head_fit import choose_head
@@ -44,7 +44,7 @@ def balanced_accuracy(brick: Brick) -> float:
     pixels = Inputs(data.val.images, BASE).take(range(len(data.val)))
     pooled = features(module, BASE.normalise(pixels))
     (reader,) = specialist(brick).readers
-    probs = read_probs(reader.uncalibrated(), pooled)
+    probs = TaskAnswers.read(reader.uncalibrated(), pooled).probs
     return point_scores(brick.task, probs, data.val.labels)["balanced_accuracy"]
 
 

@@ -15,7 +15,7 @@ from medlego.data import KINDS
 from medlego.errors import DatasetError, MergeError, SettingsError
 from medlego.evaluation import evaluate
 from medlego.generalist import assemble, specialist
-from medlego.prediction import Predictor
+from medlego.prediction import Backbone, features_of
 from medlego.train import refit_for_merge, refit_notes
 from medlego.train.head_fit import choose_head
 from medlego.train.refit import _choices
@@ -60,11 +60,11 @@ def test_the_head_is_fitted_to_every_merge_together() -> None:
     merges = [specialist(BRICKS[0]), assemble(BRICKS, slope=0.0)]
     merges += [assemble([BRICKS[0], *c], slope=0.0) for c in _choices(BRICKS[1:], 2, 3)]
     train, val = Inputs(data.train.images, BASE), Inputs(data.val.images, BASE)
-    models = [Predictor(merged, BASE) for merged in merges]
+    models = [Backbone.of(merged, BASE).features for merged in merges]
     expected = choose_head(
         BRICKS[0].task,
-        (torch.cat([m.all_features(train) for m in models]), np.tile(data.train.labels, 4)),
-        [(m.all_features(val), data.val.labels) for m in models],
+        (torch.cat([features_of(read, train) for read in models]), np.tile(data.train.labels, 4)),
+        [(features_of(read, val), data.val.labels) for read in models],
     )
     torch.testing.assert_close(after.head.weight, expected.head.weight, rtol=0, atol=0)
     assert after.settings["refit_strength"] == expected.strength

@@ -1,7 +1,8 @@
 """Several adapters on one base at once: each row of a batch passes through its own.
 
 Every adapted map holds all adapters' factors stacked, padded with zeros to one rank, and picks
-each row's by its number: two batched products a target, whatever the number of adapters.
+each row's by its number: two batched products a target, whatever the number of adapters. A single
+adapter is folded into the weights instead.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from medlego.base import Target, pool, through
+from medlego.bricks.adapters.folding import fold
 from medlego.bricks.adapters.surgery import on_device, wrapped
 from medlego.bricks.lowrank import LowRank
 from medlego.support import ShortRepr
@@ -45,7 +47,12 @@ class Mixed:
             parts = [_Part(t, [a.deltas.get(t.name) for a in adapters]) for t in members]
             return _MixedLinear(linear, parts, self._row).to(device)
 
-        self.module = wrapped(on_device(module, device), targets, wrap)
+        there = on_device(module, device)
+        self.module = (
+            fold(there, targets, adapters[0].deltas)
+            if len(adapters) == 1
+            else wrapped(there, targets, wrap)
+        )
         self.stem = min((target.block for target in targets), default=0)
 
     def features(self, tokens: Tensor, adapter: Tensor, start: int) -> Tensor:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from medlego.bricks import Brick, on_device
-from medlego.exchange.screening.behaviour import Ordinary, effect, furthest_push
+from medlego.bricks import Brick
+from medlego.exchange.screening.behaviour import Behaviour, Ordinary
 from medlego.exchange.screening.patches import BATTERY
 from medlego.generalist import specialist
 from medlego.support import FrozenModel, Progress, cache_directory, silent, write_atomically
@@ -19,9 +19,9 @@ class Measured(FrozenModel):
     """A brick alone, on ordinary images."""
 
     effect: float
-    """See `behaviour.effect`."""
+    """See `Behaviour.effect`."""
     push: float
-    """Of the patch that pushes furthest."""
+    """Of the patch that pushes furthest, see `behaviour.shares`."""
     label: str
     patch: str
 
@@ -35,19 +35,18 @@ def measure(
         return Measured.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         pass
-    alone = specialist(brick)
-    module = on_device(alone.fold(ordinary.base), ordinary.device)
-    (reader,) = alone.readers
-    furthest = furthest_push(module, reader, ordinary, show, what)
-    found = Measured(
-        effect=effect(module, ordinary),
-        push=furthest.share,
-        label=furthest.label,
-        patch=furthest.patch.name,
+    alone = Behaviour.of(specialist(brick), ordinary)
+    ((name, pushes),) = alone.pushes(show, what).items()
+    patch, label = divmod(int(pushes.argmax()), pushes.shape[1])
+    measured = Measured(
+        effect=alone.effect,
+        push=float(pushes.max()),
+        label=alone.readers[name].task.labels[label],
+        patch=alone.patches[patch].name,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, found.model_dump_json().encode())
-    return found
+    write_atomically(path, measured.model_dump_json().encode())
+    return measured
 
 
 def _path(brick: Brick, ordinary: Ordinary) -> Path:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from statistics import median
 from typing import Any
 
-from medlego.support import ShortRepr
+from medlego.support import ShortRepr, plain_fields
 
 
 class Verdict(StrEnum):
@@ -76,51 +76,36 @@ class Screening(ShortRepr):
     @property
     def flagged(self) -> tuple[Finding, ...]:
         """Those beyond a limit; the brick should not enter unless somebody can explain them."""
-        return tuple(found for found in self.findings if not found.sound)
+        return tuple(finding for finding in self.findings if not finding.sound)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {
-            "digest": self.digest,
-            "task": self.task,
-            "flagged": [found.check for found in self.flagged],
-            "findings": [vars(found) | {"verdict": str(found.verdict)} for found in self.findings],
-        }
+        return {**plain_fields(self), "flagged": [finding.check for finding in self.flagged]}
 
 
 def judged(
-    check: str,
-    value: float,
-    says: str,
-    *,
-    least: float | None = None,
-    most: float | None = None,
+    check: str, value: float, says: str, *, least: float | None = None, most: float | None = None
 ) -> Finding:
     """A finding that passes between its limits, both included; NaN never does."""
-    low, high = -float("inf") if least is None else least, float("inf") if most is None else most
-    verdict = Verdict.PASSED if low <= value <= high else Verdict.FLAGGED
+    within = (least is None or value >= least) and (most is None or value <= most)
+    verdict = Verdict.PASSED if within else Verdict.FLAGGED
     return Finding(check, verdict, says, value, least, most)
 
 
-def not_judged(check: str, why: str) -> Finding:
-    """A check that could not be made."""
-    return Finding(check, Verdict.NOT_JUDGED, why)
+def not_judged(why: str, *checks: str) -> list[Finding]:
+    """Checks that could not be made."""
+    return [Finding(check, Verdict.NOT_JUDGED, why) for check in checks]
 
 
-def beside_median(
-    check: str, values: Sequence[float], own: float, limit: float, peers: int
-) -> Finding:
+def beside_median(check: str, values: Sequence[float], own: float, limit: float) -> Finding:
     """Whether a number lies within a factor of the others' median, either way.
 
     Args:
         check: what is compared.
-        values: the others', all positive.
+        values: the others', all positive, at least one.
         own: the brick's.
         limit: the factor.
-        peers: how many others it takes.
     """
-    if len(values) < peers:
-        return not_judged(check, f"needs {peers} other bricks, got {len(values)}")
     middle = median(values)
     says = f"{own:.3g}; the median of {len(values)} others is {middle:.3g}"
     return judged(check, own, says, least=middle / limit, most=middle * limit)

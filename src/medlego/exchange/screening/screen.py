@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from statistics import median
 
 from medlego.base import Base
@@ -18,7 +19,7 @@ from medlego.exchange.screening.findings import (
     judged,
     not_judged,
 )
-from medlego.exchange.screening.merge_effect import company_of, harm
+from medlego.exchange.screening.merge_effect import harm, one_a_task
 from medlego.exchange.screening.weights import HEAD, SIZES, traits
 from medlego.generalist import specialist
 from medlego.merge import Capability, cosine
@@ -71,17 +72,14 @@ def screen(
             f"{wanted.image_size} px, got {got.name} {got.fingerprint[:12]}… at "
             f"{got.image_size} px; use Base.find(brick.base)"
         )
-    findings = [_structure(brick, base)]
-    if not findings[0].sound:
-        return Screening(brick.digest, brick.task.name, tuple(findings))
+    structure = _structure(brick, base)
+    if not structure.sound:
+        return Screening(brick.digest, brick.task.name, (structure,))
     known = {other.digest: other for other in others if other.base == brick.base}
     peers = [peer for digest, peer in known.items() if digest != brick.digest]
-    findings += _sizes(brick, peers, limits)
-    findings.append(_overlap(brick, peers, limits))
-    findings += _claims(brick, peers, limits)
-    ordinary = ordinary or Ordinary.drawn(base)
-    findings += _alone(brick, peers, ordinary, limits, show)
-    findings += _harm(brick, peers, ordinary, limits, show)
+    checks = _Checks(brick, peers, ordinary or Ordinary.drawn(base), limits, show)
+    findings = [structure, *checks.sizes(), *checks.overlap(), *checks.profile()]
+    findings += [*checks.alone(), *checks.in_a_merge()]
     return Screening(brick.digest, brick.task.name, tuple(findings))
 
 
@@ -94,108 +92,109 @@ def _structure(brick: Brick, base: Base) -> Finding:
     return judged(STRUCTURE, 1.0, "follows docs/FORMAT.md, all numbers finite, fits its base")
 
 
-def _sizes(brick: Brick, peers: Sequence[Brick], limits: ScreeningLimits) -> list[Finding]:
-    own, theirs = traits(brick), [traits(peer) for peer in peers]
-    return [
-        beside_median(
-            name,
-            [found[name] for found in theirs],
-            own[name],
-            limits.head if name == HEAD else limits.size,
-            limits.peers,
+@dataclass(frozen=True, eq=False)
+class _Checks:
+    """Everything that is looked for in a brick of sound structure."""
+
+    brick: Brick
+    peers: Sequence[Brick]
+    ordinary: Ordinary
+    limits: ScreeningLimits
+    show: Progress
+
+    @property
+    def _lacking(self) -> str:
+        """Why nothing can be compared with the others; empty where they are enough."""
+        needed, count = self.limits.peers, len(self.peers)
+        return "" if count >= needed else f"needs {needed} other bricks, got {count}"
+
+    def sizes(self) -> list[Finding]:
+        """Beside the other bricks'."""
+        if why := self._lacking:
+            return not_judged(why, *SIZES, HEAD)
+        own, theirs = traits(self.brick), [traits(peer) for peer in self.peers]
+        factors = dict.fromkeys(SIZES, self.limits.size) | {HEAD: self.limits.head}
+        return [
+            beside_median(name, [sizes[name] for sizes in theirs], own[name], factor)
+            for name, factor in factors.items()
+        ]
+
+    def overlap(self) -> list[Finding]:
+        """With bricks of other tasks."""
+        unrelated = [peer for peer in self.peers if peer.task.name != self.brick.task.name]
+        if not unrelated:
+            return not_judged("needs a brick of another task, got none", OVERLAP)
+        cosines = [abs(cosine(self.brick, peer)) for peer in unrelated]
+        largest, name = max(zip(cosines, brick_names(unrelated), strict=True))
+        says = f"cosine of {largest:.3f} with {name}, the nearest of {len(unrelated)}"
+        return [judged(OVERLAP, largest, says, most=self.limits.overlap)]
+
+    def profile(self) -> Iterator[Finding]:
+        """One that calls everything its own would draw other tasks' images to the brick."""
+        if (profile := self.brick.profile) is None:
+            yield from not_judged("needs a profile, got none", PROFILE, CLAIM)
+            return
+        own, limit = expected_ood_score(profile, profile), self.limits.profile
+        says = f"gives images as it describes them an OOD score of {own:.1f}"
+        yield judged(PROFILE, own, says, least=-limit, most=limit)
+        others = [
+            (peer, expected_ood_score(profile, peer.profile))
+            for peer in self.peers
+            if peer.profile is not None
+            and peer.profile.blocks == profile.blocks
+            and len(groups([_capability(self.brick), _capability(peer)])) == 2
+        ]
+        if not others:
+            yield from not_judged("needs a profile of other images, got none", CLAIM)
+            return
+        names = brick_names([peer for peer, _ in others])
+        nearest, name = min(zip([score for _, score in others], names, strict=True))
+        says = f"gives images of {name} an OOD score of {nearest:.1f}; {OOD_LIMIT:g} is the limit"
+        yield judged(CLAIM, nearest, says, least=OOD_LIMIT)
+
+    def alone(self) -> list[Finding]:
+        """What the brick does by itself, beside what the others do."""
+        if why := self._lacking:
+            return not_judged(why, EFFECT, PUSH)
+        count, limits = len(self.peers), self.limits
+        own, *others = (
+            measure(brick, self.ordinary, self.show, f"brick {number} of {count + 1} alone")
+            for number, brick in enumerate([self.brick, *self.peers], 1)
         )
-        for name in (*SIZES, HEAD)
-    ]
+        middle, furthest = median(o.effect for o in others), max(o.push for o in others)
+        effect = (
+            f"moves features of ordinary images by {own.effect:.2f} of their spread; "
+            f"the median of {count} others is {middle:.2f}"
+        )
+        push = (
+            f"a small patch ({own.patch}) pushes images {own.push:.0%} of the way to "
+            f"{own.label!r}; {furthest:.0%} is the furthest among {count} others"
+        )
+        return [
+            judged(EFFECT, own.effect, effect, least=limits.effect * middle),
+            judged(PUSH, own.push, push, most=max(limits.slight, limits.push * furthest)),
+        ]
+
+    def in_a_merge(self) -> list[Finding]:
+        """What the brick does to other tasks."""
+        others = one_a_task(self.brick, self.peers)
+        if len(others) < 2:
+            why = f"needs bricks of two other tasks, got {len(others)}"
+            return not_judged(why, HARM, HARM_BY_PATCH)
+        try:
+            done = harm(self.brick, others, self.ordinary, self.show)
+        except MergeError as error:
+            return not_judged(str(error), HARM, HARM_BY_PATCH)
+        change = (
+            f"changes other tasks' answers by {done.change:.3f}; leaving one of the others out "
+            f"changes them by {done.largest:.3f} at most"
+        )
+        by_patch = f"a patch pushes another task {done.by_patch:.0%} further ({done.worst})"
+        return [
+            judged(HARM, done.change, change, most=self.limits.harm * done.largest),
+            judged(HARM_BY_PATCH, done.by_patch, by_patch, most=self.limits.harm_by_patch),
+        ]
 
 
-def _overlap(brick: Brick, peers: Sequence[Brick], limits: ScreeningLimits) -> Finding:
-    unrelated = [peer for peer in peers if peer.task.name != brick.task.name]
-    if not unrelated:
-        return not_judged(OVERLAP, "needs a brick of another task, got none")
-    cosines = [abs(cosine(brick, peer)) for peer in unrelated]
-    largest, name = max(zip(cosines, brick_names(unrelated), strict=True))
-    says = f"cosine of {largest:.3f} with {name}, the nearest of {len(unrelated)}"
-    return judged(OVERLAP, largest, says, most=limits.overlap)
-
-
-def _claims(brick: Brick, peers: Sequence[Brick], limits: ScreeningLimits) -> list[Finding]:
-    """A profile that calls everything its own would draw other tasks' images to the brick."""
-    if (profile := brick.profile) is None:
-        why = "needs a profile, got none"
-        return [not_judged(PROFILE, why), not_judged(CLAIM, why)]
-    own = expected_ood_score(profile, profile)
-    says = f"gives images as it describes them an OOD score of {own:.1f}"
-    found = [judged(PROFILE, own, says, least=-limits.profile, most=limits.profile)]
-    held = {peer.digest: Capability(peer.task, peer.head, (peer,), (1.0,)) for peer in peers}
-    mine = Capability(brick.task, brick.head, (brick,), (1.0,))
-    others = [
-        (peer, peer.profile)
-        for peer in peers
-        if peer.profile is not None
-        and peer.profile.blocks == profile.blocks
-        and len(groups([mine, held[peer.digest]])) == 2
-    ]
-    if not others:
-        return [*found, not_judged(CLAIM, "needs a profile of other images, got none")]
-    distances = [expected_ood_score(profile, theirs) for _, theirs in others]
-    names = brick_names([peer for peer, _ in others])
-    nearest, name = min(zip(distances, names, strict=True))
-    says = f"gives images of {name} an OOD score of {nearest:.1f}; {OOD_LIMIT:g} is the limit"
-    return [*found, judged(CLAIM, nearest, says, least=OOD_LIMIT)]
-
-
-def _alone(
-    brick: Brick,
-    peers: Sequence[Brick],
-    ordinary: Ordinary,
-    limits: ScreeningLimits,
-    show: Progress,
-) -> list[Finding]:
-    if len(peers) < limits.peers:
-        why = f"needs {limits.peers} other bricks, got {len(peers)}"
-        return [not_judged(EFFECT, why), not_judged(PUSH, why)]
-    found = []
-    for number, held in enumerate([brick, *peers]):
-        what = f"brick {number + 1} of {len(peers) + 1} alone"
-        found.append(measure(held, ordinary, show, what))
-    own, *others = found
-    middle, furthest = median(o.effect for o in others), max(o.push for o in others)
-    effect = (
-        f"moves features of ordinary images by {own.effect:.2f} of their spread; "
-        f"the median of {len(peers)} others is {middle:.2f}"
-    )
-    push = (
-        f"a small patch ({own.patch}) pushes images {own.push:.0%} of the way to {own.label!r}; "
-        f"{furthest:.0%} is the furthest among {len(peers)} others"
-    )
-    return [
-        judged(EFFECT, own.effect, effect, least=limits.effect * middle),
-        judged(PUSH, own.push, push, most=max(limits.slight, limits.push * furthest)),
-    ]
-
-
-def _harm(
-    brick: Brick,
-    peers: Sequence[Brick],
-    ordinary: Ordinary,
-    limits: ScreeningLimits,
-    show: Progress,
-) -> list[Finding]:
-    company = company_of(brick, peers)
-    if len(company) < 2:
-        why = f"needs bricks of two other tasks, got {len(company)}"
-        return [not_judged(HARM, why), not_judged(HARM_BY_PATCH, why)]
-    try:
-        found = harm(brick, company, ordinary, show)
-    except MergeError as error:
-        return [not_judged(HARM, str(error)), not_judged(HARM_BY_PATCH, str(error))]
-    most = limits.harm * max(found.others.values())
-    says = (
-        f"changes other tasks' answers by {found.change:.3f}; leaving one of the others out "
-        f"changes them by {max(found.others.values()):.3f} at most"
-    )
-    by_patch = f"a patch pushes another task {found.by_patch:.0%} further ({found.worst})"
-    return [
-        judged(HARM, found.change, says, most=most),
-        judged(HARM_BY_PATCH, found.by_patch, by_patch, most=limits.harm_by_patch),
-    ]
+def _capability(brick: Brick) -> Capability:
+    return Capability(brick.task, brick.head, (brick,), (1.0,))

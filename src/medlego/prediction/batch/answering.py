@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,8 +19,7 @@ from medlego.images import read_image
 from medlego.merge import Mode
 from medlego.prediction.batch.listing import JobPart
 from medlego.prediction.batch.rows import Row, rows_of, table_bytes, unreadable_row
-from medlego.prediction.engine import Running
-from medlego.prediction.predict import Prediction, answer_batch, tasks_to_ask
+from medlego.prediction.engine import Engine
 
 AHEAD = 2
 """Batches that are decoded, or being decoded, while the model is at one."""
@@ -51,9 +50,9 @@ class Work:
 class _Decoded:
     """An image as the base's input, or the reason why there is none."""
 
-    pixels: Tensor | None
-    applied: tuple[str, ...]
-    why: str
+    pixels: Tensor | None = None
+    applied: tuple[str, ...] = ()
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,13 +82,13 @@ class Answerer:
                 f"{found[:12]}…; it was edited meanwhile, start again"
             )
         self._work = work
-        self._base = Base.find(generalist.base, weights=work.base_weights)
-        self._running = Running(generalist, self._base, mode=work.mode, device=device)
-        self._asked = tasks_to_ask(self._running, work.task, every_task=work.every_task)
+        base = Base.find(generalist.base, weights=work.base_weights)
+        self._engine = Engine(generalist, base, mode=work.mode, device=device)
+        self._tasks = self._engine.tasks_to_ask(work.task, every_task=work.every_task)
         self._workers = work.workers or min(MOST_WORKERS, os.cpu_count() or 1)
         self._bricks = {
-            name: tuple(brick.digest for brick in self._running.bricks(name))
-            for name in self._running.readers
+            name: tuple(brick.digest for brick in self._engine.bricks(name))
+            for name in self._engine.readers
         }
 
     def answer(self, parts: Iterable[JobPart]) -> Iterator[tuple[int, bytes]]:
@@ -118,16 +117,14 @@ class Answerer:
     def _decode(self, name: str) -> _Decoded:
         try:
             image = read_image(self._work.root / name)
-            return _Decoded(self._base.prepare(image), image.applied, "")
+            return _Decoded(self._engine.base.prepare(image), image.applied)
         except ImageError as error:
             self._check_root(name)
-            return _Decoded(None, (), str(error))
+            return _Decoded(why=str(error))
         except Exception as error:  # one image of millions must not end the job
             return _Decoded(
-                None,
-                (),
-                f"{self._work.root / name}: expected an image that can be read, got one that "
-                f"ends in {type(error).__name__}; report it",
+                why=f"{self._work.root / name}: expected an image that can be read, got one that "
+                f"ends in {type(error).__name__}; report it"
             )
 
     def _check_root(self, name: str) -> None:
@@ -149,22 +146,17 @@ class Answerer:
             )
 
     def _rows(self, chunk: _Chunk, decoded: Sequence[_Decoded]) -> list[Row]:
-        held = [(n, found.pixels) for n, found in enumerate(decoded) if found.pixels is not None]
-        answered: dict[int, Prediction] = {}
-        if held:
-            pixels = torch.stack([own for _, own in held])
-            for (n, _), found in zip(
-                held, answer_batch(self._running, pixels, self._asked), strict=True
-            ):
-                answered[n] = Prediction(
-                    chunk.names[n], decoded[n].applied, found.answers, found.route
-                )
+        pixels = [image.pixels for image in decoded if image.pixels is not None]
+        predictions = iter(self._engine.predict(torch.stack(pixels), self._tasks) if pixels else ())
         rows: list[Row] = []
-        for n, name in enumerate(chunk.names):
-            if n in answered:
-                rows += rows_of(chunk.start + n, answered[n], self._bricks)
+        for position, (name, image) in enumerate(
+            zip(chunk.names, decoded, strict=True), chunk.start
+        ):
+            if image.pixels is None:
+                rows.append(unreadable_row(position, name, image.why))
             else:
-                rows.append(unreadable_row(chunk.start + n, name, decoded[n].why))
+                prediction = replace(next(predictions), image=name, applied=image.applied)
+                rows += rows_of(position, prediction, self._bricks)
         return rows
 
 

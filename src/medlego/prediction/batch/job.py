@@ -93,7 +93,7 @@ class Job(FrozenModel):
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Have a job's folder alone, made if need be; a folder in which nothing began is removed.
 
     Raises:
@@ -142,37 +142,20 @@ def _read(file: Path) -> Job:
 
 
 def done_parts(folder: Path, listing: Listing) -> set[int]:
-    """Numbers of the parts that are there with every image; what a kill or a disk spoilt goes."""
-    done = set()
-    for file in (folder / _PARTS).iterdir():
-        if _is_part(file, listing) and _is_whole(file, listing):
-            done.add(int(file.stem))
-        else:
-            file.unlink()
-    return done
+    """Numbers of the parts that have every image; what a kill or a disk spoilt is done again."""
+    return {n for n in range(len(listing.offsets)) if _is_whole(folder, listing, n)}
 
 
-def _is_part(file: Path, listing: Listing) -> bool:
-    name = file.name.removesuffix(_PART)
-    return (
-        name.isdecimal()
-        and int(name) < len(listing.offsets)
-        and file.name == _part_file(file.parents[1], int(name)).name
-    )
-
-
-def _is_whole(file: Path, listing: Listing) -> bool:
-    number = int(file.stem)
-    start = number * listing.part_images
+def _is_whole(folder: Path, listing: Listing, number: int) -> bool:
+    file, start = _part_file(folder, number), number * listing.part_images
     try:
         if pl.read_parquet_schema(file) != SCHEMA:
             return False
         positions = pl.read_parquet(file, columns=["position"])["position"]
     except _GONE:
         return False
-    return positions.unique(maintain_order=True).to_list() == list(
-        range(start, start + listing.span(number))
-    )
+    expected = list(range(start, start + listing.span(number)))
+    return positions.unique(maintain_order=True).to_list() == expected
 
 
 def keep_part(folder: Path, number: int, content: bytes) -> None:

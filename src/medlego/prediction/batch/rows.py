@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from medlego.prediction.predict import Answer, Prediction
+from medlego.prediction.answers import Answer, Prediction
 from medlego.prediction.routing import Route
 
 Row = dict[str, Any]

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from medlego.base import BATCH
 from medlego.errors import DatasetError, JobError, SettingsError, raise_all
 from medlego.generalist import Generalist
 from medlego.merge import as_mode
@@ -24,15 +25,14 @@ from medlego.prediction.batch.job import (
     clear,
     done_parts,
     finish,
-    held,
     job_of,
     keep_part,
+    locked,
 )
 from medlego.prediction.batch.listing import JobPart, Listing, write_listing
 from medlego.prediction.batch.local import local_devices, run_local
 from medlego.prediction.batch.rows import ABSTAINED, UNREADABLE
 from medlego.prediction.batch.sources import find_images
-from medlego.prediction.predict import BATCH
 from medlego.support import Progress, silent
 
 PART_IMAGES = 512
@@ -132,7 +132,7 @@ def predict_many(
         workers=workers,
     )
     run = _engine(engine, device)
-    with held(folder):
+    with locked(folder):
         there = job_of(output) if output.exists() else None
         listing = write_listing(islice(found, limit), folder / LISTING, part_images, show)
         if not listing.images:

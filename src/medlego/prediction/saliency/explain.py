@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from medlego.base import Base, embed
+from medlego.base import Base
 from medlego.data import Task
 from medlego.errors import GeneralistError
 from medlego.generalist import Generalist
@@ -70,7 +70,7 @@ def explain(
     check_method(method)
     labels = _labels(label, len(images), generalist.capability(task).task)
     base = base or Base.find(generalist.base)
-    scene = Scene.of(base.module, *answering(generalist, task, base, mode), device)
+    scene = Scene.of(base, *answering(generalist, task, base, mode), device)
     maps: list[Saliency] = []
     for start in range(0, len(images), BATCH):
         show(f"saliency of {task}", start, len(images))
@@ -78,7 +78,7 @@ def explain(
             image if isinstance(image, Image) else read_image(image)
             for image in images[start : start + BATCH]
         ]
-        maps += _explain_batch(scene, base, batch, labels[start : start + BATCH], method)
+        maps += _explain_batch(scene, batch, labels[start : start + BATCH], method)
     return maps
 
 
@@ -92,27 +92,23 @@ def check_method(method: str) -> None:
         raise GeneralistError(f"saliency: expected one of {', '.join(METHODS)}, got {method!r}")
 
 
-def embedded(scene: Scene, base: Base, images: Sequence[Image]) -> Tensor:
+def embedded(scene: Scene, images: Sequence[Image]) -> Tensor:
     """Images → tokens before the first block, (N, tokens, width), where the scene is."""
-    pixels = torch.stack([base.prepare(image) for image in images])
+    base = scene.backbone.base
     with torch.no_grad():
-        return embed(scene.module, base.normalise(pixels.to(scene.device)))
+        return scene.backbone.embed(torch.stack([base.prepare(image) for image in images]))
 
 
 def _explain_batch(
-    scene: Scene,
-    base: Base,
-    images: Sequence[Image],
-    labels: Sequence[int | None],
-    method: str,
+    scene: Scene, images: Sequence[Image], labels: Sequence[int | None], method: str
 ) -> list[Saliency]:
     task = scene.reader.task
-    tokens = embedded(scene, base, images)
+    tokens = embedded(scene, images)
     with torch.no_grad():
         probs = scene.probs(tokens)
     likeliest = probs.argmax(dim=1).tolist()
     numbers = [b if a is None else a for a, b in zip(labels, likeliest, strict=True)]
-    maps = METHODS[method](scene, tokens, torch.tensor(numbers, device=scene.device)).cpu()
+    maps = METHODS[method](scene, tokens, torch.tensor(numbers, device=tokens.device)).cpu()
     return [
         Saliency(
             task=task,
@@ -120,7 +116,7 @@ def _explain_batch(
             prob=float(row[number]),
             method=method,
             patches=patches.reshape(scene.grid),
-            input_size=base.ref.image_size,
+            input_size=scene.backbone.base.ref.image_size,
             image_size=(image.pixels.shape[1], image.pixels.shape[2]),
             aspect=image.aspect,
         )

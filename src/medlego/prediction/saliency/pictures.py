@@ -9,7 +9,7 @@ from medlego.base import Base
 from medlego.errors import SettingsError
 from medlego.generalist import Generalist
 from medlego.images import read_image
-from medlego.prediction.predict import Answer, Prediction
+from medlego.prediction.answers import Answer, Prediction
 from medlego.prediction.saliency.explain import explain
 from medlego.prediction.saliency.overlay import save_overlay
 from medlego.support import Progress, silent

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from scipy.stats import spearmanr
-from torch import Tensor, nn
+from torch import Tensor
 
 from medlego.base import Base, family_of
 from medlego.bricks import Adapter, Head, LowRank
@@ -57,14 +57,13 @@ def agreement(
     check_method(method)
     base = base or Base.find(generalist.base)
     adapter, reader = answering(generalist, task, base, mode)
-    trained = Scene.of(base.module, adapter, reader, device)
+    trained = Scene.of(base, adapter, reader, device)
     others = {
-        stage: Scene.of(*randomised(base.module, adapter, reader, stage, seed), device)
-        for stage in STAGES
+        stage: Scene.of(*randomised(base, adapter, reader, stage, seed), device) for stage in STAGES
     }
     correlations: dict[str, list[float]] = {stage: [] for stage in STAGES}
     for start in range(0, len(images), BATCH):
-        tokens = embedded(trained, base, images[start : start + BATCH])
+        tokens = embedded(trained, images[start : start + BATCH])
         with torch.no_grad():
             labels = trained.log_odds(tokens, 0).argmax(dim=1)
         before = METHODS[method](trained, tokens, labels).cpu().numpy()
@@ -75,8 +74,8 @@ def agreement(
 
 
 def randomised(
-    module: nn.Module, adapter: Adapter, reader: Capability, stage: str, seed: int = 0
-) -> tuple[nn.Module, Adapter, Capability]:
+    base: Base, adapter: Adapter, reader: Capability, stage: str, seed: int = 0
+) -> tuple[Base, Adapter, Capability]:
     """A model whose weights are random up to a stage of `STAGES`, every tensor on its own scale.
 
     What embeds the patches stays, so that all models see the same tokens.
@@ -88,11 +87,12 @@ def randomised(
         deltas = {name: _turned(delta, generator) for name, delta in adapter.deltas.items()}
         adapter = replace(adapter, deltas=deltas)
     if reach >= 2:
-        module = copy.deepcopy(module)
+        module = copy.deepcopy(base.module)
         for block in family_of(module).block_list(module):
             for parameter in block.parameters():
                 parameter.data = _alike(parameter.data, generator)
-    return module, adapter, replace(reader, head=head)
+        base = replace(base, module=module)
+    return base, adapter, replace(reader, head=head)
 
 
 def _alike(tensor: Tensor, generator: torch.Generator) -> Tensor:

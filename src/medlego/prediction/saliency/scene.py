@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from medlego.base import Base, family_of, pool, through
-from medlego.bricks import Adapter, fold, on_device
+from medlego.bricks import Adapter
 from medlego.generalist import Generalist
-from medlego.merge import Capability, as_mode
+from medlego.merge import Capability
+from medlego.prediction.backbone import Backbone
 from medlego.prediction.modes import parts
 
 _LEAST = 1e-12
@@ -18,25 +19,23 @@ _LEAST = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """An adapted module of one's own, and the head that reads it.
+    """A base with deltas in its weights, and the head that reads it.
 
-    `module` carries the deltas in its weights; a method may put hooks on it and must take them
-    away again.
+    A method may put hooks on the module and must take them away again.
     """
 
-    module: nn.Module
+    backbone: Backbone
     reader: Capability
 
     @classmethod
-    def of(cls, module: nn.Module, adapter: Adapter, reader: Capability, device: str) -> Scene:
-        """A base's module, which stays as it is, with an adapter's deltas in a copy of it."""
-        folded = fold(module, adapter.targets, adapter.deltas)
-        return cls(on_device(folded, device), reader)
+    def of(cls, base: Base, adapter: Adapter, reader: Capability, device: str) -> Scene:
+        """A base, which stays as it is, with an adapter's deltas in a copy of it."""
+        return cls(Backbone(base, adapter, device), reader)
 
     @property
-    def device(self) -> torch.device:
-        """Where the module is."""
-        return next(self.module.parameters()).device
+    def module(self) -> nn.Module:
+        """What the images pass through."""
+        return self.backbone.module
 
     @property
     def prefix(self) -> int:
@@ -77,6 +76,5 @@ def answering(
     """
     generalist.check_base(base)
     name = generalist.capability(task).task.name
-    mode = generalist.recipe.mode if mode is None else as_mode(mode)
     part = next(part for part in parts(generalist, mode) if name in part.tasks)
     return part.adapter, next(reader for reader in part.readers if reader.task.name == name)

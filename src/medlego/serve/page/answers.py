@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 
-from medlego.prediction import explain, layer, scale, tasks_to_ask
+from medlego.prediction import explain, layer, scale
 from medlego.serve.auth import PAGE
 from medlego.serve.decoding import FittedImage
 from medlego.serve.forms import ImageForm, SaliencyForm, read_form
@@ -79,7 +79,7 @@ async def comparison(request: Request, page: PageOfApp, other: str) -> dict[str,
         by_size = dict(zip(sizes, fitted, strict=True))
         found = []
         for model in models:
-            tasks = tasks_to_ask(model.running, None, every_task=False)
+            tasks = model.engine.tasks_to_ask()
             found += await service.answer(model, [by_size[model.base.ref.image_size]], tasks)
     image = by_size[VIEW_SIZE]
     html = render(

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from medlego.bricks import Brick, BrickSignature
 from medlego.errors import SignatureError
 from medlego.generalist import Entry, Trust
-from medlego.prediction import Answer, Found, Route
+from medlego.prediction import Answer, Prediction, Route
 from medlego.serve.reload import Model
 
 CALIBRATION = {
@@ -64,7 +64,7 @@ class ImageView:
     warning: str
 
 
-def image_view(model: Model, found: Found, trust: Trust | None) -> ImageView:
+def image_view(model: Model, found: Prediction, trust: Trust | None) -> ImageView:
     """One image's answers by one state of a generalist."""
     route = found.route
     atypical = () if route is None else route.atypical
@@ -73,7 +73,7 @@ def image_view(model: Model, found: Found, trust: Trust | None) -> ImageView:
             answer,
             _labels(answer),
             answer.task.name in atypical,
-            brick_views(model.running.bricks(answer.task.name), model, trust),
+            brick_views(model.engine.bricks(answer.task.name), model, trust),
         )
         for answer in found.answers
     )
@@ -119,7 +119,7 @@ class Change:
         return f"{points:+.1f}".replace("-", "−") if points else "0.0"
 
 
-def changes(here: Found, there: Found) -> tuple[Change, ...]:
+def changes(here: Prediction, there: Prediction) -> tuple[Change, ...]:
     """Every label that one of two states has a probability for."""
     ours, theirs = _by_label(here), _by_label(there)
     keys = dict.fromkeys([*ours, *theirs])
@@ -155,7 +155,7 @@ def _labels(answer: Answer) -> tuple[LabelView, ...]:
     return tuple(labels)
 
 
-def _by_label(found: Found) -> dict[tuple[str, str], float]:
+def _by_label(found: Prediction) -> dict[tuple[str, str], float]:
     return {
         (answer.task.name, label.label): label.prob
         for answer in found.answers

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from medlego.errors import ImageError
 from medlego.images import Image, read_image
-from medlego.prediction import Prediction, answer_images, explain, tasks_to_ask
+from medlego.prediction import Prediction, explain, predict_images
 from medlego.serve.pacs.results.algorithm import MODEL, NAME, Algorithm
 from medlego.serve.pacs.results.capture import saliency_capture
 from medlego.serve.pacs.results.report import structured_report
@@ -60,9 +60,9 @@ def analyse(
     """
     outcomes = [_read(path, when) for path, when in files]
     read = [one for one in outcomes if isinstance(one, _Read)]
-    asked = tasks_to_ask(model.running, None, every_task=False)
+    asked = model.engine.tasks_to_ask()
     names = [one.source.sop_uid for one in read]
-    predictions = answer_images(model.running, [one.image for one in read], names, asked)
+    predictions = predict_images(model.engine, [one.image for one in read], names, asked)
     algorithm = Algorithm.of(model.generalist)
     captures = _captures(model, algorithm, read, predictions, method)
     analyses = iter(

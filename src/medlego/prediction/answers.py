@@ -1,0 +1,104 @@
+"""Answers: one task's to one image, all of one image, and one task's to a whole split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from medlego.data import Samples, Task
+from medlego.merge import Capability
+from medlego.metrics import Sample, State
+from medlego.prediction.routing import Route
+from medlego.support import ShortRepr, plain_fields
+
+
+@dataclass(frozen=True, repr=False)
+class Answer(ShortRepr):
+    """One task's answer to one image: a probability per label.
+
+    `state` says whether probabilities are calibrated. `thresholds` are those of the second label of
+    a binary task, or of each label of a multilabel one; empty where one half is.
+    """
+
+    task: Task
+    probs: tuple[float, ...]
+    state: State = "none"
+    thresholds: tuple[float, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The likeliest label, or those above their thresholds where the kind has any."""
+        limits = np.array(self.thresholds) if self.thresholds else None
+        rules = self.task.rules
+        (answer,) = rules.decide(np.array([self.probs]), limits)
+        return tuple(self.task.labels[place] for place in rules.places(answer))
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {
+            "task": self.task.name,
+            "kind": str(self.task.kind),
+            "labels": list(self.labels),
+            "probabilities": dict(zip(self.task.labels, self.probs, strict=True)),
+            "calibration": self.state,
+            "thresholds": dict(
+                zip(self.task.labels[-len(self.thresholds) :], self.thresholds, strict=True)
+            )
+            if self.thresholds
+            else None,
+        }
+
+
+@dataclass(frozen=True, repr=False)
+class Prediction(ShortRepr):
+    """Every asked task's answer to one image, and where its route leads, if there is one.
+
+    `image` is the image's name, empty where nobody named it; `applied` says what reading it did.
+    """
+
+    image: str = field(repr=False)
+    applied: tuple[str, ...]
+    answers: tuple[Answer, ...]
+    route: Route | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return plain_fields(self)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TaskAnswers(ShortRepr):
+    """One model's answers to images that are known to be one task's; in memory only.
+
+    `probs` (N, labels), float64, are of every image. `answered` (N,) says which images `predict`
+    would send to the task; None for all. `thresholds` are as in `Kind.decide`. `routing` counts
+    where `predict` would send the images.
+    """
+
+    probs: np.ndarray
+    answered: np.ndarray | None = None
+    thresholds: np.ndarray | None = None
+    state: State = "none"
+    routing: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, reader: Capability, features: Tensor) -> TaskAnswers:
+        """What a task's head says of pooled features (N, features)."""
+        probs = reader.probabilities(reader.head.logits(features)).double().numpy()
+        return cls(probs, None, reader.thresholds, reader.state)
+
+    def sample(self, task: Task, samples: Samples) -> Sample:
+        """The images that are answered: what scores of probabilities are of."""
+        whole = Sample(task, self.probs, samples.labels, samples.patients, self.thresholds)
+        return whole if self.answered is None else whole.take(self.answered)
+
+    def scored(self, task: Task, samples: Samples) -> Sample:
+        """All images, answered wrongly where they are sent elsewhere."""
+        probs = self.probs
+        if self.answered is not None:
+            wrong = task.rules.wrong_answers(samples.labels, self.thresholds)
+            probs = np.where(self.answered[:, None], probs, wrong)
+        return Sample(task, probs, samples.labels, samples.patients, self.thresholds)
