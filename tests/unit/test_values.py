@@ -69,7 +69,7 @@ from medlego.serve import (
     Rule,
     ServiceLimits,
 )
-from medlego.support import MAX_SHOWN, FrozenModel, NoPickle, SafetensorsFile, ShortRepr
+from medlego.support import FrozenModel, NoPickle, SafetensorsFile, ShortRepr
 from medlego.train import Search, TrainSettings
 from tools.rooms import ROOMS
 
@@ -310,7 +310,7 @@ def test_a_public_value_shows_itself_in_a_few_words(
     monkeypatch.setattr(torch.Tensor, "__format__", refuse)
     with np.printoptions(formatter={"all": refuse}):
         for shown in (repr(value), str(value), f"{value}"):
-            assert len(shown) <= MAX_SHOWN
+            assert len(shown) <= 300
             assert shown.count("\n") <= 2
             assert PERSON not in shown
             assert "/" not in shown

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
         REFIT_WITH,
         TRAINED_WITH,
         Brick,
-        Card,
         Head,
         all_targets,
         brick_names,
         tools_used,
     )
     from medlego.bricks.content import group_tensors, read_groups
+    from medlego.bricks.document import Card
     from medlego.bricks.file import (
         MAX_FILE_BYTES,
         Label,
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
         Noise,
         Profile,
         fit_profile,
-        profile_document,
     )
     from medlego.bricks.signing import (
         PASSPHRASE,
@@ -123,7 +122,6 @@ __all__ = [
     "load_signer",
     "on_device",
     "product_svd",
-    "profile_document",
     "read_groups",
     "read_label",
     "save_brick",

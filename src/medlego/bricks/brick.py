@@ -7,23 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from medlego.base import BaseRef, Target
 from medlego.bricks.content import HasTensors, TensorGroup, content_digest, group_tensors
+from medlego.bricks.document import BrickDocument, Card, TargetEntry
 from medlego.bricks.gram import Gram
 from medlego.bricks.lowrank import LowRank
-from medlego.bricks.profile import Profile, profile_document
-from medlego.data import Plain, Task
+from medlego.bricks.profile import Profile
+from medlego.data import Task
 from medlego.errors import BrickError
 from medlego.metrics import Calibration
-from medlego.support import FrozenModel, ShortRepr, spell
-
-FORMAT_VERSION = 1
+from medlego.support import ShortRepr, read_fields
 
 REFIT_WITH = "refit_company"
 """Setting of a brick with a refitted head: digests of the other deltas in the merges."""
@@ -33,23 +31,6 @@ TRAINED_WITH = "company_bricks"
 
 IN_MERGE = "_in_company"
 """End of a card's score that was measured in a merge; without it the brick was alone."""
-
-ShortText = Annotated[Plain, Field(max_length=500)]
-
-
-class Card(FrozenModel):
-    """Where a brick comes from; aggregate numbers only, nothing about a single patient."""
-
-    images: dict[str, dict[str, int]] = Field(default_factory=dict)
-    """Images per label in each split that training saw (train and val)."""
-    data: ShortText | None = None
-    """Free text about the data's origin, by whoever trains."""
-    licence: ShortText | None = None
-    """Licence of the brick, by whoever trains."""
-    scores: dict[str, float] = Field(default_factory=dict)
-    """Validation scores of the saved epoch."""
-    made_with: dict[str, str] = Field(default_factory=dict)
-    """Versions of the packages and the number of threads that made it."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -101,7 +82,7 @@ class Brick(ShortRepr):
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the content; independent of how the file lays it out (docs/FORMAT.md)."""
-        return content_digest(document_bytes(self), brick_tensors(self))
+        return content_digest(self.document.spelled("digest"), self.tensors())
 
     @property
     def is_merge_aware(self) -> bool:
@@ -114,22 +95,43 @@ class Brick(ShortRepr):
     @cached_property
     def deltas_digest(self) -> str:
         """SHA-256 of base and deltas alone: what others meet in a merge, whatever the head."""
-        tensors = {n: t for n, t in brick_tensors(self).items() if n.startswith("delta.")}
+        tensors = {n: t for n, t in self.tensors().items() if n.startswith("delta.")}
         return content_digest(self.base.fingerprint.encode(), tensors)
+
+    @property
+    def document(self) -> BrickDocument:
+        """What its file says of it, but for the digest.
+
+        Raises:
+            BrickError: settings or card that do not belong into a file.
+        """
+        grams = {m: {"directions": g.directions, "images": g.images} for m, g in self.grams.items()}
+        profile = None if self.profile is None else self.profile.entry
+        optional = {"grams": grams, "profile": profile, "calibration": self.calibration}
+        fields = {
+            "format": 1,
+            "base": self.base,
+            "task": self.task,
+            "targets": [TargetEntry.of(t, self.deltas[t.name].rank) for t in self.targets],
+            "settings": dict(self.settings),
+            "card": self.card,
+            **{name: value for name, value in optional.items() if value},
+        }
+        name = f"brick {self.task.name!r}"
+        return read_fields(BrickDocument, fields, name=name, error=BrickError)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor under its name in the file."""
+        groups: dict[str, HasTensors] = {"head": self.head}
+        groups |= {f"delta.{name}": delta for name, delta in self.deltas.items()}
+        groups |= {f"gram.{module}": gram for module, gram in self.grams.items()}
+        if self.profile is not None:
+            groups["profile"] = self.profile
+        return group_tensors(groups)
 
     def renamed(self, name: str) -> Brick:
         """The same brick for a task of another name."""
         return replace(self, task=Task.model_validate(self.task.model_dump() | {"name": name}))
-
-
-def brick_tensors(brick: Brick) -> dict[str, Tensor]:
-    """Every tensor of a brick under its name in the file."""
-    groups: dict[str, HasTensors] = {"head": brick.head}
-    groups |= {f"delta.{name}": delta for name, delta in brick.deltas.items()}
-    groups |= {f"gram.{module}": gram for module, gram in brick.grams.items()}
-    if brick.profile is not None:
-        groups["profile"] = brick.profile
-    return group_tensors(groups)
 
 
 def all_targets(bricks: Sequence[Brick]) -> tuple[Target, ...]:
@@ -144,49 +146,6 @@ def brick_names(bricks: Sequence[Brick]) -> tuple[str, ...]:
         name if counts[name := brick.task.name] == 1 else f"{name} {brick.digest[:12]}"
         for brick in bricks
     )
-
-
-def document_bytes(brick: Brick, *, digest: str | None = None) -> bytes:
-    """The brick's JSON document, spelled: as it is hashed, or with the `digest` that a file states.
-
-    Raises:
-        BrickError: settings or card hold what JSON cannot say, for example a NaN score.
-    """
-    document: dict[str, Any] = {
-        "format": FORMAT_VERSION,
-        "base": brick.base.model_dump(mode="json"),
-        "task": brick.task.model_dump(mode="json"),
-        "targets": [
-            {
-                "name": target.name,
-                "module": target.module,
-                "rows": [target.start, target.stop],
-                "in_features": target.in_features,
-                "rank": brick.deltas[target.name].rank,
-            }
-            for target in brick.targets
-        ],
-        "settings": dict(brick.settings),
-        "card": brick.card.model_dump(mode="json"),
-    }
-    if brick.grams:
-        document["grams"] = {
-            module: {"directions": gram.directions, "images": gram.images}
-            for module, gram in brick.grams.items()
-        }
-    if brick.profile is not None:
-        document["profile"] = profile_document(brick.profile)
-    if brick.calibration is not None:
-        document["calibration"] = brick.calibration.model_dump(mode="json")
-    if digest is not None:
-        document["digest"] = digest
-    try:
-        return spell(document)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise BrickError(
-            f"brick {brick.task.name!r}: settings and card: expected plain values, "
-            f"got another ({error}); leave it out"
-        ) from error
 
 
 def tools_used(device: str) -> dict[str, str]:

@@ -10,104 +10,31 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import AfterValidator, Field
-from torch import Tensor
-
-from medlego.base import BaseRef, Target
-from medlego.bricks.brick import Brick, Card, brick_tensors, document_bytes, head_group
-from medlego.bricks.content import TensorGroup, content_digest, read_groups
-from medlego.bricks.gram import MAX_GRAM_DIRECTIONS, MIN_GRAM_IMAGES, gram_group
+from medlego.base import BaseRef
+from medlego.bricks.brick import Brick, head_group
+from medlego.bricks.content import TensorGroup, read_groups
+from medlego.bricks.document import BrickDocument, Card, StatedDocument
+from medlego.bricks.gram import gram_group
 from medlego.bricks.lowrank import delta_group
-from medlego.bricks.profile import ProfileEntry, profile_group
+from medlego.bricks.profile import profile_group
 from medlego.data import Task
-from medlego.errors import BrickError, raise_all
-from medlego.metrics import Calibration, calibration_problems
+from medlego.errors import BrickError, collect, raise_all
 from medlego.support import (
     MAX_HEADER_BYTES,
-    FrozenModel,
     Progress,
     SafetensorsFile,
     ShortRepr,
     refuse,
     safetensors_bytes,
-    shown,
     silent,
     write_atomically,
 )
 
 MAX_FILE_BYTES = 1 << 30
-MAX_TARGETS = 4096
-MAX_RANK = 1024
-MAX_WIDTH = 1 << 17
-
 _KEY = "medlego"
-_PATH = r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$"
-_Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
-Scalar = str | int | float | bool | None
-
-
-class _TargetEntry(FrozenModel):
-    name: Annotated[str, Field(pattern=_PATH, max_length=200)]
-    module: Annotated[str, Field(pattern=_PATH, max_length=200)]
-    rows: tuple[Annotated[int, Field(ge=0, le=MAX_WIDTH)], _Width]
-    in_features: _Width
-    rank: Annotated[int, Field(ge=1, le=MAX_RANK)]
-
-    @property
-    def target(self) -> Target:
-        return Target(self.name, self.module, *self.rows, self.in_features)
-
-
-class _GramEntry(FrozenModel):
-    directions: Annotated[int, Field(ge=1, le=MAX_GRAM_DIRECTIONS)]
-    images: Annotated[int, Field(ge=MIN_GRAM_IMAGES)]
-
-
-def _not_null(entry: Any) -> Any:
-    """What may be left out, but not null."""
-    if entry is None:
-        raise ValueError("expected an object, got null; leave the key out")
-    return entry
-
-
-class StatedDocument(FrozenModel):
-    """What the documents of brick and head files have in common: they state their digest."""
-
-    format: Literal[1]
-    digest: Any = None
-    """Stated by every file; checked last, against the content, by `digest_problems`."""
-    task: Task
-    settings: dict[str, Scalar | list[Scalar]]
-    card: Card
-    calibration: Annotated[Calibration | None, AfterValidator(_not_null)] = None
-    """Left out, and not null, where there is none."""
-
-    def spelled(self, *without: str) -> bytes:
-        """The document in its one spelling; what it leaves out, and `without`, stays out."""
-        left_out = type(self).model_fields.keys() - self.model_fields_set
-        return super().spelled(*without, *left_out)
-
-    def calibration_problems(self) -> list[str]:
-        """What keeps the calibration, if there is one, from being one of the task."""
-        if self.calibration is None:
-            return []
-        return [f"calibration.{p}" for p in calibration_problems(self.calibration, self.task)]
-
-    def digest_problems(self, tensors: Mapping[str, Tensor]) -> list[str]:
-        """Whether the digest is that of the document and the tensors beside it."""
-        digest = content_digest(self.spelled("digest"), tensors)
-        if self.digest == digest:
-            return []
-        stated = "none" if self.digest is None else f"{self.digest!r:.80}"
-        return [
-            f"digest: expected {digest}, which its content has, got {stated}; "
-            "the file was altered or damaged, fetch it again"
-        ]
-
 
 _Stated = TypeVar("_Stated", bound=StatedDocument)
 
@@ -125,36 +52,6 @@ def read_stated(model: type[_Stated], file: SafetensorsFile, key: str) -> _State
             "got another; write it again with medlego"
         )
     return document
-
-
-class _Document(StatedDocument):
-    base: BaseRef
-    targets: Annotated[tuple[_TargetEntry, ...], Field(min_length=1, max_length=MAX_TARGETS)]
-    grams: Annotated[dict[str, _GramEntry], Field(min_length=1)] = Field(default_factory=dict)
-    """By module; left out, and not empty, where a brick has none."""
-    profile: Annotated[ProfileEntry | None, AfterValidator(_not_null)] = None
-
-    @property
-    def groups(self) -> dict[str, TensorGroup]:
-        """The tensors that the file must hold."""
-        groups = {"head": head_group(self.task, self.base.features)}
-        for entry in self.targets:
-            groups[f"delta.{entry.name}"] = delta_group(entry.target.shape, entry.rank)
-            if (gram := self.grams.get(entry.module)) is not None:
-                group = gram_group(entry.in_features, gram.directions, gram.images)
-                groups[f"gram.{entry.module}"] = group
-        if self.profile is not None:
-            groups["profile"] = profile_group(2 * self.base.features, self.profile)
-        return groups
-
-    def problems(self) -> list[str]:
-        """What does not fit together in it."""
-        return [
-            *_target_problems(self),
-            *_gram_problems(self),
-            *_profile_problems(self),
-            *self.calibration_problems(),
-        ]
 
 
 def save_brick(brick: Brick, path: str | Path) -> None:
@@ -203,7 +100,7 @@ def read_label(path: str | Path) -> Label:
             size = os.fstat(stream.fileno()).st_size
     except OSError as error:
         raise BrickError(f"{path}: expected a readable brick file ({error.strerror})") from error
-    document = read_stated(_Document, file, _KEY)
+    document = read_stated(BrickDocument, file, _KEY)
     stated = document.digest
     if not (isinstance(stated, str) and len(stated) == 64):
         raise BrickError(f"{path}: digest: expected 64 hexadecimal digits, got {stated!r:.80}")
@@ -220,13 +117,11 @@ def load_bricks(paths: Sequence[str | Path], show: Progress = silent) -> list[Br
     Raises:
         BrickError: any file that `load_brick` refuses.
     """
-    bricks, problems = [], []
+    bricks, problems = [], list[str]()
     for number, path in enumerate(paths):
         show("reading bricks", number, len(paths))
-        try:
+        with collect(problems, BrickError):
             bricks.append(load_brick(path))
-        except BrickError as error:
-            problems.append(str(error))
     if len(problems) == 1:
         raise BrickError(problems[0])
     raise_all(BrickError, "bricks", problems)
@@ -239,9 +134,8 @@ def brick_bytes(brick: Brick) -> bytes:
     Raises:
         BrickError: the brick breaks the format's rules.
     """
-    tensors = brick_tensors(brick)
-    digest = content_digest(document_bytes(brick), tensors)
-    content = safetensors_bytes(tensors, _KEY, document_bytes(brick, digest=digest))
+    document = brick.document.model_copy(update={"digest": brick.digest})
+    content = safetensors_bytes(brick.tensors(), _KEY, document.spelled())
     brick_from_bytes(content, f"brick {brick.task.name!r}")
     return content
 
@@ -252,9 +146,9 @@ def brick_from_bytes(content: bytes, name: str) -> Brick:
 
 
 def _read(file: SafetensorsFile) -> Brick:
-    document = read_stated(_Document, file, _KEY)
+    document = read_stated(BrickDocument, file, _KEY)
     tensors = file.tensors()
-    values, problems = read_groups(tensors, document.groups)
+    values, problems = read_groups(tensors, _groups(document))
     refuse(BrickError, file.name, document.problems() + problems)
     refuse(BrickError, file.name, document.digest_problems(tensors))
     return Brick(
@@ -271,57 +165,14 @@ def _read(file: SafetensorsFile) -> Brick:
     )
 
 
-def _gram_problems(document: _Document) -> list[str]:
-    if not document.grams:
-        return []
-    widths: dict[str, set[int]] = {}
+def _groups(document: BrickDocument) -> dict[str, TensorGroup]:
+    """The tensors that the file must hold."""
+    groups = {"head": head_group(document.task, document.base.features)}
     for entry in document.targets:
-        widths.setdefault(entry.module, set()).add(entry.in_features)
-    problems = [f"grams: {m}: missing" for m in sorted(widths.keys() - document.grams.keys())]
-    for module, gram in document.grams.items():
-        own = widths.get(module, set())
-        if not own:
-            problems.append(f"grams: {shown(module)}: expected the module of a target")
-        elif len(own) > 1:
-            problems.append(f"grams: {module}: expected targets of one width, got {sorted(own)}")
-        elif gram.directions > min(own):
-            problems.append(
-                f"grams: {module}: expected at most {min(own)} directions, got {gram.directions}"
-            )
-    return problems
-
-
-def _profile_problems(document: _Document) -> list[str]:
-    width = 2 * document.base.features
-    if document.profile is None or document.profile.directions < width:
-        return []
-    return [
-        f"profile.directions: expected fewer than {width} features, "
-        f"got {document.profile.directions}"
-    ]
-
-
-def _target_problems(document: _Document) -> list[str]:
-    problems = []
-    names: set[str] = set()
-    for entry in document.targets:
-        start, stop = entry.rows
-        if entry.name in names:
-            problems.append(f"targets: expected each name once, got {entry.name} twice")
-        names.add(entry.name)
-        if stop <= start:
-            problems.append(f"targets: {entry.name}: expected rows [start, stop), got {entry.rows}")
-        elif entry.rank > min(stop - start, entry.in_features):
-            problems.append(
-                f"targets: {entry.name}: expected rank at most "
-                f"{min(stop - start, entry.in_features)}, got {entry.rank}"
-            )
-    ordered = sorted(document.targets, key=lambda entry: (entry.module, entry.rows))
-    problems += [
-        f"targets: expected disjoint rows, {before.name} and {after.name} overlap"
-        for before, after in pairwise(ordered)
-        if before.module == after.module and after.rows[0] < before.rows[1]
-    ]
-    if min(document.base.std) <= 0:
-        problems.append(f"base.std: expected values above 0, got {document.base.std}")
-    return problems
+        groups[f"delta.{entry.name}"] = delta_group(entry.target.shape, entry.rank)
+        if (gram := document.grams.get(entry.module)) is not None:
+            group = gram_group(entry.in_features, gram.directions, gram.images)
+            groups[f"gram.{entry.module}"] = group
+    if document.profile is not None:
+        groups["profile"] = profile_group(2 * document.base.features, document.profile)
+    return groups

@@ -11,10 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from medlego.base import Digest
-from medlego.bricks.brick import Card, Head, head_group
+from torch import Tensor
+
+from medlego.bricks.brick import Head, head_group
 from medlego.bricks.content import content_digest, group_tensors, read_groups
-from medlego.bricks.file import StatedDocument, read_stated
+from medlego.bricks.document import Card, HeadDocument
+from medlego.bricks.file import read_stated
 from medlego.data import Task
 from medlego.errors import GeneralistError
 from medlego.metrics import Calibration
@@ -22,9 +24,9 @@ from medlego.support import (
     MAX_HEADER_BYTES,
     SafetensorsFile,
     ShortRepr,
+    read_fields,
     refuse,
     safetensors_bytes,
-    spell,
     write_atomically,
 )
 
@@ -51,12 +53,30 @@ class RefitHead(ShortRepr):
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the content, as a brick's."""
-        return content_digest(_document_bytes(self), group_tensors({"head": self.head}))
+        return content_digest(self.document.spelled("digest"), self.tensors())
 
+    @property
+    def document(self) -> HeadDocument:
+        """What its file says of it, but for the digest.
 
-class _Document(StatedDocument):
-    model: Digest
-    features: int
+        Raises:
+            GeneralistError: settings that do not belong into a file.
+        """
+        fields = {
+            "format": 1,
+            "model": self.model,
+            "task": self.task,
+            "features": self.head.weight.shape[1],
+            "settings": dict(self.settings),
+            "card": self.card,
+            **({"calibration": self.calibration} if self.calibration else {}),
+        }
+        name = f"head of {self.task.name!r}"
+        return read_fields(HeadDocument, fields, name=name, error=GeneralistError)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Both under their names in the file."""
+        return group_tensors({"head": self.head})
 
 
 def save_head(refit: RefitHead, path: str | Path) -> None:
@@ -66,8 +86,8 @@ def save_head(refit: RefitHead, path: str | Path) -> None:
 
 def head_bytes(refit: RefitHead) -> bytes:
     """The file's content, with its digest."""
-    document = _document_bytes(refit, digest=refit.digest)
-    return safetensors_bytes(group_tensors({"head": refit.head}), _KEY, document)
+    document = refit.document.model_copy(update={"digest": refit.digest})
+    return safetensors_bytes(refit.tensors(), _KEY, document.spelled())
 
 
 def load_head(path: str | Path) -> RefitHead:
@@ -77,7 +97,7 @@ def load_head(path: str | Path) -> RefitHead:
         GeneralistError: anything in the file that breaks docs/FORMAT.md.
     """
     file = SafetensorsFile.read(path, MAX_FILE_BYTES, GeneralistError, "a refitted head")
-    document, tensors = read_stated(_Document, file, _KEY), file.tensors()
+    document, tensors = read_stated(HeadDocument, file, _KEY), file.tensors()
     group = head_group(document.task, document.features)
     values, problems = read_groups(tensors, {"head": group})
     refuse(GeneralistError, file.name, document.calibration_problems() + problems)
@@ -90,17 +110,3 @@ def load_head(path: str | Path) -> RefitHead:
         document.card,
         document.calibration,
     )
-
-
-def _document_bytes(refit: RefitHead, **stated: str) -> bytes:
-    document = {
-        "format": 1,
-        "model": refit.model,
-        "task": refit.task.model_dump(mode="json"),
-        "features": refit.head.weight.shape[1],
-        "settings": dict(refit.settings),
-        "card": refit.card.model_dump(mode="json"),
-    }
-    if refit.calibration is not None:
-        document["calibration"] = refit.calibration.model_dump(mode="json")
-    return spell(document | stated)

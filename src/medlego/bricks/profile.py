@@ -9,7 +9,7 @@ and a brick's profile alone gives another image's out-of-distribution (OOD) scor
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -88,6 +88,14 @@ class Profile(ShortRepr):
         logs = self.squared_distance(features).clamp(min=1e-30).log()
         return torch.div(logs - middle, spread)
 
+    @property
+    def entry(self) -> ProfileEntry:
+        """What a brick's document says of it."""
+        directions, images = self.correlation.directions, self.images
+        return ProfileEntry(
+            blocks=self.blocks, directions=directions, images=images, noise=self.noise
+        )
+
     def tensors(self) -> dict[str, Tensor]:
         """The parts by name, the correlation's among them."""
         own = {"mean": self.mean, "scale": self.scale, "distance": self.distance}
@@ -160,16 +168,6 @@ def _gaussian(features: Tensor, blocks: int, distance: Tensor) -> Profile:
     values = gram.values.clamp(min=float(floor))
     gram = Gram(gram.vectors, values, floor, count)
     return Profile(blocks, mean.float(), scale.float(), gram, distance)
-
-
-def profile_document(profile: Profile) -> dict[str, Any]:
-    """What a brick's document says of its profile, see `ProfileEntry`."""
-    return {
-        "blocks": profile.blocks,
-        "directions": profile.correlation.directions,
-        "images": profile.images,
-        "noise": None if profile.noise is None else profile.noise.model_dump(mode="json"),
-    }
 
 
 def profile_group(width: int, entry: ProfileEntry) -> TensorGroup:

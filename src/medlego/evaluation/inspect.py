@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from medlego.bricks import Brick, profile_document
+from medlego.bricks import Brick
 from medlego.generalist import Generalist
 from medlego.prediction import working_readers
 
@@ -36,7 +36,7 @@ def brick_facts(brick: Brick) -> dict[str, Any]:
         "targets": {name: delta.rank for name, delta in brick.deltas.items()},
         "settings": dict(brick.settings),
         "grams": {module: gram.directions for module, gram in brick.grams.items()},
-        "profile": None if brick.profile is None else profile_document(brick.profile),
+        "profile": None if brick.profile is None else brick.profile.entry.model_dump(mode="json"),
         "calibration": None
         if brick.calibration is None
         else brick.calibration.model_dump(mode="json"),

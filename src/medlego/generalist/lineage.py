@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -23,6 +23,9 @@ from medlego.data import Plain
 from medlego.errors import GeneralistError
 from medlego.merge import Provider, Recipe
 from medlego.support import FrozenModel, ShortRepr, left_out, read_fields
+
+if TYPE_CHECKING:
+    from medlego.bricks import Signer
 
 Action = Literal["assemble", "head-round", "add", "remove", "update", "undo", "redo"]
 MOVES: tuple[Action, ...] = ("undo", "redo")
@@ -85,27 +88,16 @@ class Entry(FrozenModel):
 Lineage = tuple[Entry, ...]
 
 
-class Signs(Protocol):
-    """What a lineage needs of a key, see `medlego.bricks.Signer`."""
-
-    def sign(self, message: bytes) -> bytes:
-        """The signature of a message."""
-
-    @property
-    def id(self) -> str:
-        """Of the key that checks it."""
-
-
 @dataclass(frozen=True, repr=False)
 class Stamp(ShortRepr):
     """When and by whom an edit is made; nothing is filled in unasked, so results repeat."""
 
     when: str | None = None
     by: str | None = None
-    signer: Signs | None = None
+    signer: Signer | None = None
 
     @classmethod
-    def now(cls, by: str | None = None, signer: Signs | None = None) -> Stamp:
+    def now(cls, by: str | None = None, signer: Signer | None = None) -> Stamp:
         """The present time, to the second."""
         return cls(utc_now(), by, signer)
 

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from medlego.support.files import (
         cache_directory,
         put_in_place,
-        read_bounded,
         read_expected,
         write_atomically,
     )
@@ -28,11 +27,10 @@ if TYPE_CHECKING:
     from medlego.support.strict_json import field_problems, is_plain, parse_object, shown, spell
     from medlego.support.threads import one_thread
     from medlego.support.toml import load_tables, load_toml, parse_tables
-    from medlego.support.values import MAX_SHOWN, NoPickle, ShortRepr
+    from medlego.support.values import NoPickle, ShortRepr
 
 __all__ = [
     "MAX_HEADER_BYTES",
-    "MAX_SHOWN",
     "ByteProgress",
     "FrozenModel",
     "NoPickle",
@@ -56,7 +54,6 @@ __all__ = [
     "plain",
     "plain_fields",
     "put_in_place",
-    "read_bounded",
     "read_document",
     "read_expected",
     "read_fields",

@@ -39,21 +39,6 @@ def put_in_place(finished: Path, path: Path) -> None:
     _sync_directory(path.parent)
 
 
-def read_bounded(path: Path, limit: int) -> bytes:
-    """The content of a regular file of at most `limit` bytes.
-
-    Raises:
-        ValueError: a folder, a device or a larger file; nothing of it was read.
-        OSError: the file is missing or not readable.
-    """
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("expected a file, got a folder or device")
-    if status.st_size > limit:
-        raise ValueError(f"expected at most {limit:,} bytes, got {status.st_size:,}")
-    return path.read_bytes()
-
-
 def read_expected(path: Path, limit: int, error: type[MedLegoError], what: str) -> bytes:
     """The content of a file that somebody names, or one error that says what was expected there.
 
@@ -64,16 +49,20 @@ def read_expected(path: Path, limit: int, error: type[MedLegoError], what: str) 
         what: for the message, for example `a trust file`.
 
     Raises:
-        MedLegoError: of the class given: nothing there, not readable, a folder, or too large.
+        MedLegoError: of the class given: nothing there, not readable, a folder or device, or too
+            large; nothing of it was read.
     """
     try:
-        return read_bounded(path, limit)
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise error(f"{path}: expected a file, got a folder or device")
+        if status.st_size > limit:
+            raise error(f"{path}: expected at most {limit:,} bytes, got {status.st_size:,}")
+        return path.read_bytes()
     except FileNotFoundError:
         raise error(f"{path}: expected {what}, found nothing there") from None
     except OSError as failure:
         raise error(f"{path}: expected a readable file ({failure.strerror})") from failure
-    except ValueError as failure:
-        raise error(f"{path}: {failure}") from failure
 
 
 def cache_directory() -> Path:

@@ -20,9 +20,6 @@ from medlego.support import Progress, ShortRepr, silent
 REMEMBERED_LIKE = 0.985
 """Similarity of descriptors from which an image looks like a remembered one (decision 024)."""
 
-KINDS = ("patient", "pixels", "looks")
-"""What two images can share. `looks` pairs have not the same pixels."""
-
 _ROWS = 512
 _Firsts = dict[bytes, dict[int, int]]
 """Of each value, by part, the first image that has it."""
@@ -32,6 +29,7 @@ _Firsts = dict[bytes, dict[int, int]]
 class LeakPair(ShortRepr):
     """Two images that share something; for `patient` the first image of either side.
 
+    `kind` is `patient`, `pixels`, or `looks` for images that are alike without being equal.
     `leak`: one may be trained on and the other is held out from that. `conflict`: their labels
     contradict each other, which pairs of one patient may.
     """
