@@ -257,6 +257,23 @@ DAMAGED: dict[str, tuple[Change, str]] = {
     "pissa": (lambda c, _: c.update(init_lora_weights="pissa"), "convert it with PEFT first"),
     "no rank": (lambda c, _: c.pop("r"), "r: expected a number above 0"),
     "no alpha": (lambda c, _: c.update(lora_alpha=0), "lora_alpha: expected a number above 0"),
+    "no pattern": (lambda c, _: c.update(rank_pattern={"(": 3}), "rank_pattern: expected a number"),
+    "a list of patterns": (
+        lambda c, _: c.update(alpha_pattern=[1]),
+        "alpha_pattern: expected a number per pattern of names, got .1.",
+    ),
+    "a pattern of no number": (
+        lambda c, _: c.update(alpha_pattern={"qkv": None}),
+        "alpha_pattern: expected a number",
+    ),
+    "an alpha too large": (
+        lambda c, _: c.update(lora_alpha=1e300),
+        "blocks.0.attn.q: factors: expected finite numbers",
+    ),
+    "rank nought": (
+        lambda _, t: t.update({FACTOR: torch.zeros(0, 64)}),
+        "expected factors of a linear map",
+    ),
     "another rank": (lambda c, _: c.update(r=2), "expected rank 2.* got 3"),
     "half a pair": (lambda _, t: t.pop(FACTOR), "expected lora_A and lora_B, got only one"),
     "NaN": (lambda _, t: t[FACTOR].fill_(float("nan")), "expected finite numbers"),
@@ -355,6 +372,8 @@ def test_a_melo_file_is_scaled_by_alpha_over_r_as_whole_numbers(alpha, scale, ba
         (0, {}, "expected a whole number above 0, got 0"),
         (2, {"x": torch.ones(1)}, "x: expected w_a_NNN"),
         (2, {"w_a_099": torch.ones(2, 64)}, "is this the right base"),
+        (2, {"w_a_000": torch.ones(())}, "is this the right base"),
+        (2, {"w_a_000": torch.ones(0, 64)}, "is this the right base"),
         (2, {"fc_1in_1out": torch.ones(1, 1)}, "expected one classifier"),
     ],
 )

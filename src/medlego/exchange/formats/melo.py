@@ -44,7 +44,9 @@ def import_melo(path: str | Path, base: Base, task: Task, *, alpha: int) -> Bric
         raise InteropError(f"{path}: expected one classifier fc_…in_…out, got {len(heads)}")
     blocks = depth(base.module)
     expected = {f"w_{part}_{number:03d}" for part in "ab" for number in range(2 * blocks)}
-    if factors.keys() != expected or any(factor.ndim != 2 for factor in factors.values()):
+    if factors.keys() != expected or any(
+        factor.ndim != 2 or not factor.numel() for factor in factors.values()
+    ):
         raise InteropError(
             f"{path}: expected {4 * blocks} factors for the {blocks} blocks of {base.ref.name}, "
             f"got {len(factors)}; is this the right base?"

@@ -214,22 +214,28 @@ def _pair(
     if set(factors) != {"A", "B"}:
         raise InteropError(f"{shown(module)}: expected lora_A and lora_B, got only one")
     A, B = factors["A"], factors["B"]
-    if A.ndim != 2 or B.ndim != 2:
+    if A.ndim != 2 or B.ndim != 2 or not len(A):
         raise InteropError(f"{shown(module)}: expected factors of a linear map, got others")
     rank = len(A)
-    alpha = _pattern(config.get("alpha_pattern"), module, config["lora_alpha"])
-    stated = _pattern(config.get("rank_pattern"), module, config["r"])
+    alpha = _pattern(config, "alpha_pattern", module, config["lora_alpha"])
+    stated = _pattern(config, "rank_pattern", module, config["r"])
     if stated != rank:
         raise InteropError(f"{shown(module)}: expected rank {stated} as in {CONFIG}, got {rank}")
     scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
     return LoraPair(_targets(base, module), B, A, float(scale))
 
 
-def _pattern(patterns: Any, module: str, default: Any) -> float:
+def _pattern(config: Mapping[str, Any], name: str, module: str, default: float) -> float:
     """PEFT's rule: the first pattern that the module's name ends with."""
-    for pattern, value in (patterns or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
-            return float(value)
+    patterns = config.get(name) or {}
+    try:
+        for pattern, value in patterns.items():
+            if re.match(rf"(.*\.)?({pattern})$", module):
+                return float(value)
+    except (AttributeError, TypeError, ValueError, re.error) as error:
+        raise InteropError(
+            f"{CONFIG}: {name}: expected a number per pattern of names, got {shown(str(patterns))}"
+        ) from error
     return float(default)
 
 

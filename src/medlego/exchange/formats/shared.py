@@ -14,7 +14,7 @@ from torch import Tensor
 from medlego.base import TARGET_KINDS, Base, Target
 from medlego.bricks import Brick, Card, Head, LowRank
 from medlego.data import KINDS, Task
-from medlego.errors import InteropError, MergeError
+from medlego.errors import BrickError, InteropError
 from medlego.merge import numerical_rank
 from medlego.support import SafetensorsFile, write_atomically
 
@@ -51,7 +51,7 @@ class LoraPair:
         for target, B in zip(self.targets, torch.split(self.B, rows), strict=True):
             try:
                 delta = LowRank.from_factors(B, self.A, scale=self.scale)
-            except MergeError as error:
+            except BrickError as error:
                 raise InteropError(f"{target.name}: {error}") from error
             # of a pair on a fused map, directions that only the other slices use
             deltas[target.name] = delta.truncate(max(1, numerical_rank(delta.S)))[0]
