@@ -2,65 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-VERBS = (
-    "",
-    "train",
-    "refit",
-    "adapt",
-    "assemble",
-    "inspect",
-    "evaluate",
-    "check",
-    "data",
-    "data check",
-    "data remember",
-    "screen",
-    "predict",
-    "serve",
-    "dicomweb",
-    "dicomweb analyse",
-    "dicomweb watch",
-    "card",
-    "head-round",
-    "head-round export",
-    "head-round fit",
-    "head-round import",
-    "edit",
-    "edit add",
-    "edit remove",
-    "edit update",
-    "edit undo",
-    "edit redo",
-    "edit verify",
-    "edit log",
-    "edit diff",
-    "store",
-    "store ls",
-    "store add",
-    "store rm",
-    "store gc",
-    "store push",
-    "store pull",
-    "keys",
-    "keys new",
-    "keys show",
-    "sign",
-    "verify",
-    "import",
-    "import peft",
-    "import melo",
-    "export",
-    "export peft",
-    "export timm",
-    "export onnx",
-    "demo",
-)
+from medlego.cli.app import app
+
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
+WIDTH = 94
+"""Columns of the help, whatever the terminal."""
 
 HEAD = """# Command line
 
@@ -71,23 +21,18 @@ Written by `make docs` from the commands' own help. Exit codes: 0 done, 1 failed
 
 def reference() -> str:
     """The page's text."""
-    parts = [HEAD]
-    for verb in VERBS:
-        words = ["medlego", *verb.split()]
-        parts.append(f"\n## {' '.join(words)}\n\n```text\n{_help(verb)}\n```\n")
-    return "".join(parts)
-
-
-def _help(verb: str) -> str:
-    code = "import sys; sys.argv[0] = 'medlego'; from medlego.cli import main; main()"
-    run = subprocess.run(
-        [sys.executable, "-c", code, *verb.split(), "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "COLUMNS": "96", "TERMINAL_WIDTH": "96", "NO_COLOR": "1"},
+    return HEAD + "".join(
+        f"\n## {words}\n\n```text\n{text}\n```\n" for words, text in _helps(app, "medlego")
     )
-    return "\n".join(line.rstrip() for line in run.stdout.strip().splitlines())
+
+
+def _helps(command: Any, name: str, parent: Any = None) -> Iterator[tuple[str, str]]:
+    """The words and the help of a command and of those below it."""
+    context = command.make_context(name, [], parent, resilient_parsing=True, terminal_width=WIDTH)
+    text = context.command.get_help(context)
+    yield context.command_path, "\n".join(line.rstrip() for line in text.strip().splitlines())
+    for below, inner in getattr(command, "commands", {}).items():
+        yield from _helps(inner, below, context)
 
 
 if __name__ == "__main__":

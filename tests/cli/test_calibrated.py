@@ -51,7 +51,7 @@ def test_train_says_what_the_calibration_is(work, tmp_path, capsys):
     words = ("--epochs", 1, "--specificity", 0.9, "-o", out)
     assert run("train", work / "chest" / "chest.csv", *words) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "of 24 images, log loss" in told
+    assert "from 24 images, log loss" in told
     assert "for a specificity of 0.9" in told
 
 
@@ -90,7 +90,7 @@ def test_a_merge_says_that_it_is_not_calibrated(work, tmp_path, capsys):
     assert "not calibrated, since a merge answers: chest" in capsys.readouterr().out
     assert run("inspect", tmp_path / "g") == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "calibration of its answers: chest stale, other stale" in told
+    assert "calibration: chest stale, other stale" in told
     assert run("head-round", "export", tmp_path / "g", "--task", "chest", "-o", tmp_path) == 0
     model, head = tmp_path / "chest.round.brick.safetensors", tmp_path / "chest.head.safetensors"
     words = (work / "chest" / "chest.csv", "--keep-head", "--sensitivity", 0.8, "-o", head)
@@ -99,7 +99,7 @@ def test_a_merge_says_that_it_is_not_calibrated(work, tmp_path, capsys):
     assert run("head-round", "import", tmp_path / "g", head, "-o", tmp_path / "h") == 0
     assert run("inspect", tmp_path / "h") == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "calibration of its answers: chest calibrated, other stale" in told
+    assert "calibration: chest calibrated, other stale" in told
 
 
 def test_evaluate_shows_thresholds_and_subgroups_and_writes_csv(work, tmp_path, capsys):
@@ -107,7 +107,7 @@ def test_evaluate_shows_thresholds_and_subgroups_and_writes_csv(work, tmp_path, 
     words = ("--data", f"chest={work / 'chest' / 'chest.csv'}", "--resamples", 5)
     assert run("evaluate", tmp_path / "g", *words, "--csv", tmp_path / "x.csv") == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "answers by the generalist's thresholds" in told
+    assert "at the generalist's thresholds" in told
     assert "sex f" in told
     rows = list(csv.DictReader((tmp_path / "x.csv").read_text().splitlines()))
     assert {row["part"] for row in rows} == {"", "label=opaque", "sex=f", "sex=m"}

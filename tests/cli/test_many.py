@@ -10,8 +10,8 @@ import pytest
 
 from batchparts import save_merged, write_images
 from medlego.cli.app import app
-from medlego.cli.many import Lines
 from medlego.cli.outcome import run_app
+from medlego.cli.terminal import LogProgress
 
 
 def run(*words: object) -> int:
@@ -79,7 +79,7 @@ def test_words_that_do_not_go_together_are_bad_input(
 def test_a_log_gets_a_line_a_minute():
     lines: list[str] = []
     times = iter([0, 1, 61, 62, 90, 122, 130])
-    show = Lines(lines.append, lambda: next(times))
+    show = LogProgress(lines.append, lambda: next(times))
     show("looking for images", 0, 0)
     show("looking for images", 5000, 0)
     show("8.0 images/s", 512, 5120)

@@ -44,6 +44,12 @@ def test_a_list_can_be_searched(place, capsys):
     assert f"2 of 2 bricks in {place / 'store'}" in "".join(capsys.readouterr().out.splitlines())
 
 
+def test_a_file_with_markup_in_it_is_named_as_no_brick(place, capsys):
+    (place / "store" / "bricks" / f"{'0' * 64}.brick.safetensors").write_bytes(b"[/x] no brick")
+    assert run("store", "ls") == 0
+    assert "not a brick" in capsys.readouterr().out
+
+
 def test_bricks_travel_through_a_directory(place, capsys):
     assert run("store", "push", place / "shared", A.digest[:8]) == 0
     assert run("store", "pull", place / "shared", "--store", place / "other") == 0

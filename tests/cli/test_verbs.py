@@ -95,6 +95,9 @@ def test_train_takes_settings_from_toml(work, tmp_path, capsys):
     assert run("--json", "train", work / "chest", *words) == 0
     settings = json.loads(capsys.readouterr().out)["settings"]
     assert (settings["head_rate"], settings["rank"], settings["epochs"]) == (0.01, 2, 1)
+    words = ("--settings", tmp_path / "s.toml", "--force", "-o", out)
+    assert run("--json", "train", work / "chest", *words) == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["rank"] == 1
 
 
 def test_an_unknown_setting_is_refused(work, tmp_path, capsys):
@@ -324,7 +327,7 @@ def test_a_new_task_is_learnt_from_a_generalist_and_added(work, tmp_path, capsys
     assert run("adapt", generalist, tmp_path / "skin", *words, "--cut", 4, "-o", brick) == 0
     printed = capsys.readouterr().out
     assert "start" in printed
-    assert "lost by the cut" in printed
+    assert "truncation lost" in printed
     assert [file.name for file in tmp_path.glob("*.partial*")] == []
     assert run("adapt", generalist, tmp_path / "skin", *words, "-o", brick) == 2
     assert "expected a new file, found one" in capsys.readouterr().err

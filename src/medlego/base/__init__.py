@@ -9,6 +9,7 @@ from medlego.support import load_lazily
 if TYPE_CHECKING:
     from medlego.base.base import Base, BaseRef, Digest
     from medlego.base.blocks import depth, embed, features, pool, stem_features, through
+    from medlego.base.device import resolve_device
     from medlego.base.families import family_of
     from medlego.base.inputs import BATCH, Inputs
     from medlego.base.mini import MINI_NAME
@@ -34,6 +35,7 @@ __all__ = [
     "input_moments",
     "module_rows",
     "pool",
+    "resolve_device",
     "stem_features",
     "through",
 ]

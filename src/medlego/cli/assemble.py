@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medlego.cli.console import Options, emit, progress, say, show_table
-from medlego.cli.options import (
-    BaseWeights,
-    By,
-    DataSeed,
-    Device,
-    LabelsMap,
-    RequireSigned,
-    SigningKey,
-)
-from medlego.cli.reading import read_task_data
-from medlego.cli.shared import (
-    read_coefficients,
-    read_method_settings,
-    resolve_device,
-    show_mode,
-    show_sites,
-    signatures_of,
-    stamp_of,
-)
+from medlego.cli import options
+from medlego.cli.summaries import show_mode, show_sites
+from medlego.cli.terminal import Terminal
+from medlego.errors import MergeError
 
 if TYPE_CHECKING:
     from medlego.bricks import Brick
@@ -35,36 +18,35 @@ if TYPE_CHECKING:
 
 
 def command(
-    context: typer.Context,
-    bricks: Annotated[list[Path], typer.Argument(metavar="BRICK…", help="Brick files.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to make.")],
-    method: Annotated[
-        str,
-        typer.Option(
-            help="linear, lego, ties, core-ties, knots-ties, dare, dare-ties, core-dare-ties, tsv, "
-            "iso-c, iso-cts, lora-lego, wudi or regmean."
-        ),
-    ] = "linear",
+    terminal: Terminal,
+    bricks: options.BrickFiles,
+    output: options.NewDirectory,
+    *,
+    method: Annotated[str, typer.Option(help="{medlego.merge:METHODS}.")] = "linear",
     coefficients: Annotated[
         str,
         typer.Option(
-            help="auto (the method's own rule), mean, root, one or norm (no data), one number for "
+            help="auto (the method's own rule), {medlego.merge:RULES} (no data), one number for "
             "every task, one per brick: c1,c2,…, or search (needs --data)."
         ),
     ] = "auto",
     data: Annotated[
         list[str] | None,
-        typer.Option(metavar="TASK=DATA", help="Labelled images whose val split search reads."),
+        typer.Option(
+            metavar="TASK=DATA",
+            help="Labelled images for --coefficients search, which reads the val split.",
+        ),
     ] = None,
     sites: Annotated[
         str,
         typer.Option(
-            help="How bricks of one task weigh: counts (training images in their cards), equal, or "
-            "auto (counts where all state them)."
+            help="Weights of several bricks of one task: counts (training images in their cards), "
+            "equal, or auto (counts if all cards have them)."
         ),
     ] = "auto",
     rank: Annotated[
-        int | None, typer.Option(help="Cut merged deltas to this rank; the loss is reported.")
+        int | None,
+        typer.Option(help="Truncate merged deltas to this rank; the loss is reported."),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -76,132 +58,141 @@ def command(
     slope: Annotated[
         float | None,
         typer.Option(
-            help="How much later blocks weigh more, 0 for not at all. Left out: with auto and "
-            "search the method's own, 0 for bricks prepared for merges; else 0."
+            help="How much more later blocks weigh; 0 for equal weights. By default the method's "
+            "own with auto and search, 0 for merge-aware bricks and for given coefficients."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of methods that draw.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the method.")] = 0,
     mode: Annotated[
         str,
         typer.Option(
-            help="How it works: merged (one model), routed (each image by its own tasks' bricks, "
-            "whole), grouped (merged within a modality and body part, routed between), or auto "
-            "(routed where every task has a profile, else merged)."
+            help="How the generalist works: {medlego.cli.summaries:MODES}, or auto (routed if "
+            "every task has a profile, else merged)."
         ),
     ] = "auto",
-    require_signed: RequireSigned = None,
-    by: By = None,
-    key: SigningKey = None,
-    base_weights: BaseWeights = None,
-    data_seed: DataSeed = 0,
-    labels_map: LabelsMap = None,
-    device: Device = "auto",
+    require_signed: options.RequireSigned = None,
+    author: options.Author,
+    reading: options.Reading,
+    compute: options.Compute,
 ) -> None:
-    """Merge bricks into one generalist, without data (unless searching) and without training."""
+    """Merge bricks into one generalist, without training, and without data unless searching."""
     from medlego.bricks import brick_names, load_bricks
-    from medlego.errors import MergeError
     from medlego.evaluation import task_facts
     from medlego.generalist import assemble
     from medlego.merge import SEARCHED
     from medlego.train import refit_notes
 
-    options: Options = context.obj
-    with progress(options) as show:
-        held = load_bricks(bricks, show)
-    signatures = signatures_of(bricks, held, require_signed)
-    if bool(data) != (coefficients == SEARCHED):
+    with terminal.progress() as show:
+        loaded = load_bricks(bricks, show)
+    signatures = options.signatures_of(bricks, loaded, require_signed)
+    searching = coefficients == SEARCHED
+    if bool(data) != searching:
         raise MergeError(
             "--data: expected with --coefficients search and only there, got "
             f"{len(data or [])} data sets and --coefficients {coefficients}"
         )
-    more: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "sites": sites,
         "rank": rank,
-        "settings": read_method_settings(settings or []),
+        "settings": _numbers(settings or []),
         "svc": svc,
         "slope": slope,
         "seed": seed,
         "mode": mode,
-        "stamp": stamp_of(by, key),
+        "stamp": author.stamp(),
     }
-    scores: dict[float, dict[str, float]] = {}
-    if coefficients == SEARCHED:
-        found = _search(
-            options, held, method, data or [], base_weights, data_seed, labels_map, device, more
-        )
-        generalist, scores = found.generalist, {v: dict(s) for v, s in found.scores.items()}
-        _show_search(options, found)
+    if searching:
+        search = _search(terminal, loaded, method, data or [], reading, compute, arguments)
+        generalist = search.generalist
     else:
-        generalist = assemble(held, method, coefficients=read_coefficients(coefficients), **more)
+        generalist = assemble(loaded, method, coefficients=_coefficients(coefficients), **arguments)
     generalist.signed(signatures).save(output)
-    names = brick_names(generalist.bricks)
+    recipe = generalist.recipe
     rows = [
         (name, brick.task.kind, str(len(brick.task.labels)), f"{item.coefficient:.4g}")
         for name, item, brick in zip(
-            names, generalist.recipe.bricks, generalist.bricks, strict=True
+            brick_names(generalist.bricks), recipe.bricks, generalist.bricks, strict=True
         )
     ]
-    show_table(options, ("task", "kind", "labels", "coefficient"), rows)
-    show_sites(options, generalist)
+    terminal.table(("task", "kind", "labels", "coefficient"), rows)
+    show_sites(terminal, generalist)
     notes = refit_notes(generalist.bricks)
-    for note in notes:
-        say(options, f"note: {note}")
-    ranks = max(delta.rank for delta in generalist.deltas.values())
-    say(
-        options,
-        f"method {method}, slope {generalist.recipe.slope:g}; "
-        f"merged rank {ranks} on {len(generalist.targets)} targets",
+    terminal.note(*notes)
+    merged_rank = max(delta.rank for delta in generalist.deltas.values())
+    terminal.say(
+        f"method {method}, slope {recipe.slope:g}; "
+        f"merged rank {merged_rank} on {len(generalist.targets)} targets"
     )
-    say(options, f"lost by the cut: {generalist.relative_loss:.2%} of the Frobenius norm")
-    show_mode(options, generalist)
-    say(options, f"wrote {output} (recipe {generalist.recipe.digest[:12]})")
-    emit(
-        options,
-        {
-            "output": str(output),
-            "recipe": generalist.recipe.model_dump(mode="json"),
-            "digest": generalist.recipe.digest,
-            "relative_loss": generalist.relative_loss,
-            "tasks": task_facts(generalist),
-            "notes": list(notes),
-        }
-        | ({"search": scores} if scores else {}),
-    )
+    terminal.say(f"truncation lost {generalist.relative_loss:.2%} of the Frobenius norm")
+    show_mode(terminal, generalist)
+    terminal.say(f"wrote {output} (recipe {recipe.digest[:12]})")
+    document = {
+        "output": str(output),
+        "recipe": recipe.model_dump(mode="json"),
+        "digest": recipe.digest,
+        "relative_loss": generalist.relative_loss,
+        "tasks": task_facts(generalist),
+        "notes": list(notes),
+    }
+    if searching:
+        document["search"] = {value: dict(scores) for value, scores in search.scores.items()}
+    terminal.emit(document)
 
 
 def _search(
-    options: Options,
+    terminal: Terminal,
     bricks: list[Brick],
     method: str,
     data: list[str],
-    base_weights: Path | None,
-    data_seed: int,
-    labels_map: Path | None,
-    device: str,
-    more: dict[str, Any],
+    reading: options.Reading,
+    compute: options.Compute,
+    arguments: dict[str, Any],
 ) -> Search:
-    from medlego.base import Base
+    """Search for a coefficient and show what each gave."""
     from medlego.data import match_labels
     from medlego.train import search_coefficients
 
-    stated: dict[str, list[Task]] = {}
+    by_name: dict[str, list[Task]] = {}
     for brick in bricks:
-        stated.setdefault(brick.task.name, []).append(brick.task)
-    tasks = [match_labels(of, [name] * len(of)).task for name, of in stated.items()]
-    with progress(options) as show:
-        datasets = read_task_data(tasks, data, seed=data_seed, labels_map=labels_map, show=show)
-        base = Base.find(bricks[0].base, weights=base_weights)
-        device = resolve_device(device)
-        return search_coefficients(
-            bricks, datasets, method, base=base, device=device, show=show, **more
+        by_name.setdefault(brick.task.name, []).append(brick.task)
+    tasks = [match_labels(of, [name] * len(of)).task for name, of in by_name.items()]
+    with terminal.progress() as show:
+        search = search_coefficients(
+            bricks,
+            reading.read_all(tasks, data, show),
+            method,
+            base=compute.find(bricks[0].base),
+            device=compute.place,
+            show=show,
+            **arguments,
         )
-
-
-def _show_search(options: Options, found: Search) -> None:
-    tasks = list(found.scores[found.value])
+    names = list(search.scores[search.value])
     rows = [
-        (f"{value:g}" + " *" * (value == found.value), *(f"{scores[t]:.3f}" for t in tasks))
-        for value, scores in found.scores.items()
+        (f"{value:g}" + " *" * (value == search.value), *(f"{scores[n]:.3f}" for n in names))
+        for value, scores in search.scores.items()
     ]
-    title = "validation: balanced accuracy over the specialist's"
-    show_table(options, ("coefficient", *tasks), rows, title)
+    title = "validation: balanced accuracy relative to the specialist's"
+    terminal.table(("coefficient", *names), rows, title)
+    return search
+
+
+def _coefficients(text: str) -> str | float | tuple[float, ...]:
+    """A rule's name, one number, or numbers separated by commas."""
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        return text
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _numbers(texts: list[str]) -> dict[str, float]:
+    """`NAME=NUMBER` texts as a mapping."""
+    values: dict[str, float] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            raise MergeError(f"--set: expected NAME=NUMBER, got {text!r}") from None
+        values[name] = int(number) if number.is_integer() else number
+    return values

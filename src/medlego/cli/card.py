@@ -7,15 +7,16 @@ from typing import Annotated
 
 import typer
 
-from medlego.cli.console import Options, say
-from medlego.cli.shared import refuse_existing
+from medlego.cli import options
+from medlego.cli.terminal import Terminal
 
 
 def command(
-    context: typer.Context,
+    terminal: Terminal,
     path: Annotated[Path, typer.Argument(metavar="BRICK | DIR", help="A brick or a generalist.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Markdown file; printed if left out.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Markdown file; printed by default."),
     ] = None,
     facts: Annotated[
         Path | None,
@@ -25,29 +26,28 @@ def command(
         Path | None,
         typer.Option(metavar="FILE", help="What medlego evaluate --json wrote of this model."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+    force: options.Force = False,
 ) -> None:
     """Write a model card: Markdown with Hugging Face front matter and CHAI's fields.
 
-    What nobody stated says so. The card is about the files; it checks no signature.
+    Fields that nobody stated say so. The card describes the files; it checks no signature.
     """
     from medlego.bricks import load_brick, signature_beside
     from medlego.evaluation import Evaluated, Facts, brick_card, generalist_card
     from medlego.generalist import Generalist
     from medlego.support import write_atomically
 
-    options: Options = context.obj
     if output is not None:
-        refuse_existing(output, force)
+        options.refuse_existing(output, force)
     stated = Facts() if facts is None else Facts.load(facts)
-    measured = None if evaluation is None else Evaluated.load(evaluation)
+    evaluated = None if evaluation is None else Evaluated.load(evaluation)
     if path.is_dir():
-        text = generalist_card(Generalist.load(path), facts=stated, evaluated=measured)
+        text = generalist_card(Generalist.load(path), facts=stated, evaluated=evaluated)
     else:
         signature = signature_beside(path)
-        text = brick_card(load_brick(path), facts=stated, evaluated=measured, signature=signature)
+        text = brick_card(load_brick(path), facts=stated, evaluated=evaluated, signature=signature)
     if output is None:
         print(text, end="")
         return
     write_atomically(output, text.encode())
-    say(options, f"wrote {output}")
+    terminal.say(f"wrote {output}")

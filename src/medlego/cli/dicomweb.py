@@ -4,149 +4,146 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medlego.cli.console import Options, emit, progress, say, show_table
-from medlego.cli.options import BaseWeights, Device, JsonFile
-from medlego.cli.shared import need_extra, resolve_device
+from medlego.cli import options
+from medlego.cli.terminal import Terminal
+from medlego.errors import PacsError
 
 if TYPE_CHECKING:
-    from medlego.serve import InstanceOutcome, PacsAccess, PollResult
-
-_EXTRA = ("dicomweb", "highdicom", "dicomweb_client")
-"""Its name, and what it must hold."""
-
-app = typer.Typer(
-    help="Answer the images of a picture archive, and store the answers there as DICOM.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
-
-Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A generalist.")]
-Url = Annotated[str, typer.Option(help="The archive's DICOMweb address, https://HOST/PATH.")]
-TokenFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Bearer token for the archive.")
-]
-PasswordFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="A line user:password for the archive.")
-]
-CaFile = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Certificates (PEM) that the archive's is checked with."),
-]
-AllowHttp = Annotated[
-    bool,
-    typer.Option("--allow-http", help="Reach another machine without TLS, in a closed network."),
-]
-Saliency = Annotated[
-    str, typer.Option("--saliency", help="gradient, rollout, or none for a report alone.")
-]
+    from medlego.serve import InstanceOutcome, PacsClient, PollResult
 
 
-@app.command("analyse")
+@dataclass(frozen=True)
+class Archive:
+    """A picture archive, and what is stored there."""
+
+    url: Annotated[str, typer.Option(help="The archive's DICOMweb address, https://HOST/PATH.")]
+    token_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Bearer token for the archive.")
+    ] = None
+    password_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A line user:password for the archive.")
+    ] = None
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Certificates (PEM) to check the archive's with."),
+    ] = None
+    allow_http: Annotated[
+        bool,
+        typer.Option(
+            "--allow-http", help="Reach another machine without TLS, in a closed network."
+        ),
+    ] = False
+    saliency: Annotated[
+        str,
+        typer.Option(
+            help="{medlego.prediction.saliency.explain:METHODS}, or none for a report alone."
+        ),
+    ] = "gradient"
+
+    def connect(self) -> PacsClient:
+        """A client of the archive; refuses to go on without the libraries for it."""
+        options.need_extra("dicomweb", "highdicom", "dicomweb_client")
+        from medlego.serve import PacsAccess, PacsClient
+
+        secrets = self.token_file, self.password_file
+        return PacsClient(PacsAccess(self.url, *secrets, self.ca_file, self.allow_http))
+
+    @property
+    def method(self) -> str | None:
+        """The saliency method; None for none."""
+        from medlego.prediction import check_method
+
+        if self.saliency == "none":
+            return None
+        check_method(self.saliency)
+        return self.saliency
+
+
 def analyse_command(
-    context: typer.Context,
-    directory: Directory,
-    url: Url,
+    terminal: Terminal,
+    directory: options.Directory,
     study: Annotated[str, typer.Option(metavar="UID", help="Study instance UID.")],
+    *,
     series: Annotated[
         str | None, typer.Option(metavar="UID", help="Only this series, by its instance UID.")
     ] = None,
-    saliency: Saliency = "gradient",
-    token_file: TokenFile = None,
-    password_file: PasswordFile = None,
-    ca_file: CaFile = None,
-    allow_http: AllowHttp = False,
-    json: JsonFile = None,
-    base_weights: BaseWeights = None,
-    device: Device = "auto",
+    archive: Archive,
+    json: options.JsonFile = None,
+    compute: options.Compute,
 ) -> None:
     """Answer a study's images and store a report and saliency captures for each.
 
-    A repeat makes results under the same UIDs, with a newer date.
+    A repeat stores results under the same UIDs, with a newer date.
     """
     from datetime import datetime
 
-    need_extra(*_EXTRA)
-    from medlego.base import Base
-    from medlego.errors import PacsError
+    pacs = archive.connect()
     from medlego.generalist import Generalist
-    from medlego.serve import PacsClient, answer_study
+    from medlego.serve import answer_study
 
-    options: Options = context.obj
-    pacs = PacsClient(_connection(url, token_file, password_file, ca_file, allow_http))
     generalist = Generalist.load(directory)
-    with progress(options) as show:
-        answers = answer_study(
+    with terminal.progress() as show:
+        instances = answer_study(
             pacs,
             generalist,
             study,
             datetime.now().astimezone().replace(microsecond=0),
             series=series,
-            base=Base.find(generalist.base, weights=base_weights),
-            method=_method(saliency),
-            device=resolve_device(device),
+            base=compute.find(generalist.base),
+            method=archive.method,
+            device=compute.place,
             show=show,
         )
-    _show(options, answers)
-    emit(options, [answer.as_dict() for answer in answers], json)
-    if not any(answer.outcome == "answered" for answer in answers):
+    _show(terminal, instances)
+    terminal.emit([instance.as_dict() for instance in instances], json)
+    if not any(instance.outcome == "answered" for instance in instances):
         raise PacsError("study: expected an image that can be answered, got none")
 
 
-@app.command("watch")
 def watch_command(
-    context: typer.Context,
-    directory: Directory,
-    url: Url,
+    terminal: Terminal,
+    directory: options.Directory,
     rule: Annotated[
         Path, typer.Option(metavar="FILE", help="TOML file: which images (docs/dicomweb.md).")
     ],
     state: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Where the watch keeps its journal.")
     ],
+    *,
     once: Annotated[bool, typer.Option("--once", help="Poll once, then end.")] = False,
     interval: Annotated[float, typer.Option(min=1.0, help="Seconds between polls.")] = 30.0,
-    saliency: Saliency = "gradient",
-    token_file: TokenFile = None,
-    password_file: PasswordFile = None,
-    ca_file: CaFile = None,
-    allow_http: AllowHttp = False,
-    base_weights: BaseWeights = None,
-    device: Device = "auto",
+    archive: Archive,
+    compute: options.Compute,
 ) -> None:
     """Answer new images that fit a rule, each once, until stopped.
 
     Interrupted work is done again, under the same UIDs.
     """
-    need_extra(*_EXTRA)
-    from medlego.base import Base
-    from medlego.errors import PacsError
+    pacs = archive.connect()
     from medlego.generalist import Generalist
-    from medlego.serve import Journal, PacsClient, PollResult, Rule, Watcher, keep_watching
+    from medlego.serve import Journal, PollResult, Rule, Watcher, keep_watching
 
-    options: Options = context.obj
-    pacs = PacsClient(_connection(url, token_file, password_file, ca_file, allow_http))
     wanted = Rule.load(rule)
-    base = Base.find(Generalist.load(directory).base, weights=base_weights)
+    base = compute.find(Generalist.load(directory).base)
 
     def on_result(result: PollResult) -> None:
-        emit(options, asdict(result))
+        terminal.emit(asdict(result))
         if result != PollResult() or once:
-            say(
-                options,
+            terminal.say(
                 f"{result.answered} answered, {result.refused} refused, {result.passed} left out, "
-                f"{result.postponed} postponed",
+                f"{result.postponed} postponed"
             )
         for problem, count in result.problems.items():
-            say(options, f"note: {count} refused or postponed: {problem}")
+            terminal.note(f"{count} refused or postponed: {problem}")
 
     def on_error(error: PacsError, wait_s: float) -> None:
-        say(options, f"note: {error}; next try in {wait_s:g} s")
+        terminal.note(f"{error}; next try in {wait_s:g} s")
 
     with Journal.open(state) as journal:
         watcher = Watcher(
@@ -155,8 +152,8 @@ def watch_command(
             wanted,
             journal,
             base=base,
-            method=_method(saliency),
-            device=resolve_device(device),
+            method=archive.method,
+            device=compute.place,
         )
         if once:
             on_result(watcher.poll())
@@ -167,27 +164,10 @@ def watch_command(
             keep_watching(watcher.poll, interval, on_result=on_result, on_error=on_error)
         except KeyboardInterrupt:
             counts = ", ".join(f"{n} {word}" for word, n in journal.counts().items())
-            say(options, f"stopped; in the journal: {counts or 'nothing'}")
+            terminal.say(f"stopped; in the journal: {counts or 'nothing'}")
 
 
-def _connection(
-    url: str, token: Path | None, password: Path | None, ca: Path | None, allow_http: bool
-) -> PacsAccess:
-    from medlego.serve import PacsAccess
-
-    return PacsAccess(url, token, password, ca, allow_http)
-
-
-def _method(saliency: str) -> str | None:
-    from medlego.prediction import check_method
-
-    if saliency == "none":
-        return None
-    check_method(saliency)
-    return saliency
-
-
-def _show(options: Options, instances: list[InstanceOutcome]) -> None:
+def _show(terminal: Terminal, instances: list[InstanceOutcome]) -> None:
     """A line per answer, and notes on images without one."""
     rows = []
     predictions = [one.prediction for one in instances]
@@ -195,11 +175,11 @@ def _show(options: Options, instances: list[InstanceOutcome]) -> None:
         for answer in () if prediction is None else prediction.answers:
             label = ", ".join(answer.labels) or "none of its labels"
             rows.append((str(number), answer.task.name, label, f"{max(answer.probs):.3f}"))
-    show_table(options, ("image", "task", "label", "largest probability"), rows)
+    terminal.table(("image", "task", "label", "largest probability"), rows)
     abstained = sum(prediction is not None and not prediction.answers for prediction in predictions)
     if abstained:
-        say(options, f"note: no answer to {abstained} images; their reports say why")
+        terminal.note(f"no answer to {abstained} images; their reports say why")
     for problem, count in Counter(one.problem for one in instances if one.problem).items():
-        say(options, f"note: {count} without results: {problem}")
+        terminal.note(f"{count} without results: {problem}")
     stored = sum(len(one.results) for one in instances if one.outcome == "answered")
-    say(options, f"stored {stored} objects")
+    terminal.say(f"stored {stored} objects")

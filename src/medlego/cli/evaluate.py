@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medlego.cli.console import Options, emit, progress, say, show_table
-from medlego.cli.options import BaseWeights, DataSeed, Device, JsonFile, LabelsMap
-from medlego.cli.reading import read_task_data
-from medlego.cli.shared import refuse_nowhere, resolve_device
+from medlego.cli import options
+from medlego.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from medlego.evaluation import Report
@@ -19,166 +18,160 @@ if TYPE_CHECKING:
 
 
 def command(
-    context: typer.Context,
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A generalist.")],
-    data: Annotated[list[str], typer.Option(metavar="TASK=DATA", help="Labelled images.")],
-    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
-    json: JsonFile = None,
+    terminal: Terminal,
+    directory: options.Directory,
+    data: options.TaskData,
+    *,
+    scoring: options.Scoring,
+    json: options.JsonFile = None,
     csv: Annotated[
-        Path | None, typer.Option(help="Write every score as a line of CSV, by label and subgroup.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write every score, by label and subgroup, as CSV."),
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Write bars with intervals as PNG.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write bars with intervals as PNG.")
+    ] = None,
     report: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write all of it as one HTML page.")
+        Path | None, typer.Option(metavar="FILE", help="Write all results as one HTML page.")
     ] = None,
     no_examples: Annotated[
         bool, typer.Option("--no-examples", help="Leave images of errors out of the page.")
     ] = False,
-    base_weights: BaseWeights = None,
-    resamples: Annotated[int, typer.Option(min=1, help="Bootstrap replicates.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
-    data_seed: DataSeed = 0,
-    labels_map: LabelsMap = None,
-    device: Device = "auto",
+    reading: options.Reading,
+    compute: options.Compute,
 ) -> None:
     """Score a generalist beside its specialists and linear probes, with 95 % intervals."""
-    from medlego.base import Base
-    from medlego.evaluation import evaluate
-    from medlego.generalist import Generalist
+    from medlego.evaluation import evaluate, find_examples, plot_report, write_page
+    from medlego.generalist import Generalist, utc_now
+    from medlego.support import write_atomically
 
-    options: Options = context.obj
     for output in (json, csv, plot, report):
         if output is not None:
-            refuse_nowhere(output)
+            options.refuse_unwritable(output)
     generalist = Generalist.load(directory)
-    base, place = Base.find(generalist.base, weights=base_weights), resolve_device(device)
-    with progress(options) as show:
-        found = evaluate(
+    base, place = compute.find(generalist.base), compute.place
+    with terminal.progress() as show:
+        result = evaluate(
             generalist,
-            read_task_data(
-                generalist.tasks, data, seed=data_seed, labels_map=labels_map, show=show
-            ),
+            reading.read_all(generalist.tasks, data, show),
             base=base,
-            split=split,
-            resamples=resamples,
-            seed=seed,
+            split=scoring.split,
+            resamples=scoring.resamples,
+            seed=scoring.seed,
             device=place,
             show=show,
         )
         if report is not None:
-            from medlego.evaluation import find_examples, write_page
-            from medlego.generalist import utc_now
-
-            shown = (
+            examples = (
                 {}
                 if no_examples
-                else find_examples(found, generalist, base=base, device=place, show=show)
+                else find_examples(result, generalist, base=base, device=place, show=show)
             )
-            write_page(found, report, generalist=generalist, examples=shown, written=utc_now())
-    show_report(options, found)
+            write_page(result, report, generalist=generalist, examples=examples, written=utc_now())
+    show_report(terminal, result)
     if report is not None:
-        say(options, f"wrote {report}{'' if no_examples else ', with images of errors in it'}")
+        terminal.say(f"wrote {report}{'' if no_examples else ', with images of errors in it'}")
     if plot is not None:
-        from medlego.evaluation import plot_report
-
-        plot_report(found, plot, title=f"generalist {generalist.recipe.digest[:12]}")
-        say(options, f"wrote {plot}")
+        plot_report(result, plot, title=f"generalist {generalist.recipe.digest[:12]}")
+        terminal.say(f"wrote {plot}")
     if csv is not None:
-        from medlego.support import write_atomically
-
-        write_atomically(csv, found.as_csv().encode())
-        say(options, f"wrote {csv}")
-    of = {
+        write_atomically(csv, result.as_csv().encode())
+        terminal.say(f"wrote {csv}")
+    identity = {
         "generalist": generalist.recipe.digest,
         "bricks": {c.task.name: [b.digest for b in c.bricks] for c in generalist.capabilities},
     }
-    emit(options, of | found.as_dict(), json)
+    terminal.emit(identity | result.as_dict(), json)
 
 
-def show_report(options: Options, report: Report) -> None:
+def show_report(terminal: Terminal, report: Report) -> None:
     """Print a report as one table per task, narrow enough for eighty columns."""
-    scores = ("accuracy", "balanced_accuracy", "auroc")
     blocks: dict[str, Any] = {}
     for row in report.rows:
         blocks.setdefault(f"{row.task}: {row.images} images", {})[row.model] = row.scores
     blocks["mean over tasks"] = report.means
-    say(options, f"{report.split} split, 95 % bootstrap intervals")
+    terminal.say(f"{report.split} split, 95 % bootstrap intervals")
     for title, models in blocks.items():
         rows = [
-            (SHORT.get(model, model), *(_compact(found[score]) for score in scores))
-            for model, found in models.items()
+            (_short(model), *_compact(scores, "accuracy", "balanced_accuracy", "auroc"))
+            for model, scores in models.items()
         ]
-        show_table(options, ("model", "accuracy", "balanced acc.", "AUROC"), rows, title)
-    kept = [(SHORT.get(model, model), str(value)) for model, value in report.normalised.items()]
-    show_table(options, ("model", "normalised balanced accuracy"), kept)
+        terminal.table(("model", "accuracy", "balanced acc.", "AUROC"), rows, title)
+    normalised = [(_short(model), str(value)) for model, value in report.normalised.items()]
+    terminal.table(("model", "normalised balanced accuracy"), normalised)
     if report.routing:
         columns = tuple(next(iter(report.routing.values())))
         routed = [(name, *map(str, counts.values())) for name, counts in report.routing.items()]
-        title = "task not told: where its images were sent"
-        show_table(options, ("images of", *columns), routed, title)
-    _show_probabilities(options, report)
-    _show_thresholds(options, report)
-    _show_groups(options, report)
-    for note in dict.fromkeys(note.partition(": ")[2] for note in report.notes):
-        say(options, f"note: {note}")
+        title = "routing: images of each task, by the task that answers them"
+        terminal.table(("images of", *columns), routed, title)
+    _show_probabilities(terminal, report)
+    _show_thresholds(terminal, report)
+    _show_groups(terminal, report)
+    terminal.note(*dict.fromkeys(note.partition(": ")[2] for note in report.notes))
 
 
-def _show_probabilities(options: Options, report: Report) -> None:
-    """How far the generalist's and the specialists' probabilities can be taken at their word."""
+def _show_probabilities(terminal: Terminal, report: Report) -> None:
+    """How well the generalist's and the specialists' probabilities are calibrated."""
     rows = [
         (
             row.task,
-            SHORT.get(row.model, row.model),
-            *(_compact(row.scores[name]) for name in ("brier", "rms_calibration_error")),
+            _short(row.model),
+            *_compact(row.scores, "brier", "rms_calibration_error"),
             row.state,
         )
         for row in report.rows
         if row.model in ("generalist", "specialist")
     ]
-    heads = ("task", "model", "Brier score", "calibration error", "calibration")
-    show_table(options, heads, rows, "probabilities; calibration error: root mean square, debiased")
+    columns = ("task", "model", "Brier score", "calibration error", "calibration")
+    title = "probabilities; calibration error: root mean square, debiased"
+    terminal.table(columns, rows, title)
 
 
-def _show_thresholds(options: Options, report: Report) -> None:
+def _show_thresholds(terminal: Terminal, report: Report) -> None:
     """Sensitivity and specificity at the generalist's operating points."""
     rows = []
     for name, detail in report.tasks.items():
         limits = detail.answers["generalist"].thresholds
-        if limits is None:
-            continue
-        for (label, found), limit in zip(detail.labels.items(), limits.tolist(), strict=True):
-            told = (_compact(found[score]) for score in ("sensitivity", "specificity"))
-            rows.append((name, label, f"{limit:.3f}", *told))
-    if rows:
-        heads = ("task", "label", "above", "sensitivity", "specificity")
-        show_table(options, heads, rows, "answers by the generalist's thresholds")
+        if limits is not None:
+            rows += [
+                (name, label, f"{limit:.3f}", *_compact(scores, "sensitivity", "specificity"))
+                for (label, scores), limit in zip(
+                    detail.labels.items(), limits.tolist(), strict=True
+                )
+            ]
+    columns = ("task", "label", "threshold", "sensitivity", "specificity")
+    terminal.table(columns, rows, "at the generalist's thresholds")
 
 
-def _show_groups(options: Options, report: Report) -> None:
+def _show_groups(terminal: Terminal, report: Report) -> None:
     rows = [
         (
             name,
             f"{row.group} {row.value}",
             f"{row.images}{' (few)' * row.small}",
-            *(_compact(row.scores[score]) for score in ("balanced_accuracy", "auroc")),
+            *_compact(row.scores, "balanced_accuracy", "auroc"),
         )
         for name, detail in report.tasks.items()
         for row in detail.groups
     ]
-    if rows:
-        heads = ("task", "subgroup", "images", "balanced acc.", "AUROC")
-        show_table(options, heads, rows, "the generalist by subgroup")
+    columns = ("task", "subgroup", "images", "balanced acc.", "AUROC")
+    terminal.table(columns, rows, "the generalist by subgroup")
 
 
-SHORT = {"base with specialist's head": "base + its head"}
+def _short(model: str) -> str:
+    return model.replace("base with specialist's head", "base + its head")
 
 
-def _compact(found: Interval) -> str:
-    """`.850 [.817–.883]`: three such columns fit a terminal."""
-    if not math.isfinite(found.value):
+def _compact(scores: Mapping[str, Interval], *names: str) -> list[str]:
+    """`.850 [.817–.883]` for each of these scores: three such columns fit a terminal."""
+    return [_interval(scores[name]) for name in names]
+
+
+def _interval(score: Interval) -> str:
+    if not math.isfinite(score.value):
         return "undefined"
     value, low, high = (
         "1.00" if round(x, 3) >= 1 else f"{x:.3f}".removeprefix("0")
-        for x in (found.value, found.low, found.high)
+        for x in (score.value, score.low, score.high)
     )
     return f"{value} [{low}–{high}]"

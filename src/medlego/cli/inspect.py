@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medlego.cli.console import Options, emit, say, show_table
-from medlego.cli.shared import show_mode, show_sites, told_calibration
+from medlego.cli.summaries import calibration_line, show_mode, show_sites
+from medlego.cli.terminal import Terminal
 from medlego.errors import MergeError
 
 if TYPE_CHECKING:
@@ -21,37 +21,36 @@ _RANKS = (1, 2, 4, 8, 16, 32, 64)
 
 
 def command(
-    context: typer.Context,
+    terminal: Terminal,
     paths: Annotated[
         list[Path], typer.Argument(metavar="BRICK… | DIR", help="Brick files or a generalist.")
     ],
     plot: Annotated[
-        Path | None, typer.Option(help="Write a heat map of how the bricks overlap (PNG).")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a heat map of how the bricks overlap as PNG."),
     ] = None,
 ) -> None:
-    """Show what bricks or a generalist hold; several bricks are also compared."""
+    """Show what bricks or a generalist contain, and compare several bricks."""
     from medlego.bricks import load_bricks
     from medlego.evaluation import brick_facts, generalist_facts
     from medlego.generalist import Generalist
 
-    options: Options = context.obj
     directories = [path for path in paths if path.is_dir()]
-    generalists = [Generalist.load(path) for path in directories]
-    bricks = load_bricks([path for path in paths if path not in directories])
-    for path, generalist in zip(directories, generalists, strict=True):
-        _show_generalist(options, path, generalist)
     files = [path for path in paths if path not in directories]
+    generalists, bricks = [Generalist.load(path) for path in directories], load_bricks(files)
+    for path, generalist in zip(directories, generalists, strict=True):
+        _show_generalist(terminal, path, generalist)
     for path, brick in zip(files, bricks, strict=True):
-        _show_brick(options, path, brick)
+        _show_brick(terminal, path, brick)
     if plot is not None and len(bricks) < 2:
         raise MergeError(f"--plot: expected at least two bricks to compare, got {len(bricks)}")
     facts = [generalist_facts(g) for g in generalists] + [brick_facts(b) for b in bricks]
     if len(bricks) > 1:
-        facts.append(_compare(options, bricks, plot))
-    emit(options, facts)
+        facts.append(_compare(terminal, bricks, plot))
+    terminal.emit(facts)
 
 
-def _show_brick(options: Options, path: Path, brick: Brick) -> None:
+def _show_brick(terminal: Terminal, path: Path, brick: Brick) -> None:
     ranks = sorted({delta.rank for delta in brick.deltas.values()})
     rows = [
         ("task", f"{brick.task.name} ({brick.task.kind})"),
@@ -66,12 +65,12 @@ def _show_brick(options: Options, path: Path, brick: Brick) -> None:
         ("validation", ", ".join(f"{k} {v:.3f}" for k, v in brick.card.scores.items()) or "?"),
         ("grams", _grams(brick)),
         ("profile", _profile(brick)),
-        ("calibration", told_calibration(brick.calibration, brick.task)),
+        ("calibration", calibration_line(brick.calibration, brick.task)),
         ("data", brick.card.data or "?"),
         ("licence", brick.card.licence or "?"),
         ("digest", brick.digest),
     ]
-    show_table(options, (str(path), ""), rows)
+    terminal.table((str(path), ""), rows)
 
 
 def _grams(brick: Brick) -> str:
@@ -90,17 +89,17 @@ def _profile(brick: Brick) -> str:
     return f"of {profile.images} images after block {profile.blocks}, {noise}"
 
 
-def _compare(options: Options, bricks: list[Brick], plot: Path | None) -> dict[str, Any]:
+def _compare(terminal: Terminal, bricks: list[Brick], plot: Path | None) -> dict[str, Any]:
     from medlego.evaluation import plot_diagnosis
     from medlego.merge import diagnose
     from medlego.train import refit_notes
 
     try:
-        found = diagnose(bricks)
+        diagnosis = diagnose(bricks)
     except MergeError as error:
         if plot is not None:
             raise
-        say(options, f"not compared, since they could not be merged: {error}")
+        terminal.say(f"not compared, since they cannot be merged: {error}")
         return {"type": "comparison", "refused": str(error)}
     rows = [
         (
@@ -111,38 +110,34 @@ def _compare(options: Options, bricks: list[Brick], plot: Path | None) -> dict[s
                 for values in (pair.input_overlap, pair.output_overlap, pair.sign_conflict)
             ),
         )
-        for pair in found.pairs
+        for pair in diagnosis.pairs
     ]
-    heads = ("bricks", "cosine", "overlap of inputs", "of outputs", "sign conflicts")
-    show_table(options, heads, rows)
-    cuts = ", ".join(
-        f"{loss:.1%} at rank {rank}" for rank, loss in found.cut_losses.items() if rank in _RANKS
-    )
-    say(options, f"a cut of their sum would lose {cuts}")
-    for warning in found.warnings:
-        say(options, f"warning: {warning}")
+    columns = ("bricks", "cosine", "overlap of inputs", "of outputs", "sign conflicts")
+    terminal.table(columns, rows)
+    losses = diagnosis.cut_losses.items()
+    cuts = ", ".join(f"{loss:.1%} at rank {rank}" for rank, loss in losses if rank in _RANKS)
+    terminal.say(f"truncation of their sum would lose {cuts}")
+    for warning in diagnosis.warnings:
+        terminal.say(f"warning: {warning}")
     notes = refit_notes(bricks)
-    for note in notes:
-        say(options, f"note: {note}")
+    terminal.note(*notes)
     if plot is not None:
-        plot_diagnosis(found, plot)
-        say(options, f"wrote {plot}")
-    return {"type": "comparison", **found.as_dict(), "notes": list(notes)}
+        plot_diagnosis(diagnosis, plot)
+        terminal.say(f"wrote {plot}")
+    return {"type": "comparison", **diagnosis.as_dict(), "notes": list(notes)}
 
 
-def _show_generalist(options: Options, path: Path, generalist: Generalist) -> None:
+def _show_generalist(terminal: Terminal, path: Path, generalist: Generalist) -> None:
     from medlego.prediction import working_readers
 
-    say(options, f"{path}: generalist {generalist.recipe.digest[:12]}")
-    say(
-        options,
-        f"base {generalist.base.name} at {generalist.base.image_size} px, method "
-        f"{generalist.recipe.method}, slope {generalist.recipe.slope:g}, "
-        f"lost by the cut {generalist.relative_loss:.2%}",
+    recipe, base = generalist.recipe, generalist.base
+    terminal.say(f"{path}: generalist {recipe.digest[:12]}")
+    terminal.say(
+        f"base {base.name} at {base.image_size} px, method {recipe.method}, "
+        f"slope {recipe.slope:g}, truncation lost {generalist.relative_loss:.2%}"
     )
-    show_mode(options, generalist)
-    sites = Counter(item.task for item in generalist.recipe.bricks)
-    states = {name: reader.state for name, reader in working_readers(generalist).items()}
+    show_mode(terminal, generalist)
+    sites = Counter(item.task for item in recipe.bricks)
     rows = [
         (
             item.task,
@@ -153,9 +148,10 @@ def _show_generalist(options: Options, path: Path, generalist: Generalist) -> No
             if item.head
             else ("its own" if sites[item.task] == 1 else "its sites' mean"),
         )
-        for item, brick in zip(generalist.recipe.bricks, generalist.bricks, strict=True)
+        for item, brick in zip(recipe.bricks, generalist.bricks, strict=True)
     ]
-    show_table(options, ("task", "labels", "coefficient", "brick", "head"), rows)
-    told = ", ".join(f"{name} {state}" for name, state in states.items())
-    say(options, f"calibration of its answers: {told}")
-    show_sites(options, generalist)
+    terminal.table(("task", "labels", "coefficient", "brick", "head"), rows)
+    readers = working_readers(generalist).items()
+    states = ", ".join(f"{name} {reader.state}" for name, reader in readers)
+    terminal.say(f"calibration: {states}")
+    show_sites(terminal, generalist)

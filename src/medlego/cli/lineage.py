@@ -7,84 +7,78 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medlego.cli.console import Options, emit, say, show_table
+from medlego.cli import options
+from medlego.cli.terminal import Terminal
+from medlego.errors import CheckError
 
 if TYPE_CHECKING:
     from medlego.generalist import Difference, Entry, Generalist
 
-Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A generalist.")]
-
 
 def verify_command(
-    context: typer.Context,
-    directory: Directory,
+    terminal: Terminal,
+    directory: options.Directory,
     trust: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Trust file: bricks and entries must be signed by it."),
     ] = None,
     last: Annotated[
         str | None,
-        typer.Option(help="Digest of the last entry, noted elsewhere: were any cut off?"),
+        typer.Option(help="Digest of the last entry, noted elsewhere: finds a shortened lineage."),
     ] = None,
 ) -> None:
-    """Prove that a generalist is what its recipe says; exit code 1 where a claim fails."""
-    from medlego.errors import CheckError
+    """Verify that a generalist is what its recipe says; exit code 1 if a claim fails."""
     from medlego.generalist import Trust, verify
 
-    options: Options = context.obj
     checks = verify(directory, None if trust is None else Trust.load(trust), last)
     rows = [(check.claim, "yes" if check.holds else "NO", check.found) for check in checks]
-    show_table(options, ("claim", "holds", "found"), rows)
-    emit(options, [vars(check) for check in checks])
+    terminal.table(("claim", "holds", "found"), rows)
+    terminal.emit([vars(check) for check in checks])
     if failed := [check for check in checks if not check.holds]:
         raise CheckError(f"{directory}: expected {failed[0].claim}, got: {failed[0].found}")
 
 
-def log_command(context: typer.Context, directory: Directory) -> None:
+def log_command(terminal: Terminal, directory: options.Directory) -> None:
     """List every entry of the lineage, oldest first; the present state is marked."""
     from medlego.generalist import Generalist, state
 
-    options: Options = context.obj
-    held = Generalist.load(directory)
-    here = state(held.lineage)
-    names = _names(held)
+    generalist = Generalist.load(directory)
+    lineage, names = generalist.lineage, _names(generalist)
+    present = state(lineage)
     rows = [
         (
-            f"{'→' if number == here else ' '} {number}",
+            f"{'→' if number == present else ' '} {number}",
             entry.action + (" for good" if entry.withdrawn else ""),
             _what(entry, names),
             (entry.when or "-").replace("T", " ").removesuffix("Z"),
             entry.by or "-",
             ", ".join(entry.stale) or "-",
         )
-        for number, entry in enumerate(held.lineage)
+        for number, entry in enumerate(lineage)
     ]
-    show_table(options, ("entry", "action", "what", "when (UTC)", "by", "stale"), rows)
-    emit(
-        options,
-        {"present": here, "lineage": [e.model_dump(mode="json") for e in held.lineage]},
-    )
+    terminal.table(("entry", "action", "what", "when (UTC)", "by", "stale"), rows)
+    entries = [entry.model_dump(mode="json") for entry in lineage]
+    terminal.emit({"present": present, "lineage": entries})
 
 
 def diff_command(
-    context: typer.Context,
-    directory: Directory,
+    terminal: Terminal,
+    directory: options.Directory,
     a: Annotated[int, typer.Argument(metavar="A", help="Number of an entry, as in the log.")],
-    b: Annotated[int, typer.Argument(metavar="B", help="Number of another.")],
+    b: Annotated[int, typer.Argument(metavar="B", help="Number of another entry.")],
 ) -> None:
     """Show what changed from the state of entry A to that of entry B."""
     from medlego.generalist import Generalist, difference
 
-    options: Options = context.obj
-    held = Generalist.load(directory)
-    found = difference(held, a, b)
-    _show_difference(options, found, _names(held))
-    emit(options, _difference_facts(found))
+    generalist = Generalist.load(directory)
+    change = difference(generalist, a, b)
+    _show_difference(terminal, change, _names(generalist))
+    terminal.emit(_difference_facts(change))
 
 
-def _names(held: Generalist) -> dict[str, str]:
+def _names(generalist: Generalist) -> dict[str, str]:
     """Task of every brick that a recipe of the lineage names, by digest."""
-    recipes = held.past.recipes.values()
+    recipes = generalist.past.recipes.values()
     return {item.digest: item.task for recipe in recipes for item in recipe.bricks}
 
 
@@ -95,31 +89,31 @@ def _what(entry: Entry, names: dict[str, str]) -> str:
     return "\n".join(parts) or "-"
 
 
-def _show_difference(options: Options, found: Difference, names: dict[str, str]) -> None:
-    rows = [(f"+ {i.task} {i.digest[:12]}", "-", f"{i.coefficient:.4g}") for i in found.added]
-    rows += [(f"− {i.task} {i.digest[:12]}", f"{i.coefficient:.4g}", "-") for i in found.removed]
+def _show_difference(terminal: Terminal, change: Difference, names: dict[str, str]) -> None:
+    rows = [(f"+ {i.task} {i.digest[:12]}", "-", f"{i.coefficient:.4g}") for i in change.added]
+    rows += [(f"− {i.task} {i.digest[:12]}", f"{i.coefficient:.4g}", "-") for i in change.removed]
     rows += [
         (f"{names.get(digest, '?')} {digest[:12]}", f"{old:.4g}", f"{new:.4g}")
-        for digest, (old, new) in found.coefficients.items()
+        for digest, (old, new) in change.coefficients.items()
     ]
-    rows += [(name, str(old), str(new)) for name, (old, new) in found.settings.items()]
-    rows += [(f"head of {name}", "another", "another") for name in found.heads]
-    before, after = found.sizes
+    rows += [(name, str(old), str(new)) for name, (old, new) in change.settings.items()]
+    rows += [(f"head of {name}", "another", "another") for name in change.heads]
+    before, after = change.sizes
     rows.append(("numbers in the merged deltas", f"{before:,}", f"{after:,}"))
-    show_table(options, ("brick or setting", "A", "B"), rows)
-    norms = [(name, f"{norm:.4g}") for name, norm in found.by_target.items()]
-    show_table(options, ("target", "‖B − A‖"), norms)
-    say(options, f"all targets together: {found.relative:.2%} of ‖A‖")
+    terminal.table(("brick or setting", "A", "B"), rows)
+    norms = [(name, f"{norm:.4g}") for name, norm in change.by_target.items()]
+    terminal.table(("target", "‖B − A‖"), norms)
+    terminal.say(f"all targets together: {change.relative:.2%} of ‖A‖")
 
 
-def _difference_facts(found: Difference) -> dict[str, Any]:
+def _difference_facts(change: Difference) -> dict[str, Any]:
     return {
-        "added": [item.model_dump(mode="json") for item in found.added],
-        "removed": [item.model_dump(mode="json") for item in found.removed],
-        "coefficients": {digest: list(pair) for digest, pair in found.coefficients.items()},
-        "settings": {name: list(pair) for name, pair in found.settings.items()},
-        "heads": list(found.heads),
-        "by_target": dict(found.by_target),
-        "relative": found.relative,
-        "sizes": list(found.sizes),
+        "added": [item.model_dump(mode="json") for item in change.added],
+        "removed": [item.model_dump(mode="json") for item in change.removed],
+        "coefficients": {digest: list(pair) for digest, pair in change.coefficients.items()},
+        "settings": {name: list(pair) for name, pair in change.settings.items()},
+        "heads": list(change.heads),
+        "by_target": dict(change.by_target),
+        "relative": change.relative,
+        "sizes": list(change.sizes),
     }

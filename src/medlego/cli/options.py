@@ -1,68 +1,344 @@
-"""Options that several verbs take."""
+"""Options and arguments that several verbs take, each declared once, and what their groups give.
+
+A group is a dataclass: a verb takes it as one parameter, and `medlego.cli.verb` spells it out.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-BaseWeights = Annotated[
-    Path | None, typer.Option(help="Local safetensors file with the base's weights.")
+from medlego.errors import DatasetError, MedLegoError, SettingsError, SignatureError, raise_all
+
+if TYPE_CHECKING:
+    from medlego.base import Base, BaseRef
+    from medlego.bricks import Brick, BrickSignature
+    from medlego.data import Dataset, Task, TaskHints
+    from medlego.exchange import Store
+    from medlego.generalist import Stamp
+    from medlego.support import Progress
+    from medlego.train import TrainSettings
+
+DATA_HELP = (
+    "A folder per class; a CSV or Parquet table of labels (TABLE, or TABLE@FOLDER if its images "
+    "lie elsewhere; DICOM by path, SOP, series or study UID); a MedMNIST .npz; or "
+    "medmnist:NAME[:SIZE]."
+)
+
+Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
+SiteData = Annotated[
+    str, typer.Argument(metavar="DATA", help=f"The site's labelled images. {DATA_HELP}")
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
+TaskData = Annotated[
+    list[str], typer.Option("--data", metavar="TASK=DATA", help="Labelled images; repeatable.")
+]
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A generalist.")]
+BrickFile = Annotated[Path, typer.Argument(metavar="BRICK", help="A brick file.")]
+BrickFiles = Annotated[list[Path], typer.Argument(metavar="BRICK…", help="Brick files.")]
+
+NewBrick = Annotated[Path, typer.Option("--output", "-o", help="Brick file to write.")]
+NewDirectory = Annotated[Path, typer.Option("--output", "-o", help="Directory to create.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")
+]
+
+BaseName = Annotated[str, typer.Option(help="'mini' or a timm vision transformer's name.")]
+BaseWeights = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Safetensors file with the base's weights.")
+]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        help="Input side in pixels, a multiple of the patch size; the base's own by default."
+    ),
+]
+BodyPart = Annotated[str | None, typer.Option(help="DICOM body part, such as CHEST.")]
+Kind = Annotated[
+    str | None, typer.Option(help="{medlego.data:KINDS}; derived from the data by default.")
+]
 LabelsMap = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Table with columns from, to and perhaps task: the data's labels (names, or codes as "
-        "SCHEME:VALUE) as the task's; what the task does not know is left out.",
+        help="Table with columns from, to and optionally task that renames the data's labels "
+        "(names, or codes as SCHEME:VALUE) to the task's; other labels are dropped.",
     ),
 ]
-DataSeed = Annotated[int, typer.Option(help="Of the split, where DATA has none.")]
-StoreFolder = Annotated[
+GateFile = Annotated[
     Path | None,
-    typer.Option("--store", help="The store; $MEDLEGO_STORE or ~/.local/share/medlego/store."),
+    typer.Option(metavar="FILE", help="Limits in TOML; an edit that breaks one is refused."),
 ]
-Trusted = Annotated[
-    Path, typer.Option(metavar="FILE", help="Trust file: whose signatures are accepted.")
+GateData = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TASK=DATA", help="Labelled test images for --gate; repeatable."),
 ]
 RequireSigned = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE", help="Trust file: refuse bricks that nobody in it signed (BRICK.sig.json)."
-    ),
+    typer.Option(metavar="FILE", help="Trust file: refuse bricks without an accepted signature."),
 ]
-By = Annotated[str | None, typer.Option(help="Your name, for the record.")]
-SigningKey = Annotated[
-    Path | None, typer.Option("--key", help="Private key that signs the lineage's entry.")
-]
-JsonFile = Annotated[
-    Path | None, typer.Option("--json", help="Write the result to this file as JSON.")
-]
-TaskName = Annotated[str | None, typer.Option(help="Name of the task; DATA's stem.")]
-KindOfTask = Annotated[str | None, typer.Option("--kind", help="{kinds}; by the data.")]
-Labels = Annotated[
-    str | None, typer.Option(help="Labels in order, comma-separated (of a scale: lowest first).")
-]
-Modality = Annotated[
-    str | None, typer.Option(help="DICOM code (MR, US, DX, …); decides the augmentation.")
-]
-BodyPart = Annotated[str | None, typer.Option(help="DICOM body part (CHEST, …).")]
-TrainingSeed = Annotated[int, typer.Option(help="Of everything drawn in training.")]
 Sensitivity = Annotated[
     float | None,
     typer.Option(
-        help="Choose thresholds on val at which labels are found with this sensitivity, for "
-        "example 0.95 ({thresholds})."
+        help="Choose thresholds on val that reach this sensitivity for each label, for example "
+        "0.95 ({medlego.data:KINDS.thresholds} tasks)."
     ),
 ]
-Specificity = Annotated[float | None, typer.Option(help="The same with specificity.")]
-Epochs = Annotated[int | None, typer.Option(help="Epochs; chosen by size if left out.")]
-TrainingSettings = Annotated[
-    Path | None, typer.Option(help="TOML file with further training settings.")
+Specificity = Annotated[float | None, typer.Option(help="The same for specificity.")]
+StoreFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--store",
+        metavar="FOLDER",
+        help="The store; $MEDLEGO_STORE or ~/.local/share/medlego/store by default.",
+    ),
 ]
-DataNote = Annotated[str | None, typer.Option(help="Where the data come from.")]
-Licence = Annotated[str | None, typer.Option(help="Licence of the brick.")]
-BrickOutput = Annotated[Path, typer.Option("--output", "-o", help="Brick file to write.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing brick.")]
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where a model's weights come from and where it runs."""
+
+    base_weights: BaseWeights = None
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto"
+
+    @property
+    def place(self) -> str:
+        """The device; `auto` is a GPU if there is one."""
+        from medlego.base import resolve_device
+
+        return resolve_device(self.device)
+
+    def find(self, ref: BaseRef) -> Base:
+        """The base that a brick or generalist stands on."""
+        from medlego.base import Base
+
+        return Base.find(ref, weights=self.base_weights)
+
+    def load(self, name: str, image_size: int | None) -> Base:
+        """A base by name, kept so that others find it by fingerprint."""
+        from medlego.base import Base
+
+        base = Base.load(name, weights=self.base_weights, image_size=image_size)
+        base.keep()
+        return base
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How labelled images are read."""
+
+    data_seed: Annotated[int, typer.Option(help="Seed of the split, if DATA has none.")] = 0
+    labels_map: LabelsMap = None
+
+    def read(
+        self, data: str, hints: TaskHints, show: Progress, *, keep_torn: bool = False
+    ) -> Dataset:
+        """The data set of DATA."""
+        from medlego.data import LabelMap, load_dataset
+
+        renames = None if self.labels_map is None else LabelMap.load(self.labels_map)
+        show("reading data", 0, 0)
+        return load_dataset(
+            data, hints, label_map=renames, seed=self.data_seed, keep_torn=keep_torn, show=show
+        )
+
+    def read_for(self, task: Task, data: str, show: Progress) -> Dataset:
+        """The data set of DATA for a known task: its kind, and its labels if they are renamed."""
+        from medlego.data import TaskHints
+
+        hints = TaskHints(kind=task.kind)
+        if self.labels_map is not None:
+            hints = TaskHints(task.name, task.kind, task.labels, codes=task.codes)
+        return self.read(data, hints, show)
+
+    def read_all(
+        self, tasks: Iterable[Task], texts: list[str], show: Progress
+    ) -> dict[str, Dataset]:
+        """The data sets of `TASK=DATA` texts by task.
+
+        Raises:
+            DatasetError: a text of another form, a task twice or one that is not among `tasks`.
+        """
+        known, pairs = {task.name: task for task in tasks}, read_pairs(texts)
+        if unknown := [name for name in pairs if name not in known]:
+            raise DatasetError(
+                f"--data: expected tasks out of {', '.join(known)}, got {', '.join(unknown)}"
+            )
+        return {name: self.read_for(known[name], data, show) for name, data in pairs.items()}
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """What DATA does not say of its task."""
+
+    task_name: Annotated[
+        str | None, typer.Option(help="Name of the task; DATA's stem by default.")
+    ] = None
+    kind: Kind = None
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Labels in order, comma-separated (of a scale: lowest first)."),
+    ] = None
+    modality: Annotated[
+        str | None, typer.Option(help="DICOM modality, such as MR; decides the augmentation.")
+    ] = None
+    body_part: BodyPart = None
+
+    def hints(self, data: str) -> TaskHints:
+        """The task of a data set; a MedMNIST name is left to its reader."""
+        from medlego.data import TaskHints, as_task_name, find_kind, task_stem
+
+        name, labels = self.task_name, self.labels
+        if name is None and not data.startswith("medmnist:"):
+            name = as_task_name(task_stem(data))
+        try:
+            kind = None if self.kind is None else find_kind(self.kind).name
+        except ValueError as error:
+            raise SettingsError(f"--kind: {error}") from error
+        return TaskHints(
+            name=name,
+            kind=kind,
+            labels=None if labels is None else tuple(part.strip() for part in labels.split(",")),
+            modality=self.modality,
+            body_part=self.body_part,
+        )
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What `train` and `adapt` set of a training run."""
+
+    rank: Annotated[int | None, typer.Option(help="Rank of each delta; 4 by default.")] = None
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs; by default chosen by the number of images.")
+    ] = None
+    seed: Annotated[int | None, typer.Option(help="Random seed; 0 by default.")] = None
+    settings: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TOML file with further training settings.")
+    ] = None
+    data_note: Annotated[str | None, typer.Option(help="Where the data come from.")] = None
+    licence: Annotated[str | None, typer.Option(help="Licence of the brick.")] = None
+
+    def build(self, **flags: Any) -> TrainSettings:
+        """The file's settings; those of flags that are not None go before."""
+        from medlego.support import load_tables
+        from medlego.train import TrainSettings
+
+        values: dict[str, Any] = {}
+        if self.settings is not None:
+            values = load_tables(self.settings, SettingsError, "training settings")
+        flags |= {"rank": self.rank, "epochs": self.epochs, "seed": self.seed}
+        return TrainSettings.build(**values | {k: v for k, v in flags.items() if v is not None})
+
+
+@dataclass(frozen=True)
+class Author:
+    """Who makes an entry of the lineage."""
+
+    by: Annotated[str | None, typer.Option(help="Your name, for the record.")] = None
+    key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Private key that signs the lineage's entry."),
+    ] = None
+
+    def stamp(self) -> Stamp:
+        """This moment, by that name, with that key."""
+        from medlego.bricks import load_signer
+        from medlego.generalist import Stamp
+
+        return Stamp.now(self.by, None if self.key is None else load_signer(self.key))
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Which images are scored, and how intervals are drawn."""
+
+    split: Annotated[str, typer.Option(help="{medlego.data:SPLITS}, or all.")] = "test"
+    resamples: Annotated[int, typer.Option(min=1, help="Bootstrap replicates.")] = 2000
+    seed: Annotated[int, typer.Option(help="Random seed of the bootstrap.")] = 0
+
+
+def open_store(folder: Path | None) -> Store:
+    """The store at a folder, or the default one."""
+    from medlego.exchange import Store, default_store
+
+    return Store(folder or default_store())
+
+
+def need_extra(extra: str, *modules: str) -> None:
+    """Refuse to go on without the libraries of an extra.
+
+    Raises:
+        SettingsError: one is missing.
+    """
+    for module in modules:
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise SettingsError(
+                f"{extra}: expected its libraries, found one missing ({error}); "
+                f"pip install 'medlego[{extra}]'"
+            ) from error
+
+
+def read_pairs(texts: list[str]) -> dict[str, str]:
+    """`TASK=DATA` texts as a mapping."""
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, equals, data = text.partition("=")
+        if not (equals and name and data):
+            raise DatasetError(f"--data: expected TASK=DATA, got {text!r}")
+        if name in pairs:
+            raise DatasetError(f"--data: expected each task once, got {name!r} twice")
+        pairs[name] = data
+    return pairs
+
+
+def refuse_existing(output: Path, force: bool) -> None:
+    """Before any work: no file may lie at `output`, and its folder must exist."""
+    if output.exists() and not force:
+        raise SettingsError(
+            f"{output}: expected a new file, found one; choose another or pass --force"
+        )
+    refuse_unwritable(output)
+
+
+def refuse_unwritable(output: Path) -> None:
+    """Before any work: a file can be written at `output`, new or in place of another."""
+    if output.is_dir():
+        raise SettingsError(f"{output}: expected a file to write, found a folder; name a file")
+    if not output.parent.is_dir():
+        raise SettingsError(f"{output.parent}: expected a folder, found none; create it first")
+
+
+def signatures_of(
+    paths: Sequence[Path], bricks: Sequence[Brick], trust: Path | None
+) -> list[BrickSignature]:
+    """The signatures that lie beside brick files; with a trust file every brick must have one."""
+    from datetime import UTC, datetime
+
+    from medlego.bricks import signature_beside
+    from medlego.generalist import Trust
+
+    accepted = None if trust is None else Trust.load(trust)
+    now, signatures, problems = datetime.now(UTC), [], []
+    for path, brick in zip(paths, bricks, strict=True):
+        try:
+            signature = signature_beside(path)
+            if accepted is not None:
+                accepted.check_brick(brick, signature, now)
+        except MedLegoError as error:
+            problems.append(str(error))
+            continue
+        if signature is not None and signature.digest == brick.digest:
+            signatures.append(signature)
+    if len(problems) == 1:
+        raise SignatureError(problems[0])
+    raise_all(SignatureError, "signatures", problems)
+    return signatures

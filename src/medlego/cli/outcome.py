@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import traceback
-
-import typer
+from collections.abc import Callable
+from typing import Any
 
 from medlego.errors import MedLegoError
 
@@ -13,35 +13,35 @@ ANYWHERE = ("--debug", "--quiet")
 """Global flags that may also stand behind the verb."""
 
 
-def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
+def run_app(app: Callable[..., Any], arguments: list[str] | None = None) -> int:
     """Run the application and return its exit code.
 
     A `MedLegoError` prints its message; any other exception is our fault and says so. The
     traceback is shown with `--debug` only.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    split = given.index("--") if "--" in given else len(given)
-    front = [word for word in given[:split] if word in ANYWHERE]
-    rest = [word for word in given[:split] if word not in ANYWHERE]
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    end = words.index("--") if "--" in words else len(words)
+    front = [word for word in words[:end] if word in ANYWHERE]
+    rest = [word for word in words[:end] if word not in ANYWHERE]
     debug = "--debug" in front
     try:
-        app(args=[*front, *rest, *given[split:]])
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 1
+        app(args=[*front, *rest, *words[end:]])
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else 1
     except MedLegoError as error:
-        return _say(str(error), error.exit_code, debug)
+        return _fail(str(error), error.exit_code, debug)
     except BrokenPipeError:
         return 1
     except OSError as error:
         place = error.filename or "a file"
-        return _say(f"{place}: {error.strerror or error}", 1, debug)
+        return _fail(f"{place}: {error.strerror or error}", 1, debug)
     except Exception as error:
         fault = f"unexpected {type(error).__name__}: {error}; run with --debug and report it"
-        return _say(fault, 1, debug)
+        return _fail(fault, 1, debug)
     return 0
 
 
-def _say(message: str, code: int, debug: bool) -> int:
+def _fail(message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
     print(f"medlego: {message}", file=sys.stderr)

@@ -2,188 +2,232 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medlego.cli.console import Options, emit, progress, say, show_table
-from medlego.cli.many import into_table
-from medlego.cli.options import BaseWeights, Device, JsonFile
-from medlego.cli.shared import resolve_device
+from medlego.cli import options
+from medlego.cli.summaries import profile_notes
+from medlego.cli.terminal import LogProgress, Terminal
+from medlego.errors import GeneralistError, SettingsError
 
 if TYPE_CHECKING:
     from medlego.prediction import Prediction
 
 
+@dataclass(frozen=True)
+class Batch:
+    """A job over many images."""
+
+    input: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER|TABLE",
+            help="Many images: those below a folder, or in the column path of a CSV or Parquet "
+            "table (TABLE@FOLDER if they lie elsewhere).",
+        ),
+    ] = None
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Parquet file for the answers to --input."),
+    ] = None
+    limit: Annotated[int | None, typer.Option(help="Answer only the first N images.")] = None
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images per forward pass; 64 by default.")
+    ] = None
+    workers: Annotated[
+        int | None, typer.Option(help="Decoding threads per device; one per core by default.")
+    ] = None
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="local (the default), or ray: the cluster of $RAY_ADDRESS, else this machine."
+        ),
+    ] = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was set besides input and output."""
+        names = ("limit", "batch_size", "workers", "engine")
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is a job.
+
+        Raises:
+            SettingsError: options that need each other.
+        """
+        if self.input is not None and self.output is not None:
+            return True
+        if self.input is not None or self.output is not None:
+            raise SettingsError("--input: expected it with --output, got one alone; add the other")
+        if self.settings:
+            word = f"--{next(iter(self.settings)).replace('_', '-')}"
+            raise SettingsError(
+                f"{word}: expected it with --input and --output, got neither; add them, or leave "
+                "it out"
+            )
+        return False
+
+
 def command(
-    context: typer.Context,
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A generalist.")],
+    terminal: Terminal,
+    directory: options.Directory,
     images: Annotated[
         list[Path] | None,
         typer.Argument(metavar="IMAGE…", help="PNG, JPEG, TIFF, DICOM or NIfTI."),
     ] = None,
+    *,
     task: Annotated[
-        str | None, typer.Option(help="Ask this task, whatever the image looks like.")
+        str | None, typer.Option(help="Answer this task for every image, without routing.")
     ] = None,
     every_task: Annotated[
-        bool, typer.Option("--every-task", help="Ask every task, whatever the image looks like.")
+        bool,
+        typer.Option("--every-task", help="Answer every task for every image, without routing."),
     ] = False,
     mode: Annotated[
         str | None,
-        typer.Option(help="merged, grouped or routed; what the generalist was assembled for."),
+        typer.Option(help="{medlego.cli.summaries:MODES}; the generalist's own by default."),
     ] = None,
     saliency: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Write what each answer rests on, as overlays (PNG)."),
+        typer.Option(metavar="FOLDER", help="Write a saliency overlay of each answer as PNG."),
     ] = None,
     saliency_method: Annotated[
-        str,
-        typer.Option(help="gradient (for and against a label) or rollout (attention, any label)."),
+        str, typer.Option(help="{medlego.prediction.saliency.explain:METHODS}.")
     ] = "gradient",
-    source: Annotated[
-        str | None,
-        typer.Option(
-            "--input",
-            metavar="FOLDER|TABLE",
-            help="Many images: those below a folder, or of a CSV or Parquet table's column path "
-            "(TABLE@FOLDER where they lie elsewhere).",
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Parquet file for the answers to --input."),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(help="Answer only the first so many.")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Images that the model sees at a time; 64.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Decoding threads for each device; one a core.")
-    ] = None,
-    engine: Annotated[
-        str | None,
-        typer.Option(
-            help="local, unless said; or ray: the cluster of $RAY_ADDRESS, else this machine."
-        ),
-    ] = None,
-    json: JsonFile = None,
-    base_weights: BaseWeights = None,
-    device: Device = "auto",
+    batch: Batch,
+    json: options.JsonFile = None,
+    compute: options.Compute,
 ) -> None:
     """Find the tasks that images belong to, and show their labels with probabilities.
 
-    An image that looks like no task's training images gets no answer but the reason.
+    An image that is out of distribution for every task gets the reason instead of an answer.
 
-    With --input and --output any number of images are answered into a Parquet table, with all
-    cores and GPUs. The same command goes on with a job that was killed; OUTPUT.job holds what is
-    done until OUTPUT is there. Images that cannot be read get a row that says why.
+    With --input and --output, any number of images are answered into a Parquet table, on all
+    cores and GPUs. An interrupted job resumes when you repeat the command; OUTPUT.job holds what
+    is done until OUTPUT is complete. Unreadable images get a row that says why.
     """
-    from medlego.errors import GeneralistError, SettingsError
-
-    options: Options = context.obj
     if task is not None and every_task:
         raise GeneralistError("--every-task: expected it without --task, got both; choose one")
-    asked = {"task": task, "every_task": every_task, "mode": mode}
-    settings = {"limit": limit, "batch_size": batch_size, "workers": workers, "engine": engine}
-    settings = {name: value for name, value in settings.items() if value is not None}
-    if source is not None or output is not None:
-        here = {"IMAGE": images, "--saliency": saliency}
-        if source is None or output is None:
-            raise SettingsError("--input: expected it with --output, got one alone; add the other")
-        if got := [word for word, value in here.items() if value]:
-            raise SettingsError(f"{got[0]}: expected it without --input, got both; choose one")
-        of_cluster = engine == "ray" and device == "auto"
-        where = {
-            "base_weights": base_weights,
-            "device": device if of_cluster else resolve_device(device),
-        }
-        into_table(options, json, directory, source, output, **asked, **settings, **where)
-    elif settings:
-        word = f"--{next(iter(settings)).replace('_', '-')}"
-        raise SettingsError(
-            f"{word}: expected it with --input and --output, got neither; add them, or leave it out"
-        )
+    selection = {"task": task, "every_task": every_task, "mode": mode}
+    if batch.wanted:
+        for word, value in {"IMAGE": images, "--saliency": saliency}.items():
+            if value:
+                raise SettingsError(f"{word}: expected it without --input, got both; choose one")
+        _run_job(terminal, json, directory, batch, compute, selection)
     elif images:
-        drawn = (saliency, saliency_method)
-        _answer(options, json, directory, images, drawn, asked, base_weights, device)
+        overlays = saliency, saliency_method
+        _answer(terminal, json, directory, images, overlays, compute, selection)
     else:
         raise SettingsError("IMAGE: expected at least one, got none; add some, or --input")
 
 
+def _run_job(
+    terminal: Terminal,
+    json: Path | None,
+    directory: Path,
+    batch: Batch,
+    compute: options.Compute,
+    selection: dict[str, Any],
+) -> None:
+    """Run or resume a job over many images, and summarise it."""
+    from medlego.prediction import predict_many
+
+    assert batch.input is not None
+    assert batch.output is not None
+    of_cluster = batch.engine == "ray" and compute.device == "auto"
+    with terminal.progress() as bar:
+        in_log = not (terminal.silent or sys.stderr.isatty())
+        summary = predict_many(
+            directory,
+            batch.input,
+            batch.output,
+            base_weights=compute.base_weights,
+            device="auto" if of_cluster else compute.place,
+            show=LogProgress(lambda line: print(line, file=sys.stderr, flush=True))
+            if in_log
+            else bar,
+            **selection,
+            **batch.settings,
+        )
+    if summary.before:
+        terminal.say(f"{summary.before:,} of {summary.images:,} images were answered before")
+    answers = summary.rows - summary.abstained - summary.unreadable
+    rate = (summary.images - summary.before) / summary.seconds
+    terminal.say(
+        f"{summary.images:,} images: {answers:,} answers, {summary.abstained:,} images without an "
+        f"answer, {summary.unreadable:,} unreadable images; {rate:,.1f} images/s"
+    )
+    terminal.say(f"wrote {batch.output}")
+    terminal.emit(summary.as_dict(), json)
+
+
 def _answer(
-    options: Options,
+    terminal: Terminal,
     json: Path | None,
     directory: Path,
     images: list[Path],
-    drawn: tuple[Path | None, str],
-    asked: dict[str, Any],
-    base_weights: Path | None,
-    device: str,
+    overlays: tuple[Path | None, str],
+    compute: options.Compute,
+    selection: dict[str, Any],
 ) -> None:
-    """Print what there is to say of a few images."""
-    from medlego.base import Base
+    """Answer a few images and print the answers."""
     from medlego.generalist import Generalist
-    from medlego.prediction import predict, profiles
+    from medlego.prediction import check_method, draw_answers, empty_folder, predict
 
-    saliency, saliency_method = drawn
-    if saliency is not None:
-        from medlego.prediction import check_method, empty_folder
-
-        check_method(saliency_method)
-        empty_folder(saliency)
+    folder, method = overlays
+    if folder is not None:
+        check_method(method)
+        empty_folder(folder)
     generalist = Generalist.load(directory)
-    base, where = Base.find(generalist.base, weights=base_weights), resolve_device(device)
-    predictions = predict(generalist, images, base=base, device=where, **asked)
+    base, device = compute.find(generalist.base), compute.place
+    predictions = predict(generalist, images, base=base, device=device, **selection)
     rows = [
         (prediction.image, answer.task.name, label, f"{prob:.3f}")
         for prediction in predictions
         for answer in prediction.answers
         for prob, label in sorted(zip(answer.probs, answer.task.labels, strict=True), reverse=True)
     ]
-    show_table(options, ("image", "task", "label", "probability"), rows)
-    stale = {a.task.name for p in predictions for a in p.answers if a.state == "stale"}
-    if stale:
-        say(
-            options,
-            f"note: not calibrated, since a merge answers: {', '.join(sorted(stale))}; "
-            "medlego head-round fits a calibration to it",
+    terminal.table(("image", "task", "label", "probability"), rows)
+    if stale := {a.task.name for p in predictions for a in p.answers if a.state == "stale"}:
+        terminal.note(
+            f"not calibrated, since a merge answers: {', '.join(sorted(stale))}; "
+            "medlego head-round fits a calibration to it"
         )
     for prediction in predictions:
-        if note := _note(prediction, asked["task"]):
-            say(options, note)
-    routed = asked["task"] is None and not asked["every_task"]
-    unknown = [c.task.name for c in generalist.capabilities if not profiles(c)]
-    if routed and len(unknown) == len(generalist.tasks):
-        say(options, "note: no brick has a profile, so every task answers every image")
-    elif routed and unknown:
-        names = ", ".join(unknown)
-        say(options, f"note: without a profile, asked only by --task: {names}")
-    if saliency is not None:
-        from medlego.prediction import draw_answers
-
-        with progress(options) as show:
+        _show_route(terminal, prediction, selection["task"])
+    if selection["task"] is None and not selection["every_task"]:
+        terminal.note(*profile_notes(generalist))
+    if folder is not None:
+        with terminal.progress() as show:
             pictures = draw_answers(
                 generalist,
                 predictions,
-                saliency,
-                method=saliency_method,
+                folder,
+                method=method,
                 base=base,
-                mode=asked["mode"],
-                device=where,
+                mode=selection["mode"],
+                device=device,
                 show=show,
             )
-        say(options, f"overlays in {saliency}: {len(pictures)}")
-    emit(options, [prediction.as_dict() for prediction in predictions], json)
+        terminal.say(f"overlays in {folder}: {len(pictures)}")
+    terminal.emit([prediction.as_dict() for prediction in predictions], json)
 
 
-def _note(prediction: Prediction, task: str | None) -> str:
+def _show_route(terminal: Terminal, prediction: Prediction, task: str | None) -> None:
     """Why an image has no answer, or what its route says against the answer."""
     route, image = prediction.route, prediction.image
     if route is None:
-        return ""
-    if route.reason:
-        return f"{'note' if prediction.answers else 'no answer'}: {image}: {route.reason}"
-    if task in route.probs and task not in route.tasks:
-        return f"note: {image}: is routed to {', '.join(route.tasks)}, not to {task}"
-    return ""
+        return
+    if route.reason and not prediction.answers:
+        terminal.say(f"no answer: {image}: {route.reason}")
+    elif route.reason:
+        terminal.note(f"{image}: {route.reason}")
+    elif task in route.probs and task not in route.tasks:
+        terminal.note(f"{image}: is routed to {', '.join(route.tasks)}, not to {task}")

@@ -2,51 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medlego.cli.console import Options, emit, progress, say, show_table
-from medlego.cli.options import BaseWeights, Device, JsonFile, StoreFolder
-from medlego.cli.shared import resolve_device
+from medlego.cli import options
+from medlego.cli.terminal import Terminal
+from medlego.errors import CheckError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from medlego.base import Base
     from medlego.bricks import Brick
     from medlego.exchange import Screening
 
 
 def command(
-    context: typer.Context,
-    brick: Annotated[Path, typer.Argument(metavar="BRICK", help="A brick file from outside.")],
+    terminal: Terminal,
+    brick: options.BrickFile,
+    *,
     against: Annotated[
         list[Path] | None,
-        typer.Option(metavar="PATH", help="Trusted: a brick file or a generalist; repeatable."),
+        typer.Option(metavar="PATH", help="A trusted brick file or generalist; repeatable."),
     ] = None,
     data: Annotated[
         str | None,
         typer.Option(
-            metavar="DATA", help="Your own images instead of procedural ones; labels do not count."
+            metavar="DATA", help="Your own images instead of procedural ones; labels are ignored."
         ),
     ] = None,
-    json: JsonFile = None,
-    base_weights: BaseWeights = None,
-    store: StoreFolder = None,
-    device: Device = "auto",
+    json: options.JsonFile = None,
+    store: options.StoreFolder = None,
+    compute: options.Compute,
 ) -> None:
-    """Look for what sound bricks do not show; exit code 1 where something is flagged."""
-    from medlego.base import Base
+    """Screen a brick from outside for signs of a backdoor; exit code 1 if a check flags it."""
     from medlego.bricks import load_brick
-    from medlego.errors import CheckError
 
-    options: Options = context.obj
-    found, others = load_brick(brick), trusted(against or [], store)
-    base = Base.find(found.base, weights=base_weights)
-    report = run(options, found, others, base, data, resolve_device(device))
-    emit(options, report.as_dict(), json)
+    report = run(terminal, load_brick(brick), trusted(against or [], store), compute, data)
+    terminal.emit(report.as_dict(), json)
     if report.flagged:
         raise CheckError(failure(report))
 
@@ -54,39 +47,38 @@ def command(
 def trusted(paths: Sequence[Path], store: Path | None) -> list[Brick]:
     """The bricks of files, generalists and the store."""
     from medlego.bricks import load_brick
-    from medlego.exchange import Store, default_store
     from medlego.generalist import Generalist
 
     bricks: list[Brick] = []
     for path in paths:
         bricks += Generalist.load(path).bricks if path.is_dir() else [load_brick(path)]
-    held = Store(store or default_store())
-    return bricks + [held.get(digest) for digest in held.digests()]
+    stored = options.open_store(store)
+    return bricks + [stored.get(digest) for digest in stored.digests()]
 
 
 def run(
-    options: Options,
+    terminal: Terminal,
     brick: Brick,
     others: Sequence[Brick],
-    base: Base,
+    compute: options.Compute,
     data: str | None = None,
-    device: str = "cpu",
 ) -> Screening:
-    """Screen a brick and show what was found."""
+    """Screen a brick and show the findings."""
     from medlego.data import join, load_dataset
     from medlego.exchange import Ordinary, screen
 
-    with progress(options) as show:
+    base, device = compute.find(brick.base), compute.place
+    with terminal.progress() as show:
         if data is None:
             ordinary = Ordinary.drawn(base, device=device)
         else:
-            images = load_dataset(data, show=show)
-            whole = join([images.train, images.val, images.test])
-            ordinary = Ordinary.given(base, whole.images, device=device)
+            dataset = load_dataset(data, show=show)
+            images = join([dataset.train, dataset.val, dataset.test]).images
+            ordinary = Ordinary.given(base, images, device=device)
         report = screen(brick, others, base, ordinary=ordinary, show=show)
-    rows = [(found.check, str(found.verdict), found.says) for found in report.findings]
-    show_table(options, ("check", "verdict", "found"), rows, f"{report.task} {brick.digest[:12]}")
-    say(options, "No check finds every backdoor: docs/security.md says what can pass.")
+    rows = [(finding.check, str(finding.verdict), finding.says) for finding in report.findings]
+    terminal.table(("check", "verdict", "finding"), rows, f"{report.task} {brick.digest[:12]}")
+    terminal.say("No check finds every backdoor; docs/security.md says what can pass.")
     return report
 
 
@@ -94,6 +86,6 @@ def failure(report: Screening) -> str:
     """One sentence that names what was flagged."""
     return (
         f"screening of {report.task!r}: expected nothing flagged, got "
-        f"{', '.join(found.check for found in report.flagged)}; ask its "
+        f"{', '.join(finding.check for finding in report.flagged)}; ask its "
         "signer, or leave it out"
     )

@@ -2,22 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medlego.cli.console import Options, say
-from medlego.cli.options import BaseWeights, Device
-from medlego.cli.page import Beside, Edits, GateData, GateFile, Trusted, page_settings
-from medlego.cli.shared import need_extra, resolve_device
+from medlego.cli import options
+from medlego.cli.terminal import Terminal
+from medlego.errors import SettingsError
+
+if TYPE_CHECKING:
+    from medlego.data import Dataset, Task
+    from medlego.generalist import Generalist
+    from medlego.serve import PageGate, PageSettings
+    from medlego.support import Progress
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the page lets people do."""
+
+    edits: Annotated[
+        bool, typer.Option("--edits", help="Let people on the page add, remove and undo bricks.")
+    ] = False
+    gate: options.GateFile = None
+    data: options.GateData = None
+    trust: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Trust file: the page shows whose signatures hold, and accepts no other brick.",
+        ),
+    ] = None
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=DIR", help="A generalist to compare with on the page; repeatable."
+        ),
+    ] = None
+
+    def settings(self, generalist: Generalist) -> PageSettings:
+        """These options for a generalist's page.
+
+        Raises:
+            MedLegoError: a file that cannot be read, or options that do not go together.
+        """
+        from medlego.generalist import Trust
+        from medlego.serve import PageSettings
+
+        if (self.gate is None) != (not self.data):
+            raise SettingsError("--gate and --data: expected both or neither, got one")
+        if self.gate is not None and not self.edits:
+            raise SettingsError("--gate: expected together with --edits, got it alone; add --edits")
+        return PageSettings(
+            edits=self.edits,
+            gate=None if self.gate is None else _gate(self.gate, self.data or [], generalist),
+            trust=None if self.trust is None else Trust.load(self.trust),
+            beside=_folders(self.beside or []),
+        )
 
 
 def command(
-    context: typer.Context,
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A generalist.")],
+    terminal: Terminal,
+    directory: options.Directory,
+    *,
     host: Annotated[
-        str, typer.Option(help="Address to listen at; any but this machine's own needs a token.")
+        str, typer.Option(help="Address to listen on; other than this machine's needs a token.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
     token_file: Annotated[
@@ -28,22 +80,15 @@ def command(
         Path | None,
         typer.Option(metavar="FILE", help="TOML file with other limits; see docs/serve.md."),
     ] = None,
-    edits: Edits = False,
-    gate: GateFile = None,
-    data: GateData = None,
-    trust: Trusted = None,
-    beside: Beside = None,
-    base_weights: BaseWeights = None,
-    device: Device = "auto",
+    page: Page,
+    compute: options.Compute,
 ) -> None:
-    """Answer images over HTTP until it is stopped; an edited generalist is taken in at once.
+    """Answer images over HTTP until stopped; an edited generalist is loaded at once.
 
-    A browser finds a page for people at the same address.
-
-    The log goes to standard error as lines of JSON, without anything of an image.
+    A browser shows a page for people at the same address. The log goes to standard error as lines
+    of JSON, without anything of an image.
     """
-    need_extra("serve", "fastapi", "uvicorn", "python_multipart", "prometheus_client")
-    from medlego.errors import SettingsError
+    options.need_extra("serve", "fastapi", "uvicorn", "python_multipart", "prometheus_client")
     from medlego.serve import (
         Service,
         ServiceLimits,
@@ -56,7 +101,6 @@ def command(
     )
     from medlego.support import load_toml
 
-    options: Options = context.obj
     token = None if token_file is None else read_token(token_file)
     check_host(host, token)
     allowed = (
@@ -66,17 +110,48 @@ def command(
     )
     with bound(host, port) as listening:
         service = Service(
-            directory, base_weights=base_weights, device=resolve_device(device), limits=allowed
+            directory, base_weights=compute.base_weights, device=compute.place, limits=allowed
         )
-        page = page_settings(
-            service.model.generalist,
-            edits=edits,
-            gate=gate,
-            data=data or [],
-            trust=trust,
-            beside=beside or [],
-        )
-        shown = f"[{host}]" if ":" in host else host
+        settings = page.settings(service.model.generalist)
+        address = f"[{host}]" if ":" in host else host
         with log_to():
-            say(options, f"serving {directory} at http://{shown}:{listening.getsockname()[1]}")
-            serve_app(make_app(service, token=token, page=page), listening, allowed)
+            terminal.say(f"serving {directory} at http://{address}:{listening.getsockname()[1]}")
+            serve_app(make_app(service, token=token, page=settings), listening, allowed)
+
+
+def _gate(path: Path, data: list[str], generalist: Generalist) -> PageGate:
+    from medlego.evaluation import GateLimits
+    from medlego.serve import PageGate
+
+    pairs, limits = options.read_pairs(data), GateLimits.load(path)
+    recipes = (generalist.recipe, *generalist.past.recipes.values())
+    known = {item.task for recipe in recipes for item in recipe.bricks}
+    known |= {*limits.require, *limits.task}  # such a task may be added later
+    if unknown := [name for name in pairs if name not in known]:
+        raise SettingsError(
+            f"--data: expected tasks out of {', '.join(sorted(known))}, got {', '.join(unknown)}; "
+            f"correct it, or name a task that is to be added in {path}"
+        )
+
+    def read(tasks: Sequence[Task], show: Progress) -> Mapping[str, Dataset]:
+        return {
+            task.name: options.Reading().read_for(task, pairs[task.name], show)
+            for task in tasks
+            if task.name in pairs
+        }
+
+    return PageGate(limits, read)
+
+
+def _folders(texts: list[str]) -> dict[str, Path]:
+    from medlego.generalist import DOCUMENT
+
+    folders: dict[str, Path] = {}
+    for text in texts:
+        name, _, folder = text.partition("=")
+        if not name or name in folders or not (Path(folder) / DOCUMENT).is_file():
+            raise SettingsError(
+                f"--beside: expected NAME=DIR, each name once and a generalist in DIR, got {text!r}"
+            )
+        folders[name] = Path(folder)
+    return folders

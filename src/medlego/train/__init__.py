@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from medlego.support import load_lazily
 
 if TYPE_CHECKING:
-    from medlego.train.adapt import DEFAULT_STARTS, adapt
+    from medlego.train.adapt import CHOICES, DEFAULT_STARTS, adapt
     from medlego.train.head_round import export_model, refit_head, with_heads
     from medlego.train.loop import train_brick
     from medlego.train.refit import refit_for_merge, refit_notes
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from medlego.train.settings import TrainSettings
 
 __all__ = [
+    "CHOICES",
     "DEFAULT_STARTS",
     "Search",
     "TrainSettings",

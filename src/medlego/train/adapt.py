@@ -12,24 +12,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from medlego.base import Base
+from medlego.base import Base, resolve_device
 from medlego.bricks import Brick, load_brick, save_brick
 from medlego.data import Dataset
 from medlego.errors import SettingsError
 from medlego.generalist import Generalist
 from medlego.support import Progress, silent, write_atomically
 from medlego.train.checkpoint import run_identity
-from medlego.train.loop import default_device, train_brick
+from medlego.train.loop import train_brick
 from medlego.train.settings import TrainSettings
 from medlego.train.starting_points import Earlier
 from medlego.train.warm_start import Foundation
 
 Choice = Literal["plain", "head", "merged", "directions", "coefficients"]
-"""A start: `plain` is ordinary training on the base alone, the control; `head` the same with the
-head fitted first; the others, whose head is fitted first too, as in `medlego.train.warm_start`."""
-CHOICES: tuple[Choice, ...] = get_args(Choice)
+CHOICES: dict[Choice, str] = {
+    "plain": "the base alone",
+    "head": "the base alone, head fitted first",
+    "merged": "a new brick on the frozen merge, head fitted first",
+    "directions": "a new brick from the merge's leading directions, head fitted first",
+    "coefficients": "only the bricks' coefficients, head fitted first",
+}
+"""What training starts from; `medlego.train.warm_start` has those that need a generalist."""
 DEFAULT_STARTS: tuple[Choice, ...] = ("plain", "merged", "directions")
 """What is tried where nothing is said: `head` is a control, and `coefficients` did worse on
 validation whatever the number of images (decision 022)."""
@@ -102,7 +107,7 @@ def adapt(
     base = base or Base.find(generalist.base)
     generalist.check_base(base)
     settings = settings or TrainSettings()
-    device = default_device(device)
+    device = resolve_device(device)
     attempts, finished = [], []
     for start in choices:
         below = foundation(generalist, start)
@@ -110,7 +115,8 @@ def adapt(
         done = None
         if checkpoint is not None:
             identity = run_identity(base, dataset, own, Earlier(foundation=below), device)
-            owner = [identity, own.model_dump(mode="json"), data_note, licence]
+            fields = own.model_dump(mode="json", by_alias=True)
+            owner = [identity, fields, data_note, licence]
             done = _Done(Path(f"{checkpoint}.{start}"), owner)
             finished.append(done)
             if (attempt := done.read(start)) is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from medlego.base import Base, Inputs, features
+from medlego.base import Base, Inputs, features, resolve_device
 from medlego.bricks import (
     IN_MERGE,
     Brick,
@@ -99,7 +99,7 @@ def train_brick(
         check_images(len(dataset.train))
     if settings.profile_epsilon is not None:
         check_delta(settings.profile_delta, len(dataset.train))
-    device = default_device(device)
+    device = resolve_device(device)
     earlier = Earlier(start, tuple(others), foundation)
     earlier.check(base, dataset.task, settings)
     run = _Run(base, dataset, settings, earlier, device, show)
@@ -122,13 +122,6 @@ def train_brick(
     if path is not None:
         path.unlink(missing_ok=True)
     return brick
-
-
-def default_device(device: str) -> str:
-    """`auto` becomes a GPU where there is one."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
 
 
 class _Run:

@@ -18,7 +18,7 @@ from PIL import Image as Pillow
 from factories import make_dataset
 from medlego.bricks import Signer, brick_bytes, sign_brick
 from medlego.bricks.signing import signature_bytes
-from medlego.cli.page import page_settings
+from medlego.cli.serve import Page
 from medlego.errors import SettingsError
 from medlego.evaluation import GateLimits, check
 from medlego.evaluation.gate import TaskLimits
@@ -575,8 +575,7 @@ def test_a_difference_is_told_in_points_and_never_as_minus_nothing(here, there, 
 
 
 def set_up(generalist=None, **options):
-    asked = {"edits": True, "gate": None, "data": [], "trust": None, "beside": []}
-    return page_settings(generalist, **{**asked, **options})
+    return Page(**{"edits": True, **options}).settings(generalist)
 
 
 def test_a_gate_without_data_is_refused(tmp_path):
