@@ -18,10 +18,11 @@ from medlego.serve.page.html import page_response
 from medlego.serve.page.proposals import PageGate, Proposals
 from medlego.serve.page.sessions import Sessions
 from medlego.serve.service import Service
+from medlego.support import ShortRepr
 
 
-@dataclass(frozen=True, eq=False)
-class PageSettings:
+@dataclass(frozen=True, eq=False, repr=False)
+class PageSettings(ShortRepr):
     """How the page is run.
 
     `edits` lets people change bricks. `trust` names the keys that signatures are checked by; with

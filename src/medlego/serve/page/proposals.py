@@ -14,7 +14,7 @@ from medlego.errors import GeneralistError, MedLegoError
 from medlego.evaluation import GateLimits, GateReport, check
 from medlego.generalist import Generalist, Stamp, editing, with_gate
 from medlego.serve.service import Service
-from medlego.support import Progress
+from medlego.support import Progress, ShortRepr
 
 Status = Literal["evaluating", "ready", "rejected", "applied"]
 Edit = Callable[[Generalist], Generalist]
@@ -25,8 +25,8 @@ _NOT_LOADED = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class PageGate:
+@dataclass(frozen=True, eq=False, repr=False)
+class PageGate(ShortRepr):
     """What an edit must pass: limits, and labelled images for some tasks."""
 
     limits: GateLimits
