@@ -183,7 +183,7 @@ class TaskOptions:
     kind: Kind = None
     labels: Annotated[
         str | None,
-        typer.Option(help="Labels in order, comma-separated (of a scale: lowest first)."),
+        typer.Option(help="Labels in order, comma-separated; of a scale lowest first."),
     ] = None
     modality: Annotated[
         str | None, typer.Option(help="DICOM modality, such as MR; decides the augmentation.")
