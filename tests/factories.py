@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from medlego.base import DEFAULT_KINDS, Base, Inputs
 from medlego.bricks import Brick, Card, Gram, Head, LowRank, fit_profile
 from medlego.data import SPLITS, ArrayImages, Dataset, Samples, Task
-from medlego.images import Image
+from medlego.images import Image, from_array
 from medlego.metrics import Calibration, LogitMap, OperatingPoint
 from medlego.train.profiles import measure_features
 
@@ -23,10 +24,14 @@ TIMM_NAME = "test_vit"
 """timm's smallest vision transformer: 160 px, patch 16, width 64, 6 blocks."""
 
 
+@cache
 def make_base(
     seed: int = 0, *, image_size: int = 16, width: int = 24, depth: int = 2, name: str = "tiny"
 ) -> Base:
-    """A random vision transformer of patch 8 with 2 heads; its name is not one of timm's."""
+    """A random vision transformer of patch 8 with 2 heads; its name is not one of timm's.
+
+    The same object for the same arguments: nothing changes a base.
+    """
     from timm.models.vision_transformer import VisionTransformer
 
     module = VisionTransformer(
@@ -110,6 +115,14 @@ def make_brick(
     )
 
 
+def make_bricks(names: Iterable[str], base: Base, *, of_kinds: bool = False) -> list[Brick]:
+    """One brick a name, with seeds from 0 on; with `of_kinds` the names are kinds of task."""
+    return [
+        make_brick(name, seed, kind=name if of_kinds else "multiclass", base=base)
+        for seed, name in enumerate(names)
+    ]
+
+
 def make_gram(width: int, directions: int, seed: int = 0) -> Gram:
     """The Gram of random inputs, one of which is always one."""
     generator = torch.Generator().manual_seed(seed)
@@ -169,6 +182,17 @@ def make_dataset(
             ArrayImages(pixels.astype(np.uint8)), truth.astype(np.float32 if many else np.int64)
         )
     return Dataset(task, **parts)
+
+
+def make_pixels(count: int, *, size: int = 16, seed: int = 0) -> Tensor:
+    """Noise in [0, 1), (count, 3, size, size)."""
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def make_images(count: int, seed: int = 0, shape: tuple[int, int] = (16, 16)) -> list[Image]:
+    """Grey noise."""
+    generator = np.random.default_rng(seed)
+    return [from_array(generator.integers(0, 256, shape, dtype=np.uint8)) for _ in range(count)]
 
 
 def make_features(width: int, center: float = 0.0, *, images: int = 64, seed: int = 0) -> Tensor:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -29,9 +28,7 @@ from medlego.serve import Service, ServiceLimits, make_app
 from medlego.serve.decode_worker import decode
 from medlego.serve.decoding import Decoders
 from medlego.train.profiles import measure_features
-
-PATIENCE_S = 120.0
-"""Longest wait for anything: what a test expects comes at once, but for a busy machine."""
+from waiting import PATIENCE_S, wait_until
 
 SMALL = ServiceLimits(
     decoders=1,
@@ -172,14 +169,6 @@ def on_a_socket(
             server.should_exit = True
             thread.join(PATIENCE_S)
             assert not thread.is_alive()
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def raw(port: int, content: bytes) -> bytes:

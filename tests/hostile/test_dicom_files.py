@@ -42,6 +42,7 @@ from medlego.images.dicom.codecs import CODECS
 from medlego.images.dicom.decoding import options
 from medlego.images.dicom.guarded_decode import GuardError, decode_guarded
 from medlego.images.dicom.layout import Layout
+from waiting import wait_until
 
 GREY = np.random.default_rng(0).integers(0, 256, (40, 36), dtype=np.uint8)
 ITEM = struct.pack("<HHL", 0xFFFE, 0xE000, 0)
@@ -340,11 +341,17 @@ def test_codec_that_takes_too_long_is_stopped(stopped: int) -> None:
 
 
 def test_codec_that_dies_takes_no_one_along(stopped: int) -> None:
-    timer = threading.Timer(0.2, os.kill, (stopped, signal.SIGKILL))
-    timer.start()
+    (worker,) = guard._pool._waiting
+
+    def kill_at_work() -> None:
+        wait_until(lambda: not worker.works)
+        os.kill(stopped, signal.SIGKILL)
+
+    killing = threading.Thread(target=kill_at_work)
+    killing.start()
     with pytest.raises(GuardError, match=r"^its process ended$"):
         decode()
-    timer.join()
+    killing.join()
 
 
 def test_worker_that_died_while_waiting_is_replaced(stopped: int) -> None:

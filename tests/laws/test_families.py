@@ -16,6 +16,7 @@ from factories import (
     TIMM_NAME,
     make_brick,
     make_dataset,
+    make_pixels,
     random_like,
     save_weights,
     with_measured_profile,
@@ -61,7 +62,7 @@ def base(request: pytest.FixtureRequest, tmp_path: Path) -> Base:
 
 
 def inputs(count: int = 3) -> Tensor:
-    return torch.rand(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+    return make_pixels(count, size=SIZE, seed=1)
 
 
 def test_targets_have_the_same_names_in_every_family(base: Base) -> None:

@@ -14,6 +14,7 @@ from factories import (
     make_base,
     make_brick,
     make_dataset,
+    make_pixels,
     scaled,
     with_calibration,
     with_measured_profile,
@@ -64,7 +65,7 @@ def generalist(stem: int = 0, mode: str = "routed") -> Generalist:
 
 def pixels(base: Base = BASE, count: int = 16) -> torch.Tensor:
     side = base.ref.image_size
-    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0))
+    return make_pixels(count, size=side)
 
 
 def pictures(count: int = 4) -> list:

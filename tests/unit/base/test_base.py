@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from factories import TIMM_NAME, make_base, make_delta, save_weights
+from factories import TIMM_NAME, make_base, make_delta, make_pixels, save_weights
 from medlego.base import TARGET_KINDS, Base, features
 from medlego.base.base import fingerprint
 from medlego.bricks import fold
@@ -257,7 +257,7 @@ def test_kept_base_is_found_by_its_fingerprint(
     found = Base.find(base.ref)
     assert path == tmp_path / "cache" / "bases" / f"{base.ref.fingerprint}.safetensors"
     assert found.ref == base.ref
-    pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    pixels = make_pixels(2, size=32)
     torch.testing.assert_close(
         features(found.module, pixels), features(base.module, pixels), rtol=0, atol=0
     )

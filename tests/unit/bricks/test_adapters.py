@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from factories import make_base, make_brick, make_delta
+from factories import make_base, make_brick, make_delta, make_pixels
 from medlego.base import TARGET_KINDS, Base, Target, features
 from medlego.bricks import LowRank, attach, fold, on_device
 from medlego.bricks.adapters.surgery import Patches
@@ -25,7 +25,7 @@ def deltas_of(base: Base, kinds: tuple[str, ...]) -> tuple[tuple[Target, ...], d
 
 
 def pixels(count: int = 3) -> Tensor:
-    return torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    return make_pixels(count, seed=1)
 
 
 def as_lora(delta: LowRank) -> tuple[nn.Parameter, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from factories import make_base, make_dataset, make_features
+from factories import make_base, make_dataset, make_features, make_pixels
 from medlego.base import Inputs, embed, stem_features, through
 from medlego.bricks import MIN_PROFILE_IMAGES, fit_profile
 from medlego.bricks.profile import (
@@ -113,7 +113,7 @@ def test_what_is_wrong_is_named(change, says):
 
 def test_stem_features_are_mean_and_deviation_of_normalised_patch_tokens():
     base = make_base()
-    pixels = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    pixels = make_pixels(3)
     tokens = through(base.module, embed(base.module, base.normalise(pixels)), 0, 1)
     patches = tokens[:, 1:].double().numpy()
     patches = patches - patches.mean(axis=2, keepdims=True)
@@ -129,7 +129,7 @@ def test_walking_all_blocks_is_the_base_itself():
     from medlego.base import pool
 
     base = make_base(depth=3)
-    inputs = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    inputs = make_pixels(2)
     tokens = through(base.module, embed(base.module, inputs), 0, 2)
     found = pool(base.module, through(base.module, tokens, 2))
     torch.testing.assert_close(found, pooled(base.module, inputs), rtol=0, atol=1e-6)

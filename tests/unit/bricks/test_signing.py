@@ -12,7 +12,7 @@ import torch
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
-from factories import make_base, make_brick
+from factories import make_base, make_bricks
 from medlego.bricks import (
     PASSPHRASE,
     Brick,
@@ -29,7 +29,7 @@ from medlego.errors import SignatureError
 from medlego.generalist import Entry, Stamp, Trust, add, assemble
 
 BASE = make_base(depth=1)
-A, B = (make_brick(name, seed=i, base=BASE) for i, name in enumerate("ab"))
+A, B = make_bricks("ab", BASE)
 ADA, EVE = (Signer(ed25519.Ed25519PrivateKey.from_private_bytes(bytes([i]) * 32)) for i in (1, 2))
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 

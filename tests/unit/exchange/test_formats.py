@@ -13,7 +13,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from factories import TIMM_NAME, make_brick, make_task, save_weights
+from factories import (
+    TIMM_NAME,
+    make_brick,
+    make_bricks,
+    make_pixels,
+    make_task,
+    save_weights,
+)
 from medlego.base import Base
 from medlego.bricks import Brick
 from medlego.errors import InteropError
@@ -48,7 +55,7 @@ def timm_model(base: Base, outputs: int = LABELS) -> nn.Module:
 
 
 def pixels() -> torch.Tensor:
-    return torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(3))
+    return make_pixels(4, size=32, seed=3)
 
 
 def logits(brick: Brick, base: Base) -> torch.Tensor:
@@ -385,7 +392,7 @@ def test_a_melo_file_that_does_not_fit_is_refused(alpha, more, says, base, tmp_p
 
 def three(base: Base) -> list[Brick]:
     kinds = ("multiclass", "binary", "ordinal", "multilabel")
-    return [make_brick(kind, seed=i, kind=kind, base=base) for i, kind in enumerate(kinds)]
+    return make_bricks(kinds, base, of_kinds=True)
 
 
 def test_a_generalist_is_one_timm_model(base, tmp_path):

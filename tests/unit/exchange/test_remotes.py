@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from factories import make_base, make_brick
+from factories import make_base, make_bricks
 from hubsite import Hub, serve_hub
 from medlego.bricks import brick_bytes
 from medlego.errors import StoreError
@@ -17,7 +17,7 @@ from medlego.exchange.remotes import FilePlace
 from medlego.exchange.store import SUFFIX
 
 BASE = make_base(depth=1)
-A, B = (make_brick(name, seed=i, base=BASE) for i, name in enumerate("ab"))
+A, B = make_bricks("ab", BASE)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from medlego.bricks import Brick, brick_bytes, load_brick, read_label
 from medlego.errors import StoreError
 from medlego.exchange import Store, default_store
 from medlego.exchange import store as module
+from waiting import PATIENCE_S
 
 BASE = make_base(depth=1)
 
@@ -151,8 +152,10 @@ def test_a_hundred_killed_writers_leave_nothing_half_written_and_lose_nothing(tm
                 inside.add(reports.recv())
 
     survivor = start()
-    for _ in range(KILLS):
+    for number in range(KILLS):
         victim = start()
+        if number % 2:  # kill half of them only once they have written
+            survivor[1].poll(PATIENCE_S)
         time.sleep(dice.uniform(0, 0.02))
         kill(*survivor)
         survivor = victim

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from factories import make_base, make_brick
+from factories import make_base, make_brick, make_bricks
 from medlego.bricks import Card, RefitHead
 from medlego.errors import GeneralistError, MergeError
 from medlego.generalist import (
@@ -25,7 +25,7 @@ from medlego.generalist import (
 from medlego.train import with_heads
 
 BASE = make_base(depth=1)
-A, B, C, D = (make_brick(name, seed=i, base=BASE) for i, name in enumerate("abcd"))
+A, B, C, D = make_bricks("abcd", BASE)
 A2 = make_brick("a", seed=11, base=BASE)
 STAMP = Stamp("2026-11-25T10:00:00Z", "Ada")
 

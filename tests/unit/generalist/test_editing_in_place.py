@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from factories import make_base, make_brick
+from factories import make_base, make_bricks
 from medlego.errors import GeneralistError
 from medlego.generalist import Generalist, add, assemble, editing, remove, undo, verify, withdraw
 from medlego.generalist import directory as module
@@ -19,7 +19,7 @@ from medlego.generalist.merged_file import read_merged
 from medlego.support import write_atomically
 
 BASE = make_base(depth=1)
-A, B, C = (make_brick(name, seed=i, base=BASE) for i, name in enumerate("abc"))
+A, B, C = make_bricks("abc", BASE)
 
 
 @pytest.fixture

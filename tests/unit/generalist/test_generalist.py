@@ -7,18 +7,25 @@ from dataclasses import replace
 import pytest
 import torch
 
-from factories import make_base, make_brick, make_task, scaled
+from factories import (
+    make_base,
+    make_brick,
+    make_bricks,
+    make_pixels,
+    make_task,
+    scaled,
+)
 from medlego.base import features
 from medlego.errors import GeneralistError, MergeError
 from medlego.generalist import Generalist, assemble, specialist
 
-PIXELS = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(5))
+PIXELS = make_pixels(3, seed=5)
 
 
 def trio():
     base = make_base()
     kinds = ("multiclass", "binary", "ordinal")
-    return base, [make_brick(kind, seed=i, kind=kind, base=base) for i, kind in enumerate(kinds)]
+    return base, make_bricks(kinds, base, of_kinds=True)
 
 
 def test_heads_of_all_kinds_and_sizes_stand_side_by_side():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from factories import make_base, make_brick
+from factories import make_base, make_brick, make_bricks
 from medlego.bricks import save_brick
 from medlego.errors import GeneralistError
 from medlego.generalist import (
@@ -26,7 +26,7 @@ from medlego.generalist.merged_file import merged_bytes
 from medlego.generalist.verify import TOLERANCE, relative_distance
 
 BASE = make_base(depth=1)
-A, B, C = (make_brick(name, seed=i, base=BASE) for i, name in enumerate("abc"))
+A, B, C = make_bricks("abc", BASE)
 
 
 def saved(generalist: Generalist, folder: Path) -> Path:

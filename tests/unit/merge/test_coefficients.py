@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from factories import make_base, make_brick, make_gram
+from factories import make_base, make_brick, make_bricks, make_gram
 from medlego import assemble
 from medlego.bricks import Brick, LowRank
 from medlego.errors import MergeError
@@ -161,7 +161,7 @@ def test_relative_loss_of_a_zero_merge_is_zero() -> None:
 
 def test_assemble_takes_an_array_and_records_it_as_given() -> None:
     base = make_base()
-    bricks = [make_brick(name, seed, base=base) for seed, name in enumerate("ab")]
+    bricks = make_bricks("ab", base)
     recipe = assemble(bricks, coefficients=np.array([0.5, 2.0])).recipe  # type: ignore[arg-type]
     assert recipe.coefficients == "given"
     assert [item.coefficient for item in recipe.bricks] == [0.5, 2.0]

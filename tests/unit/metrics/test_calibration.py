@@ -16,7 +16,15 @@ from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from factories import make_base, make_brick, make_dataset, make_task, with_calibration, with_profile
+from factories import (
+    make_base,
+    make_brick,
+    make_bricks,
+    make_dataset,
+    make_task,
+    with_calibration,
+    with_profile,
+)
 from medlego.bricks import Brick, brick_bytes, brick_from_bytes, head_bytes, load_head
 from medlego.data import KINDS
 from medlego.errors import BrickError
@@ -323,7 +331,7 @@ def test_it_holds_for_a_brick_alone_and_is_stale_in_a_merge() -> None:
 
 
 def test_a_stale_calibration_is_not_applied() -> None:
-    plain = [make_brick(n, i, base=BASE) for i, n in enumerate("ab")]
+    plain = make_bricks("ab", BASE)
     images = [make_dataset().test.images[i] for i in range(3)]
     answers = [
         [p.answers[0].probs for p in predict(assemble(b, mode="merged"), images, base=BASE)]
@@ -351,7 +359,7 @@ def test_several_sites_have_no_calibration_together() -> None:
 
 
 def test_without_any_there_is_nothing_to_be_stale() -> None:
-    bricks = [make_brick(n, i, base=BASE) for i, n in enumerate("ab")]
+    bricks = make_bricks("ab", BASE)
     assert states(assemble(bricks, mode="merged")) == ["none", "none"]
 
 

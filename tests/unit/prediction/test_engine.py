@@ -8,7 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from factories import make_base, make_brick, make_dataset, with_measured_profile, with_profile
+from factories import (
+    make_base,
+    make_brick,
+    make_dataset,
+    make_pixels,
+    with_measured_profile,
+    with_profile,
+)
 from medlego.base import Base, Inputs, embed, features, through
 from medlego.bricks import Adapter, Brick, Mixed, fold
 from medlego.data import ArrayImages
@@ -22,7 +29,7 @@ MODES = ("merged", "grouped", "routed")
 
 
 def pixels(count: int = 12, seed: int = 0) -> Tensor:
-    return torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+    return make_pixels(count, seed=seed)
 
 
 def bricks(stem: int = 0) -> list[Brick]:
@@ -114,7 +121,7 @@ def test_a_mixed_batch_is_routed_and_answered_in_one_go(mode, stem):
 
 def test_images_of_no_task_are_answered_by_none():
     generalist, _ = routable()
-    noise = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(5))
+    noise = make_pixels(3, seed=5)
     batch = Engine(generalist, BASE).run(noise)
     assert batch.answers == ()
     assert [route.tasks for route in batch.routes] == [()] * 3

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image as Pillow
 
-from factories import make_base, make_brick
+from factories import make_base, make_bricks, make_images
 from medlego.base import BATCH
 from medlego.data import KINDS, Task
 from medlego.errors import GeneralistError, ImageError
 from medlego.generalist import assemble
-from medlego.images import from_array
 from medlego.prediction import Answer, predict
 
 
 def generalist_of_all_kinds(base):
-    return assemble([make_brick(str(k), seed=i, kind=k, base=base) for i, k in enumerate(KINDS)])
-
-
-def pictures(count, seed=0):
-    generator = np.random.default_rng(seed)
-    return [from_array(generator.integers(0, 256, (16, 16), dtype=np.uint8)) for _ in range(count)]
+    return assemble(make_bricks(KINDS, base, of_kinds=True))
 
 
 def test_every_task_answers_every_image():
     base = make_base()
-    found = predict(generalist_of_all_kinds(base), pictures(3), base=base)
+    found = predict(generalist_of_all_kinds(base), make_images(3), base=base)
     assert [[a.task.name for a in p.answers] for p in found] == [[str(k) for k in KINDS]] * 3
     assert [p.image for p in found] == ["image 1", "image 2", "image 3"]
 
 
 def test_probabilities_sum_to_one_unless_labels_may_join():
     base = make_base()
-    for prediction in predict(generalist_of_all_kinds(base), pictures(4), base=base):
+    for prediction in predict(generalist_of_all_kinds(base), make_images(4), base=base):
         for answer in prediction.answers:
             assert len(answer.probs) == len(answer.task.labels)
             assert all(0 <= p <= 1 for p in answer.probs)
@@ -44,7 +37,7 @@ def test_probabilities_sum_to_one_unless_labels_may_join():
 
 def test_answers_do_not_depend_on_the_batch():
     base = make_base()
-    generalist, images = generalist_of_all_kinds(base), pictures(BATCH + 3)
+    generalist, images = generalist_of_all_kinds(base), make_images(BATCH + 3)
     together = predict(generalist, images, base=base)
     for index in (0, BATCH - 1, BATCH, BATCH + 2):
         (alone,) = predict(generalist, [images[index]], base=base)
@@ -54,14 +47,14 @@ def test_answers_do_not_depend_on_the_batch():
 
 def test_one_task_can_be_asked_alone():
     base = make_base()
-    (found,) = predict(generalist_of_all_kinds(base), pictures(1), base=base, task="binary")
+    (found,) = predict(generalist_of_all_kinds(base), make_images(1), base=base, task="binary")
     assert [a.task.name for a in found.answers] == ["binary"]
 
 
 def test_an_unknown_task_names_the_known_ones():
     base = make_base()
     with pytest.raises(GeneralistError, match="expected one of multiclass, binary"):
-        predict(generalist_of_all_kinds(base), pictures(1), base=base, task="chest")
+        predict(generalist_of_all_kinds(base), make_images(1), base=base, task="chest")
 
 
 def test_a_bad_file_is_named(tmp_path):

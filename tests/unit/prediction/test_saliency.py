@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from factories import make_base, make_brick, make_delta, with_profile
+from factories import make_base, make_brick, make_delta, make_images, with_profile
 from medlego.base import Base, through
 from medlego.bricks import Adapter
 from medlego.data import KINDS, ArrayImages, Dataset, Samples, Task
@@ -23,10 +24,7 @@ from medlego.prediction.saliency.rollout import attention_rollout
 from medlego.prediction.saliency.scene import Scene, answering
 from medlego.train import TrainSettings, train_brick
 
-
-def pictures(count, seed=0, shape=(32, 32)):
-    generator = np.random.default_rng(seed)
-    return [from_array(generator.integers(0, 256, shape, dtype=np.uint8)) for _ in range(count)]
+pictures = partial(make_images, shape=(32, 32))
 
 
 def scene_of(kind="multiclass", depth=3, seed=0):

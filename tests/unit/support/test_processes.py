@@ -10,6 +10,7 @@ import pytest
 
 from medlego.support import Pool, WorkerError
 from medlego.support.processes import Worker
+from waiting import PATIENCE_S, wait_until
 
 
 def module(folder, name, body):
@@ -60,13 +61,13 @@ def test_a_worker_that_is_killed_takes_those_that_it_started_with_it(folder):
 
     asking = threading.Thread(target=ask)
     asking.start()
-    until((folder / "pid").exists)
+    wait_until((folder / "pid").exists)
     number = int((folder / "pid").read_text())
     assert is_alive(number)
     worker._kill()
-    asking.join(20)
+    asking.join(PATIENCE_S)
     worker.close()
-    until(lambda: not is_alive(number))
+    wait_until(lambda: not is_alive(number))
     assert told == ["its process ended"]
 
 
@@ -93,11 +94,3 @@ def test_a_worker_whose_time_ends_with_its_answer_is_not_asked_again(folder, mon
     worker.ask({}, b"", 600.0)
     assert not worker.works
     worker.close()
-
-
-def until(true):
-    for _ in range(2000):
-        if true():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("waited in vain")

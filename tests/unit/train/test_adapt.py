@@ -10,7 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from factories import make_base, make_brick, make_dataset, scaled, shut_test
+from factories import (
+    make_base,
+    make_brick,
+    make_dataset,
+    make_pixels,
+    scaled,
+    shut_test,
+)
 from medlego.base import Inputs, features
 from medlego.bricks import Brick, attach_weighted, brick_bytes, brick_from_bytes, fold, weighted_sum
 from medlego.errors import BrickError, GeneralistError, SettingsError
@@ -142,7 +149,7 @@ def test_coefficients_start_as_the_recipe_has_them():
 
 
 def pixels(count: int = 3) -> Tensor:
-    return torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    return make_pixels(count, seed=1)
 
 
 def test_weighted_deltas_are_those_of_the_folded_sum():

@@ -11,7 +11,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from factories import make_base, make_brick, make_dataset, make_task, shut_test, with_grams
+from factories import make_base, make_bricks, make_dataset, make_task, shut_test, with_grams
 from medlego.bricks import Brick, brick_bytes, brick_from_bytes, load_head, save_head
 from medlego.data import KINDS
 from medlego.errors import DatasetError, GeneralistError
@@ -25,7 +25,7 @@ BASE = make_base()
 
 
 def quartet() -> Generalist:
-    return assemble([make_brick(k, seed=i, kind=k, base=BASE) for i, k in enumerate(KINDS)])
+    return assemble(make_bricks(KINDS, BASE, of_kinds=True))
 
 
 GENERALIST = quartet()

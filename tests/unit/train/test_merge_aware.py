@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from factories import make_base, make_brick, make_dataset
+from factories import make_base, make_brick, make_dataset, make_pixels
 from medlego.base import features, input_moments
 from medlego.bricks import LowRank, attach, fold, set_other_bricks
 from medlego.data import KINDS
@@ -23,7 +23,7 @@ from medlego.train.merge_aware import SimulatedMerges
 BASE = make_base()
 TARGETS = BASE.targets()
 SETTINGS = TrainSettings(rank=2, merge_aware=True, merge_size=4, alone=0.0)
-IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+IMAGES = make_pixels(6)
 Parts = dict[str, tuple[nn.Parameter, ...]]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from factories import make_base, make_task
+from factories import make_base, make_pixels, make_task
 from medlego.train import TrainSettings
 from medlego.train.augment import Augmentation, augmentation_for
 from medlego.train.factors import LoraFactors, SvdFactors
@@ -39,7 +39,7 @@ def test_a_flip_mirrors_the_image():
         "offset": 0.0,
     }
     flip = Augmentation(flip_horizontal=True, **still)
-    pixels = torch.rand(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    pixels = make_pixels(64, size=8)
     changed = flip(pixels, torch.Generator().manual_seed(1))
     same = (changed - pixels).abs().amax(dim=(1, 2, 3)) < 1e-5
     mirrored = (changed - pixels.flip(3)).abs().amax(dim=(1, 2, 3)) < 1e-5
@@ -49,7 +49,7 @@ def test_a_flip_mirrors_the_image():
 
 
 def test_augmentation_repeats_by_generator_and_stays_in_range():
-    pixels = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    pixels = make_pixels(5)
     strong = Augmentation(gain=0.9, offset=0.9, rotation_deg=180)
     first, second = (strong(pixels, torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(first, second)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from factories import make_base, make_brick, make_dataset, shut_test
+from factories import make_base, make_brick, make_bricks, make_dataset, shut_test
 from medlego.base import Inputs
 from medlego.bricks import Brick, brick_bytes, brick_from_bytes
 from medlego.data import KINDS
@@ -21,7 +21,7 @@ from medlego.train.head_fit import choose_head
 from medlego.train.refit import _choices
 
 BASE, NAMES = make_base(), tuple(KINDS)
-BRICKS = [make_brick(k, seed=i, kind=k, base=BASE) for i, k in enumerate(KINDS)]
+BRICKS = make_bricks(KINDS, BASE, of_kinds=True)
 
 
 def refitted(index: int = 0, **more: object) -> Brick:
