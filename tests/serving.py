@@ -121,7 +121,8 @@ class _Here:
 def here_decoders() -> Decoders:
     """Decode in this process: for tests of anything else."""
     decoders = Decoders(SMALL)
-    decoders._pool = _Here()
+    pool: Any = _Here()
+    decoders._pool = pool
     return decoders
 
 

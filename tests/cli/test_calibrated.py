@@ -75,6 +75,7 @@ def test_a_brick_alone_answers_by_its_threshold(work, tmp_path, capsys):
     assert run("--json", "predict", tmp_path / "g", image, "--task", "chest") == 0
     ((answer,),) = (p["answers"] for p in json.loads(capsys.readouterr().out))
     assert answer["calibration"] == "calibrated"
+    assert brick.calibration
     (limit,) = brick.calibration.thresholds
     assert answer["thresholds"] == {"opaque": limit}
     likely = answer["probabilities"]["opaque"] > limit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,7 +100,8 @@ def test_an_evaluation_reaches_the_cards_of_generalist_and_brick(work, tmp_path)
     for path in (work / "generalist", work / "a.brick.safetensors"):
         card = tmp_path / f"{path.name}.md"
         assert run("card", path, "--evaluation", scores, "-o", card) == 0
-        results = ModelCard(card.read_text()).data.eval_results
+        front_matter: Any = ModelCard(card.read_text()).data
+        results = front_matter.eval_results
         assert {"roc_auc", "balanced_accuracy"} <= {result.metric_type for result in results}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,7 +81,7 @@ def test_own_images_can_be_given(place, capsys):
     import numpy as np
 
     pixels = np.random.default_rng(0).integers(0, 255, (8, 32, 32), dtype=np.uint8)
-    parts = {f"{s}_images": pixels for s in ("train", "val", "test")}
+    parts: dict[str, Any] = {f"{s}_images": pixels for s in ("train", "val", "test")}
     parts |= {f"{s}_labels": np.arange(8)[:, None] % 2 for s in ("train", "val", "test")}
     np.savez(place / "own.npz", **parts)
     words = ("screen", place / "new.brick.safetensors", "--against", place / "g")

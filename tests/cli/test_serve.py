@@ -70,6 +70,7 @@ def test_it_serves_until_it_is_stopped_which_is_no_failure(tmp_path):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     lines = []
+    assert process.stderr
     for line in process.stderr:
         lines.append(json.loads(line))
         if "startup complete" in lines[-1].get("message", ""):

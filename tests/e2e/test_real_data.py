@@ -17,7 +17,7 @@ from medlego import (
     save_brick,
     train_brick,
 )
-from medlego.data import TaskHints
+from medlego.data import ArrayImages, TaskHints
 from medlego.data.readers.npz import read_npz
 from medlego.errors import BaseError
 
@@ -52,7 +52,9 @@ def test_specialists_become_a_generalist_that_beats_chance_on_each_task(shared, 
             assert row.scores["balanced_accuracy"].value > chance + 0.1
             assert row.scores["auroc"].low > 0.5
 
-    Pillow.fromarray(datasets["busi_us"].test.images.array[0]).save(tmp_path / "scan.png")
+    images = datasets["busi_us"].test.images
+    assert isinstance(images, ArrayImages)
+    Pillow.fromarray(images.array[0]).save(tmp_path / "scan.png")
     (found,) = predict(generalist, [tmp_path / "scan.png"])
     assert [answer.task.name for answer in found.answers] == ["busi_us"]
     assert found.answers[0].labels[0] in datasets["busi_us"].task.labels

@@ -40,7 +40,7 @@ def send(client, upload):
 
 
 def test_hostile_uploads_are_refused_or_answered_and_the_service_goes_on(client):
-    told = Counter()
+    told: Counter[int] = Counter()
     for upload in uploads(110, 0, LIMITS):
         answer = send(client, upload)
         told[answer.status_code] += 1

@@ -93,7 +93,11 @@ def warm_up(folder: Path) -> None:
     """Load once what every child would load again."""
     with tempfile.TemporaryDirectory() as place:
         pixels = np.zeros((20, 24), dtype=np.uint8)
-        stated = {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.2.3", "Modality": "DX"}
+        stated: dict[str, Any] = {
+            "StudyInstanceUID": "1.2",
+            "SeriesInstanceUID": "1.2.3",
+            "Modality": "DX",
+        }
         path = write(Path(place, "image"), dataset(pixels, **stated))
         generalist = Generalist.load(folder / "generalist")
         model = Model.of(generalist, make_base(), "cpu")

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pydicom import dcmread
+from pydicom.uid import RLELossless
 
 from dicomfiles import compress, dataset
 from dicomwebsite import dicomweb_site
@@ -109,7 +110,7 @@ def test_series_without_images_are_left_out(site):
 
 
 def test_an_image_comes_in_the_syntax_in_which_it_is_kept(site, tmp_path):
-    syntax = "1.2.840.10008.1.2.5"
+    syntax = RLELossless
     site.add(compress(source(1), syntax))
     assert site.pacs().fetch(instance(1), tmp_path / "x")
     assert dcmread(tmp_path / "x").file_meta.TransferSyntaxUID == syntax

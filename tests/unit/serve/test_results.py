@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
@@ -301,7 +302,7 @@ def test_captures_of_both_sides_share_a_series_that_has_none(tmp_path):
 
 def test_a_large_image_gives_a_small_capture(tmp_path):
     array = np.zeros((2000, 100), dtype=np.uint8)
-    uids = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.4"}
+    uids: dict[str, Any] = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.4"}
     found = analysed(write(tmp_path / "tall", dataset(array, **uids)))
     assert max(found.results[1].Rows, found.results[1].Columns) == 1024
 

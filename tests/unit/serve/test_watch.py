@@ -392,7 +392,7 @@ def test_waits_grow_while_every_image_is_postponed():
         match next(results, SettingsError("end")):
             case PollResult() as result:
                 return result
-            case error:
+            case Exception() as error:
                 raise error
 
     with pytest.raises(SettingsError):
