@@ -10,7 +10,7 @@ import numpy as np
 
 from medlego.data.align import relabelled
 from medlego.data.kinds import find_kind, guess_kind
-from medlego.data.readers import read_table
+from medlego.data.readers.table import read_table
 from medlego.data.samples import SPLITS, Dataset, Samples, TaskHints
 from medlego.data.task import Code
 from medlego.errors import DatasetError, raise_all

@@ -10,15 +10,15 @@ import numpy as np
 from medlego.data.kinds import find_kind
 from medlego.data.label_map import LabelMap, map_labels
 from medlego.data.medmnist import fetch
-from medlego.data.readers import TABLE_SUFFIXES, read_folder, read_manifest, read_npz
+from medlego.data.readers import READERS, Source
+from medlego.data.readers.npz import read_npz
+from medlego.data.readers.table import TABLE_SUFFIXES
 from medlego.data.samples import SPLITS, Dataset, TaskHints, join
 from medlego.errors import DatasetError
 from medlego.support import Progress, silent
 
 AT = "@"
 """Between a table of labels and the folder where its images lie: `labels.csv@scans`."""
-
-_SHAPES = "a folder, a .csv or .parquet manifest or a .npz"
 
 
 def load_dataset(
@@ -74,17 +74,15 @@ def _read(text: str, hints: TaskHints, seed: int, keep_torn: bool, show: Progres
         return read_npz(file, hints)
     source, folder = table_and_folder(text)
     path = Path(source)
-    if path.is_dir() and folder is None:
-        return read_folder(path, hints, seed, keep_torn=keep_torn)
+    *shapes, last = (reader.shape for reader in READERS)
+    expected = f"{path}: expected {', '.join(shapes)} or {last}"
     if not path.exists():
-        raise DatasetError(f"{path}: expected {_SHAPES}, found nothing there; check the path")
-    suffix = path.suffix.lower()
-    if suffix in TABLE_SUFFIXES:
-        where = None if folder is None else Path(folder)
-        return read_manifest(path, hints, seed, folder=where, keep_torn=keep_torn)
-    if suffix == ".npz" and folder is None:
-        return read_npz(path, hints)
-    raise DatasetError(f"{path}: expected {_SHAPES}, got {path.suffix or 'a file'}")
+        raise DatasetError(f"{expected}, found nothing there; check the path")
+    where = None if folder is None else Path(folder)
+    for reader in READERS:
+        if reader.accepts(path) and (where is None or reader.images_elsewhere):
+            return reader.read(Source(path, hints, seed, where, keep_torn))
+    raise DatasetError(f"{expected}, got {path.suffix or 'a file'}")
 
 
 def table_and_folder(text: str) -> tuple[str, str | None]:
