@@ -29,19 +29,15 @@ MAX_CONFIG_BYTES = 1 << 20
 PREFIX = "base_model.model."
 _HEADS = ("head", "classifier", "fc", "score")
 _HEAD = re.compile(rf"(?:.+\.)?(?:{'|'.join(_HEADS)})\.(weight|bias)")
-# kinds of targets in timm's words, and in those of transformers' ViT before and since version 5
-_PARTS: dict[str, tuple[str, ...]] = {
-    "attention.output.dense": ("proj",),
-    "attention.o_proj": ("proj",),
-    "attn.proj": ("proj",),
-    "intermediate.dense": ("fc1",),
-    "mlp.fc1": ("fc1",),
-    "output.dense": ("fc2",),
-    "mlp.fc2": ("fc2",),
-    "attn.qkv": ("q", "k", "v"),
+_WORDS = {
+    "q": r"attn\.qkv|(.*\.)?(q|query|q_proj)",
+    "k": r"attn\.qkv|(.*\.)?(k|key|k_proj)",
+    "v": r"attn\.qkv|(.*\.)?(v|value|v_proj)",
+    "proj": r"attn\.proj|attention\.output\.dense|attention\.o_proj",
+    "fc1": r"mlp\.fc1|intermediate\.dense",
+    "fc2": r"mlp\.fc2|output\.dense",
 }
-_ATTENTION: dict[str, tuple[str, ...]] = {"query": ("q",), "key": ("k",), "value": ("v",)}
-_ATTENTION |= {name: (kind,) for kind in "qkv" for name in (kind, f"{kind}_proj")}
+"""What timm calls each kind of target in a block, and transformers' ViT before and since its 5."""
 _BLOCK = re.compile(r"(?:^|\.)(?:blocks|layer|layers)\.(\d+)\.(.+)$")
 _ELSEWHERE = {
     "use_dora": "DoRA scales every column of the weight, which is no low-rank delta",
@@ -244,7 +240,7 @@ def _targets(base: Base, module: str) -> list[Target]:
     targets = base.targets(TARGET_KINDS)
     match = _BLOCK.search(module)
     number, inner = (int(match[1]), match[2]) if match else (-1, "")
-    kinds = _PARTS.get(inner, _ATTENTION.get(inner.rpartition(".")[2], ()))
+    kinds = [kind for kind, words in _WORDS.items() if re.fullmatch(words, inner)]
     found = [t for t in targets if t.module == module] or [
         t for t in targets if t.block == number and t.kind in kinds
     ]
