@@ -7,20 +7,21 @@ from typing import Any
 from medlego.bricks import Brick
 from medlego.generalist import Generalist
 from medlego.prediction import working_readers
+from medlego.support import plain
 
 
 def task_facts(generalist: Generalist) -> list[dict[str, Any]]:
     """Every task as it is answered, with its sites' weights."""
     return [
         {
-            **held.task.model_dump(mode="json"),
+            **plain(capability.task),
             "sites": [
                 {"digest": brick.digest, "weight": weight}
-                for brick, weight in zip(held.bricks, held.weights, strict=True)
+                for brick, weight in zip(capability.bricks, capability.weights, strict=True)
             ],
-            "notes": list(held.notes),
+            "notes": list(capability.notes),
         }
-        for held in generalist.capabilities
+        for capability in generalist.capabilities
     ]
 
 
@@ -29,18 +30,16 @@ def brick_facts(brick: Brick) -> dict[str, Any]:
     return {
         "type": "brick",
         "digest": brick.digest,
-        "task": brick.task.model_dump(mode="json"),
-        "base": brick.base.model_dump(mode="json"),
+        "task": plain(brick.task),
+        "base": plain(brick.base),
         "delta_parameters": brick.delta_parameters,
         "share_of_base": brick.share,
         "targets": {name: delta.rank for name, delta in brick.deltas.items()},
         "settings": dict(brick.settings),
         "grams": {module: gram.directions for module, gram in brick.grams.items()},
-        "profile": None if brick.profile is None else brick.profile.entry.model_dump(mode="json"),
-        "calibration": None
-        if brick.calibration is None
-        else brick.calibration.model_dump(mode="json"),
-        "card": brick.card.model_dump(mode="json"),
+        "profile": None if brick.profile is None else plain(brick.profile.entry),
+        "calibration": plain(brick.calibration),
+        "card": plain(brick.card),
     }
 
 
@@ -50,9 +49,9 @@ def generalist_facts(generalist: Generalist) -> dict[str, Any]:
     return {
         "type": "generalist",
         "digest": generalist.recipe.digest,
-        "recipe": generalist.recipe.model_dump(mode="json"),
+        "recipe": plain(generalist.recipe),
         "relative_loss": generalist.relative_loss,
-        "lineage": [step.model_dump(mode="json") for step in generalist.lineage],
+        "lineage": plain(generalist.lineage),
         "tasks": [
             {**facts, "calibration": states[facts["name"]]} for facts in task_facts(generalist)
         ],

@@ -26,7 +26,7 @@ from medlego.support import ShortRepr, plain
 
 MODELS = (
     "generalist",
-    "merged, task told",
+    "merged, task given",
     "specialist",
     "base with specialist's head",
     "linear probe",
@@ -145,10 +145,10 @@ class Report(ShortRepr):
             ("task", "model", "part", "images", "score", "value", "low", "high", "undefined")
         )
         for *where, scores in self._parts():
-            for name, found in scores.items():
-                numbers = (found.value, found.low, found.high)
+            for name, score in scores.items():
+                numbers = (score.value, score.low, score.high)
                 shown = ["" if math.isnan(x) else repr(x) for x in numbers]
-                writer.writerow([*where, name, *shown, found.undefined])
+                writer.writerow([*where, name, *shown, score.undefined])
         return stream.getvalue()
 
     def _parts(self) -> Iterator[tuple[str, str, str, int, Mapping[str, Interval]]]:

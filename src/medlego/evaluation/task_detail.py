@@ -91,8 +91,8 @@ def detail(
         samples=samples,
         answers=answers,
         labels={
-            label: {name: interval(values) for name, values in found.items()}
-            for label, found in by_label.items()
+            label: {name: interval(values) for name, values in scores.items()}
+            for label, scores in by_label.items()
         },
         areas={
             column.label: delong_interval(

@@ -80,15 +80,14 @@ class Route(ShortRepr):
 class Router:
     """Decides by the profiles of a generalist's capabilities.
 
-    `tasks` are those that have a profile, `without` those that have none, which it never chooses.
+    `tasks` are those that have a profile; one that has none is never chosen.
     """
 
     def __init__(self, capabilities: Sequence[Capability]) -> None:
         self.groups = groups(capabilities)
-        held = {c.task.name: profiles(c) for c in capabilities}
-        self.tasks = tuple(name for name, found in held.items() if found)
-        self.without = tuple(name for name, found in held.items() if not found)
-        self._profiles = [held[name] for name in self.tasks]
+        by_task = {capability.task.name: profiles(capability) for capability in capabilities}
+        self.tasks = tuple(name for name, own in by_task.items() if own)
+        self._profiles = [by_task[name] for name in self.tasks]
         _check_depth([brick for capability in capabilities for brick in capability.bricks])
         self.blocks = self._profiles[0][0].blocks if self._profiles else 0
         place = {name: number for number, group in enumerate(self.groups) for name in group}
@@ -97,8 +96,8 @@ class Router:
     def ood_scores(self, features: Tensor) -> Tensor:
         """Stem features (N, d) → (N, tasks), float64; of a task's sites the one that knows best."""
         columns = [
-            torch.stack([profile.ood_score(features) for profile in found]).amin(dim=0)
-            for found in self._profiles
+            torch.stack([profile.ood_score(features) for profile in own]).amin(dim=0)
+            for own in self._profiles
         ]
         return torch.stack(columns, dim=1)
 
@@ -153,10 +152,10 @@ def groups(capabilities: Sequence[Capability]) -> tuple[Group, ...]:
         for j, second in enumerate(capabilities[:i]):
             linked[i, j] = float(_share_images(first, second))
     _, number = connected_components(linked.numpy(), directed=False)
-    found: dict[int, list[str]] = {}
+    names: dict[int, list[str]] = {}
     for capability, group in zip(capabilities, number.tolist(), strict=True):
-        found.setdefault(group, []).append(capability.task.name)
-    return tuple(tuple(names) for names in found.values())
+        names.setdefault(group, []).append(capability.task.name)
+    return tuple(map(tuple, names.values()))
 
 
 def _share_images(first: Capability, second: Capability) -> bool:

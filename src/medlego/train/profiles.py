@@ -79,8 +79,8 @@ def make_profile(
     """
     if not settings.profile or len(inputs) < MIN_PROFILE_IMAGES:
         return None
-    found = measure_features(base, inputs, device=device, show=show)
+    features = measure_features(base, inputs, device=device, show=show)
     if settings.profile_epsilon is None:
-        return fit_profile(found, seed=settings.seed)
+        return fit_profile(features, seed=settings.seed)
     noise = Noise(epsilon=settings.profile_epsilon, delta=settings.profile_delta)
-    return fit_private_profile(found, reference(base, device=device), noise)
+    return fit_private_profile(features, reference(base, device=device), noise)

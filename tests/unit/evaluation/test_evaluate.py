@@ -48,7 +48,7 @@ def run(split="test", kinds=("multiclass", "binary"), **more):
 
 def test_every_model_is_scored_on_every_task():
     report = run(kinds=tuple(KINDS))
-    models = [model for model in MODELS if model != "merged, task told"]
+    models = [model for model in MODELS if model != "merged, task given"]
     assert [(r.task, r.model) for r in report.rows] == [(k, m) for k in KINDS for m in models]
     assert set(report.means) == set(models)
 

@@ -58,16 +58,16 @@ def battery(image_size: int) -> tuple[Patch, ...]:
 def _patterns(side: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     line = torch.arange(side)
-    found = {name: torch.tensor(c).float().view(3, 1, 1) for name, c in COLOURS.items()}
+    patterns = {name: torch.tensor(c).float().view(3, 1, 1) for name, c in COLOURS.items()}
     for width in (2, 4):
         cells = line[:, None] // width + line // width
-        found[f"checker of {width} px"] = (cells % 2).float()
+        patterns[f"checker of {width} px"] = (cells % 2).float()
     rows = (line[:, None] // 2 % 2).float()
-    found |= {"stripes across": rows, "stripes down": rows.T}
+    patterns |= {"stripes across": rows, "stripes down": rows.T}
     for number in range(NOISES):
-        found[f"noise {number}"] = torch.rand(3, side, side, generator=generator)
+        patterns[f"noise {number}"] = torch.rand(3, side, side, generator=generator)
     for number in range(NOISES):
         coarse = torch.rand(3, COARSE, COARSE, generator=generator)
         places = line * COARSE // side
-        found[f"coarse noise {number}"] = coarse[:, places][:, :, places]
-    return {name: pixels.expand(3, side, side).contiguous() for name, pixels in found.items()}
+        patterns[f"coarse noise {number}"] = coarse[:, places][:, :, places]
+    return {name: pixels.expand(3, side, side).contiguous() for name, pixels in patterns.items()}

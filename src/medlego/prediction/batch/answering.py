@@ -17,7 +17,7 @@ from medlego.errors import ImageError, JobError
 from medlego.generalist import Generalist
 from medlego.images import read_image
 from medlego.merge import Mode
-from medlego.prediction.batch.listing import JobPart
+from medlego.prediction.batch.listing import JobPart, PartRows
 from medlego.prediction.batch.rows import Row, rows_of, table_bytes, unreadable_row
 from medlego.prediction.engine import Engine
 
@@ -76,10 +76,10 @@ class Answerer:
             MedLegoError: it, its base or the mode is not to be had.
         """
         generalist = Generalist.load(work.directory)
-        if (found := generalist.recipe.digest) != work.generalist:
+        if (digest := generalist.recipe.digest) != work.generalist:
             raise JobError(
                 f"{work.directory}: expected generalist {work.generalist[:12]}…, got "
-                f"{found[:12]}…; it was edited meanwhile, start again"
+                f"{digest[:12]}…; it was edited meanwhile, start again"
             )
         self._work = work
         base = Base.find(generalist.base, weights=work.base_weights)
@@ -91,7 +91,7 @@ class Answerer:
             for name in self._engine.readers
         }
 
-    def answer(self, parts: Iterable[JobPart]) -> Iterator[tuple[int, bytes]]:
+    def answer(self, parts: Iterable[JobPart]) -> Iterator[PartRows]:
         """Each part's number and its rows as a Parquet file, in the order of the parts."""
         rows: list[Row] = []
         for chunk, decoded in self._decoded_ahead(parts):
@@ -136,10 +136,10 @@ class Answerer:
         root = self._work.root
         try:
             with os.scandir(root) as entries:
-                there = Path(name).is_absolute() or next(entries, None) is not None
+                exists = Path(name).is_absolute() or next(entries, None) is not None
         except OSError:
-            there = False
-        if not there:
+            exists = False
+        if not exists:
             raise JobError(
                 f"{root}: expected the images' folder, found it gone or empty; mount it again and "
                 "start again, what is done is kept"

@@ -171,9 +171,11 @@ def finish(folder: Path, job: Job, listing: Listing, output: Path) -> None:
     """Join all parts, in the order of the images, to the output; the folder goes with its lock."""
     files = [_part_file(folder, number) for number in range(len(listing.offsets))]
     joined = folder / _JOINED
-    said = {METADATA: job.spelled().decode()}
+    metadata = {METADATA: job.spelled().decode()}
     try:
-        pl.scan_parquet(files, glob=False).sink_parquet(joined, metadata=said, maintain_order=True)
+        pl.scan_parquet(files, glob=False).sink_parquet(
+            joined, metadata=metadata, maintain_order=True
+        )
     except _GONE as error:
         raise JobError(
             f"{folder}: expected parts that can be joined and room for the table, got "

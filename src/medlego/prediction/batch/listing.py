@@ -14,6 +14,9 @@ from medlego.support import Progress, put_in_place, silent
 
 _SHOWN_EVERY = 1000
 
+PartRows = tuple[int, bytes]
+"""A part's number and its rows as a Parquet file."""
+
 
 @dataclass(frozen=True)
 class JobPart:
@@ -51,13 +54,13 @@ class Listing:
 
 
 def write_listing(
-    found: Iterator[ListedImage], file: Path, part_images: int, show: Progress = silent
+    images: Iterator[ListedImage], file: Path, part_images: int, show: Progress = silent
 ) -> Listing:
-    """Write down every image that is found, whole or not at all."""
+    """Write down every image, whole or not at all."""
     digest, offsets, count, place = hashlib.sha256(), [], 0, 0
     scratch = file.with_name(f"{file.name}.new")
     with scratch.open("wb") as stream:
-        for image in found:
+        for image in images:
             line = json.dumps([image.name, image.size, image.changed_ns]).encode() + b"\n"
             if count % part_images == 0:
                 offsets.append(place)

@@ -9,7 +9,7 @@ from queue import SimpleQueue
 import torch
 
 from medlego.prediction.batch.answering import Answerer, Work
-from medlego.prediction.batch.listing import JobPart
+from medlego.prediction.batch.listing import JobPart, PartRows
 
 
 def local_devices(device: str) -> tuple[str, ...]:
@@ -19,27 +19,23 @@ def local_devices(device: str) -> tuple[str, ...]:
     return tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))
 
 
-def run_local(
-    work: Work, parts: Iterator[JobPart], devices: Sequence[str]
-) -> Iterator[tuple[int, bytes]]:
+def run_local(work: Work, parts: Iterator[JobPart], devices: Sequence[str]) -> Iterator[PartRows]:
     """Each part's number and rows, as they get done.
 
     Raises:
         MedLegoError: the generalist or its base is not to be had.
     """
-    held = [Answerer(work, device) for device in devices]
-    if len(held) == 1:
-        yield from held[0].answer(parts)
+    answerers = [Answerer(work, device) for device in devices]
+    if len(answerers) == 1:
+        yield from answerers[0].answer(parts)
     else:
-        yield from _side_by_side(held, parts)
+        yield from _side_by_side(answerers, parts)
 
 
-def _side_by_side(
-    held: Sequence[Answerer], parts: Iterator[JobPart]
-) -> Iterator[tuple[int, bytes]]:
+def _side_by_side(answerers: Sequence[Answerer], parts: Iterator[JobPart]) -> Iterator[PartRows]:
     """A thread for each device; they end soon after the one that takes what they made does."""
     shared = _Shared(parts)
-    results: SimpleQueue[tuple[int, bytes] | BaseException | None] = SimpleQueue()
+    results: SimpleQueue[PartRows | BaseException | None] = SimpleQueue()
 
     def drive(answerer: Answerer) -> None:
         try:
@@ -50,9 +46,9 @@ def _side_by_side(
         else:
             results.put(None)
 
-    for answerer in held:
+    for answerer in answerers:
         threading.Thread(target=drive, args=(answerer,), daemon=True).start()
-    left = len(held)
+    left = len(answerers)
     try:
         while left:
             match results.get():

@@ -11,7 +11,7 @@ from typing import Any
 
 from medlego.errors import JobError, MedLegoError, SettingsError
 from medlego.prediction.batch.answering import Answerer, Work
-from medlego.prediction.batch.listing import JobPart
+from medlego.prediction.batch.listing import JobPart, PartRows
 
 ASKED_AHEAD = 2
 """Parts that each actor has at a time, so that none waits for this process."""
@@ -34,7 +34,7 @@ class Actor:
     def ready(self) -> None:
         """Returns once the actor has a process."""
 
-    def answer(self, part: JobPart) -> tuple[int, bytes]:
+    def answer(self, part: JobPart) -> PartRows:
         """One part's number and rows."""
         (done,) = self._answerer.answer([part])
         return done
@@ -54,7 +54,7 @@ def need_ray() -> None:
         ) from None
 
 
-def run_on_ray(work: Work, parts: Iterator[JobPart], device: str) -> Iterator[tuple[int, bytes]]:
+def run_on_ray(work: Work, parts: Iterator[JobPart], device: str) -> Iterator[PartRows]:
     """Each part's number and rows, as they get done.
 
     The cluster is that of $RAY_ADDRESS, one that runs on this machine, or a new one of this
@@ -88,10 +88,9 @@ def run_on_ray(work: Work, parts: Iterator[JobPart], device: str) -> Iterator[tu
 
 
 def _actors(ray: Any, work: Work, device: str) -> list[Any]:
-    held = ray.cluster_resources()
-    gpus = int(held.get("GPU", 0)) if device != "cpu" else 0
-    cores = int(held.get("CPU", 1))
-    count = gpus or cores
+    resources = ray.cluster_resources()
+    gpus = int(resources.get("GPU", 0)) if device != "cpu" else 0
+    count = gpus or int(resources.get("CPU", 1))
     share = _cores_for_each(ray.nodes()) if gpus else 1
     options = {
         "num_cpus": share,
@@ -106,12 +105,12 @@ def _actors(ray: Any, work: Work, device: str) -> list[Any]:
 
 def _cores_for_each(nodes: Sequence[Mapping[str, Any]]) -> int:
     """Cores that every GPU's actor can have on its own node; more would wait for ever."""
-    held = [node["Resources"] for node in nodes if node["Alive"]]
-    shares = [n.get("CPU", 0) // n["GPU"] for n in held if n.get("GPU", 0) >= 1]
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    shares = [node.get("CPU", 0) // node["GPU"] for node in alive if node.get("GPU", 0) >= 1]
     return max(1, int(min(shares, default=1)))
 
 
-def _results(ray: Any, actors: list[Any], parts: Iterator[JobPart]) -> Iterator[tuple[int, bytes]]:
+def _results(ray: Any, actors: list[Any], parts: Iterator[JobPart]) -> Iterator[PartRows]:
     """Parts go to actors that run; one that finds no place yet would keep its parts for ever."""
     starting = {actor.ready.remote(): number for number, actor in enumerate(actors)}
     asked: dict[Any, int] = {}
@@ -128,15 +127,15 @@ def _results(ray: Any, actors: list[Any], parts: Iterator[JobPart]) -> Iterator[
 
 def _next(
     ray: Any, starting: dict[Any, int], asked: dict[Any, int], load: dict[int, int]
-) -> Iterator[tuple[int, bytes]]:
+) -> Iterator[PartRows]:
     """Wait until a part is done, which is yielded, or one more actor runs."""
-    found, _ = ray.wait([*asked, *starting], timeout=None if asked else START_S)
-    if not found:
+    done, _ = ray.wait([*asked, *starting], timeout=None if asked else START_S)
+    if not done:
         raise JobError(
             f"ray: expected room for an actor within {START_S} s, got none; wait for other jobs "
             "on the cluster or add to it, and start again, what is done is kept"
         )
-    (ready,) = found
+    (ready,) = done
     result = ray.get(ready)
     if ready in starting:
         load[starting.pop(ready)] = 0

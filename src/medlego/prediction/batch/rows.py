@@ -122,13 +122,13 @@ def _of_task(route: Route | None, task: str) -> Row:
 
 
 def _of_answer(answer: Answer) -> Row:
-    labels, given = answer.task.labels, answer.labels
+    labels, answered = answer.task.labels, answer.labels
     behind = len(labels) - len(answer.thresholds)
     thresholds = [None] * behind + list(answer.thresholds)
     return {
-        "label": given[0] if answer.task.rules.exclusive else None,
+        "label": answered[0] if answer.task.rules.exclusive else None,
         "probabilities": [
-            {"label": name, "probability": prob, "threshold": limit, "answered": name in given}
+            {"label": name, "probability": prob, "threshold": limit, "answered": name in answered}
             for name, prob, limit in zip(labels, answer.probs, thresholds, strict=True)
         ],
         "calibration": answer.state,

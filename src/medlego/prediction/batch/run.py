@@ -29,7 +29,7 @@ from medlego.prediction.batch.job import (
     keep_part,
     locked,
 )
-from medlego.prediction.batch.listing import JobPart, Listing, write_listing
+from medlego.prediction.batch.listing import JobPart, Listing, PartRows, write_listing
 from medlego.prediction.batch.local import local_devices, run_local
 from medlego.prediction.batch.rows import ABSTAINED, UNREADABLE
 from medlego.prediction.batch.sources import find_images
@@ -38,8 +38,8 @@ from medlego.support import Progress, silent
 PART_IMAGES = 512
 """Images to a part: what a kill may cost, on each device."""
 
-Run = Callable[[Work, Iterator[JobPart]], Iterator[tuple[int, bytes]]]
-"""Answers parts somewhere: each one's number and its rows as a Parquet file."""
+Run = Callable[[Work, Iterator[JobPart]], Iterator[PartRows]]
+"""Answers parts somewhere."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def predict_many(
     if not output.name:
         raise JobError(f"{output}: expected a file's name, got a folder; name a Parquet file")
     folder = output.with_name(f"{output.name}{SUFFIX}")
-    root, found = find_images(source, folder)
+    root, images = find_images(source, folder)
     generalist = Generalist.load(directory)
     if task is not None:
         generalist.capability(task)
@@ -133,13 +133,13 @@ def predict_many(
     )
     run = _engine(engine, device)
     with locked(folder):
-        there = job_of(output) if output.exists() else None
-        listing = write_listing(islice(found, limit), folder / LISTING, part_images, show)
+        finished = job_of(output) if output.exists() else None
+        listing = write_listing(islice(images, limit), folder / LISTING, part_images, show)
         if not listing.images:
             raise DatasetError(f"{source}: expected images, found none")
         job, before = Job.of(work, listing), listing.images
-        if there is not None:
-            job.check_same(there, output, "choose another output")
+        if finished is not None:
+            job.check_same(finished, output, "choose another output")
             clear(folder)
         else:
             begin(folder, job)
@@ -185,8 +185,8 @@ def _answer(work: Work, listing: Listing, folder: Path, run: Run, show: Progress
 
 
 def _summary(output: Path, listing: Listing, before: int, seconds: float) -> Summary:
-    found = pl.scan_parquet(output, glob=False).group_by("outcome").len().collect()
-    counts = dict(found.iter_rows())
+    outcomes = pl.scan_parquet(output, glob=False).group_by("outcome").len().collect()
+    counts = dict(outcomes.iter_rows())
     return Summary(
         output=str(output),
         images=listing.images,

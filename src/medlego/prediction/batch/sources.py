@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import polars as pl
@@ -53,8 +54,8 @@ def find_images(source: str | Path, skip: Path) -> tuple[Path, Iterator[ListedIm
         root = path.parent if folder is None else Path(folder)
         if not root.is_dir():
             raise DatasetError(f"{root}: expected a folder of images, found none; check it")
-        names = _parquet_names(path) if path.suffix.lower() == ".parquet" else _csv_names(path)
-        return root, (_stated(root, name) for name in names)
+        cells = _parquet_cells if path.suffix.lower() == ".parquet" else _csv_cells
+        return root, (_stated(root, name) for name in _names(path, cells(path)))
     if path.is_dir() and folder is None:
         return path, _below(path, skip.resolve())
     got = "found nothing there" if not path.exists() else f"got {path.suffix or 'a file'}"
@@ -89,13 +90,13 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     """
     try:
         with os.scandir(folder) as entries:
-            found = [entry for entry in entries if not entry.name.startswith(".")]
+            listed = [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
         raise DatasetError(
             f"{folder}: expected a folder that can be read, got {error.strerror}; see to it and "
             "start again"
         ) from error
-    return sorted(found, key=lambda entry: entry.name)
+    return sorted(listed, key=lambda entry: entry.name)
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
@@ -114,30 +115,37 @@ def _stated(root: Path, name: str) -> ListedImage:
     return ListedImage(name, status.st_size, status.st_mtime_ns)
 
 
-def _csv_names(path: Path) -> Iterator[str]:
+Cell = tuple[str, str]
+"""An image's name, and what is wrong with its row where there is none."""
+
+
+def _names(path: Path, cells: Iterable[Cell]) -> Iterator[str]:
     problems: list[str] = []
+    for cell, problem in cells:
+        if name := cell.strip():
+            yield name
+        elif len(problems) < _PROBLEMS:
+            problems.append(problem)
+    raise_all(DatasetError, str(path), problems)
+
+
+def _csv_cells(path: Path) -> Iterator[Cell]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream)
             header = next(reader, [])
             column = _column(path, header)
             for number, row in enumerate(filter(None, reader), 2):
-                if len(row) != len(header):
-                    problems.append(f"row {number}: expected {len(header)} cells, got {len(row)}")
-                elif name := row[column].strip():
-                    yield name
+                if len(row) == len(header):
+                    yield row[column], _nameless(number)
                 else:
-                    problems.append(_nameless(number))
-                if len(problems) == _PROBLEMS:
-                    break
+                    yield "", f"row {number}: expected {len(header)} cells, got {len(row)}"
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: expected UTF-8 CSV with a header ({error})") from error
-    raise_all(DatasetError, str(path), problems)
 
 
-def _parquet_names(path: Path) -> Iterator[str]:
-    problems: list[str] = []
-    behind = 2
+def _parquet_cells(path: Path) -> Iterator[Cell]:
+    numbers = count(2)
     try:
         lazy = pl.scan_parquet(path, glob=False)
         schema = lazy.collect_schema()
@@ -145,18 +153,13 @@ def _parquet_names(path: Path) -> Iterator[str]:
         if schema[COLUMN] != pl.String:
             raise DatasetError(f"{path}: {COLUMN}: expected text, got {schema[COLUMN]}")
         for rows in lazy.select(COLUMN).collect_batches(chunk_size=_ROWS_AT_ONCE):
-            for number, cell in enumerate(rows[COLUMN], behind):
-                if name := (cell or "").strip():
-                    yield name
-                elif len(problems) < _PROBLEMS:
-                    problems.append(_nameless(number))
-            behind += len(rows)
+            for cell in rows[COLUMN]:
+                yield cell or "", _nameless(next(numbers))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise DatasetError(
             f"{path}: expected a whole Parquet file, got another ({type(error).__name__}); "
             "write it again"
         ) from None
-    raise_all(DatasetError, str(path), problems)
 
 
 def _column(path: Path, header: list[str]) -> int:
