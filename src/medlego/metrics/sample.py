@@ -70,8 +70,10 @@ class Sample(ShortRepr):
             if rules.exclusive and len(labels) == 2 and number == 0:
                 continue
             known = ~np.isnan(truth[:, number])
-            parts = (part[known, number] for part in (self.probs, truth > 0, answers > 0))
-            columns.append(Column(label, known, *parts))
+            probs, positive, answered = (
+                part[known, number] for part in (self.probs, truth, answers)
+            )
+            columns.append(Column(label, known, probs, positive > 0, answered > 0))
         return tuple(columns)
 
     @cached_property

@@ -6,7 +6,7 @@ Point values agree with scikit-learn's; what does not exist is NaN, never a half
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -94,16 +94,24 @@ class _Block:
     sample: Sample
     weights: np.ndarray
 
-    @cached_property
-    def columns(self) -> tuple[_DrawnColumn, ...]:
-        return tuple(_DrawnColumn(c, self.weights[:, c.known]) for c in self.sample.columns)
+    @property
+    def columns(self) -> Iterator[_DrawnColumn]:
+        """One after the other, since each has weights of its own."""
+        return (_DrawnColumn(c, self.weights[:, c.known]) for c in self.sample.columns)
 
     def scores(self, names: Sequence[str]) -> dict[str, np.ndarray]:
-        return {name: SCORES[name].of_task(self) for name in names}
+        values = {name: score(self) for name in names if (score := SCORES[name].of_task)}
+        means = [name for name in names if name not in values]
+        by_label = self.label_scores(means).values()
+        values |= {n: nan_mean(np.stack([scores[n] for scores in by_label])) for n in means}
+        return {name: values[name] for name in names}
 
     def label_scores(self, names: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
-        scores = {name: score for name in names if (score := SCORES[name].of_label)}
-        return {c.column.label: {n: score(c) for n, score in scores.items()} for c in self.columns}
+        of_label = {name: score for name in names if (score := SCORES[name].of_label)}
+        return {
+            drawn.column.label: {name: score(drawn) for name, score in of_label.items()}
+            for drawn in self.columns
+        }
 
     def mean(self, score: Callable[[_DrawnColumn], np.ndarray]) -> np.ndarray:
         """Over the labels for which a score is defined."""
@@ -205,10 +213,13 @@ def _log_loss(block: _Block) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Metric:
-    """One score: a function of a task's replicates, and perhaps one of a label against the rest."""
+    """One entry of `SCORES`: a function of a task's replicates, or of a label against the rest.
+
+    Where it has `of_label` alone, a task's is the mean over its labels.
+    """
 
     title: str
-    of_task: Callable[[_Block], np.ndarray]
+    of_task: Callable[[_Block], np.ndarray] | None = None
     of_label: Callable[[_DrawnColumn], np.ndarray] | None = None
     every_kind: bool = True
     """Whether every task has it, or only those whose `Kind.scores` name it."""
@@ -216,25 +227,24 @@ class Metric:
     """Whether it is of probabilities as such, not of their order or of what they decide."""
 
 
-def _mean(title: str, of_label: Callable[[_DrawnColumn], np.ndarray], **more: bool) -> Metric:
-    """A score of single labels, and of a task their mean."""
-    return Metric(title, lambda block: block.mean(of_label), of_label, **more)
-
-
 SCORES: Mapping[str, Metric] = MappingProxyType(
     {
         "accuracy": Metric("accuracy", _accuracy),
         "balanced_accuracy": Metric("balanced accuracy", _balanced_accuracy),
-        "auroc": _mean("AUROC", lambda drawn: drawn.ranking.auroc()),
-        "average_precision": _mean("average precision", lambda d: d.ranking.average_precision()),
-        "f1": _mean("F1", _f1),
-        "sensitivity": _mean("sensitivity", _sensitivity, every_kind=False),
-        "specificity": _mean("specificity", _specificity, every_kind=False),
-        "sensitivity_at_90_specificity": _mean(
-            "sensitivity at 90 % specificity", lambda drawn: drawn.ranking.sensitivity_at(STATED)
+        "auroc": Metric("AUROC", of_label=lambda drawn: drawn.ranking.auroc()),
+        "average_precision": Metric(
+            "average precision", of_label=lambda drawn: drawn.ranking.average_precision()
         ),
-        "specificity_at_90_sensitivity": _mean(
-            "specificity at 90 % sensitivity", lambda drawn: drawn.ranking.specificity_at(STATED)
+        "f1": Metric("F1", of_label=_f1),
+        "sensitivity": Metric("sensitivity", of_label=_sensitivity, every_kind=False),
+        "specificity": Metric("specificity", of_label=_specificity, every_kind=False),
+        "sensitivity_at_90_specificity": Metric(
+            "sensitivity at 90 % specificity",
+            of_label=lambda drawn: drawn.ranking.sensitivity_at(STATED),
+        ),
+        "specificity_at_90_sensitivity": Metric(
+            "specificity at 90 % sensitivity",
+            of_label=lambda drawn: drawn.ranking.specificity_at(STATED),
         ),
         "quadratic_kappa": Metric("quadratic κ", _quadratic_kappa, every_kind=False),
         "brier": Metric("Brier score", _brier, _label_brier, of_probabilities=True),
