@@ -254,9 +254,8 @@ def save_keys(signer: Signer, private: Path, public: Path, passphrase: str | Non
     content = signer.private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
     )
-    descriptor = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(content)
+    private.touch(mode=0o600, exist_ok=False)
+    private.write_bytes(content)
     key = signer.private.public_key()
     write_atomically(
         public,

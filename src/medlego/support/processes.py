@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -123,9 +124,8 @@ class Pool(NoPickle, instead="start one there"):
 
     def __init__(self, module: str) -> None:
         self._module = module
-        self._waiting: list[Worker] = []
-        self._lock = threading.Lock()
-        self._left: list[Worker] = []
+        self._waiting: deque[Worker] = deque()
+        self._of_parent: deque[Worker] = deque()
         atexit.register(self.close)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forked)
@@ -139,33 +139,27 @@ class Pool(NoPickle, instead="start one there"):
             return worker.ask(request, content, timeout_s)
         finally:
             if worker.works:
-                self._give(worker)
+                self._waiting.append(worker)
             else:
                 worker.close()
 
     def close(self) -> None:
         """End those that wait."""
-        with self._lock:
-            waiting, self._waiting = self._waiting, []
-        for worker in waiting:
-            worker.close()
+        with suppress(IndexError):
+            while True:
+                self._waiting.pop().close()
 
     def _take(self) -> Worker:
-        with self._lock:
-            while self._waiting:
+        with suppress(IndexError):
+            while True:
                 worker = self._waiting.pop()
                 if worker.lives:
                     return worker
                 worker.close()
         return Worker(self._module)
 
-    def _give(self, worker: Worker) -> None:
-        with self._lock:
-            self._waiting.append(worker)
-
     def _forked(self) -> None:
-        self._lock = threading.Lock()
-        self._left, self._waiting = self._waiting, []
+        self._of_parent, self._waiting = self._waiting, deque()
 
 
 def serve_requests(handle: Handle) -> None:
