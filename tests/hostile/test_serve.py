@@ -131,3 +131,11 @@ def test_openapi_document_tells_refusals_as_they_are_sent(client):
     (kind,) = told[str(answer.status_code)]["content"]
     assert answer.headers["content-type"] == kind
     assert set(told["422"]["content"][kind]["schema"]["required"]) == set(answer.json())
+
+
+def test_openapi_document_describes_the_form_that_is_taken(client):
+    body = client.get("/openapi.json").json()["paths"]["/v1/predict"]["post"]["requestBody"]
+    form = body["content"]["multipart/form-data"]["schema"]
+    assert sorted(form["properties"]) == ["every_task", "images", "task"]
+    assert form["properties"]["images"]["items"]["format"] == "binary"
+    assert (form["required"], form["additionalProperties"]) == (["images"], False)

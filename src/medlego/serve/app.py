@@ -72,6 +72,8 @@ async def predict(request: Request, service: ServiceOfApp) -> PredictionsDocumen
     """Answer images, as `medlego predict` does."""
     form = await read_form(request, PredictForm, service.limits)
     task = form.task or None
+    if task and form.every_task:
+        raise RequestError(422, ["form: expected task or every_task, got both; choose one"])
     try:
         async with asyncio.timeout(service.limits.answer_s):
             result = await service.predict(form.images, task, every_task=form.every_task)

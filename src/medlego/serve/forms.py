@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -25,7 +25,16 @@ _EXPECTED = {
     "string_type": "expected one text, got a file or several",
 }
 
+
+def _no_file(value: object) -> object:
+    if isinstance(value, bytes):
+        raise PydanticCustomError("string_type", "expected text")
+    return value
+
+
 FileContent = Annotated[bytes, Strict()]
+Text = Annotated[str, Strict()]
+Flag = Annotated[bool, BeforeValidator(_no_file)]
 
 
 class Form(BaseModel):
@@ -40,29 +49,23 @@ class PredictForm(Form):
     images: list[FileContent] = Field(
         min_length=1, description="PNG, JPEG, TIFF, DICOM or NIfTI files."
     )
-    task: str = Field("", description="Ask this task of every image, whatever its content.")
-    every_task: bool = Field(False, description="Ask every task of every image.")
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> PredictForm:
-        if self.task and self.every_task:
-            raise PydanticCustomError("both", "expected task or every_task, got both; choose one")
-        return self
+    task: Text = Field("", description="Ask this task of every image, whatever its content.")
+    every_task: Flag = Field(False, description="Ask every task of every image.")
 
 
 class ImageForm(Form):
     """One image of the page, and its task, empty where that is detected automatically."""
 
     images: list[FileContent] = Field(min_length=1, max_length=1)
-    task: str = ""
+    task: Text = ""
 
 
 class SaliencyForm(ImageForm):
     """One image, and the label of a task whose evidence is shown; `generalist` answered it."""
 
-    task: str = Field(min_length=1)
-    label: str
-    generalist: str
+    task: Text = Field(min_length=1)
+    label: Text
+    generalist: Text
 
 
 _F = TypeVar("_F", bound=Form)

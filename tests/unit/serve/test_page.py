@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+import socket
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,7 @@ from serving import (
     asking,
     files,
     here,
+    on_a_socket,
     picture,
     png,
     unknown,
@@ -121,6 +123,16 @@ def test_a_page_asks_a_stranger_to_sign_in(locked, path):
 @pytest.mark.parametrize("path", ["answers", "saliency", "comparison?other=x"])
 def test_a_stranger_is_answered_nothing(locked, path):
     assert locked.post(f"/page/{path}", files=files(png(picture()))).status_code == 401
+
+
+def test_nobody_is_asked_for_a_body_before_they_signed_in(place, routed):
+    head = b"POST /page/answers HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    with (
+        on_a_socket(here(place, routed), TOKEN) as (port, _),
+        socket.create_connection(("127.0.0.1", port), PATIENCE_S) as sock,
+    ):
+        sock.sendall(head)
+        assert sock.recv(1000).startswith(b"HTTP/1.1 401 ")
 
 
 def test_a_wrong_token_signs_nobody_in(locked):

@@ -125,6 +125,33 @@ def test_one_unreadable_image_leaves_all_unanswered_and_is_named_by_its_place(cl
     assert problem.startswith("image 2: expected a PNG, JPEG, TIFF, DICOM or NIfTI image")
 
 
+@pytest.mark.parametrize(
+    ("parts", "problem"),
+    [
+        ([("SECRET_4711", (None, "1"))], "form: expected known fields, got another"),
+        ([("task", (None, "a")), ("task", (None, "b"))], "task: expected one text"),
+        ([("task", ("x.png", b"a"))], "task: expected one text"),
+        ([("images", (None, "text"))], "images.1: expected a file"),
+        ([("every_task", (None, "perhaps"))], "every_task: "),
+        ([("every_task", ("x.png", b"1"))], "every_task: expected one text"),
+        (
+            [("task", (None, "found")), ("every_task", (None, "1"))],
+            "form: expected task or every_task, got both",
+        ),
+    ],
+)
+def test_a_form_with_wrong_fields_is_refused_without_what_came_in(client, parts, problem):
+    answer = client.post("/v1/predict", files=files(png(picture())) + parts)
+    assert answer.status_code == 422
+    assert answer.json()["problems"][0].startswith(problem)
+    assert not [word for word in ("SECRET", "text", "perhaps") if f"{word}'" in answer.text]
+
+
+def test_a_form_without_images_is_refused(client):
+    answer = client.post("/v1/predict", files=[("task", (None, "found"))])
+    assert answer.json()["problems"] == ["images: expected a value, got none"]
+
+
 # batches -----------------------------------------------------------------------------------------
 @pytest.fixture
 def gate(monkeypatch):

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Request
 from medlego.bricks import Brick, BrickSignature, brick_from_bytes, signature_from_bytes
 from medlego.generalist import Generalist, Stamp, Trust, add, remove, undo, update
 from medlego.serve.auth import PAGE
-from medlego.serve.forms import FileContent, Form, read_form
+from medlego.serve.forms import FileContent, Form, Text, read_form
 from medlego.serve.page.html import render
 from medlego.serve.page.page import PageOfApp, require_session
 from medlego.serve.page.proposals import Edit
@@ -26,9 +26,9 @@ class EditForm(Form):
     """What to do and by whom, with an uploaded brick and its signature where one is needed."""
 
     action: Literal["add", "update", "remove", "undo"]
-    by: str = ""
-    task: str = ""
-    site: str = ""
+    by: Text = ""
+    task: Text = ""
+    site: Text = ""
     brick: FileContent = b""
     signature: FileContent = b""
 
