@@ -88,5 +88,5 @@ def test_a_log_gets_a_line_a_minute():
     show("8.0 images/s", 2048, 5120)
     assert lines == [
         "looking for images: 5,000",
-        "1,536 of 5,120 images, 8.0 images/s, 4 minutes left",
+        "8.0 images/s: 1,536 of 5,120, 4 minutes left",
     ]

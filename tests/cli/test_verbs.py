@@ -95,8 +95,8 @@ def test_train_takes_settings_from_toml(work, tmp_path, capsys):
     assert run("--json", "train", work / "chest", *words) == 0
     settings = json.loads(capsys.readouterr().out)["settings"]
     assert (settings["head_rate"], settings["rank"], settings["epochs"]) == (0.01, 2, 1)
-    words = ("--settings", tmp_path / "s.toml", "--force", "-o", out)
-    assert run("--json", "train", work / "chest", *words) == 0
+    again = ("--settings", tmp_path / "s.toml", "--force", "-o", out)
+    assert run("--json", "train", work / "chest", *again) == 0
     assert json.loads(capsys.readouterr().out)["settings"]["rank"] == 1
 
 

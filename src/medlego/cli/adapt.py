@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from medlego.cli import options
 from medlego.cli.summaries import show_new_brick
@@ -19,13 +19,12 @@ def command(
     *,
     start: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             help="{medlego.train:CHOICES}; repeatable. {medlego.train:DEFAULT_STARTS} by default."
         ),
     ] = None,
     cut: Annotated[
-        int | None,
-        typer.Option(help="Truncate the brick's deltas to this rank; the loss is reported."),
+        int | None, Option(help="Truncate the brick's deltas to this rank; the loss is reported.")
     ] = None,
     task: options.TaskOptions,
     reading: options.Reading,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
 from medlego.cli import options
 from medlego.cli.summaries import show_mode, show_sites
@@ -22,50 +22,49 @@ def command(
     bricks: options.BrickFiles,
     output: options.NewDirectory,
     *,
-    method: Annotated[str, typer.Option(help="{medlego.merge:METHODS}.")] = "linear",
+    method: Annotated[str, Option(help="{medlego.merge:METHODS}.")] = "linear",
     coefficients: Annotated[
         str,
-        typer.Option(
+        Option(
             help="auto (the method's own rule), {medlego.merge:RULES} (no data), one number for "
             "every task, one per brick: c1,c2,…, or search (needs --data)."
         ),
     ] = "auto",
     data: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="TASK=DATA",
             help="Labelled images for --coefficients search, which reads the val split.",
         ),
     ] = None,
     sites: Annotated[
         str,
-        typer.Option(
+        Option(
             help="Weights of several bricks of one task: counts (training images in their cards), "
             "equal, or auto (counts if all cards have them)."
         ),
     ] = "auto",
     rank: Annotated[
-        int | None,
-        typer.Option(help="Truncate merged deltas to this rank; the loss is reported."),
+        int | None, Option(help="Truncate merged deltas to this rank; the loss is reported.")
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=NUMBER", help="A setting of the method; repeatable."),
+        Option("--set", metavar="NAME=NUMBER", help="A setting of the method; repeatable."),
     ] = None,
     svc: Annotated[
-        bool, typer.Option("--svc", help="Calibrate singular values after the merge.")
+        bool, Option("--svc", help="Calibrate singular values after the merge.")
     ] = False,
     slope: Annotated[
         float | None,
-        typer.Option(
+        Option(
             help="How much more later blocks weigh; 0 for equal weights. By default the method's "
             "own with auto and search, 0 for merge-aware bricks and for given coefficients."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Random seed of the method.")] = 0,
+    seed: Annotated[int, Option(help="Random seed of the method.")] = 0,
     mode: Annotated[
         str,
-        typer.Option(
+        Option(
             help="How the generalist works: {medlego.cli.summaries:MODES}, or auto (routed if "
             "every task has a profile, else merged)."
         ),
@@ -91,10 +90,11 @@ def command(
             "--data: expected with --coefficients search and only there, got "
             f"{len(data or [])} data sets and --coefficients {coefficients}"
         )
+    numbers = options.read_pairs("--set", "NAME=NUMBER", settings or [])
     arguments: dict[str, Any] = {
         "sites": sites,
         "rank": rank,
-        "settings": _numbers(settings or []),
+        "settings": {name: _number(value) for name, value in numbers.items()},
         "svc": svc,
         "slope": slope,
         "seed": seed,
@@ -185,14 +185,9 @@ def _coefficients(text: str) -> str | float | tuple[float, ...]:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
-def _numbers(texts: list[str]) -> dict[str, float]:
-    """`NAME=NUMBER` texts as a mapping."""
-    values: dict[str, float] = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        try:
-            number = float(value)
-        except ValueError:
-            raise MergeError(f"--set: expected NAME=NUMBER, got {text!r}") from None
-        values[name] = int(number) if number.is_integer() else number
-    return values
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise MergeError(f"--set: expected NAME=NUMBER, got {text!r} as a number") from None
+    return int(number) if number.is_integer() else number

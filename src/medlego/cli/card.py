@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from medlego.cli import options
 from medlego.cli.terminal import Terminal
@@ -13,18 +13,15 @@ from medlego.cli.terminal import Terminal
 
 def command(
     terminal: Terminal,
-    path: Annotated[Path, typer.Argument(metavar="BRICK | DIR", help="A brick or a generalist.")],
+    path: Annotated[Path, Argument(metavar="BRICK | DIR", help="A brick or a generalist.")],
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Markdown file; printed by default."),
+        Path | None, Option("--output", "-o", help="Markdown file; printed by default.")
     ] = None,
     facts: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="TOML: what people state, from use to contact."),
+        Path | None, Option(help="TOML: what people state, from use to contact.")
     ] = None,
     evaluation: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="What medlego evaluate --json wrote of this model."),
+        Path | None, Option(help="What medlego evaluate --json wrote of this model.")
     ] = None,
     force: options.Force = False,
 ) -> None:

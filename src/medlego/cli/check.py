@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from medlego.cli import options
 from medlego.cli.terminal import Terminal
@@ -17,13 +17,11 @@ if TYPE_CHECKING:
 
 def command(
     terminal: Terminal,
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The new generalist.")],
+    directory: Annotated[Path, Argument(metavar="DIR", help="The new generalist.")],
     data: options.TaskData,
-    against: Annotated[Path, typer.Option(metavar="DIR", help="The one that it replaces.")],
+    against: Annotated[Path, Option(metavar="DIR", help="The one that it replaces.")],
     *,
-    gate: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Limits in TOML; see docs/FORMAT.md.")
-    ] = None,
+    gate: Annotated[Path | None, Option(help="Limits in TOML; see docs/FORMAT.md.")] = None,
     scoring: options.Scoring,
     json: options.JsonFile = None,
     reading: options.Reading,

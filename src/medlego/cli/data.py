@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from medlego.cli import options
 from medlego.cli.terminal import Terminal
@@ -21,22 +21,15 @@ _SAME = {"patient": "patient", "pixels": "pixels", "looks": "near-duplicate"}
 
 def check_command(
     terminal: Terminal,
-    data: Annotated[list[str], typer.Argument(metavar="DATA…", help=options.DATA_HELP)],
+    data: Annotated[list[str], Argument(metavar="DATA…", help=options.DATA_HELP)],
     *,
     sidecar: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE", help="What data remember wrote of training images; repeatable."
-        ),
+        list[Path] | None, Option(help="What data remember wrote of training images; repeatable.")
     ] = None,
-    key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The key of these sidecars.")
-    ] = None,
+    key: Annotated[Path | None, Option(help="The key of these sidecars.")] = None,
     whole: Annotated[
         bool,
-        typer.Option(
-            "--whole", help="Count every image as a test image, as evaluate --split all does."
-        ),
+        Option("--whole", help="Count every image as a test image, as evaluate --split all does."),
     ] = False,
     kind: options.Kind = None,
     json: options.JsonFile = None,
@@ -69,16 +62,12 @@ def check_command(
 def remember_command(
     terminal: Terminal,
     data: options.Data,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Sidecar file to write.")],
-    key: Annotated[
-        Path, typer.Option(metavar="FILE", help="The site's key; made if there is none.")
-    ],
+    output: Annotated[Path, Option("--output", "-o", help="Sidecar file to write.")],
+    key: Annotated[Path, Option(help="The site's key; made if there is none.")],
     *,
     split: Annotated[
         list[str] | None,
-        typer.Option(
-            help="{medlego.data:SPLITS}; repeatable. train and val by default, as in training."
-        ),
+        Option(help="{medlego.data:SPLITS}; repeatable. train and val by default, as in training."),
     ] = None,
     kind: options.Kind = None,
     reading: options.Reading,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
 from medlego.cli import options
 from medlego.cli.evaluate import show_report
@@ -19,16 +19,14 @@ if TYPE_CHECKING:
 def command(
     terminal: Terminal,
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to fill.")] = Path(
-        "demo"
-    ),
+    output: Annotated[Path, Option("--output", "-o", help="Directory to fill.")] = Path("demo"),
     data: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of data sets to use instead of synthetic ones."),
+        Option(metavar="DIR", help="Folder of data sets to use instead of synthetic ones."),
     ] = None,
     base: options.BaseName = "mini",
     image_size: options.ImageSize = None,
-    epochs: Annotated[int, typer.Option(help="Epochs per brick.")] = 10,
+    epochs: Annotated[int, Option(help="Epochs per brick.")] = 10,
     compute: options.Compute,
 ) -> None:
     """Train specialists, assemble a generalist, evaluate it and predict with it; offline."""

@@ -30,9 +30,8 @@ SETTINGS = TrainSettings(
 
 @dataclass(frozen=True, eq=False)
 class DemoResult:
-    """What a demo made; every file lies below `directory`."""
+    """What a demo made."""
 
-    directory: Path
     generalist: Generalist
     report: Report
     prediction: Prediction
@@ -73,50 +72,33 @@ def run_demo(
         raise DatasetError(f"demo: expected at least two data sets, got {len(datasets)}")
     for folder in ("bricks", "images"):
         (directory / folder).mkdir(parents=True, exist_ok=True)
-    bricks = [
-        _brick(
-            base,
-            dataset,
-            directory / "bricks" / f"{name}.brick.safetensors",
-            settings,
-            device,
-            show,
-        )
-        for name, dataset in datasets.items()
-    ]
+    bricks = []
+    for name, dataset in datasets.items():
+        path = directory / "bricks" / f"{name}.brick.safetensors"
+        bricks.append(_brick(base, dataset, path, settings, device, show))
     show("assemble", 0, 1)
     generalist = assemble(bricks)
-    _clear(directory / "generalist")
+    if (directory / "generalist" / DOCUMENT).is_file():
+        shutil.rmtree(directory / "generalist")
     generalist.save(directory / "generalist")
     report = evaluate(generalist, datasets, base=base, show=show)
-    plot_report(
-        report,
-        directory / "report.png",
-        title=f"{len(bricks)} specialists of {base.ref.name} become one generalist",
-        note=note,
-    )
-    shown = find_examples(report, generalist, base=base, show=show)
     title = f"{len(bricks)} specialists of {base.ref.name} as one generalist"
-    write_page(
-        report, directory / "report.html", generalist=generalist, examples=shown, title=title
-    )
+    plot_report(report, directory / "report.png", title=title, note=note)
+    examples = find_examples(report, generalist, base=base, show=show)
+    page = directory / "report.html"
+    write_page(report, page, generalist=generalist, examples=examples, title=title)
     first = next(iter(datasets.values()))
-    paths = [
-        _save_example(dataset, directory / "images" / f"{name}.png")
-        for name, dataset in datasets.items()
-    ]
-    (prediction,) = predict(generalist, paths[:1], base=base)
-    return DemoResult(directory, generalist, report, prediction, _truth(first))
+    images = [directory / "images" / f"{name}.png" for name in datasets]
+    for path, dataset in zip(images, datasets.values(), strict=True):
+        _write_png(dataset.test.images[0], path)
+    (prediction,) = predict(generalist, images[:1], base=base)
+    return DemoResult(generalist, report, prediction, _truth(first))
 
 
 def _brick(
-    base: Base,
-    dataset: Dataset,
-    path: Path,
-    settings: TrainSettings,
-    device: str,
-    show: Progress,
+    base: Base, dataset: Dataset, path: Path, settings: TrainSettings, device: str, show: Progress
 ) -> Brick:
+    """The brick at a path if it was trained with the same settings; else a new one, saved there."""
     if path.exists():
         brick = load_brick(path)
         wanted = settings.of_training().items()
@@ -135,22 +117,12 @@ def _brick(
     return brick
 
 
-def _clear(directory: Path) -> None:
-    if (directory / DOCUMENT).is_file():
-        shutil.rmtree(directory)
-
-
 def _truth(dataset: Dataset) -> str:
     """The first test image's label in words."""
     label = np.atleast_1d(dataset.test.labels[0])
     if dataset.test.labels.ndim == 1:
         return dataset.task.labels[int(label[0])]
     return ", ".join(np.array(dataset.task.labels)[label == 1]) or "none"
-
-
-def _save_example(dataset: Dataset, path: Path) -> Path:
-    _write_png(dataset.test.images[0], path)
-    return path
 
 
 def _write_png(image: Image, path: Path) -> None:

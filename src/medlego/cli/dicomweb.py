@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
 from medlego.cli import options
 from medlego.cli.terminal import Terminal
@@ -22,28 +22,20 @@ if TYPE_CHECKING:
 class Archive:
     """A picture archive, and what is stored there."""
 
-    url: Annotated[str, typer.Option(help="The archive's DICOMweb address, https://HOST/PATH.")]
-    token_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Bearer token for the archive.")
-    ] = None
-    password_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A line user:password for the archive.")
-    ] = None
+    url: Annotated[str, Option(help="The archive's DICOMweb address, https://HOST/PATH.")]
+    token_file: Annotated[Path | None, Option(help="Bearer token for the archive.")] = None
+    password_file: Annotated[Path | None, Option(help="A line user:password for the archive.")] = (
+        None
+    )
     ca_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Certificates (PEM) to check the archive's with."),
+        Path | None, Option(help="Certificates (PEM) to check the archive's with.")
     ] = None
     allow_http: Annotated[
-        bool,
-        typer.Option(
-            "--allow-http", help="Reach another machine without TLS, in a closed network."
-        ),
+        bool, Option("--allow-http", help="Reach another machine without TLS, in a closed network.")
     ] = False
     saliency: Annotated[
         str,
-        typer.Option(
-            help="{medlego.prediction.saliency.explain:METHODS}, or none for a report alone."
-        ),
+        Option(help="{medlego.prediction.saliency.explain:METHODS}, or none for a report alone."),
     ] = "gradient"
 
     def connect(self) -> PacsClient:
@@ -68,10 +60,10 @@ class Archive:
 def analyse_command(
     terminal: Terminal,
     directory: options.Directory,
-    study: Annotated[str, typer.Option(metavar="UID", help="Study instance UID.")],
+    study: Annotated[str, Option(metavar="UID", help="Study instance UID.")],
     *,
     series: Annotated[
-        str | None, typer.Option(metavar="UID", help="Only this series, by its instance UID.")
+        str | None, Option(metavar="UID", help="Only this series, by its instance UID.")
     ] = None,
     archive: Archive,
     json: options.JsonFile = None,
@@ -109,15 +101,11 @@ def analyse_command(
 def watch_command(
     terminal: Terminal,
     directory: options.Directory,
-    rule: Annotated[
-        Path, typer.Option(metavar="FILE", help="TOML file: which images (docs/dicomweb.md).")
-    ],
-    state: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="Where the watch keeps its journal.")
-    ],
+    rule: Annotated[Path, Option(help="TOML file: which images (docs/dicomweb.md).")],
+    state: Annotated[Path, Option(metavar="FOLDER", help="Where the watch keeps its journal.")],
     *,
-    once: Annotated[bool, typer.Option("--once", help="Poll once, then end.")] = False,
-    interval: Annotated[float, typer.Option(min=1.0, help="Seconds between polls.")] = 30.0,
+    once: Annotated[bool, Option("--once", help="Poll once, then end.")] = False,
+    interval: Annotated[float, Option(min=1.0, help="Seconds between polls.")] = 30.0,
     archive: Archive,
     compute: options.Compute,
 ) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from medlego.cli import options, screen
 from medlego.cli.check import failure, show_gate
@@ -18,10 +18,8 @@ from medlego.errors import CheckError, SettingsError
 if TYPE_CHECKING:
     from medlego.generalist import Generalist, Stamp
 
-Site = Annotated[
-    str | None, typer.Option(help="Start of a brick's digest: only this site of the task.")
-]
-To = Annotated[int | None, typer.Option(help="Number of an entry, as in the log.")]
+Site = Annotated[str | None, Option(help="Start of a brick's digest: only this site of the task.")]
+To = Annotated[int | None, Option(help="Number of an entry, as in the log.")]
 
 
 @dataclass(frozen=True)
@@ -30,16 +28,15 @@ class Incoming:
 
     brick: options.BrickFile
     coefficient: Annotated[
-        float | None, typer.Option(help="Of this brick, if the others' were given as numbers.")
+        float | None, Option(help="Of this brick, if the others' were given as numbers.")
     ] = None
     after_withdrawal: Annotated[
-        bool,
-        typer.Option("--after-withdrawal", help="Take a withdrawn brick back; its owner agrees."),
+        bool, Option("--after-withdrawal", help="Take a withdrawn brick back; its owner agrees.")
     ] = False
     require_signed: options.RequireSigned = None
     screen: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--screen",
             help="Refuse the brick if screening against the generalist's and the store's bricks "
             "flags it.",
@@ -162,12 +159,12 @@ def add_command(
 def remove_command(
     terminal: Terminal,
     directory: options.Directory,
-    task: Annotated[str, typer.Argument(metavar="TASK", help="The task to remove.")],
+    task: Annotated[str, Argument(metavar="TASK", help="The task to remove.")],
     *,
     site: Site = None,
     purge: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--purge",
             help="Withdraw for good: delete the files here and in the store; undo cannot bring "
             "them back.",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
 from medlego.cli import options
 from medlego.cli.terminal import Terminal
@@ -25,17 +25,12 @@ def command(
     scoring: options.Scoring,
     json: options.JsonFile = None,
     csv: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write every score, by label and subgroup, as CSV."),
+        Path | None, Option(help="Write every score, by label and subgroup, as CSV.")
     ] = None,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write bars with intervals as PNG.")
-    ] = None,
-    report: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write all results as one HTML page.")
-    ] = None,
+    plot: Annotated[Path | None, Option(help="Write bars with intervals as PNG.")] = None,
+    report: Annotated[Path | None, Option(help="Write all results as one HTML page.")] = None,
     no_examples: Annotated[
-        bool, typer.Option("--no-examples", help="Leave images of errors out of the page.")
+        bool, Option("--no-examples", help="Leave images of errors out of the page.")
     ] = False,
     reading: options.Reading,
     compute: options.Compute,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from medlego.cli import options
 from medlego.cli.summaries import calibration_line
@@ -16,10 +16,10 @@ from medlego.errors import GeneralistError
 def export_command(
     terminal: Terminal,
     directory: options.Directory,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the models.")],
+    output: Annotated[Path, Option("--output", "-o", help="Folder for the models.")],
     *,
     task: Annotated[
-        list[str] | None, typer.Option(help="Only this task; repeatable. All by default.")
+        list[str] | None, Option(help="Only this task; repeatable. All by default.")
     ] = None,
 ) -> None:
     """Write the merged model for each site: one brick per task, TASK.round.brick.safetensors."""
@@ -45,13 +45,12 @@ def export_command(
 
 def fit_command(
     terminal: Terminal,
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="What export wrote.")],
+    model: Annotated[Path, Argument(metavar="MODEL", help="What export wrote.")],
     data: options.SiteData,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Head file to write.")],
+    output: Annotated[Path, Option("--output", "-o", help="Head file to write.")],
     *,
     keep_head: Annotated[
-        bool,
-        typer.Option("--keep-head", help="Fit only the calibration; the head stays as it is."),
+        bool, Option("--keep-head", help="Fit only the calibration; the head stays as it is.")
     ] = False,
     sensitivity: options.Sensitivity = None,
     specificity: options.Specificity = None,
@@ -85,8 +84,8 @@ def fit_command(
 
 def import_command(
     terminal: Terminal,
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The exported generalist.")],
-    heads: Annotated[list[Path], typer.Argument(metavar="HEAD…", help="What fit wrote.")],
+    directory: Annotated[Path, Argument(metavar="DIR", help="The exported generalist.")],
+    heads: Annotated[list[Path], Argument(metavar="HEAD…", help="What fit wrote.")],
     output: options.NewDirectory,
     *,
     author: options.Author,

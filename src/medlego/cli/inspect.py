@@ -7,9 +7,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
-from medlego.cli.summaries import calibration_line, show_mode, show_sites
+from medlego.cli.summaries import calibration_line, scores_line, show_mode, show_sites
 from medlego.cli.terminal import Terminal
 from medlego.errors import MergeError
 
@@ -23,11 +23,10 @@ _RANKS = (1, 2, 4, 8, 16, 32, 64)
 def command(
     terminal: Terminal,
     paths: Annotated[
-        list[Path], typer.Argument(metavar="BRICK… | DIR", help="Brick files or a generalist.")
+        list[Path], Argument(metavar="BRICK… | DIR", help="Brick files or a generalist.")
     ],
     plot: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write a heat map of how the bricks overlap as PNG."),
+        Path | None, Option(help="Write a heat map of how the bricks overlap as PNG.")
     ] = None,
 ) -> None:
     """Show what bricks or a generalist contain, and compare several bricks."""
@@ -62,7 +61,7 @@ def _show_brick(terminal: Terminal, path: Path, brick: Brick) -> None:
         ("targets", f"{len(brick.targets)} of rank {', '.join(map(str, ranks))}"),
         ("head parameters", f"{brick.head.weight.numel() + brick.head.bias.numel():,}"),
         ("norm", f"{sum(d.norm() ** 2 for d in brick.deltas.values()) ** 0.5:.4g}"),
-        ("validation", ", ".join(f"{k} {v:.3f}" for k, v in brick.card.scores.items()) or "?"),
+        ("validation", scores_line(brick.card.scores) or "?"),
         ("grams", _grams(brick)),
         ("profile", _profile(brick)),
         ("calibration", calibration_line(brick.calibration, brick.task)),

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from medlego.cli import options
 from medlego.cli.summaries import show_new_brick
@@ -26,15 +26,14 @@ if TYPE_CHECKING:
 class AdapterOptions:
     """What another tool's adapter does not say, and the brick to make of it."""
 
-    base: Annotated[str, typer.Option(help="The timm model that it was trained on.")]
-    task_name: Annotated[str, typer.Option(help="Name of the task.")]
-    labels: Annotated[str, typer.Option(help="Labels in the classifier's order: a,b,…")]
+    base: Annotated[str, Option(help="The timm model that it was trained on.")]
+    task_name: Annotated[str, Option(help="Name of the task.")]
+    labels: Annotated[str, Option(help="Labels in the classifier's order: a,b,…")]
     output: options.NewBrick
     kind: Annotated[
-        str | None,
-        typer.Option(help="{medlego.data:KINDS.linear}; derived from the labels by default."),
+        str | None, Option(help="{medlego.data:KINDS.linear}; derived from the labels by default.")
     ] = None
-    modality: Annotated[str | None, typer.Option(help="DICOM modality, such as MR.")] = None
+    modality: Annotated[str | None, Option(help="DICOM modality, such as MR.")] = None
     body_part: options.BodyPart = None
     base_weights: options.BaseWeights = None
     image_size: options.ImageSize = None
@@ -68,7 +67,7 @@ class AdapterOptions:
 
 def import_peft_command(
     terminal: Terminal,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A PEFT adapter's folder.")],
+    folder: Annotated[Path, Argument(metavar="FOLDER", help="A PEFT adapter's folder.")],
     adapter: AdapterOptions,
 ) -> None:
     """Read a PEFT LoRA adapter (adapter_config.json, adapter_model.safetensors)."""
@@ -79,9 +78,9 @@ def import_peft_command(
 
 def import_melo_command(
     terminal: Terminal,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A MeLo safetensors file.")],
+    file: Annotated[Path, Argument(help="A MeLo safetensors file.")],
     alpha: Annotated[
-        int, typer.Option(help="As given to MeLo, which scales by the whole number alpha // r.")
+        int, Option(help="As given to MeLo, which scales by the whole number alpha // r.")
     ],
     adapter: AdapterOptions,
 ) -> None:

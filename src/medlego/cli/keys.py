@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from medlego.cli import options
 from medlego.cli.terminal import Terminal
@@ -17,7 +17,7 @@ from medlego.errors import SignatureError
 
 def new_command(
     terminal: Terminal,
-    name: Annotated[Path, typer.Argument(metavar="NAME", help="Files NAME.key and NAME.pub.")],
+    name: Annotated[Path, Argument(metavar="NAME", help="Files NAME.key and NAME.pub.")],
 ) -> None:
     """Make a key pair: keep NAME.key secret, give NAME.pub to those who shall trust you.
 
@@ -37,13 +37,13 @@ def new_command(
 
 def show_command(
     terminal: Terminal,
-    public: Annotated[Path, typer.Argument(metavar="KEY.pub", help="A public key.")],
+    public: Annotated[Path, Argument(metavar="KEY.pub", help="A public key.")],
     *,
-    name: Annotated[str, typer.Option(help="Its owner, for the trust file.")] = "",
+    name: Annotated[str, Option(help="Its owner, for the trust file.")] = "",
     role: Annotated[
-        list[str] | None, typer.Option(help="brick or edit; repeatable. brick by default.")
+        list[str] | None, Option(help="brick or edit; repeatable. brick by default.")
     ] = None,
-    expires: Annotated[str | None, typer.Option(help="Last day, for example 2027-12-31.")] = None,
+    expires: Annotated[str | None, Option(help="Last day, for example 2027-12-31.")] = None,
 ) -> None:
     """Print a public key as an entry of a trust file."""
     from medlego.bricks import load_public_key
@@ -65,7 +65,7 @@ def show_command(
 def sign_command(
     terminal: Terminal,
     bricks: options.BrickFiles,
-    key: Annotated[Path, typer.Option(metavar="FILE", help="Your private key.")],
+    key: Annotated[Path, Option(help="Your private key.")],
 ) -> None:
     """Sign bricks: write BRICK.sig.json beside each."""
     from medlego.bricks import (
@@ -90,9 +90,7 @@ def sign_command(
 def verify_command(
     terminal: Terminal,
     bricks: options.BrickFiles,
-    trust: Annotated[
-        Path, typer.Option(metavar="FILE", help="Trust file: the keys whose signatures count.")
-    ],
+    trust: Annotated[Path, Option(help="Trust file: the keys whose signatures count.")],
 ) -> None:
     """Verify that each brick is signed by a key that is trusted with bricks today."""
     from medlego.bricks import load_bricks, signature_beside

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from medlego.cli import options
 from medlego.cli.terminal import Terminal
@@ -19,12 +19,11 @@ def verify_command(
     terminal: Terminal,
     directory: options.Directory,
     trust: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Trust file: bricks and entries must be signed by it."),
+        Path | None, Option(help="Trust file: bricks and entries must be signed by it.")
     ] = None,
     last: Annotated[
         str | None,
-        typer.Option(help="Digest of the last entry, noted elsewhere: finds a shortened lineage."),
+        Option(help="Digest of the last entry, noted elsewhere: finds a shortened lineage."),
     ] = None,
 ) -> None:
     """Verify that a generalist is what its recipe says; exit code 1 if a claim fails."""
@@ -64,8 +63,8 @@ def log_command(terminal: Terminal, directory: options.Directory) -> None:
 def diff_command(
     terminal: Terminal,
     directory: options.Directory,
-    a: Annotated[int, typer.Argument(metavar="A", help="Number of an entry, as in the log.")],
-    b: Annotated[int, typer.Argument(metavar="B", help="Number of another entry.")],
+    a: Annotated[int, Argument(metavar="A", help="Number of an entry, as in the log.")],
+    b: Annotated[int, Argument(metavar="B", help="Number of another entry.")],
 ) -> None:
     """Show what changed from the state of entry A to that of entry B."""
     from medlego.generalist import Generalist, difference
@@ -73,7 +72,11 @@ def diff_command(
     generalist = Generalist.load(directory)
     change = difference(generalist, a, b)
     _show_difference(terminal, change, _names(generalist))
-    terminal.emit(_difference_facts(change))
+    bricks = {
+        "added": [item.model_dump(mode="json") for item in change.added],
+        "removed": [item.model_dump(mode="json") for item in change.removed],
+    }
+    terminal.emit(vars(change) | bricks)
 
 
 def _names(generalist: Generalist) -> dict[str, str]:
@@ -104,16 +107,3 @@ def _show_difference(terminal: Terminal, change: Difference, names: dict[str, st
     norms = [(name, f"{norm:.4g}") for name, norm in change.by_target.items()]
     terminal.table(("target", "‖B − A‖"), norms)
     terminal.say(f"all targets together: {change.relative:.2%} of ‖A‖")
-
-
-def _difference_facts(change: Difference) -> dict[str, Any]:
-    return {
-        "added": [item.model_dump(mode="json") for item in change.added],
-        "removed": [item.model_dump(mode="json") for item in change.removed],
-        "coefficients": {digest: list(pair) for digest, pair in change.coefficients.items()},
-        "settings": {name: list(pair) for name, pair in change.settings.items()},
-        "heads": list(change.heads),
-        "by_target": dict(change.by_target),
-        "relative": change.relative,
-        "sizes": list(change.sizes),
-    }

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
-from medlego.errors import DatasetError, MedLegoError, SettingsError, SignatureError, raise_all
+from medlego.errors import MedLegoError, SettingsError, SignatureError, raise_all
 
 if TYPE_CHECKING:
     from medlego.base import Base, BaseRef
@@ -30,69 +30,56 @@ DATA_HELP = (
     "medmnist:NAME[:SIZE]."
 )
 
-Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
-SiteData = Annotated[
-    str, typer.Argument(metavar="DATA", help=f"The site's labelled images. {DATA_HELP}")
-]
+Data = Annotated[str, Argument(metavar="DATA", help=DATA_HELP)]
+SiteData = Annotated[str, Argument(metavar="DATA", help=f"The site's labelled images. {DATA_HELP}")]
 TaskData = Annotated[
-    list[str], typer.Option("--data", metavar="TASK=DATA", help="Labelled images; repeatable.")
+    list[str], Option("--data", metavar="TASK=DATA", help="Labelled images; repeatable.")
 ]
-Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A generalist.")]
-BrickFile = Annotated[Path, typer.Argument(metavar="BRICK", help="A brick file.")]
-BrickFiles = Annotated[list[Path], typer.Argument(metavar="BRICK…", help="Brick files.")]
+Directory = Annotated[Path, Argument(metavar="DIR", help="A generalist.")]
+BrickFile = Annotated[Path, Argument(metavar="BRICK", help="A brick file.")]
+BrickFiles = Annotated[list[Path], Argument(metavar="BRICK…", help="Brick files.")]
 
-NewBrick = Annotated[Path, typer.Option("--output", "-o", help="Brick file to write.")]
-NewDirectory = Annotated[Path, typer.Option("--output", "-o", help="Directory to create.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
-JsonFile = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")
-]
+NewBrick = Annotated[Path, Option("--output", "-o", help="Brick file to write.")]
+NewDirectory = Annotated[Path, Option("--output", "-o", help="Directory to create.")]
+Force = Annotated[bool, Option("--force", help="Overwrite an existing file.")]
+JsonFile = Annotated[Path | None, Option("--json", help="Write the result as JSON.")]
 
-BaseName = Annotated[str, typer.Option(help="'mini' or a timm vision transformer's name.")]
-BaseWeights = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Safetensors file with the base's weights.")
-]
+BaseName = Annotated[str, Option(help="'mini' or a timm vision transformer's name.")]
+BaseWeights = Annotated[Path | None, Option(help="Safetensors file with the base's weights.")]
 ImageSize = Annotated[
     int | None,
-    typer.Option(
-        help="Input side in pixels, a multiple of the patch size; the base's own by default."
-    ),
+    Option(help="Input side in pixels, a multiple of the patch size; the base's own by default."),
 ]
-BodyPart = Annotated[str | None, typer.Option(help="DICOM body part, such as CHEST.")]
-Kind = Annotated[
-    str | None, typer.Option(help="{medlego.data:KINDS}; derived from the data by default.")
-]
+BodyPart = Annotated[str | None, Option(help="DICOM body part, such as CHEST.")]
+Kind = Annotated[str | None, Option(help="{medlego.data:KINDS}; derived from the data by default.")]
 LabelsMap = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE",
+    Option(
         help="Table with columns from, to and optionally task that renames the data's labels "
-        "(names, or codes as SCHEME:VALUE) to the task's; other labels are dropped.",
+        "(names, or codes as SCHEME:VALUE) to the task's; other labels are dropped."
     ),
 ]
 GateFile = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Limits in TOML; an edit that breaks one is refused."),
+    Path | None, Option(help="Limits in TOML; an edit that breaks one is refused.")
 ]
 GateData = Annotated[
     list[str] | None,
-    typer.Option(metavar="TASK=DATA", help="Labelled test images for --gate; repeatable."),
+    Option(metavar="TASK=DATA", help="Labelled test images for --gate; repeatable."),
 ]
 RequireSigned = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Trust file: refuse bricks without an accepted signature."),
+    Path | None, Option(help="Trust file: refuse bricks without an accepted signature.")
 ]
 Sensitivity = Annotated[
     float | None,
-    typer.Option(
+    Option(
         help="Choose thresholds on val that reach this sensitivity for each label, for example "
         "0.95 ({medlego.data:KINDS.thresholds} tasks)."
     ),
 ]
-Specificity = Annotated[float | None, typer.Option(help="The same for specificity.")]
+Specificity = Annotated[float | None, Option(help="The same for specificity.")]
 StoreFolder = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--store",
         metavar="FOLDER",
         help="The store; $MEDLEGO_STORE or ~/.local/share/medlego/store by default.",
@@ -105,7 +92,7 @@ class Compute:
     """Where a model's weights come from and where it runs."""
 
     base_weights: BaseWeights = None
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto"
+    device: Annotated[str, Option(help="cpu, cuda, or auto.")] = "auto"
 
     @property
     def place(self) -> str:
@@ -133,7 +120,7 @@ class Compute:
 class Reading:
     """How labelled images are read."""
 
-    data_seed: Annotated[int, typer.Option(help="Seed of the split, if DATA has none.")] = 0
+    data_seed: Annotated[int, Option(help="Seed of the split, if DATA has none.")] = 0
     labels_map: LabelsMap = None
 
     def read(
@@ -163,11 +150,11 @@ class Reading:
         """The data sets of `TASK=DATA` texts by task.
 
         Raises:
-            DatasetError: a text of another form, a task twice or one that is not among `tasks`.
+            SettingsError: a text of another form, a task twice or one that is not among `tasks`.
         """
-        known, pairs = {task.name: task for task in tasks}, read_pairs(texts)
+        known, pairs = {t.name: t for t in tasks}, read_pairs("--data", "TASK=DATA", texts)
         if unknown := [name for name in pairs if name not in known]:
-            raise DatasetError(
+            raise SettingsError(
                 f"--data: expected tasks out of {', '.join(known)}, got {', '.join(unknown)}"
             )
         return {name: self.read_for(known[name], data, show) for name, data in pairs.items()}
@@ -177,16 +164,15 @@ class Reading:
 class TaskOptions:
     """What DATA does not say of its task."""
 
-    task_name: Annotated[
-        str | None, typer.Option(help="Name of the task; DATA's stem by default.")
-    ] = None
+    task_name: Annotated[str | None, Option(help="Name of the task; DATA's stem by default.")] = (
+        None
+    )
     kind: Kind = None
     labels: Annotated[
-        str | None,
-        typer.Option(help="Labels in order, comma-separated; of a scale lowest first."),
+        str | None, Option(help="Labels in order, comma-separated; of a scale lowest first.")
     ] = None
     modality: Annotated[
-        str | None, typer.Option(help="DICOM modality, such as MR; decides the augmentation.")
+        str | None, Option(help="DICOM modality, such as MR; decides the augmentation.")
     ] = None
     body_part: BodyPart = None
 
@@ -214,16 +200,16 @@ class TaskOptions:
 class TrainingOptions:
     """What `train` and `adapt` set of a training run."""
 
-    rank: Annotated[int | None, typer.Option(help="Rank of each delta; 4 by default.")] = None
+    rank: Annotated[int | None, Option(help="Rank of each delta; 4 by default.")] = None
     epochs: Annotated[
-        int | None, typer.Option(help="Epochs; by default chosen by the number of images.")
+        int | None, Option(help="Epochs; by default chosen by the number of images.")
     ] = None
-    seed: Annotated[int | None, typer.Option(help="Random seed; 0 by default.")] = None
-    settings: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="TOML file with further training settings.")
-    ] = None
-    data_note: Annotated[str | None, typer.Option(help="Where the data come from.")] = None
-    licence: Annotated[str | None, typer.Option(help="Licence of the brick.")] = None
+    seed: Annotated[int | None, Option(help="Random seed; 0 by default.")] = None
+    settings: Annotated[Path | None, Option(help="TOML file with further training settings.")] = (
+        None
+    )
+    data_note: Annotated[str | None, Option(help="Where the data come from.")] = None
+    licence: Annotated[str | None, Option(help="Licence of the brick.")] = None
 
     def build(self, **flags: Any) -> TrainSettings:
         """The file's settings; those of flags that are not None go before."""
@@ -241,11 +227,8 @@ class TrainingOptions:
 class Author:
     """Who makes an entry of the lineage."""
 
-    by: Annotated[str | None, typer.Option(help="Your name, for the record.")] = None
-    key: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Private key that signs the lineage's entry."),
-    ] = None
+    by: Annotated[str | None, Option(help="Your name, for the record.")] = None
+    key: Annotated[Path | None, Option(help="Private key that signs the lineage's entry.")] = None
 
     def stamp(self) -> Stamp:
         """This moment, by that name, with that key."""
@@ -259,9 +242,9 @@ class Author:
 class Scoring:
     """Which images are scored, and how intervals are drawn."""
 
-    split: Annotated[str, typer.Option(help="{medlego.data:SPLITS}, or all.")] = "test"
-    resamples: Annotated[int, typer.Option(min=1, help="Bootstrap replicates.")] = 2000
-    seed: Annotated[int, typer.Option(help="Random seed of the bootstrap.")] = 0
+    split: Annotated[str, Option(help="{medlego.data:SPLITS}, or all.")] = "test"
+    resamples: Annotated[int, Option(min=1, help="Bootstrap replicates.")] = 2000
+    seed: Annotated[int, Option(help="Random seed of the bootstrap.")] = 0
 
 
 def open_store(folder: Path | None) -> Store:
@@ -277,26 +260,27 @@ def need_extra(extra: str, *modules: str) -> None:
     Raises:
         SettingsError: one is missing.
     """
-    for module in modules:
-        try:
-            import_module(module)
-        except ImportError as error:
-            raise SettingsError(
-                f"{extra}: expected its libraries, found one missing ({error}); "
-                f"pip install 'medlego[{extra}]'"
-            ) from error
+    if missing := [module for module in modules if find_spec(module) is None]:
+        raise SettingsError(
+            f"{extra}: expected its libraries, found no {', '.join(missing)}; "
+            f"pip install 'medlego[{extra}]'"
+        )
 
 
-def read_pairs(texts: list[str]) -> dict[str, str]:
-    """`TASK=DATA` texts as a mapping."""
+def read_pairs(flag: str, form: str, texts: Iterable[str]) -> dict[str, str]:
+    """`NAME=VALUE` texts as a mapping.
+
+    Raises:
+        SettingsError: a text of another form, or a name twice.
+    """
     pairs: dict[str, str] = {}
     for text in texts:
-        name, equals, data = text.partition("=")
-        if not (equals and name and data):
-            raise DatasetError(f"--data: expected TASK=DATA, got {text!r}")
+        name, _, value = text.partition("=")
+        if not (name and value):
+            raise SettingsError(f"{flag}: expected {form}, got {text!r}")
         if name in pairs:
-            raise DatasetError(f"--data: expected each task once, got {name!r} twice")
-        pairs[name] = data
+            raise SettingsError(f"{flag}: expected each name once, got {name!r} twice")
+        pairs[name] = value
     return pairs
 
 
@@ -338,7 +322,5 @@ def signatures_of(
             continue
         if signature is not None and signature.digest == brick.digest:
             signatures.append(signature)
-    if len(problems) == 1:
-        raise SignatureError(problems[0])
     raise_all(SignatureError, "signatures", problems)
     return signatures

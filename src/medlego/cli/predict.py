@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from medlego.cli import options
 from medlego.cli.summaries import profile_notes
-from medlego.cli.terminal import LogProgress, Terminal
+from medlego.cli.terminal import Terminal
 from medlego.errors import GeneralistError, SettingsError
 
 if TYPE_CHECKING:
@@ -24,28 +23,23 @@ class Batch:
 
     input: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="FOLDER|TABLE",
             help="Many images: those below a folder, or in the column path of a CSV or Parquet "
             "table (TABLE@FOLDER if they lie elsewhere).",
         ),
     ] = None
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Parquet file for the answers to --input."),
+        Path | None, Option("--output", "-o", help="Parquet file for the answers to --input.")
     ] = None
-    limit: Annotated[int | None, typer.Option(help="Answer only the first N images.")] = None
-    batch_size: Annotated[
-        int | None, typer.Option(help="Images per forward pass; 64 by default.")
-    ] = None
+    limit: Annotated[int | None, Option(help="Answer only the first N images.")] = None
+    batch_size: Annotated[int | None, Option(help="Images per forward pass; 64 by default.")] = None
     workers: Annotated[
-        int | None, typer.Option(help="Decoding threads per device; one per core by default.")
+        int | None, Option(help="Decoding threads per device; one per core by default.")
     ] = None
     engine: Annotated[
         str | None,
-        typer.Option(
-            help="local (the default), or ray: the cluster of $RAY_ADDRESS, else this machine."
-        ),
+        Option(help="local (the default), or ray: the cluster of $RAY_ADDRESS, else this machine."),
     ] = None
 
     @property
@@ -79,27 +73,24 @@ def command(
     terminal: Terminal,
     directory: options.Directory,
     images: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="IMAGE…", help="PNG, JPEG, TIFF, DICOM or NIfTI."),
+        list[Path] | None, Argument(metavar="IMAGE…", help="PNG, JPEG, TIFF, DICOM or NIfTI.")
     ] = None,
     *,
     task: Annotated[
-        str | None, typer.Option(help="Answer this task for every image, without routing.")
+        str | None, Option(help="Answer this task for every image, without routing.")
     ] = None,
     every_task: Annotated[
-        bool,
-        typer.Option("--every-task", help="Answer every task for every image, without routing."),
+        bool, Option("--every-task", help="Answer every task for every image, without routing.")
     ] = False,
     mode: Annotated[
-        str | None,
-        typer.Option(help="{medlego.cli.summaries:MODES}; the generalist's own by default."),
+        str | None, Option(help="{medlego.cli.summaries:MODES}; the generalist's own by default.")
     ] = None,
     saliency: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Write a saliency overlay of each answer as PNG."),
+        Option(metavar="FOLDER", help="Write a saliency overlay of each answer as PNG."),
     ] = None,
     saliency_method: Annotated[
-        str, typer.Option(help="{medlego.prediction.saliency.explain:METHODS}.")
+        str, Option(help="{medlego.prediction.saliency.explain:METHODS}.")
     ] = "gradient",
     batch: Batch,
     json: options.JsonFile = None,
@@ -120,39 +111,34 @@ def command(
         for word, value in {"IMAGE": images, "--saliency": saliency}.items():
             if value:
                 raise SettingsError(f"{word}: expected it without --input, got both; choose one")
-        _run_job(terminal, json, directory, batch, compute, selection)
+        document: Any = _run_job(terminal, directory, batch, compute, selection)
     elif images:
         overlays = saliency, saliency_method
-        _answer(terminal, json, directory, images, overlays, compute, selection)
+        document = _answer(terminal, directory, images, overlays, compute, selection)
     else:
         raise SettingsError("IMAGE: expected at least one, got none; add some, or --input")
+    terminal.emit(document, json)
 
 
 def _run_job(
     terminal: Terminal,
-    json: Path | None,
     directory: Path,
     batch: Batch,
     compute: options.Compute,
     selection: dict[str, Any],
-) -> None:
+) -> dict[str, Any]:
     """Run or resume a job over many images, and summarise it."""
     from medlego.prediction import predict_many
 
-    assert batch.input is not None
-    assert batch.output is not None
     of_cluster = batch.engine == "ray" and compute.device == "auto"
-    with terminal.progress() as bar:
-        in_log = not (terminal.silent or sys.stderr.isatty())
+    with terminal.progress() as show:
         summary = predict_many(
             directory,
-            batch.input,
-            batch.output,
+            str(batch.input),
+            str(batch.output),
             base_weights=compute.base_weights,
             device="auto" if of_cluster else compute.place,
-            show=LogProgress(lambda line: print(line, file=sys.stderr, flush=True))
-            if in_log
-            else bar,
+            show=show,
             **selection,
             **batch.settings,
         )
@@ -165,18 +151,17 @@ def _run_job(
         f"answer, {summary.unreadable:,} unreadable images; {rate:,.1f} images/s"
     )
     terminal.say(f"wrote {batch.output}")
-    terminal.emit(summary.as_dict(), json)
+    return summary.as_dict()
 
 
 def _answer(
     terminal: Terminal,
-    json: Path | None,
     directory: Path,
     images: list[Path],
     overlays: tuple[Path | None, str],
     compute: options.Compute,
     selection: dict[str, Any],
-) -> None:
+) -> list[dict[str, Any]]:
     """Answer a few images and print the answers."""
     from medlego.generalist import Generalist
     from medlego.prediction import check_method, draw_answers, empty_folder, predict
@@ -206,7 +191,7 @@ def _answer(
         terminal.note(*profile_notes(generalist))
     if folder is not None:
         with terminal.progress() as show:
-            pictures = draw_answers(
+            paths = draw_answers(
                 generalist,
                 predictions,
                 folder,
@@ -216,8 +201,8 @@ def _answer(
                 device=device,
                 show=show,
             )
-        terminal.say(f"overlays in {folder}: {len(pictures)}")
-    terminal.emit([prediction.as_dict() for prediction in predictions], json)
+        terminal.say(f"overlays in {folder}: {len(paths)}")
+    return [prediction.as_dict() for prediction in predictions]
 
 
 def _show_route(terminal: Terminal, prediction: Prediction, task: str | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from medlego.cli import options
 from medlego.cli.summaries import show_new_brick
@@ -18,7 +18,7 @@ def command(
     data: options.SiteData,
     others: Annotated[
         list[Path],
-        typer.Option(
+        Option(
             "--with",
             metavar="BRICK",
             help="A brick that this one will be merged with; repeatable. BRICK itself among them "
@@ -27,10 +27,8 @@ def command(
     ],
     output: options.NewBrick,
     *,
-    subsets: Annotated[
-        int, typer.Option(help="Merges with some of these bricks, chosen at random.")
-    ] = 3,
-    seed: Annotated[int, typer.Option(help="Random seed of that choice.")] = 0,
+    subsets: Annotated[int, Option(help="Merges with some of these bricks, chosen at random.")] = 3,
+    seed: Annotated[int, Option(help="Random seed of that choice.")] = 0,
     reading: options.Reading,
     compute: options.Compute,
     force: options.Force = False,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
 from medlego.cli import options
 from medlego.cli.terminal import Terminal
@@ -23,11 +23,11 @@ def command(
     *,
     against: Annotated[
         list[Path] | None,
-        typer.Option(metavar="PATH", help="A trusted brick file or generalist; repeatable."),
+        Option(metavar="PATH", help="A trusted brick file or generalist; repeatable."),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="DATA", help="Your own images instead of procedural ones; labels are ignored."
         ),
     ] = None,

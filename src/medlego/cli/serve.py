@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
 from medlego.cli import options
 from medlego.cli.terminal import Terminal
@@ -25,22 +25,19 @@ class Page:
     """What the page lets people do."""
 
     edits: Annotated[
-        bool, typer.Option("--edits", help="Let people on the page add, remove and undo bricks.")
+        bool, Option("--edits", help="Let people on the page add, remove and undo bricks.")
     ] = False
     gate: options.GateFile = None
     data: options.GateData = None
     trust: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Trust file: the page shows whose signatures hold, and accepts no other brick.",
+        Option(
+            help="Trust file: the page shows whose signatures hold, and accepts no other brick."
         ),
     ] = None
     beside: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME=DIR", help="A generalist to compare with on the page; repeatable."
-        ),
+        Option(metavar="NAME=DIR", help="A generalist to compare with on the page; repeatable."),
     ] = None
 
     def settings(self, generalist: Generalist) -> PageSettings:
@@ -69,16 +66,14 @@ def command(
     directory: options.Directory,
     *,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; other than this machine's needs a token.")
+        str, Option(help="Address to listen on; other than this machine's needs a token.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
+    port: Annotated[int, Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
     token_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="File with the token that every caller must send."),
+        Path | None, Option(help="File with the token that every caller must send.")
     ] = None,
     limits: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="TOML file with other limits; see docs/serve.md."),
+        Path | None, Option(help="TOML file with other limits; see docs/serve.md.")
     ] = None,
     page: Page,
     compute: options.Compute,
@@ -123,7 +118,7 @@ def _gate(path: Path, data: list[str], generalist: Generalist) -> PageGate:
     from medlego.evaluation import GateLimits
     from medlego.serve import PageGate
 
-    pairs, limits = options.read_pairs(data), GateLimits.load(path)
+    pairs, limits = options.read_pairs("--data", "TASK=DATA", data), GateLimits.load(path)
     recipes = (generalist.recipe, *generalist.past.recipes.values())
     known = {item.task for recipe in recipes for item in recipe.bricks}
     known |= {*limits.require, *limits.task}  # such a task may be added later
@@ -146,12 +141,9 @@ def _gate(path: Path, data: list[str], generalist: Generalist) -> PageGate:
 def _folders(texts: list[str]) -> dict[str, Path]:
     from medlego.generalist import DOCUMENT
 
-    folders: dict[str, Path] = {}
-    for text in texts:
-        name, _, folder = text.partition("=")
-        if not name or name in folders or not (Path(folder) / DOCUMENT).is_file():
-            raise SettingsError(
-                f"--beside: expected NAME=DIR, each name once and a generalist in DIR, got {text!r}"
-            )
-        folders[name] = Path(folder)
+    pairs = options.read_pairs("--beside", "NAME=DIR", texts)
+    folders = {name: Path(folder) for name, folder in pairs.items()}
+    for folder in folders.values():
+        if not (folder / DOCUMENT).is_file():
+            raise SettingsError(f"--beside: expected a generalist's directory, got {folder}")
     return folders

@@ -5,30 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from medlego.cli import options
 from medlego.cli.terminal import Terminal
 
 Digests = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[DIGEST…]", help="Starts of digests. All bricks by default."),
+    Argument(metavar="[DIGEST…]", help="Starts of digests. All bricks by default."),
 ]
 Place = Annotated[
     str,
-    typer.Argument(
-        metavar="PLACE", help="A directory, a URL of fsspec, or hf://OWNER/NAME[@REVISION]."
-    ),
+    Argument(metavar="PLACE", help="A directory, a URL of fsspec, or hf://OWNER/NAME[@REVISION]."),
 ]
 
 
 def ls_command(
     terminal: Terminal,
     *,
-    task: Annotated[str | None, typer.Option(help="Part of the task's name.")] = None,
-    modality: Annotated[str | None, typer.Option(help="DICOM modality, such as MR.")] = None,
+    task: Annotated[str | None, Option(help="Part of the task's name.")] = None,
+    modality: Annotated[str | None, Option(help="DICOM modality, such as MR.")] = None,
     body_part: options.BodyPart = None,
-    base: Annotated[str | None, typer.Option(help="Name, or start of the fingerprint.")] = None,
+    base: Annotated[str | None, Option(help="Name, or start of the fingerprint.")] = None,
     store: options.StoreFolder = None,
 ) -> None:
     """List bricks by what their files state."""
@@ -80,7 +78,7 @@ def add_command(
 
 def rm_command(
     terminal: Terminal,
-    digests: Annotated[list[str], typer.Argument(metavar="DIGEST…", help="Starts of digests.")],
+    digests: Annotated[list[str], Argument(metavar="DIGEST…", help="Starts of digests.")],
     *,
     store: options.StoreFolder = None,
 ) -> None:
@@ -97,7 +95,7 @@ def gc_command(
     *,
     used_by: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="Keep only bricks of this generalist; repeatable."),
+        Option(metavar="DIR", help="Keep only bricks of this generalist; repeatable."),
     ] = None,
     store: options.StoreFolder = None,
 ) -> None:

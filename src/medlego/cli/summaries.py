@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,16 @@ def show_new_brick(terminal: Terminal, brick: Brick, output: Path, **facts: Any)
     size = output.stat().st_size / 1e6
     terminal.say(f"wrote {output} ({size:.2f} MB, {brick.digest[:12]})")
     terminal.emit({"output": str(output), "digest": brick.digest, **facts})
+
+
+def scores_line(scores: Mapping[str, float]) -> str:
+    """A card's validation scores; `merged` ends the names of those measured in a merge."""
+    from medlego.bricks import IN_MERGE
+
+    return ", ".join(
+        f"{name.replace(IN_MERGE, ' merged').replace('_', ' ')} {value:.3f}"
+        for name, value in scores.items()
+    )
 
 
 def show_sites(terminal: Terminal, generalist: Generalist) -> None:

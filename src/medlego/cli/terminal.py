@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -70,9 +71,12 @@ class Terminal:
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[str, int, int], None]]:
-        """A progress bar on standard error; see `medlego.support.Progress`."""
+        """A progress bar on standard error, or lines in a log; see `medlego.support.Progress`."""
         if self.silent:
             yield lambda _what, _done, _total: None
+            return
+        if not sys.stderr.isatty():
+            yield LogProgress(lambda line: print(line, file=sys.stderr, flush=True))
             return
         from rich.progress import (
             BarColumn,
@@ -113,7 +117,7 @@ class LogProgress:
             return
         since, before = self._first
         left = (total - done) * (now - since) / max(done - before, 1)
-        self._write(f"{done:,} of {total:,} images, {what}, {left / 60:,.0f} minutes left")
+        self._write(f"{what}: {done:,} of {total:,}, {left / 60:,.0f} minutes left")
 
 
 def _console(*, stderr: bool = False) -> Console:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from medlego.cli import options
-from medlego.cli.summaries import calibration_line, show_new_brick
+from medlego.cli.summaries import calibration_line, scores_line, show_new_brick
 from medlego.cli.terminal import Terminal
 
 
@@ -23,19 +23,18 @@ def command(
     reading: options.Reading,
     training: options.TrainingOptions,
     targets: Annotated[
-        str | None, typer.Option(help="Adapted maps: {medlego.base:TARGET_KINDS}; q,v by default.")
+        str | None, Option(help="Adapted maps: {medlego.base:TARGET_KINDS}; q,v by default.")
     ] = None,
     stem: Annotated[
-        int | None, typer.Option(help="Leading blocks that are not adapted; 0 by default.")
+        int | None, Option(help="Leading blocks that are not adapted; 0 by default.")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images per step; 32 by default.")] = None,
+    batch_size: Annotated[int | None, Option(help="Images per step; 32 by default.")] = None,
     merge_aware: Annotated[
-        bool,
-        typer.Option("--merge-aware", help="Train with other bricks' deltas, as in a merge."),
+        bool, Option("--merge-aware", help="Train with other bricks' deltas, as in a merge.")
     ] = False,
     others: Annotated[
         list[Path] | None,
-        typer.Option(
+        Option(
             "--with",
             metavar="BRICK",
             help="Another task's brick that this one will be merged with; repeatable; implies "
@@ -43,19 +42,18 @@ def command(
         ),
     ] = None,
     start: Annotated[
-        Path | None,
-        typer.Option(metavar="BRICK", help="An earlier brick of this task to continue from."),
+        Path | None, Option(metavar="BRICK", help="An earlier brick of this task to continue from.")
     ] = None,
     gram: Annotated[
         int | None,
-        typer.Option(
+        Option(
             help="Keep statistics of each layer's inputs in the brick, for regmean: this many "
             "directions, for example 8. docs/FORMAT.md says what they reveal."
         ),
     ] = None,
     no_profile: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--no-profile",
             help="Leave out the statistics of the training images by which a generalist routes "
             "images to this brick. docs/FORMAT.md says what they reveal.",
@@ -63,17 +61,17 @@ def command(
     ] = False,
     profile_epsilon: Annotated[
         float | None,
-        typer.Option(
+        Option(
             help="Add Gaussian noise to these statistics: differential privacy for each image, "
             "with this epsilon, for example 3. Two runs then differ in the noise."
         ),
     ] = None,
     profile_delta: Annotated[
-        float | None, typer.Option(help="The delta for that epsilon; 1e-5 by default.")
+        float | None, Option(help="The delta for that epsilon; 1e-5 by default.")
     ] = None,
     no_calibration: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--no-calibration",
             help="Do not calibrate probabilities. By default they are calibrated on val, if it "
             "has enough images.",
@@ -82,7 +80,7 @@ def command(
     sensitivity: options.Sensitivity = None,
     specificity: options.Specificity = None,
     plain_lora: Annotated[
-        bool, typer.Option("--plain-lora", help="Train plain LoRA, for comparison.")
+        bool, Option("--plain-lora", help="Train plain LoRA, for comparison.")
     ] = False,
     compute: options.Compute,
     force: options.Force = False,
@@ -92,7 +90,7 @@ def command(
     An interrupted run resumes after its last epoch when you repeat the command. Runs are
     reproducible.
     """
-    from medlego.bricks import IN_MERGE, MIN_PROFILE_IMAGES, load_brick, load_bricks, save_brick
+    from medlego.bricks import MIN_PROFILE_IMAGES, load_brick, load_bricks, save_brick
     from medlego.data import describe
     from medlego.train import train_brick
 
@@ -139,13 +137,8 @@ def command(
         f"task {brick.task.name} ({brick.task.kind}); trained on "
         + ", ".join(f"{count} {label}" for label, count in counts)
     )
-    scores = ", ".join(
-        f"{name.replace(IN_MERGE, ' merged').replace('_', ' ')} {value:.3f}"
-        for name, value in brick.card.scores.items()
-        if not name.startswith("loss")
-    )
     epochs = f"best epoch {brick.settings['best_epoch']} of {brick.settings['epochs']}"
-    terminal.say(f"{epochs}; validation {scores}")
+    terminal.say(f"{epochs}; validation {scores_line(brick.card.scores)}")
     terminal.say(f"calibration: {calibration_line(brick.calibration, brick.task)}")
     show_new_brick(
         terminal,

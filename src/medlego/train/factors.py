@@ -86,12 +86,12 @@ class SvdFactors:
         """
         for name, (U, S, Vh) in self.by_target.items():
             if (delta := deltas.get(name)) is not None:
-                kept = min(len(S), delta.rank)
-                left = torch.cat([delta.U[:, :kept].to(U), U[:, kept:]], dim=1)
-                right = torch.cat([delta.Vh[:kept].to(Vh), Vh[kept:]])
+                count = min(len(S), delta.rank)
+                left = torch.cat([delta.U[:, :count].to(U), U[:, count:]], dim=1)
+                right = torch.cat([delta.Vh[:count].to(Vh), Vh[count:]])
                 U.copy_(_orthonormal(left))
                 Vh.copy_(_orthonormal(right.T).T)
-                S[:kept] = delta.S[:kept].to(S)
+                S[:count] = delta.S[:count].to(S)
 
     @torch.no_grad()
     def retract(self) -> None:
