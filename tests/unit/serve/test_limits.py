@@ -15,6 +15,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -271,9 +272,9 @@ def test_an_answer_that_takes_too_long_is_given_up(place, routed, monkeypatch):
     monkeypatch.setattr(Engine, "predict", late)
     service = here(place, routed, limits=SMALL.model_copy(update={"answer_s": 0.2}))
     with asking(service) as client:
-        answer = client.post("/v1/predict", files=files(png(picture())))
+        response = client.post("/v1/predict", files=files(png(picture())))
         held.set()
-    assert answer.status_code == 503
+    assert response.status_code == 503
 
 
 def test_a_model_thread_that_ended_shows_in_both_healths(place, routed):
@@ -291,7 +292,7 @@ def test_nobody_waits_for_a_model_thread_that_ended(place, routed, path):
     with asking(service) as client:
         service.batcher.close()
         html = client.get("/page/").text
-        client.headers["x-csrf-token"] = re.search(r'name="csrf" content="([^"]+)"', html)[1]
+        (client.headers["x-csrf-token"],) = re.findall(r'name="csrf" content="([^"]+)"', html)
         found = client.post(path, files=files(png(picture())))
     assert found.status_code == 503
     assert found.json()["problems"] == ["service: expected a running model, got none; restart it"]
@@ -472,7 +473,7 @@ def ask_with_secrets(client, content):
 
 
 def test_a_request_is_logged_without_anything_that_came_in(place, routed, lines):
-    said = {"PatientName": "DOE^JOHN", "PatientID": "SECRET_4711"}
+    said: dict[str, Any] = {"PatientName": "DOE^JOHN", "PatientID": "SECRET_4711"}
     whole = as_bytes(dataset(picture(), **said))
     broken = as_bytes(dataset(picture(), **said, PhotometricInterpretation="SECRET_4711"))
     with asking(here(place, routed)) as client:

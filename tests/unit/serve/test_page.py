@@ -10,6 +10,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,8 +67,9 @@ def editor(place, tmp_path):
     gate = PageGate(GateLimits(default=TaskLimits(max_loss=1.0)), labelled)
     with asking(here(place, directory), page=PageSettings(edits=True, gate=gate)) as client:
         client.headers["x-csrf-token"] = csrf(client)
-        client.directory = directory
-        yield client
+        editing: Any = client
+        editing.directory = directory
+        yield editing
 
 
 def labelled(tasks, _show):
@@ -76,7 +78,8 @@ def labelled(tasks, _show):
 
 def csrf(client):
     """The page's token against requests of other sites."""
-    return re.search(r'name="csrf" content="([^"]+)"', client.get("/page/").text)[1]
+    (found,) = re.findall(r'name="csrf" content="([^"]+)"', client.get("/page/").text)
+    return found
 
 
 def sign_in(client, token=TOKEN):
@@ -205,6 +208,7 @@ def test_sessions_end_by_time():
     now = [0.0]
     sessions = Sessions(None, lambda: now[0])
     made = sessions.sign_in()
+    assert made
     now[0] = LASTS_S - 1
     assert sessions.find(made.key) == made
     now[0] = LASTS_S
@@ -214,6 +218,8 @@ def test_sessions_end_by_time():
 def test_the_oldest_of_too_many_sessions_ends():
     sessions = Sessions(None)
     first, second, *_ = [sessions.sign_in() for _ in range(MAX_SESSIONS + 1)]
+    assert first
+    assert second
     assert sessions.find(first.key) is None
     assert sessions.find(second.key) == second
 
@@ -227,7 +233,7 @@ def test_sessions_made_in_many_threads_are_all_kept():
             made = list(pool.map(lambda _: sessions.sign_in(), range(count)))
     finally:
         sys.setswitchinterval(before)
-    assert [sessions.find(one.key) for one in made] == made
+    assert [one and sessions.find(one.key) for one in made] == made
 
 
 def test_a_page_may_fetch_from_nowhere_else(client):
@@ -388,6 +394,7 @@ def test_an_edit_is_applied_with_its_gate_and_name_in_the_lineage(editor):
     preview(editor, action="remove", task="found", by="A. Radiologist")
     assert act(editor, "apply").json()["status"] == "applied"
     entry = Generalist.load(editor.directory).lineage[-1]
+    assert entry.gate
     assert (entry.action, entry.by, entry.gate["passed"]) == ("remove", "A. Radiologist", True)
 
 

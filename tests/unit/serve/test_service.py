@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -75,7 +76,7 @@ def test_files_of_every_format_are_answered_as_offline(place, routed, decoders, 
     expected = offline(place, routed, contents, tmp_path, every_task=True)
     limits = SMALL.model_copy(update={"images": len(contents)})
     with asking(here(place, routed, limits=limits, decoders=decoders)) as client:
-        form = {"files": files(*contents), "data": {"every_task": "true"}}
+        form: dict[str, Any] = {"files": files(*contents), "data": {"every_task": "true"}}
         answer = client.post("/v1/predict", **form)
     assert answer.status_code == 200
     assert_same(answer.json()["predictions"], expected)
@@ -112,7 +113,7 @@ def test_an_image_of_no_task_is_answered_with_the_reason_alone(client):
 def test_answers_name_the_bricks_that_answered(place, mode, count):
     directory = place.generalist(f"named-{mode}", mode=mode)
     with asking(here(place, directory)) as client:
-        form = {"files": files(png(picture())), "data": {"task": "greys"}}
+        form: dict[str, Any] = {"files": files(png(picture())), "data": {"task": "greys"}}
         (found,) = client.post("/v1/predict", **form).json()["predictions"]
     digests = [brick.digest for brick in place.bricks]
     assert found["answers"][0]["bricks"] == digests[:count]
@@ -156,7 +157,7 @@ def test_a_form_without_images_is_refused(client):
 @pytest.fixture
 def gate(monkeypatch):
     """Holds the model back until it is set; `sizes` are the batches that came."""
-    held = threading.Event()
+    held: Any = threading.Event()
     held.sizes = []
     answer = Engine.predict
 
@@ -447,6 +448,7 @@ def test_an_image_with_unequal_spacing_is_fitted_once(place, decoders):
 def test_a_service_alone_starts_and_ends_readers_of_its_own(place, routed):
     with asking(Service(routed, base_weights=place.weights, limits=SMALL)) as client:
         assert client.post("/v1/predict", files=files(png(picture()))).status_code == 200
-        (waiting,) = client.app.state.service.decoders._pool._waiting
+        app: Any = client.app
+        (waiting,) = app.state.service.decoders._pool._waiting
         assert waiting.lives
     assert not waiting.lives
