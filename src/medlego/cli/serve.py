@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Page:
+class PageOptions:
     """What the page lets people do."""
 
     edits: Annotated[
@@ -75,7 +75,7 @@ def command(
     limits: Annotated[
         Path | None, Option(help="TOML file with other limits; see docs/serve.md.")
     ] = None,
-    page: Page,
+    page: PageOptions,
     compute: options.Compute,
 ) -> None:
     """Answer images over HTTP until stopped; an edited generalist is loaded at once.

@@ -10,7 +10,7 @@ import numpy as np
 from medlego.data.kinds import find_kind
 from medlego.data.label_map import LabelMap, map_labels
 from medlego.data.medmnist import fetch
-from medlego.data.readers import READERS, Source
+from medlego.data.readers import READERS, DataSource
 from medlego.data.readers.npz import read_npz
 from medlego.data.readers.table import TABLE_SUFFIXES
 from medlego.data.samples import SPLITS, Dataset, TaskHints, join
@@ -81,7 +81,7 @@ def _read(text: str, hints: TaskHints, seed: int, keep_torn: bool, show: Progres
     where = None if folder is None else Path(folder)
     for reader in READERS:
         if reader.accepts(path) and (where is None or reader.images_elsewhere):
-            return reader.read(Source(path, hints, seed, where, keep_torn))
+            return reader.read(DataSource(path, hints, seed, where, keep_torn))
     raise DatasetError(f"{expected}, got {path.suffix or 'a file'}")
 
 

@@ -24,7 +24,7 @@ from medlego.serve.page.routes import add_page
 from medlego.serve.problem_json import MEDIA_TYPE, RequestError, problem
 from medlego.serve.request_log import RequestLog
 from medlego.serve.response_models import (
-    BrickDocument,
+    BrickView,
     GeneralistDocument,
     HealthDocument,
     PredictionsDocument,
@@ -97,12 +97,11 @@ def generalist(service: ServiceOfApp) -> GeneralistDocument:
 
 
 @router.get("/v1/bricks", responses=_UNAUTHORISED)
-def bricks(service: ServiceOfApp) -> list[BrickDocument]:
+def bricks(service: ServiceOfApp) -> list[BrickView]:
     """Its bricks, with cards and who signed them."""
     model = service.model
     return [
-        BrickDocument.of(brick, model.signatures.get(brick.digest))
-        for brick in model.generalist.bricks
+        BrickView.of(brick, model.signatures.get(brick.digest)) for brick in model.generalist.bricks
     ]
 
 

@@ -92,7 +92,7 @@ class SignatureDocument(BaseModel):
     when: str | None
 
 
-class BrickDocument(BaseModel):
+class BrickView(BaseModel):
     """A brick without its tensors, as `medlego inspect --json` prints it."""
 
     model_config = _OPEN
@@ -102,7 +102,7 @@ class BrickDocument(BaseModel):
     signature: SignatureDocument | None
 
     @classmethod
-    def of(cls, brick: Brick, signature: BrickSignature | None) -> BrickDocument:
+    def of(cls, brick: Brick, signature: BrickSignature | None) -> BrickView:
         """A brick with who signed it."""
         signed = None
         if signature is not None:

@@ -31,7 +31,7 @@ class FrozenModel(ShortRepr, BaseModel):
         return spell(self.model_dump(mode="json", exclude=set(without)))
 
 
-def left_out(**values: Any) -> Any:
+def left_out(**values: Any) -> object:
     """A serialiser that leaves fields out where they have these values, as older files do."""
 
     @model_serializer(mode="wrap")

@@ -13,7 +13,7 @@ from medlego.data.readers.table import TABLE_SUFFIXES
 from medlego.data.samples import Dataset, TaskHints
 
 
-class Source(NamedTuple):
+class DataSource(NamedTuple):
     """What is to be read, and how; `folder` holds a table's images where it is not the table's."""
 
     path: Path
@@ -28,7 +28,7 @@ class Reader(NamedTuple):
 
     shape: str
     accepts: Callable[[Path], bool]
-    read: Callable[[Source], Dataset]
+    read: Callable[[DataSource], Dataset]
     images_elsewhere: bool = False
     """Whether `TABLE@FOLDER` makes sense for it."""
 
