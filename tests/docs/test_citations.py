@@ -35,7 +35,7 @@ def paths(text: str) -> Iterator[str]:
 
 
 def exists(word: str, page: Path) -> bool:
-    word = word.replace("NAME", "*")
+    word = re.sub(r"\b[A-Z]+(?=\.py$)|\bNAME\b", "*", word)
     places = (ROOT, TESTS, PACKAGE, PACKAGE.parent, page.parent)
     return any(any(place.glob(word)) or any(place.glob(f"{word}.py")) for place in places)
 
