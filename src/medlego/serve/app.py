@@ -24,7 +24,7 @@ from medlego.serve.page.routes import add_page
 from medlego.serve.problem_json import MEDIA_TYPE, RequestError, problem
 from medlego.serve.request_log import RequestLog
 from medlego.serve.response_models import (
-    BrickView,
+    BrickAnswer,
     GeneralistDocument,
     HealthDocument,
     PredictionsDocument,
@@ -97,11 +97,12 @@ def generalist(service: ServiceOfApp) -> GeneralistDocument:
 
 
 @router.get("/v1/bricks", responses=_UNAUTHORISED)
-def bricks(service: ServiceOfApp) -> list[BrickView]:
+def bricks(service: ServiceOfApp) -> list[BrickAnswer]:
     """Its bricks, with cards and who signed them."""
     model = service.model
     return [
-        BrickView.of(brick, model.signatures.get(brick.digest)) for brick in model.generalist.bricks
+        BrickAnswer.of(brick, model.signatures.get(brick.digest))
+        for brick in model.generalist.bricks
     ]
 
 

@@ -92,7 +92,7 @@ class SignatureDocument(BaseModel):
     when: str | None
 
 
-class BrickView(BaseModel):
+class BrickAnswer(BaseModel):
     """A brick without its tensors, as `medlego inspect --json` prints it."""
 
     model_config = _OPEN
@@ -102,7 +102,7 @@ class BrickView(BaseModel):
     signature: SignatureDocument | None
 
     @classmethod
-    def of(cls, brick: Brick, signature: BrickSignature | None) -> BrickView:
+    def of(cls, brick: Brick, signature: BrickSignature | None) -> BrickAnswer:
         """A brick with who signed it."""
         signed = None
         if signature is not None:
