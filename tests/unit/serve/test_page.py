@@ -20,7 +20,7 @@ from PIL import Image as Pillow
 from factories import make_dataset
 from medlego.bricks import Signer, brick_bytes, sign_brick
 from medlego.bricks.signing import signature_bytes
-from medlego.cli.serve import Page
+from medlego.cli.serve import PageOptions
 from medlego.errors import SettingsError
 from medlego.evaluation import GateLimits, check
 from medlego.evaluation.gate import TaskLimits
@@ -594,7 +594,7 @@ def test_a_difference_is_told_in_points_and_never_as_minus_nothing(here, there, 
 
 
 def set_up(generalist=None, **options):
-    return Page(**{"edits": True, **options}).settings(generalist)
+    return PageOptions(**{"edits": True, **options}).settings(generalist)
 
 
 def test_a_gate_without_data_is_refused(tmp_path):
