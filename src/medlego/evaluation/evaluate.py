@@ -25,7 +25,7 @@ from medlego.evaluation.splits import check_data, samples_of
 from medlego.evaluation.task_detail import Draws, Replicates, detail
 from medlego.generalist import Generalist
 from medlego.merge import Capability
-from medlego.metrics import MAIN_SCORES, RESAMPLES, OperatingPoint, interval
+from medlego.metrics import MAIN_SCORES, RESAMPLES, interval
 from medlego.prediction import Backbone, Engine, TaskAnswers, answer_task, features_of
 from medlego.support import Progress, silent
 
@@ -84,7 +84,6 @@ def evaluate(
             answers,
             replicates,
             draws,
-            models.operating(name),
             (*dataset.notes, *align_notes, *_site_notes(capability), *_notes(working, split)),
         )
         if working.routing:
@@ -123,11 +122,6 @@ class _Models:
         self._merged = None
         if generalist.recipe.mode != "merged":
             self._merged = Backbone.of(generalist, base, device)
-
-    def operating(self, name: str) -> OperatingPoint | None:
-        """What the thresholds of a task's answers were chosen for."""
-        calibration = self._engine.reader(name).calibration
-        return None if calibration is None else calibration.operating
 
     def answers(
         self, capability: Capability, dataset: Dataset, samples: Samples, split: str

@@ -18,8 +18,9 @@ from medlego.base import Base, Inputs
 from medlego.data import Dataset, Samples, Task, align
 from medlego.errors import DatasetError, SettingsError
 from medlego.evaluation.splits import check_data, samples_of
+from medlego.evaluation.task_detail import Draws
 from medlego.generalist import Generalist
-from medlego.metrics import RESAMPLES, Interval, Sample, group_rows, interval, score_replicates
+from medlego.metrics import RESAMPLES, Interval, Sample, group_rows, interval
 from medlego.prediction import Engine, answer_task
 from medlego.support import FrozenModel, Progress, ShortRepr, load_toml, plain_fields, silent
 
@@ -167,7 +168,7 @@ def check(
                     f"{name}: its labels changed; those that are new count as never answered"
                 )
         answers = _answers(new, task, samples, inputs, show)
-        draws = _Draws(limits.of(name).score, resamples, seed + number)
+        draws = Draws(resamples, seed + number)
         tasks.append(_judged(draws, previous, answers, samples.groups, limits))
     show("checked", len(datasets), len(datasets))
     return GateReport(
@@ -182,39 +183,37 @@ def check(
     )
 
 
-@dataclass(frozen=True)
-class _Draws:
-    """Which bootstrap replicates of a score are drawn."""
-
-    score: str
-    resamples: int
-    seed: int
-
-    def __call__(self, sample: Sample) -> np.ndarray:
-        """(1 + resamples,) of the score; equal images are drawn of samples of equal length."""
-        names, seed = [self.score], self.seed
-        return score_replicates(sample, names, resamples=self.resamples, seed=seed)[self.score]
-
-
 def _judged(
-    draws: _Draws,
+    draws: Draws,
     old: Sample | None,
     new: Sample,
     groups: Mapping[str, np.ndarray],
     limits: GateLimits,
 ) -> TaskChange:
     own, level = limits.of(new.task.name), limits.level
-    replicates = draws(new)
+
+    def scores(sample: Sample) -> np.ndarray:
+        return draws.replicates(sample, [own.score])[own.score]
+
+    replicates = scores(new)
     after = interval(replicates, level)
     before = change = worst = None
     verdict: Verdict = "pass"
     reasons = ["it was not there before"] if old is None else []
     if old is not None:
-        previous = draws(old)
+        previous = scores(old)
         before, change = interval(previous, level), interval(replicates - previous, level)
         verdict, reason = _verdict(change, own.max_loss, level)
         reasons.append(reason)
-        worst = _worst(draws, old, new, groups, limits)
+        parts = _subgroups(new, groups, own.score, limits.min_images)
+        changes = [
+            SubgroupChange(
+                name, len(rows), interval(scores(new.take(rows)) - scores(old.take(rows)), level)
+            )
+            for name, rows in parts.items()
+        ]
+        defined = [part for part in changes if np.isfinite(part.change.value)]
+        worst = min(defined, key=lambda part: part.change.value, default=None)
         if worst is not None and worst.change.high < -own.max_subgroup_loss:
             verdict = "fail"
             reasons.append(f"{worst.name} lost more than {own.max_subgroup_loss:g}")
@@ -243,29 +242,17 @@ def _verdict(change: Interval, limit: float, level: float) -> tuple[Verdict, str
     return "unclear", f"too few images to tell a loss of {limit:g} {sure}"
 
 
-def _worst(
-    draws: _Draws,
-    old: Sample,
-    new: Sample,
-    groups: Mapping[str, np.ndarray],
-    limits: GateLimits,
-) -> SubgroupChange | None:
-    """The subgroup that lost most: of stated groups and labels, those that are large enough."""
-    subgroups = {f"{name} {value}": rows for name, value, rows in group_rows(groups)}
-    if new.task.rules.exclusive and draws.score != "auroc":
-        subgroups |= {
-            f"label {label}": np.flatnonzero(new.labels == number)
-            for number, label in enumerate(new.task.labels)
+def _subgroups(
+    sample: Sample, groups: Mapping[str, np.ndarray], score: str, least: int
+) -> dict[str, np.ndarray]:
+    """Rows of the images of each stated group, and of each label, that are enough."""
+    parts = {f"{name} {value}": rows for name, value, rows in group_rows(groups)}
+    if sample.task.rules.exclusive and score != "auroc":
+        parts |= {
+            f"label {label}": np.flatnonzero(sample.labels == number)
+            for number, label in enumerate(sample.task.labels)
         }
-    changes = [
-        SubgroupChange(
-            name, len(rows), interval(draws(new.take(rows)) - draws(old.take(rows)), limits.level)
-        )
-        for name, rows in subgroups.items()
-        if len(rows) >= limits.min_images
-    ]
-    defined = [subgroup for subgroup in changes if np.isfinite(subgroup.change.value)]
-    return min(defined, key=lambda subgroup: subgroup.change.value, default=None)
+    return {name: rows for name, rows in parts.items() if len(rows) >= least}
 
 
 def _passes(change: TaskChange, limits: GateLimits) -> bool:

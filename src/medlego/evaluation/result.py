@@ -15,7 +15,6 @@ from medlego.metrics import (
     Comparison,
     GroupRow,
     Interval,
-    OperatingPoint,
     Sample,
     State,
     ece_floor,
@@ -50,8 +49,7 @@ class TaskDetail:
     """One task's images and answers, for curves and examples, and the generalist's finer scores.
 
     `labels` has its scores per label, `areas` DeLong's interval of each label's AUROC, `groups` its
-    rows by subgroup, `comparison` its differences to the specialist on the same draws. `operating`
-    is the point that its thresholds were chosen for, if they were.
+    rows by subgroup, `comparison` its differences to the specialist on the same draws.
     """
 
     task: Task
@@ -61,7 +59,6 @@ class TaskDetail:
     areas: Mapping[str, Interval]
     groups: tuple[GroupRow, ...]
     comparison: Comparison
-    operating: OperatingPoint | None = None
     notes: tuple[str, ...] = ()
 
     def sample(self, model: str = GENERALIST) -> Sample:
@@ -73,7 +70,7 @@ class TaskDetail:
         thresholds = self.answers[GENERALIST].thresholds
         names = [column.label for column in self.sample().columns]
         limits = None if thresholds is None else dict(zip(names, thresholds.tolist(), strict=True))
-        point = self.operating
+        point = self.answers[GENERALIST].operating
         return {
             "calibration": self.answers[GENERALIST].state,
             "ece_floor": plain(ece_floor(self.sample())),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from medlego.metrics import (
     MAIN_SCORES,
     PROBABILISTIC,
     Comparison,
-    OperatingPoint,
+    Sample,
     delong_interval,
     interval,
     label_replicates,
@@ -35,13 +35,16 @@ class Draws:
     resamples: int
     seed: int
 
+    def replicates(self, sample: Sample, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Some scores, (1 + resamples,) each."""
+        return score_replicates(sample, names, resamples=self.resamples, seed=self.seed)
+
     def scores(self, task: Task, samples: Samples, answers: TaskAnswers) -> dict[str, np.ndarray]:
         """Every score of a model, (1 + resamples,) each; of probabilities where it answers."""
         decided = [name for name in score_names(task) if name not in PROBABILISTIC]
-        more = {"resamples": self.resamples, "seed": self.seed}
         return {
-            **score_replicates(answers.scored(task, samples), decided, **more),
-            **score_replicates(answers.sample(task, samples), PROBABILISTIC, **more),
+            **self.replicates(answers.scored(task, samples), decided),
+            **self.replicates(answers.sample(task, samples), PROBABILISTIC),
         }
 
 
@@ -63,7 +66,6 @@ def detail(
     answers: Mapping[str, TaskAnswers],
     drawn: Mapping[str, Replicates],
     draws: Draws,
-    operating: OperatingPoint | None,
     notes: tuple[str, ...],
 ) -> TaskDetail:
     """The generalist's scores by label and subgroup, and beside the specialist's.
@@ -74,7 +76,7 @@ def detail(
         answers: per model.
         drawn: per model what `Draws.scores` gave.
         draws: the same.
-        operating, notes: kept as they are.
+        notes: kept as they are.
     """
     mine, alone = (answers[model].scored(task, samples) for model in (GENERALIST, SPECIALIST))
     by_label = label_replicates(
@@ -114,6 +116,5 @@ def detail(
             {name: interval(first[name] - second[name]) for name in paired},
             paired_tests(mine, alone),
         ),
-        operating=operating,
         notes=(*notes, *_left_out(samples.groups, shown)),
     )

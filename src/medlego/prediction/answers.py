@@ -10,7 +10,7 @@ from torch import Tensor
 
 from medlego.data import Samples, Task
 from medlego.merge import Capability
-from medlego.metrics import Sample, State
+from medlego.metrics import OperatingPoint, Sample, State
 from medlego.prediction.routing import Route
 from medlego.support import ShortRepr, plain_fields
 
@@ -74,21 +74,27 @@ class TaskAnswers(ShortRepr):
     """One model's answers to images that are known to be one task's; in memory only.
 
     `probs` (N, labels), float64, are of every image. `answered` (N,) says which images `predict`
-    would send to the task; None for all. `thresholds` are as in `Kind.decide`. `routing` counts
-    where `predict` would send the images.
+    would send to the task; None for all. `thresholds` are as in `Kind.decide`, `operating` is what
+    they were chosen for. `routing` counts where `predict` would send the images.
     """
 
     probs: np.ndarray
     answered: np.ndarray | None = None
     thresholds: np.ndarray | None = None
     state: State = "none"
+    operating: OperatingPoint | None = None
     routing: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, reader: Capability, probs: Tensor) -> TaskAnswers:
+        """A reader's probabilities (N, labels)."""
+        operating = None if reader.calibration is None else reader.calibration.operating
+        return cls(probs.double().numpy(), None, reader.thresholds, reader.state, operating)
 
     @classmethod
     def read(cls, reader: Capability, features: Tensor) -> TaskAnswers:
         """What a task's head says of pooled features (N, features)."""
-        probs = reader.probabilities(reader.head.logits(features)).double().numpy()
-        return cls(probs, None, reader.thresholds, reader.state)
+        return cls.of(reader, reader.probabilities(reader.head.logits(features)))
 
     def sample(self, task: Task, samples: Samples) -> Sample:
         """The images that are answered: what scores of probabilities are of."""

@@ -79,8 +79,7 @@ def answer_task(engine: Engine, name: str, inputs: Inputs, show: Progress = sile
     """
     reader = engine.reader(name)
     batches = [engine.run(pixels, (name,)) for pixels in inputs.batches(show=show, what=name)]
-    probs = torch.cat([batch.answers[0].probs for batch in batches]).double().numpy()
-    answers = TaskAnswers(probs, None, reader.thresholds, reader.state)
+    answers = TaskAnswers.of(reader, torch.cat([batch.answers[0].probs for batch in batches]))
     if name not in engine.router.tasks:
         return answers
     routes = [route for batch in batches for route in batch.routes]
