@@ -21,7 +21,7 @@ _SAME = {"patient": "patient", "pixels": "pixels", "looks": "near-duplicate"}
 
 def check_command(
     terminal: Terminal,
-    data: Annotated[list[str], Argument(metavar="DATA…", help=options.DATA_HELP)],
+    data: Annotated[list[str], Argument(metavar="DATA…", help=f"Data sets: {options.DATA_HELP}")],
     *,
     sidecar: Annotated[
         list[Path] | None, Option(help="What data remember wrote of training images; repeatable.")

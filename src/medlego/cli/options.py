@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from medlego.train import TrainSettings
 
 DATA_HELP = (
-    "A folder per class; a CSV or Parquet table of labels (TABLE, or TABLE@FOLDER if its images "
-    "lie elsewhere; DICOM by path, SOP, series or study UID); a MedMNIST .npz; or "
-    "medmnist:NAME[:SIZE]."
+    "{medlego.data.readers:READERS.shape}, or medmnist:NAME[:SIZE]. A folder has one folder per "
+    "class; a table has labels by image path or by DICOM SOP, series or study UID; TABLE@FOLDER "
+    "is a table whose images lie in FOLDER."
 )
 
-Data = Annotated[str, Argument(metavar="DATA", help=DATA_HELP)]
-SiteData = Annotated[str, Argument(metavar="DATA", help=f"The site's labelled images. {DATA_HELP}")]
+Data = Annotated[str, Argument(metavar="DATA", help=f"Labelled images: {DATA_HELP}")]
+SiteData = Annotated[str, Argument(metavar="DATA", help=f"The site's labelled images: {DATA_HELP}")]
 TaskData = Annotated[
     list[str], Option("--data", metavar="TASK=DATA", help="Labelled images; repeatable.")
 ]

@@ -43,7 +43,8 @@ class Verb(TyperCommand):
 class _Command(TyperCommand):
     """Its help lists what a table has today: `{medlego.merge:METHODS}` becomes the names.
 
-    With an attribute, as in `{medlego.data:KINDS.linear}`, only of entries that have it.
+    With an attribute, as in `{medlego.data:KINDS.linear}`, only those of entries that have it; of
+    a table without names, the attribute's values.
     """
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -55,11 +56,15 @@ class _Command(TyperCommand):
 def _listed(found: re.Match[str]) -> str:
     module, name, attribute = found.groups()
     table = getattr(import_module(module), name)
-    if attribute:
-        return ", ".join(key for key, entry in table.items() if getattr(entry, attribute))
-    if isinstance(table, Mapping) and all(isinstance(text, str) for text in table.values()):
-        return ", ".join(f"{key} ({text})" for key, text in table.items())
-    return ", ".join(map(str, table))
+    if attribute and isinstance(table, Mapping):
+        words = [key for key, entry in table.items() if getattr(entry, attribute)]
+    elif attribute:
+        words = [getattr(entry, attribute) for entry in table]
+    elif isinstance(table, Mapping) and all(isinstance(text, str) for text in table.values()):
+        words = [f"{key} ({text})" for key, text in table.items()]
+    else:
+        words = list(table)
+    return ", ".join(words)
 
 
 def spelt_out(function: Function) -> Function:
