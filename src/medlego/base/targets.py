@@ -81,11 +81,11 @@ def list_targets(
     Raises:
         BaseError: an unknown kind, a kind the module lacks, or a stem as deep as the module.
     """
-    wanted = tuple(kinds)
-    if not wanted or set(wanted) - set(TARGET_KINDS) or len(set(wanted)) != len(wanted):
+    chosen = tuple(kinds)
+    if not chosen or set(chosen) - set(TARGET_KINDS) or len(set(chosen)) != len(chosen):
         raise BaseError(
             f"targets: expected distinct kinds out of {', '.join(TARGET_KINDS)}, "
-            f"got {', '.join(wanted) or 'none'}"
+            f"got {', '.join(chosen) or 'none'}"
         )
     family = family_of(module)
     blocks = family.block_list(module)
@@ -95,7 +95,7 @@ def list_targets(
         _target(module, family, number, kind)
         for number in range(stem, len(blocks))
         for kind in TARGET_KINDS
-        if kind in wanted
+        if kind in chosen
     )
 
 

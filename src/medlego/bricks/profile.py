@@ -145,8 +145,8 @@ def fit_profile(features: Tensor, *, blocks: int = STEM_BLOCKS, seed: int = 0) -
     with one_thread():
         for number in range(FOLDS):
             left_out = fold == number
-            seen = _gaussian(whole[~left_out], blocks, unknown)
-            logs[left_out] = seen.squared_distance(whole[left_out]).clamp(min=1e-30).log()
+            rest = _gaussian(whole[~left_out], blocks, unknown)
+            logs[left_out] = rest.squared_distance(whole[left_out]).clamp(min=1e-30).log()
         spread = logs.std(correction=0).clamp(min=SMALLEST)
         return _gaussian(whole, blocks, torch.stack([logs.mean(), spread]).float())
 

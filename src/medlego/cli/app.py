@@ -83,8 +83,8 @@ _root = typer.Typer(
 )
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _show_version(version: bool) -> None:
+    if version:
         from medlego import __version__
 
         print(f"medlego {__version__}")

@@ -101,8 +101,8 @@ def _brick(
     """The brick at a path if it was trained with the same settings; else a new one, saved there."""
     if path.exists():
         brick = load_brick(path)
-        wanted = settings.of_training().items()
-        same = all(brick.settings.get(key) == value for key, value in wanted if value is not None)
+        expected = settings.of_training().items()
+        same = all(brick.settings.get(key) == value for key, value in expected if value is not None)
         can_know = settings.profile and len(dataset.train) >= MIN_PROFILE_IMAGES
         known = brick.profile is not None or not can_know
         if same and known and brick.base == base.ref and brick.task == dataset.task:

@@ -117,7 +117,7 @@ def watch_command(
     from medlego.generalist import Generalist
     from medlego.serve import Journal, PollResult, Rule, Watcher, keep_watching
 
-    wanted = Rule.load(rule)
+    loaded_rule = Rule.load(rule)
     base = compute.find(Generalist.load(directory).base)
 
     def on_result(result: PollResult) -> None:
@@ -137,7 +137,7 @@ def watch_command(
         watcher = Watcher(
             directory,
             pacs,
-            wanted,
+            loaded_rule,
             journal,
             base=base,
             method=archive.method,

@@ -30,11 +30,11 @@ def verify_command(
     from medlego.generalist import Trust, verify
 
     checks = verify(directory, None if trust is None else Trust.load(trust), last)
-    rows = [(check.claim, "yes" if check.holds else "NO", check.found) for check in checks]
-    terminal.table(("claim", "holds", "found"), rows)
+    rows = [(check.claim, "yes" if check.holds else "NO", check.outcome) for check in checks]
+    terminal.table(("claim", "holds", "outcome"), rows)
     terminal.emit([vars(check) for check in checks])
     if failed := [check for check in checks if not check.holds]:
-        raise CheckError(f"{directory}: expected {failed[0].claim}, got: {failed[0].found}")
+        raise CheckError(f"{directory}: expected {failed[0].claim}, got: {failed[0].outcome}")
 
 
 def log_command(terminal: Terminal, directory: options.Directory) -> None:

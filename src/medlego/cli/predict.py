@@ -50,7 +50,7 @@ class Batch:
         return {name: value for name, value in values.items() if value is not None}
 
     @property
-    def wanted(self) -> bool:
+    def complete(self) -> bool:
         """Whether there is a job.
 
         Raises:
@@ -107,7 +107,7 @@ def command(
     if task is not None and every_task:
         raise GeneralistError("--every-task: expected it without --task, got both; choose one")
     selection = {"task": task, "every_task": every_task, "mode": mode}
-    if batch.wanted:
+    if batch.complete:
         for word, value in {"IMAGE": images, "--saliency": saliency}.items():
             if value:
                 raise SettingsError(f"{word}: expected it without --input, got both; choose one")

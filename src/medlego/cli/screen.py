@@ -74,7 +74,7 @@ def run(
         else:
             dataset = load_dataset(data, show=show)
             images = join([dataset.train, dataset.val, dataset.test]).images
-            ordinary = Ordinary.given(base, images, device=device)
+            ordinary = Ordinary.of_images(base, images, device=device)
         report = screen(brick, others, base, ordinary=ordinary, show=show)
     rows = [(finding.check, str(finding.verdict), finding.says) for finding in report.findings]
     terminal.table(("check", "verdict", "finding"), rows, f"{report.task} {brick.digest[:12]}")

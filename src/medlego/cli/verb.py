@@ -53,8 +53,8 @@ class _Command(TyperCommand):
         super().format_help(ctx, formatter)
 
 
-def _listed(found: re.Match[str]) -> str:
-    module, name, attribute = found.groups()
+def _listed(role: re.Match[str]) -> str:
+    module, name, attribute = role.groups()
     table = getattr(import_module(module), name)
     if attribute and isinstance(table, Mapping):
         words = [key for key, entry in table.items() if getattr(entry, attribute)]

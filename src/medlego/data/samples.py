@@ -165,12 +165,12 @@ def split_by_patient(
     np.add.at(totals, ids, np.column_stack([known, np.ones(len(known))]))
     order = np.random.default_rng(seed).permutation(len(totals))
     order = order[np.argsort(-totals[order, -1], kind="stable")]
-    wanted = np.array([share * totals.sum(0) for share in shares.values()])
+    missing = np.array([share * totals.sum(0) for share in shares.values()])
     side = np.empty(len(totals), dtype=np.int64)
     for group in order:
-        lack = (wanted * (totals[group] > 0)).sum(1) / np.array(list(shares.values()))
+        lack = (missing * (totals[group] > 0)).sum(1) / np.array(list(shares.values()))
         side[group] = int(np.argmax(lack))
-        wanted[side[group]] -= totals[group]
+        missing[side[group]] -= totals[group]
     return {name: np.flatnonzero(side[ids] == number) for number, name in enumerate(SPLITS)}
 
 

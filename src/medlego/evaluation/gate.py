@@ -274,10 +274,10 @@ def _answers(
     return answers.scored(task, samples)
 
 
-def _columns(probs: np.ndarray, labels: tuple[str, ...], wanted: tuple[str, ...]) -> np.ndarray:
+def _columns(probs: np.ndarray, labels: tuple[str, ...], order: tuple[str, ...]) -> np.ndarray:
     """Probabilities in another order of labels; zero for those that are new."""
-    columns = np.zeros((len(probs), len(wanted)))
-    for number, label in enumerate(wanted):
+    columns = np.zeros((len(probs), len(order)))
+    for number, label in enumerate(order):
         if label in labels:
             columns[:, number] = probs[:, labels.index(label)]
     return columns

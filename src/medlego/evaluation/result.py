@@ -144,8 +144,8 @@ class Report(ShortRepr):
         for *where, scores in self._parts():
             for name, score in scores.items():
                 numbers = (score.value, score.low, score.high)
-                shown = ["" if math.isnan(x) else repr(x) for x in numbers]
-                writer.writerow([*where, name, *shown, score.undefined])
+                cells = ["" if math.isnan(x) else repr(x) for x in numbers]
+                writer.writerow([*where, name, *cells, score.undefined])
         return stream.getvalue()
 
     def _parts(self) -> Iterator[tuple[str, str, str, int, Mapping[str, Interval]]]:

@@ -52,11 +52,11 @@ MAX_VALUES = 40
 """Groups with more values are no groups, but names of single images or people."""
 
 
-def _left_out(groups: Mapping[str, np.ndarray], shown: Mapping[str, np.ndarray]) -> list[str]:
+def _left_out(groups: Mapping[str, np.ndarray], charted: Mapping[str, np.ndarray]) -> list[str]:
     return [
         f"no scores by {name}: it has {len(np.unique(values)):,} values, more than {MAX_VALUES}"
         for name, values in groups.items()
-        if name not in shown
+        if name not in charted
     ]
 
 
@@ -87,7 +87,7 @@ def detail(
     )
     first, second = drawn[GENERALIST], drawn[SPECIALIST]
     paired = [name for name in first if name not in PROBABILISTIC]
-    shown = {n: v for n, v in samples.groups.items() if len(np.unique(v)) <= MAX_VALUES}
+    charted = {n: v for n, v in samples.groups.items() if len(np.unique(v)) <= MAX_VALUES}
     return TaskDetail(
         task=task,
         samples=samples,
@@ -106,7 +106,7 @@ def detail(
         },
         groups=subgroups(
             mine,
-            shown,
+            charted,
             names=[n for n in first if n in (*MAIN_SCORES, "sensitivity", "specificity")],
             resamples=draws.resamples,
             seed=draws.seed,
@@ -116,5 +116,5 @@ def detail(
             {name: interval(first[name] - second[name]) for name in paired},
             paired_tests(mine, alone),
         ),
-        notes=(*notes, *_left_out(samples.groups, shown)),
+        notes=(*notes, *_left_out(samples.groups, charted)),
     )

@@ -106,8 +106,8 @@ def pull(
     with _reached(url):
         there = place.digests()
     chosen = there if digests is None else [_only(there, start, url) for start in digests]
-    held = set(store.digests())
-    missing = [digest for digest in dict.fromkeys(chosen) if digest not in held]
+    present = set(store.digests())
+    missing = [digest for digest in dict.fromkeys(chosen) if digest not in present]
     entered, problems = [], []
     for number, digest in enumerate(missing):
         show("pulling bricks", number, len(missing))
@@ -144,8 +144,8 @@ class FilePlace:
         path = f"{self._root}/{digest}{SUFFIX}"
         if (size := self._system.size(path)) is not None and size > MAX_FILE_BYTES:
             raise StoreError(f"{path}: expected at most {MAX_FILE_BYTES:,} bytes, got {size:,}")
-        found: bytes = self._system.cat_file(path)
-        return found
+        content: bytes = self._system.cat_file(path)
+        return content
 
     def write(self, contents: Mapping[str, Callable[[], bytes]]) -> None:
         """See `BrickPlace`: under a name of its own, then renamed."""
@@ -217,11 +217,11 @@ class HubPlace:
 
 
 def _only(digests: Collection[str], start: str, url: str) -> str:
-    found = [digest for digest in digests if digest.startswith(start)]
-    if len(found) != 1:
-        several = ", ".join(digest[:16] for digest in found[:4]) or "none"
+    matching = [digest for digest in digests if digest.startswith(start)]
+    if len(matching) != 1:
+        several = ", ".join(digest[:16] for digest in matching[:4]) or "none"
         raise StoreError(f"{url}: expected one brick that starts with {start!r}, got {several}")
-    return found[0]
+    return matching[0]
 
 
 @contextmanager
@@ -232,8 +232,8 @@ def _reached(url: str) -> Iterator[None]:
     except (StoreError, BrickError):
         raise
     except Exception as error:
-        told = " ".join(str(error).split())[:300]
+        message = " ".join(str(error).split())[:300]
         raise StoreError(
             f"{url}: expected a place that can be read and written, got "
-            f"{type(error).__name__}: {told}"
+            f"{type(error).__name__}: {message}"
         ) from error

@@ -40,8 +40,8 @@ class Store(ShortRepr):
         """Of every brick, sorted."""
         if not self._bricks.is_dir():
             return []
-        found = (file.name for file in self._bricks.glob(f"*{SUFFIX}"))
-        return sorted(n.removesuffix(SUFFIX) for n in found if not n.startswith("."))
+        names = (file.name for file in self._bricks.glob(f"*{SUFFIX}"))
+        return sorted(n.removesuffix(SUFFIX) for n in names if not n.startswith("."))
 
     def file(self, digest: str) -> Path:
         """Where a brick lies, or would lie."""
@@ -53,14 +53,14 @@ class Store(ShortRepr):
         Raises:
             StoreError: none, or several.
         """
-        found = [digest for digest in self.digests() if digest.startswith(start)]
-        if len(found) != 1:
-            several = ", ".join(digest[:16] for digest in found[:4]) or "none"
+        matching = [digest for digest in self.digests() if digest.startswith(start)]
+        if len(matching) != 1:
+            several = ", ".join(digest[:16] for digest in matching[:4]) or "none"
             raise StoreError(
                 f"{self.path}: expected one brick that starts with {start!r}, got {several}; "
                 "see medlego store ls"
             )
-        return found[0]
+        return matching[0]
 
     def add(self, brick: Brick) -> str:
         """Put a brick in; one that is there already stays as it is.
@@ -126,14 +126,14 @@ class Store(ShortRepr):
         Returns:
             The labels, and a sentence for each file that is no brick.
         """
-        found, problems = [], []
+        labels, problems = [], []
         for digest in self.digests():
             try:
                 label = read_label(self.file(digest))
             except BrickError as error:
                 problems.append(str(error))
                 continue
-            wanted = (
+            matches = (
                 task is None or task.casefold() in label.task.name.casefold(),
                 modality is None or modality.upper() == label.task.modality,
                 body_part is None or body_part.upper() == label.task.body_part,
@@ -141,9 +141,9 @@ class Store(ShortRepr):
                 or base == label.base.name
                 or (len(base) >= 6 and label.base.fingerprint.startswith(base)),
             )
-            if all(wanted):
-                found.append(label)
-        return sorted(found, key=lambda label: (label.task.name, label.digest)), problems
+            if all(matches):
+                labels.append(label)
+        return sorted(labels, key=lambda label: (label.task.name, label.digest)), problems
 
     def collect(self, used: Collection[str] | None = None) -> list[Path]:
         """Delete what killed writers left and, where `used` is given, every brick outside it.

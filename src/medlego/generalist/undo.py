@@ -52,14 +52,14 @@ def rebuild_state(generalist: Generalist, entry: int) -> Generalist:
             f"entry {entry}: expected brick {item.digest[:12]}… of {item.task!r}, found none; "
             f"{reason}"
         )
-    wanted = dict.fromkeys(item.head for item in recipe.bricks if item.head)
-    if lost := [head for head in wanted if head not in past.heads]:
+    heads = dict.fromkeys(item.head for item in recipe.bricks if item.head)
+    if lost := [head for head in heads if head not in past.heads]:
         raise GeneralistError(
             f"entry {entry}: expected refitted head {lost[0][:12]}…, found none; "
             "it went with a withdrawn brick of its task, or put its file back into heads/"
         )
     bricks = [past.bricks[item.digest] for item in recipe.bricks]
-    return rebuilt(recipe, bricks, [past.heads[head] for head in wanted])
+    return rebuilt(recipe, bricks, [past.heads[head] for head in heads])
 
 
 def _moved(before: Generalist, action: Action, to: int, stamp: Stamp) -> Generalist:

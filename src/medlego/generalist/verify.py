@@ -27,7 +27,7 @@ class Check:
 
     claim: str
     holds: bool
-    found: str
+    outcome: str
 
 
 def verify(
@@ -73,14 +73,16 @@ def verify(
     return (*checks, *_past(generalist), *_gone(path, generalist))
 
 
-def _remerged(generalist: Generalist, digest: str, made: Mapping[str, str]) -> Check:
+def _remerged(generalist: Generalist, digest: str, platforms: Mapping[str, str]) -> Check:
     """The deltas on disk are those of the bricks in the recipe, and of no other."""
     claim = "merged anew from these bricks alone, the deltas are the same"
     fresh, here = rebuilt(generalist.recipe, generalist.bricks), made_on()
-    if dict(made) == here:
+    if dict(platforms) == here:
         sha256 = hashlib.sha256(merged_bytes(fresh.deltas)).hexdigest()
         return Check(claim, sha256 == digest, f"SHA-256 {sha256[:12]}…, stated {digest[:12]}…")
-    others = ", ".join(f"{key} {made.get(key)}" for key in here if made.get(key) != here[key])
+    others = ", ".join(
+        f"{key} {platforms.get(key)}" for key in here if platforms.get(key) != here[key]
+    )
     distance = relative_distance(generalist.deltas, fresh.deltas)
     return Check(
         f"{claim} to {TOLERANCE:g}, since they were made on another machine",

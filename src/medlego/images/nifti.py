@@ -89,14 +89,14 @@ def _read(path: Path, index: int | None, max_pixels: int) -> Image:
                 f"{path}: expected a slice from 0 to {count - 1}, got {number}; choose one of these"
             )
         low, high, scaling = _range(image, volume)
-    shown = np.nan_to_num((volume[:, :, number] - low) / (high - low)).clip(0.0, 1.0)
+    grey = np.nan_to_num((volume[:, :, number] - low) / (high - low)).clip(0.0, 1.0)
     applied = [f"slice: {number + 1} of {count}" + (", the middle one" if index is None else "")]
     applied.append(scaling)
     if _placed(image):
-        shown = shown[::-1, ::-1]
+        grey = grey[::-1, ::-1]
         applied.append("orientation: axial, turned, columns to L, rows to P")
     spacing = (steps[1], steps[0]) if min(steps) > 0 else None
-    return Image.of(np.asarray(shown.T, dtype=np.float32), tuple(applied), spacing)
+    return Image.of(np.asarray(grey.T, dtype=np.float32), tuple(applied), spacing)
 
 
 def _check(path: Path, image: Any, max_pixels: int) -> None:

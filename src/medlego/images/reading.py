@@ -141,11 +141,11 @@ def _decode(picture: Pillow.Image) -> Image:
         if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
             raise ValueError(f"pixels of mode {picture.mode} outside 0 to 65535")
         applied.append("scaled: 16 bit by 1/65535")
-        shown = values.astype(np.float32) / np.float32(65535.0)
+        grey = values.astype(np.float32) / np.float32(65535.0)
         if starts_white:
             applied.append("greys: inverted, WhiteIsZero")
-            shown = 1 - shown
-        return Image.of(shown, tuple(applied))
+            grey = 1 - grey
+        return Image.of(grey, tuple(applied))
     target = "L" if picture.mode in ("L", "1", "LA") else "RGB"
     if picture.mode not in ("L", "1", "RGB"):
         applied.append(f"colour: {picture.mode} to {'grey' if target == 'L' else 'RGB'}")

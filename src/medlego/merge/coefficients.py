@@ -37,9 +37,9 @@ def norm(task_vectors: Sequence[TaskVector], unscaled: Unscaled) -> float:
     Unlike 1/√K it looks at how bricks overlap and at what the method makes of them: one that
     averages what agrees, as ties does, is scaled up. Costs one more merge.
     """
-    wanted = math.sqrt(sum(_energy(vector) for vector in task_vectors) / len(task_vectors))
+    target = math.sqrt(sum(_energy(vector) for vector in task_vectors) / len(task_vectors))
     reached = math.sqrt(_energy(unscaled().deltas))
-    return wanted / reached if reached > 0 else 1.0
+    return target / reached if reached > 0 else 1.0
 
 
 Rule = Callable[[Sequence[TaskVector], Unscaled], float]

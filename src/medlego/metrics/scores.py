@@ -188,10 +188,10 @@ def _quadratic_kappa(block: _Block) -> np.ndarray:
     weights = block.weights
     truth, answer = (p.astype(np.float64) for p in (block.sample.labels, block.sample.answers))
     count = weights.sum(axis=1)
-    seen = weights @ (truth - answer) ** 2
+    error = weights @ (truth - answer) ** 2
     chance = weights @ truth**2 + weights @ answer**2
     chance -= 2 * _ratio((weights @ truth) * (weights @ answer), count)
-    return 1 - _ratio(seen, np.where(chance > SMALLEST * count, chance, 0))
+    return 1 - _ratio(error, np.where(chance > SMALLEST * count, chance, 0))
 
 
 def _brier(block: _Block) -> np.ndarray:

@@ -124,8 +124,8 @@ class Engine(NoPickle, instead="make it from its generalist and base there"):
             routes = self.router.routes(self.router.ood_scores(stem_features(module, stem).cpu()))
             if self._mixed.stem >= blocks:
                 tokens, start = stem, blocks
-        asked = self._asked(len(pixels), tasks, routes)
-        return BatchAnswers(tuple(routes), self._answers(tokens, start, asked))
+        rows_of = self._asked(len(pixels), tasks, routes)
+        return BatchAnswers(tuple(routes), self._answers(tokens, start, rows_of))
 
     def predict(self, pixels: Tensor, tasks: Sequence[str] | None = None) -> list[Prediction]:
         """Answer a batch (N, 3, size, size) in [0, 1], per image; names are left to the caller.
@@ -167,13 +167,13 @@ class Engine(NoPickle, instead="make it from its generalist and base there"):
         return {name: torch.tensor(own) for name, own in rows.items() if own}
 
     def _answers(
-        self, tokens: Tensor, start: int, asked: Mapping[str, Tensor]
+        self, tokens: Tensor, start: int, rows_of: Mapping[str, Tensor]
     ) -> tuple[TaskProbs, ...]:
         """Each image passes once through every part that one of its tasks belongs to."""
-        if not asked:
+        if not rows_of:
             return ()
         reached: dict[int, Tensor] = {}
-        for name, rows in asked.items():
+        for name, rows in rows_of.items():
             mask = reached.setdefault(self._part[name], torch.zeros(len(tokens), dtype=torch.bool))
             mask[rows] = True
         passes = [(number, mask.nonzero()[:, 0]) for number, mask in reached.items()]
@@ -183,7 +183,7 @@ class Engine(NoPickle, instead="make it from its generalist and base there"):
             tokens = tokens[rows.to(tokens.device)]
         pooled = self._mixed.features(tokens, part.to(tokens.device), start).float().cpu()
         answers = []
-        for name, own in asked.items():
+        for name, own in rows_of.items():
             here = (part == self._part[name]) & torch.isin(rows, own)
             reader = self.readers[name]
             probs = reader.probabilities(reader.head.logits(pooled[here]))

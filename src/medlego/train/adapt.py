@@ -138,7 +138,7 @@ def adapt(
         attempts.append(Attempt(start, brick, tuple(history)))
         if done is not None:
             done.write(attempts[-1])
-    best = max(attempts, key=lambda attempt: _comparable(attempt.score))
+    best = max(attempts, key=lambda a: a.score if math.isfinite(a.score) else -math.inf)
     brick, loss = cut_brick(best.brick, rank)
     for done in finished:
         done.remove()
@@ -223,10 +223,6 @@ def cut_brick(brick: Brick, rank: int | None) -> tuple[Brick, float]:
         calibration=None if lost else brick.calibration,
     )
     return cut, math.sqrt(lost / whole) if whole else 0.0
-
-
-def _comparable(score: float) -> float:
-    return score if math.isfinite(score) else -math.inf
 
 
 def _choices(starts: Sequence[str], rank: int | None) -> tuple[Choice, ...]:

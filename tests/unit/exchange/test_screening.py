@@ -184,7 +184,7 @@ def test_the_same_brick_is_found_the_same_twice():
 
 def test_own_images_stand_in_for_procedural_ones():
     images = make_dataset(images=12).train.images
-    given = Ordinary.given(BASE, images, 4)
+    given = Ordinary.of_images(BASE, images, 4)
     assert torch.equal(given.pixels[0], BASE.prepare(images[0]))
     assert torch.equal(given.pixels[-1], BASE.prepare(images[11]))
 

@@ -85,8 +85,8 @@ class _Textures:
     """The textures of many thumbnails in 12 kB each."""
 
     def __init__(self, thumbnails: Tensor) -> None:
-        made = (texture(block) for block in torch.split(thumbnails, _ROWS))
-        parts = [(block.values.half(), block.valid.bool()) for block in made]
+        textures = (texture(block) for block in torch.split(thumbnails, _ROWS))
+        parts = [(block.values.half(), block.valid.bool()) for block in textures]
         self._values, self._valid = (torch.cat(part) for part in zip(*parts, strict=True))
 
     def take(self, indices: Tensor) -> Texture:

@@ -30,8 +30,8 @@ def find_rows(
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: expected a folder of DICOM files, found none; check it")
-    wanted = table.filled(key)
-    assert wanted is not None, "the caller saw the column"
+    values = table.filled(key)
+    assert values is not None, "the caller saw the column"
     headers, unreadable = _headers(folder)
     by_key: dict[str, list[Path]] = {}
     repeated = 0
@@ -44,11 +44,11 @@ def find_rows(
         by_key.setdefault(of(header) or "", []).append(path)
     missing = [
         f"row {number}: no DICOM image with this {key} below {folder}"
-        for number, value in zip(table.numbers, wanted, strict=True)
+        for number, value in zip(table.numbers, values, strict=True)
         if value not in by_key
     ]
     raise_all(DatasetError, str(table.path), missing[:20])
-    pairs = [(row, path) for row, value in enumerate(wanted) for path in by_key[value]]
+    pairs = [(row, path) for row, value in enumerate(values) for path in by_key[value]]
     files = tuple(path for _, path in pairs)
     others = sum(map(len, by_key.values())) - len(set(files))
     notes = [

@@ -77,18 +77,18 @@ class TextTable:
         return np.array(cells)
 
 
-def read_table(path: Path, wanted: Callable[[str], bool] = lambda _name: True) -> TextTable:
+def read_table(path: Path, selects: Callable[[str], bool] = lambda _name: True) -> TextTable:
     """Read a `.csv` (UTF-8) or a `.parquet` file.
 
     Args:
         path: the file; its ending decides.
-        wanted: which columns are read, by name.
+        selects: which columns are read, by name.
 
     Raises:
         DatasetError: no such format, not readable, no row, more than `MAX_ROWS`, or (CSV) rows
             that have not as many cells as the header.
     """
-    table = _read_parquet(path, wanted) if path.suffix.lower() == ".parquet" else _read_csv(path)
+    table = _read_parquet(path, selects) if path.suffix.lower() == ".parquet" else _read_csv(path)
     if not len(table):
         raise DatasetError(f"{path}: expected a header and at least one row, got none")
     if len(table) > MAX_ROWS:
@@ -122,10 +122,10 @@ def _read_csv(path: Path) -> TextTable:
     return TextTable(path, columns, tuple(number for number, _ in rows))
 
 
-def _read_parquet(path: Path, wanted: Callable[[str], bool]) -> TextTable:
+def _read_parquet(path: Path, selects: Callable[[str], bool]) -> TextTable:
     try:
         lazy = pl.scan_parquet(path, glob=False)
-        names = [name for name in lazy.collect_schema().names() if wanted(name)]
+        names = [name for name in lazy.collect_schema().names() if selects(name)]
         count = int(lazy.select(pl.len()).collect().item())
         if count > MAX_ROWS or not names:
             return TextTable(path, {}, tuple(range(2, count + 2)))

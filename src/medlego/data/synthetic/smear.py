@@ -64,7 +64,7 @@ def _sites(
     down = np.broadcast_to(rows[:, None] * pitch * 0.87, across.shape)
     lattice = np.stack(rotate(across, down, rng.uniform(0.0, math.tau)), axis=-1).reshape(-1, 2)
     sites = lattice + rng.normal(0.0, 0.22 * pitch, lattice.shape)
-    seen = np.abs(sites).max(axis=1) < 1.0 + radius
+    visible = np.abs(sites).max(axis=1) < 1.0 + radius
     clear = np.hypot(*(sites - centre).T) > hole + 0.75 * radius
-    kept: np.ndarray = sites[seen & clear & (rng.random(len(sites)) < rng.uniform(0.45, 1.0))]
-    return kept
+    drawn: np.ndarray = sites[visible & clear & (rng.random(len(sites)) < rng.uniform(0.45, 1.0))]
+    return drawn

@@ -37,8 +37,8 @@ def draw(label: int, size: int, rng: np.random.Generator) -> Array:
     level_db = 20.0 * np.log10(echo * _speckle(size, rng) + 0.015) + shading + contact
     range_db = rng.uniform(40.0, 54.0)
     image = 1.0 + (level_db - rng.uniform(4.0, 12.0)) / range_db
-    shown: Array = np.clip(image, 0.0, 1.0) * _sector(x, y, rng)
-    return shown
+    sector: Array = np.clip(image, 0.0, 1.0) * _sector(x, y, rng)
+    return sector
 
 
 def _tissue(x: Array, y: Array, size: int, rng: np.random.Generator) -> Array:

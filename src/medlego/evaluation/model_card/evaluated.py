@@ -12,13 +12,12 @@ from medlego.base import Digest
 from medlego.bricks import Brick
 from medlego.data import Text
 from medlego.errors import SettingsError
-from medlego.evaluation.result import MODELS
+from medlego.evaluation.result import GENERALIST, SPECIALIST
 from medlego.generalist import Generalist
 from medlego.metrics import State
 from medlego.support import FrozenModel, read_document, read_expected
 
 MAX_EVALUATION_BYTES = 64 << 20
-GENERALIST, SPECIALIST = MODELS[0], MODELS[2]
 
 
 class Score(FrozenModel, extra="ignore"):

@@ -81,8 +81,8 @@ def _card(
     name = facts.name or ", ".join(task.name for task in tasks)
     stated = dict.fromkeys(brick.card.licence for brick in bricks)
     licences = [licence or "not stated by some bricks" for licence in stated if any(stated)]
-    seen = [part.lower() for task in tasks for part in (task.modality, task.body_part) if part]
-    tags = ["medlego", "medical", "lora", "image-classification", *facts.keywords, *seen]
+    words = [part.lower() for task in tasks for part in (task.modality, task.body_part) if part]
+    tags = ["medlego", "medical", "lora", "image-classification", *facts.keywords, *words]
     results = _results(rows, "" if evaluated is None else evaluated.split)
     licence, licence_name = _licence(licences)
     data = ModelCardData(

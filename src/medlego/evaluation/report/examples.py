@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from medlego.base import Base
-from medlego.evaluation.result import MODELS, Report, TaskDetail
+from medlego.evaluation.result import GENERALIST, Report, TaskDetail
 from medlego.generalist import Generalist
 from medlego.images import Image
 from medlego.prediction import explain, overlay
@@ -50,7 +50,7 @@ def confident_errors(detail: TaskDetail, count: int) -> tuple[Error, ...]:
 
     Images that it sends elsewhere or does not answer are not among them: it gave no answer.
     """
-    answered = detail.answers[MODELS[0]].answered
+    answered = detail.answers[GENERALIST].answered
     places = np.arange(len(detail.samples))
     places = places if answered is None else places[answered]
     sample, names = detail.sample(), detail.task.labels
@@ -117,9 +117,12 @@ def find_examples(
         )
         examples[name] = tuple(
             Example(
-                _png(_grey_or_colour(image)), _png(overlay(image, seen)), _caption(error), method
+                _png(_grey_or_colour(image)),
+                _png(overlay(image, saliency)),
+                _caption(error),
+                method,
             )
-            for error, image, seen in zip(errors, images, maps, strict=True)
+            for error, image, saliency in zip(errors, images, maps, strict=True)
         )
     return examples
 
@@ -135,8 +138,8 @@ def _caption(error: Error) -> str:
 def _grey_or_colour(image: Image) -> np.ndarray:
     """(h, w, 3) uint8."""
     pixels = image.pixels.expand(3, *image.pixels.shape[1:])
-    shown: np.ndarray = (pixels * 255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
-    return shown
+    scaled: np.ndarray = (pixels * 255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    return scaled
 
 
 def _png(pixels: np.ndarray) -> bytes:

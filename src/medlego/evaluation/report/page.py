@@ -16,7 +16,7 @@ from medlego.data import describe, fingerprint
 from medlego.evaluation.report import charts
 from medlego.evaluation.report.examples import Example
 from medlego.evaluation.report.pictures import report_bars
-from medlego.evaluation.result import MODELS, Report, TaskDetail
+from medlego.evaluation.result import GENERALIST, Report, TaskDetail
 from medlego.generalist import Generalist
 from medlego.metrics import MAIN_SCORES, SCORES, GroupRow, confusion, curves, ece_floor, reliability
 from medlego.support import write_atomically
@@ -63,7 +63,7 @@ def write_page(
         written=written,
         report=report,
         generalist=generalist,
-        own=MODELS[0],
+        own=GENERALIST,
         mean_names=MAIN_SCORES,
         summary_chart=Chart(
             report_bars(report),

@@ -14,13 +14,8 @@ from medlego.merge import BrickPair, Diagnosis
 from medlego.metrics import Interval
 from medlego.support import write_atomically
 
-COLOURS = {
-    MODELS[0]: "#1b6ca8",
-    MODELS[1]: "#8fb8d9",
-    MODELS[2]: "#7fb069",
-    MODELS[3]: "#c9c9c9",
-    MODELS[4]: "#e6aa68",
-}
+_COLOURS = ("#1b6ca8", "#8fb8d9", "#7fb069", "#c9c9c9", "#e6aa68")
+COLOURS = dict(zip(MODELS, _COLOURS, strict=True))
 
 
 def plot_report(report: Report, path: str | Path, *, title: str = "", note: str = "") -> None:

@@ -241,12 +241,12 @@ def _targets(base: Base, module: str) -> list[Target]:
     match = _BLOCK.search(module)
     number, inner = (int(match[1]), match[2]) if match else (-1, "")
     kinds = [kind for kind, words in _WORDS.items() if re.fullmatch(words, inner)]
-    found = [t for t in targets if t.module == module] or [
+    matching = [t for t in targets if t.module == module] or [
         t for t in targets if t.block == number and t.kind in kinds
     ]
-    if not found:
+    if not matching:
         raise InteropError(
             f"{shown(module)}: expected a linear map of the base's blocks (attention's q, k, v and "
             "proj, mlp's fc1 and fc2), got another; is this the right base?"
         )
-    return found
+    return matching

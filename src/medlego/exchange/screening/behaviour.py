@@ -72,7 +72,7 @@ class Ordinary(ShortRepr):
         return cls.of(base, torch.stack(pixels), device)
 
     @classmethod
-    def given(
+    def of_images(
         cls, base: Base, images: ImageSource, count: int = IMAGES, device: str = "cpu"
     ) -> Ordinary:
         """Somebody's own images, evenly chosen; labels are not needed."""

@@ -65,11 +65,11 @@ def screen(
     Cost: about 4,000 forward passes: 16 images under 85 patches, for the brick and for two
         merges. The others are measured as the brick is, once: results stay in the local cache.
     """
-    wanted, got = brick.base, base.ref
-    if got != wanted:
+    expected, got = brick.base, base.ref
+    if got != expected:
         raise BaseError(
-            f"base: expected that of the brick, {wanted.name} {wanted.fingerprint[:12]}… at "
-            f"{wanted.image_size} px, got {got.name} {got.fingerprint[:12]}… at "
+            f"base: expected that of the brick, {expected.name} {expected.fingerprint[:12]}… at "
+            f"{expected.image_size} px, got {got.name} {got.fingerprint[:12]}… at "
             f"{got.image_size} px; use Base.find(brick.base)"
         )
     structure = _structure(brick, base)

@@ -88,10 +88,10 @@ def check_codestream(path: Path, content: bytes, syntax: uid.UID, layout: Layout
     """
     if syntax == uid.RLELossless:
         segments = int.from_bytes(content[:4], "little")
-        wanted = layout.samples * layout.allocated // 8
-        if len(content) < 64 or segments != wanted:
+        expected = layout.samples * layout.allocated // 8
+        if len(content) < 64 or segments != expected:
             raise ImageError(
-                f"{path}: expected an RLE frame of {wanted} segments, got another; fetch it again"
+                f"{path}: expected an RLE frame of {expected} segments, got another; fetch it again"
             )
         return
     if syntax in uid.JPEGLSTransferSyntaxes and _END not in content[-10:]:

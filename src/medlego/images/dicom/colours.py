@@ -30,8 +30,8 @@ def show_palette(stored: np.ndarray, elements: Elements, layout: Layout) -> np.n
     tables = palette(elements, signed=layout.signed)
     possible = np.arange(layout.lowest, layout.highest + 1)
     colours = np.stack([table(possible) for table in tables], axis=1).astype(np.float32)
-    shown: np.ndarray = colours.take(stored.astype(np.int32) - layout.lowest, axis=0, mode="clip")
-    return shown
+    colour: np.ndarray = colours.take(stored.astype(np.int32) - layout.lowest, axis=0, mode="clip")
+    return colour
 
 
 def has_supplement(elements: Elements) -> bool:

@@ -55,18 +55,18 @@ class Greys:
         if layout.real or layout.stored > 16:
             return self._map(stored)
         table = self._map(np.arange(layout.lowest, layout.highest + 1))
-        shown: np.ndarray = table.take(stored.astype(np.int32) - layout.lowest, mode="clip")
-        return shown
+        grey: np.ndarray = table.take(stored.astype(np.int32) - layout.lowest, mode="clip")
+        return grey
 
     def _map(self, stored: np.ndarray) -> np.ndarray:
-        shown = self.voi(self.modality(stored.astype(np.float64)))
-        shown = np.nan_to_num(np.clip(shown, 0.0, 1.0))
+        grey = self.voi(self.modality(stored.astype(np.float64)))
+        grey = np.nan_to_num(np.clip(grey, 0.0, 1.0))
         if self.inverted:
-            shown = 1.0 - shown
+            grey = 1.0 - grey
         if self.padding is not None:
             low, high = self.padding
-            shown[(stored >= low) & (stored <= high)] = 0.0
-        result: np.ndarray = shown.astype(np.float32)
+            grey[(stored >= low) & (stored <= high)] = 0.0
+        result: np.ndarray = grey.astype(np.float32)
         return result
 
 
@@ -82,7 +82,7 @@ def read_greys(elements: Elements, layout: Layout, frame: int) -> Greys:
         ElementError: a table or number that is damaged, or values without any range.
     """
     modality, low, high, phrases, hounsfield = _modality(elements, layout, frame)
-    voi, wanted = _voi(elements, frame, signed=low < 0)
+    voi, windowed = _voi(elements, frame, signed=low < 0)
     if voi is None:
         if layout.real or layout.stored > 16:
             raise ElementError(
@@ -91,13 +91,13 @@ def read_greys(elements: Elements, layout: Layout, frame: int) -> Greys:
             )
         if hounsfield:
             low, high = CT_RANGE_HU
-            wanted = (*wanted, f"scaled: {low:g} to {high:g} HU")
+            windowed = (*windowed, f"scaled: {low:g} to {high:g} HU")
         else:
-            wanted = (*wanted, f"scaled: {low:g} to {high:g}, all that is stored")
+            windowed = (*windowed, f"scaled: {low:g} to {high:g}, all that is stored")
         voi = _line(low, high)
     inverted = layout.photometric == "MONOCHROME1"
     padding = _padding(elements, layout)
-    applied = [*phrases, *wanted]
+    applied = [*phrases, *windowed]
     applied += ["greys: inverted, MONOCHROME1"] * inverted
     applied += ["padding: black"] * (padding is not None)
     return Greys(modality, voi, inverted, padding, tuple(applied))

@@ -47,12 +47,12 @@ def decode_guarded(
         raise GuardError(str(error)) from None
     if "error" in answer:
         raise GuardError(f"{codec.package}: {answer['error']}")
-    wanted = (frame_options["rows"], frame_options["columns"], 3)[
+    shape = (frame_options["rows"], frame_options["columns"], 3)[
         : 3 if frame_options["samples_per_pixel"] == 3 else 2
     ]
-    if tuple(answer["shape"]) != wanted or answer["dtype"] not in _DTYPES:
+    if tuple(answer["shape"]) != shape or answer["dtype"] not in _DTYPES:
         raise GuardError("it gave pixels of another shape")
-    return np.frombuffer(body, answer["dtype"]).reshape(wanted)
+    return np.frombuffer(body, answer["dtype"]).reshape(shape)
 
 
 _pool = Pool("medlego.images.dicom.worker")

@@ -137,10 +137,10 @@ def _age(reader: _Reader) -> float | None:
     stated = re.fullmatch(r"(\d{1,3})([DWMY])", reader.text("PatientAge") or "")
     if stated:
         return _possible(int(stated[1]) / _AGE_UNITS[stated[2]])
-    born, seen = (_day(reader.text(keyword)) for keyword in ("PatientBirthDate", "StudyDate"))
-    if born is None or seen is None or seen < born:
+    born, studied = (_day(reader.text(keyword)) for keyword in ("PatientBirthDate", "StudyDate"))
+    if born is None or studied is None or studied < born:
         return None
-    return _possible((seen - born).days / 365.25)
+    return _possible((studied - born).days / 365.25)
 
 
 def _possible(years: float) -> float | None:

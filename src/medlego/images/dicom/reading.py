@@ -70,7 +70,7 @@ def read_frame(path: Path, frame: int | None, *, max_pixels: int) -> Image:
             )
         try:
             stored, decoded = _stored(file, layout, index)
-            shown, applied = _shown(stored, file, layout, index)
+            pixels, applied = _shown(stored, file, layout, index)
             turn, spacing = _geometry(file.elements, index)
         except ElementError as error:
             raise ImageError(f"{path}: {error}") from None
@@ -79,10 +79,10 @@ def read_frame(path: Path, frame: int | None, *, max_pixels: int) -> Image:
         middle = ", the middle one" if frame is None else ""
         steps.insert(0, f"frame: {index + 1} of {layout.frames}{middle}")
     if turn is not None:
-        shown = turn(shown)
+        pixels = turn(pixels)
         steps.append(turn.applied)
         spacing = spacing[::-1] if spacing and turn.transposed else spacing
-    return Image.of(shown, tuple(steps), spacing)
+    return Image.of(pixels, tuple(steps), spacing)
 
 
 def _stored(file: Parsed, layout: Layout, index: int) -> tuple[np.ndarray, list[str]]:
@@ -114,16 +114,16 @@ def _shown(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     elements = file.elements
     if layout.photometric == PALETTE:
-        shown = show_palette(stored, elements, layout)
-        return shown, ("colour: palette to RGB",)
+        rgb = show_palette(stored, elements, layout)
+        return rgb, ("colour: palette to RGB",)
     if layout.photometric not in GREY:
         top = np.float32(layout.highest)
-        shown = (stored.astype(np.float32) / top).clip(0.0, 1.0)
-        return shown, (f"scaled: {layout.stored} bit by 1/{top:g}",)
+        rgb = (stored.astype(np.float32) / top).clip(0.0, 1.0)
+        return rgb, (f"scaled: {layout.stored} bit by 1/{top:g}",)
     greys = read_greys(elements, layout, index)
     if has_supplement(elements):
-        shown = show_supplemented(stored, greys, elements, layout)
-        return shown, (*greys.applied, "colour: supplemental palette over greys")
+        rgb = show_supplemented(stored, greys, elements, layout)
+        return rgb, (*greys.applied, "colour: supplemental palette over greys")
     return greys.show(stored, layout), greys.applied
 
 

@@ -113,23 +113,23 @@ def _cores_for_each(nodes: Sequence[Mapping[str, Any]]) -> int:
 def _results(ray: Any, actors: list[Any], parts: Iterator[JobPart]) -> Iterator[PartRows]:
     """Parts go to actors that run; one that finds no place yet would keep its parts for ever."""
     starting = {actor.ready.remote(): number for number, actor in enumerate(actors)}
-    asked: dict[Any, int] = {}
+    running: dict[Any, int] = {}
     load: dict[int, int] = {}
     for part in parts:
         while min(load.values(), default=ASKED_AHEAD) == ASKED_AHEAD:
-            yield from _next(ray, starting, asked, load)
+            yield from _next(ray, starting, running, load)
         idlest = min(load, key=load.__getitem__)
-        asked[actors[idlest].answer.remote(part)] = idlest
+        running[actors[idlest].answer.remote(part)] = idlest
         load[idlest] += 1
-    while asked:
-        yield from _next(ray, starting, asked, load)
+    while running:
+        yield from _next(ray, starting, running, load)
 
 
 def _next(
-    ray: Any, starting: dict[Any, int], asked: dict[Any, int], load: dict[int, int]
+    ray: Any, starting: dict[Any, int], running: dict[Any, int], load: dict[int, int]
 ) -> Iterator[PartRows]:
     """Wait until a part is done, which is yielded, or one more actor runs."""
-    done, _ = ray.wait([*asked, *starting], timeout=None if asked else START_S)
+    done, _ = ray.wait([*running, *starting], timeout=None if running else START_S)
     if not done:
         raise JobError(
             f"ray: expected room for an actor within {START_S} s, got none; wait for other jobs "
@@ -140,5 +140,5 @@ def _next(
     if ready in starting:
         load[starting.pop(ready)] = 0
     else:
-        load[asked.pop(ready)] -= 1
+        load[running.pop(ready)] -= 1
         yield result

@@ -164,8 +164,8 @@ def _parquet_cells(path: Path) -> Iterator[Cell]:
 
 def _column(path: Path, header: list[str]) -> int:
     if header.count(COLUMN) != 1:
-        shown = ", ".join(name[:60] for name in header[:20]) or "none"
-        raise DatasetError(f"{path}: columns: expected one {COLUMN!r}, got {shown}")
+        columns = ", ".join(name[:60] for name in header[:20]) or "none"
+        raise DatasetError(f"{path}: columns: expected one {COLUMN!r}, got {columns}")
     return header.index(COLUMN)
 
 

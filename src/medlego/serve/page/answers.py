@@ -32,17 +32,17 @@ async def answers(request: Request, page: PageOfApp, number: int = 1) -> dict[st
     form = await read_form(request, ImageForm, service.limits)
     async with _in_time(service):
         result = await service.predict(form.images, form.task or None, view_size=VIEW_SIZE)
-    (image,), (found,) = result.images, result.answers
+    (image,), (prediction,) = result.images, result.answers
     html = render(
         "answer.html",
         number=number,
         picture=await asyncio.to_thread(view, image),
         size=_size(image),
         applied=image.applied,
-        image=image_view(result.model, found, trust),
+        image=image_view(result.model, prediction, trust),
         model=result.model,
     )
-    return {"html": html, "document": PredictionsDocument.of(result.model, [image], [found])}
+    return {"html": html, "document": PredictionsDocument.of(result.model, [image], [prediction])}
 
 
 @router.post("/saliency")
@@ -77,10 +77,10 @@ async def comparison(request: Request, page: PageOfApp, other: str) -> dict[str,
         sizes = {VIEW_SIZE, *(model.base.ref.image_size for model in models)}
         (fitted,) = await service.decode(form.images, list(sizes))
         by_size = dict(zip(sizes, fitted, strict=True))
-        found = []
+        predictions = []
         for model in models:
             tasks = model.engine.tasks_to_ask()
-            found += await service.answer(model, [by_size[model.base.ref.image_size]], tasks)
+            predictions += await service.answer(model, [by_size[model.base.ref.image_size]], tasks)
     image = by_size[VIEW_SIZE]
     html = render(
         "comparison.html",
@@ -89,14 +89,14 @@ async def comparison(request: Request, page: PageOfApp, other: str) -> dict[str,
         columns=[
             (name, model, image_view(model, one, trust))
             for name, model, one in zip(
-                ("the present state", names[other]), models, found, strict=True
+                ("the present state", names[other]), models, predictions, strict=True
             )
         ],
-        changes=changes(*found),
+        changes=changes(*predictions),
     )
     documents = {
         side: PredictionsDocument.of(model, [image], [one])
-        for side, model, one in zip(("present", "other"), models, found, strict=True)
+        for side, model, one in zip(("present", "other"), models, predictions, strict=True)
     }
     return {"html": html, "document": documents}
 

@@ -45,13 +45,13 @@ class Comparisons:
         async with self._lock:
             kind, _, name = key.partition("-")
             mark = read_mark(self._beside[name]) if kind == "beside" else None
-            wanted = (key, here.digest, mark)
-            model = self._ready.pop(wanted, None)
+            state = (key, here.digest, mark)
+            model = self._ready.pop(state, None)
             if model is None:
                 model = await asyncio.to_thread(self._load, kind, name, here)
                 while len(self._ready) >= CACHED:
                     del self._ready[next(iter(self._ready))]
-            self._ready[wanted] = model  # the last, so that those asked for before go first
+            self._ready[state] = model  # the last, so that those asked for before go first
             return model
 
     def _load(self, kind: str, name: str, here: Model) -> Model:

@@ -64,9 +64,9 @@ class ImageView:
     warning: str
 
 
-def image_view(model: Model, found: Prediction, trust: Trust | None) -> ImageView:
+def image_view(model: Model, prediction: Prediction, trust: Trust | None) -> ImageView:
     """One image's answers by one state of a generalist."""
-    route = found.route
+    route = prediction.route
     atypical = () if route is None else route.atypical
     answers = tuple(
         AnswerView(
@@ -75,7 +75,7 @@ def image_view(model: Model, found: Prediction, trust: Trust | None) -> ImageVie
             answer.task.name in atypical,
             brick_views(model.engine.bricks(answer.task.name), model, trust),
         )
-        for answer in found.answers
+        for answer in prediction.answers
     )
     return ImageView(
         answers,
@@ -155,10 +155,10 @@ def _labels(answer: Answer) -> tuple[LabelView, ...]:
     return tuple(labels)
 
 
-def _by_label(found: Prediction) -> dict[tuple[str, str], float]:
+def _by_label(prediction: Prediction) -> dict[tuple[str, str], float]:
     return {
         (answer.task.name, label.label): label.prob
-        for answer in found.answers
+        for answer in prediction.answers
         for label in _labels(answer)
     }
 

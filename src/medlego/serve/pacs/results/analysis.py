@@ -60,9 +60,9 @@ def analyse(
     """
     outcomes = [_read(path, when) for path, when in files]
     read = [one for one in outcomes if isinstance(one, _Read)]
-    asked = model.engine.tasks_to_ask()
+    tasks = model.engine.tasks_to_ask()
     names = [one.source.sop_uid for one in read]
-    predictions = predict_images(model.engine, [one.image for one in read], names, asked)
+    predictions = predict_images(model.engine, [one.image for one in read], names, tasks)
     algorithm = Algorithm.of(model.generalist)
     captures = _captures(model, algorithm, read, predictions, method)
     analyses = iter(
@@ -101,26 +101,26 @@ def _captures(
     if method is None:
         return captures
     for task in model.generalist.tasks:
-        asked = [
+        explained = [
             (row, answer.probs.index(max(answer.probs)), max(answer.probs))
             for row, prediction in enumerate(predictions)
             for answer in prediction.answers
             if answer.task.name == task.name
         ]
-        if not asked:
+        if not explained:
             continue
         maps = explain(
             model.generalist,
-            [read[row].image for row, *_ in asked],
+            [read[row].image for row, *_ in explained],
             task.name,
-            label=[task.labels[label] for _, label, _ in asked],
+            label=[task.labels[label] for _, label, _ in explained],
             method=method,
             base=model.base,
             device=model.device,
         )
-        for (row, _, prob), saliency in zip(asked, maps, strict=True):
-            one, shown = read[row], replace(saliency, prob=prob)
+        for (row, _, prob), saliency in zip(explained, maps, strict=True):
+            one, mapped = read[row], replace(saliency, prob=prob)
             captures[row].append(
-                saliency_capture(one.source, one.image, shown, algorithm, one.when)
+                saliency_capture(one.source, one.image, mapped, algorithm, one.when)
             )
     return captures
