@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from medlego.support import Progress
 
 _LISTED = 20
-_SAME = {"patient": "patient", "pixels": "pixels", "looks": "near-duplicate"}
 
 
 def check_command(
@@ -112,7 +111,7 @@ def _show(terminal: Terminal, report: LeakReport) -> None:
     rows = []
     for (kind, *sides), (first, second) in sorted(report.counts().items()):
         one, other = (f"{sides[i]}: {sides[i + 1]}" if several else sides[i + 1] for i in (0, 2))
-        rows.append((_SAME[kind], one, str(first), other, str(second)))
+        rows.append((kind, one, str(first), other, str(second)))
     terminal.table(("same", "in", "images", "and in", "images"), rows)
     for title, pairs in (("leak", report.leaks), ("contradicting labels", report.conflicts)):
         for pair in pairs[:_LISTED]:
@@ -127,7 +126,7 @@ def _show(terminal: Terminal, report: LeakReport) -> None:
 
 def _pair(pair: LeakPair) -> str:
     likeness = "" if pair.likeness is None else f" ({pair.likeness:.2f})"
-    return f"{_SAME[pair.kind]}{likeness}: {_place(pair.first)} and {_place(pair.second)}"
+    return f"{pair.kind}{likeness}: {_place(pair.first)} and {_place(pair.second)}"
 
 
 def _place(place: ImagePlace) -> str:

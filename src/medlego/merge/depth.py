@@ -1,6 +1,6 @@
 """Later blocks weigh more: a merge multiplied by a profile over the depth of the base.
 
-What strangers' deltas disturb in an early block, every later block passes on; what they disturb in
+What unrelated bricks disturb in an early block, every later block passes on; what they disturb in
 the last ones only the head sees. So with K tasks a coefficient c becomes c · K^(slope · (d − ½)),
 d the block's depth from 0 to 1: with 1/√K and a slope of 1 from 1/K in the first block to 1 in the
 last. One task alone is left as it is.

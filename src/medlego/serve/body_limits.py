@@ -28,7 +28,7 @@ class BodyLimits:
         few = limits.model_copy(update=OPEN_LIMITS)
         self._open = None if open_path is None else BodyLimits(app, limits=few)
         self.requests = 0
-        self.held = 0
+        self.reserved = 0
         """Bytes of all requests under way."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,7 +43,7 @@ class BodyLimits:
         refusal = None
         if declared > limits.request_bytes:
             refusal = problem(413, [_too_large(limits)])
-        elif self.requests >= limits.requests or self.held + declared > limits.held_bytes:
+        elif self.requests >= limits.requests or self.reserved + declared > limits.held_bytes:
             refusal = problem(503, ["service: expected a free place, got none; try again later"])
         if refusal is not None:
             await drain(scope, receive)
@@ -51,12 +51,12 @@ class BodyLimits:
             return
         body = _Body(self, receive, declared)
         self.requests += 1
-        self.held += declared
+        self.reserved += declared
         try:
             await self._app(scope, body.receive, send)
         finally:
             self.requests -= 1
-            self.held -= body.reserved
+            self.reserved -= body.reserved
 
 
 class _Body:
@@ -91,10 +91,10 @@ class _Body:
         more = max(0, self._received - self.reserved)
         if self._received > limits.request_bytes:
             await self._refuse(413, _too_large(limits))
-        if self._everybody.held + more > limits.held_bytes:
+        if self._everybody.reserved + more > limits.held_bytes:
             await self._refuse(503, "service: expected room for the body, got none")
         self.reserved += more
-        self._everybody.held += more
+        self._everybody.reserved += more
         return message
 
     async def _refuse(self, status: int, why: str) -> None:

@@ -284,7 +284,7 @@ def test_remembered_images_are_found_by_patient_pixels_and_looks(
     report = check(held, memories=[memory], key=key)
     assert said(report) == {
         ("pixels", "train", 1, "test", 0),
-        ("looks", "train", 2, "test", 1),
+        ("near-duplicate", "train", 2, "test", 1),
         ("patient", "train", 3, "test", 2),
     }
     assert len(report.leaks) == 3

@@ -204,7 +204,7 @@ def test_a_body_without_room_is_sent_away_for_a_while(content):
     answer = TestClient(limited_app).post("/", content=content)
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0
-    assert (limited_app.held, limited_app.requests) == (0, 0)
+    assert (limited_app.reserved, limited_app.requests) == (0, 0)
 
 
 def test_strangers_who_sign_in_slowly_take_nobody_elses_place(place, routed):
@@ -241,7 +241,7 @@ def test_room_is_given_back_whatever_becomes_of_a_request():
     for content in (b"x" * 500, parts(5)):
         with pytest.raises(ZeroDivisionError):
             TestClient(limited_app).post("/", content=content)
-    assert (limited_app.held, limited_app.requests) == (0, 0)
+    assert (limited_app.reserved, limited_app.requests) == (0, 0)
 
 
 def test_one_request_too_many_is_sent_away_and_health_still_answers(place, routed, monkeypatch):

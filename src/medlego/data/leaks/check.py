@@ -1,4 +1,4 @@
-"""Which images share a patient, their pixels or their looks, and where that is a leak."""
+"""Which images share a patient, their pixels or their image content, and where that is a leak."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _Firsts = dict[bytes, dict[int, int]]
 class LeakPair(ShortRepr):
     """Two images that share something; for `patient` the first image of either side.
 
-    `kind` is `patient`, `pixels`, or `looks` for images that are alike without being equal.
+    `kind` is `patient`, `pixels`, or `near-duplicate` for images that look alike.
     `leak`: one may be trained on and the other is held out from that. `conflict`: their labels
     contradict each other, which pairs of one patient may.
     """
@@ -173,7 +173,7 @@ class _Images:
             self.thumbnails, self.parts, like=like, show=show
         ):
             if self.pixels[one] != self.pixels[other]:
-                yield self.pair("looks", one, other, likeness)
+                yield self.pair("near-duplicate", one, other, likeness)
 
     def pair(self, kind: str, one: int, other: int, likeness: float | None = None) -> LeakPair:
         first, second = self.places[one], self.places[other]
@@ -213,7 +213,7 @@ class _Images:
             for i, (value, first) in enumerate(zip(*best, strict=True), start):
                 pair = int(first), i
                 if value >= like and memory.pixels[pair[0]].tobytes() != marks["pixels"][i]:
-                    yield self.with_memory("looks", memory, *pair, float(value))
+                    yield self.with_memory("near-duplicate", memory, *pair, float(value))
 
     def with_memory(
         self, kind: str, memory: Memory, theirs: int, mine: int, likeness: float | None = None

@@ -21,7 +21,7 @@ def late(depth: int) -> int:
 
 
 def integrated_gradients(scene: Scene, tokens: Tensor, labels: Tensor) -> Tensor:
-    """How much each patch speaks for a label, in log odds.
+    """Each patch's evidence for a label, in log odds.
 
     The tokens before the last quarter of the blocks are compared with a plain image's, in which
     every patch's token is the mean of all patches; class token and registers stay as they are.

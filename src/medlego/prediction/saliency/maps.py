@@ -33,7 +33,7 @@ class Saliency(ShortRepr):
 
     @property
     def signed(self) -> bool:
-        """Whether zero divides what speaks for the label from what speaks against it."""
+        """Whether zero divides evidence for the label from evidence against it."""
         return self.method != "rollout"
 
     @property

@@ -1,6 +1,6 @@
 """A map laid over its image: the image in grey, evidence in colours safe for the colour-blind.
 
-Orange speaks for the label, blue against it (Okabe and Ito's vermilion and blue); both fade to
+Orange is evidence for the label, blue against it (Okabe and Ito's vermilion and blue); both fade to
 nothing where there is little, so that the grey image stays readable. A map without for and against
 runs from its least, uncoloured, to its most.
 """
