@@ -119,7 +119,9 @@ def pull(
             problems.append(str(error))
             continue
         if brick.digest != digest:
-            problems.append(f"{digest[:12]}…: expected the brick of its name, got another")
+            problems.append(
+                f"{digest[:12]}…: expected the brick of its name, got {brick.digest[:12]}…"
+            )
             continue
         entered.append(store.add(brick))
     raise_all(StoreError, url, problems)

@@ -16,6 +16,7 @@ from starlette.requests import Request
 
 from medlego.serve.limits import ServiceLimits
 from medlego.serve.problem_json import RequestError
+from medlego.support import shown
 
 _MAX_TEXT_BYTES = 1024
 _EXPECTED = {
@@ -79,7 +80,9 @@ async def read_form(request: Request, form: type[_F], limits: ServiceLimits) -> 
     """
     kind = request.headers.get("content-type", "")
     if kind.partition(";")[0].strip().lower() != "multipart/form-data":
-        raise RequestError(415, ["body: expected multipart/form-data, got another type"])
+        raise RequestError(
+            415, [f"body: expected multipart/form-data, got {shown(kind) or 'no type'}"]
+        )
     fields = form.model_fields
     parser = MultiPartParser(
         request.headers,

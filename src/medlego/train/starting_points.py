@@ -78,8 +78,11 @@ def _check_start(base: Base, task: Task, settings: TrainSettings, start: Brick) 
             f"task: expected {task.kind} with labels {list(task.labels)}, got {start.task.kind} "
             f"with {list(start.task.labels)}; choose another brick"
         )
-    if start.targets != base.targets(settings.targets, settings.stem):
-        problems.append("targets: expected those of the settings, got others; change the settings")
+    if start.targets != (targets := base.targets(settings.targets, settings.stem)):
+        problems.append(
+            f"targets: expected the {len(targets)} of the settings, got {len(start.targets)}; "
+            "set targets and stem to the brick's"
+        )
     if ranks := {delta.rank for delta in start.deltas.values()} - {settings.rank}:
         problems.append(
             f"rank: expected {settings.rank}, got {max(ranks)}; set the rank to the brick's"

@@ -211,7 +211,10 @@ def _pair(
         raise InteropError(f"{shown(module)}: expected lora_A and lora_B, got only one")
     A, B = factors["A"], factors["B"]
     if A.ndim != 2 or B.ndim != 2 or not len(A):
-        raise InteropError(f"{shown(module)}: expected factors of a linear map, got others")
+        raise InteropError(
+            f"{shown(module)}: expected factors of a linear map, "
+            f"got shapes {tuple(A.shape)} and {tuple(B.shape)}"
+        )
     rank = len(A)
     alpha = _pattern(config, "alpha_pattern", module, config["lora_alpha"])
     stated = _pattern(config, "rank_pattern", module, config["r"])

@@ -91,7 +91,8 @@ def check_codestream(path: Path, content: bytes, syntax: uid.UID, layout: Layout
         expected = layout.samples * layout.allocated // 8
         if len(content) < 64 or segments != expected:
             raise ImageError(
-                f"{path}: expected an RLE frame of {expected} segments, got another; fetch it again"
+                f"{path}: expected an RLE frame of {expected} segments, got {segments} in "
+                f"{len(content)} bytes; fetch it again"
             )
         return
     if syntax in uid.JPEGLSTransferSyntaxes and _END not in content[-10:]:

@@ -93,7 +93,7 @@ class Elements:
         if number is None:
             return None
         if number != number or abs(number) > 2**53 or number != int(number):
-            raise ElementError(f"{keyword}: expected a whole number, got another")
+            raise ElementError(f"{keyword}: expected a whole number, got {number:g}")
         return int(number)
 
     def raw(self, keyword: str) -> bytes | None:

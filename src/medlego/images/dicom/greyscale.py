@@ -130,7 +130,10 @@ def _modality(
         return (lambda x: x), low, high, [], False
     scale, shift = 1.0 if slope is None else slope, intercept or 0.0
     if not (np.isfinite(scale) and np.isfinite(shift) and scale):
-        raise ElementError("RescaleSlope: expected a finite number other than 0, got another")
+        raise ElementError(
+            "RescaleSlope, RescaleIntercept: expected finite numbers and a slope other than 0, "
+            f"got {scale:g}, {shift:g}"
+        )
     ends = sorted((low * scale + shift, high * scale + shift))
     unit = source.text("RescaleType") or "HU"
     hounsfield = elements.text("Modality") == "CT" and unit == "HU"

@@ -91,7 +91,7 @@ def _stored(file: Parsed, layout: Layout, index: int) -> tuple[np.ndarray, list[
     steps = []
     if layout.photometric.startswith("YBR"):
         if layout.allocated != 8:
-            raise ElementError("BitsAllocated: expected 8 for YBR colours, got another")
+            raise ElementError(f"BitsAllocated: expected 8 for YBR colours, got {layout.allocated}")
         steps.append(f"colour: {layout.photometric} to RGB")
     if file.syntax in NATIVE:
         content = native_frame(file, element, layout, index)

@@ -82,7 +82,9 @@ def _plain(elements: Elements, name: str, signed: bool) -> LookupTable:
 def _descriptor(elements: Elements, keyword: str, signed: bool) -> tuple[int, int, int]:
     content = elements.raw(keyword) or b""
     if len(content) != 6:
-        raise ElementError(f"{keyword}: expected three numbers, got something else")
+        raise ElementError(
+            f"{keyword}: expected three numbers of 2 bytes, got {len(content)} bytes"
+        )
     count, first, bits = (int(word) for word in _words(content, 16, elements.little))
     if not 1 <= bits <= 16:
         raise ElementError(f"{keyword}: expected 1 to 16 bits an entry, got {bits}")

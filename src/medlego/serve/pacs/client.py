@@ -204,7 +204,8 @@ class PacsClient(NoPickle, instead="make it from its PacsAccess there"):
         boundary = header.get_boundary()
         if header.get_content_type() != "multipart/related" or not boundary:
             raise PacsObjectError(
-                "archive: expected an instance as multipart/related, got another content type"
+                "archive: expected an instance as multipart/related, got "
+                f"{header.get_content_type()}"
             )
         line = b"--" + boundary.encode()
         _, _, part = answer.content.partition(line)
