@@ -254,12 +254,12 @@ def test_kept_base_is_found_by_its_fingerprint(
     monkeypatch.setenv("MEDLEGO_CACHE", str(tmp_path / "cache"))
     base = Base.load(TIMM_NAME, weights=weights, image_size=32)
     path = base.keep()
-    found = Base.find(base.ref)
+    cached = Base.find(base.ref)
     assert path == tmp_path / "cache" / "bases" / f"{base.ref.fingerprint}.safetensors"
-    assert found.ref == base.ref
+    assert cached.ref == base.ref
     pixels = make_pixels(2, size=32)
     torch.testing.assert_close(
-        features(found.module, pixels), features(base.module, pixels), rtol=0, atol=0
+        features(cached.module, pixels), features(base.module, pixels), rtol=0, atol=0
     )
     assert hub == []
 

@@ -50,9 +50,9 @@ def test_fold_adds_the_delta_to_its_rows_alone(kind: str, start: int) -> None:
     delta = deltas[targets[0].name]
     expected = torch.zeros(72, 24, dtype=torch.float64)
     expected[start : start + 24] = (delta.U.double() * delta.S.double()) @ delta.Vh.double()
-    found = change((kind,), targets[0].module)
-    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-6)
-    assert (found[expected == 0] == 0).all()
+    difference = change((kind,), targets[0].module)
+    torch.testing.assert_close(difference.double(), expected, rtol=0, atol=1e-6)
+    assert (difference[expected == 0] == 0).all()
 
 
 @pytest.mark.parametrize("kind", ["proj", "fc1", "fc2"])
@@ -60,8 +60,8 @@ def test_fold_adds_the_delta_to_a_whole_map(kind: str) -> None:
     targets, deltas = deltas_of(BASE, (kind,))
     delta = deltas[targets[0].name]
     expected = (delta.U.double() * delta.S.double()) @ delta.Vh.double()
-    found = change((kind,), targets[0].module)
-    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-6)
+    difference = change((kind,), targets[0].module)
+    torch.testing.assert_close(difference.double(), expected, rtol=0, atol=1e-6)
 
 
 def test_fold_adds_q_k_and_v_together() -> None:

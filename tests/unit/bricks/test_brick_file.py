@@ -40,19 +40,19 @@ def copied(brick: Brick) -> Brick:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_tensor_is_read_as_written(kind: str) -> None:
     brick = make_brick(kind=kind, base=BASE)
-    expected, found = brick.tensors(), copied(brick).tensors()
-    assert found.keys() == expected.keys()
-    for name, tensor in found.items():
+    expected, tensors = brick.tensors(), copied(brick).tensors()
+    assert tensors.keys() == expected.keys()
+    for name, tensor in tensors.items():
         torch.testing.assert_close(tensor, expected[name], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_everything_else_is_read_as_written(kind: str) -> None:
     brick = make_brick(kind=kind, base=BASE, targets=("q", "fc2"), stem=1)
-    found = copied(brick)
-    assert (found.base, found.task, found.targets) == (brick.base, brick.task, brick.targets)
-    assert (found.settings, found.card) == (brick.settings, brick.card)
-    assert list(found.deltas) == [target.name for target in brick.targets]
+    loaded = copied(brick)
+    assert (loaded.base, loaded.task, loaded.targets) == (brick.base, brick.task, brick.targets)
+    assert (loaded.settings, loaded.card) == (brick.settings, brick.card)
+    assert list(loaded.deltas) == [target.name for target in brick.targets]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -63,11 +63,11 @@ def test_digest_survives_the_file(kind: str) -> None:
 
 def test_grams_survive_the_file() -> None:
     brick = with_grams(make_brick(base=BASE))
-    found = copied(brick)
-    assert found.digest == brick.digest
-    assert brick_bytes(found) == brick_bytes(brick)
-    assert found.grams.keys() == brick.grams.keys()
-    for module, gram in found.grams.items():
+    loaded = copied(brick)
+    assert loaded.digest == brick.digest
+    assert brick_bytes(loaded) == brick_bytes(brick)
+    assert loaded.grams.keys() == brick.grams.keys()
+    for module, gram in loaded.grams.items():
         assert (gram.directions, gram.images) == (4, 50)
         for part in ("vectors", "values", "rest"):
             expected = getattr(brick.grams[module], part)
@@ -77,11 +77,11 @@ def test_grams_survive_the_file() -> None:
 def test_a_profile_survives_the_file_and_is_part_of_the_digest() -> None:
     brick = with_profile(make_brick(base=BASE))
     content = brick_bytes(brick)
-    found = brick_from_bytes(content, "x")
-    assert brick_bytes(found) == content
-    assert found.profile is not None
+    loaded = brick_from_bytes(content, "x")
+    assert brick_bytes(loaded) == content
+    assert loaded.profile is not None
     assert brick.profile is not None
-    pairs = zip(brick.profile.tensors().values(), found.profile.tensors().values(), strict=True)
+    pairs = zip(brick.profile.tensors().values(), loaded.profile.tensors().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
     noisy = replace(brick.profile, noise=Noise(epsilon=1.0, delta=1e-5))
     others = [make_brick(base=BASE), replace(brick, profile=noisy), with_profile(brick, 1.0)]
@@ -132,8 +132,8 @@ def test_metadata_has_one_key() -> None:
     "value", [1, 1.0, 0.1, 1e-05, 1e300, -0.0, True, None, 'ä"\\\u2028', ["q", "v"], [], 2**63 - 1]
 )
 def test_setting_keeps_value_and_type(value: object) -> None:
-    found = copied(replace(make_brick(base=BASE), settings={"x": value})).settings["x"]
-    assert repr(found) == repr(value)
+    setting = copied(replace(make_brick(base=BASE), settings={"x": value})).settings["x"]
+    assert repr(setting) == repr(value)
 
 
 def test_words_in_any_script_survive() -> None:
@@ -295,20 +295,20 @@ def test_grams_of_vit_b_take_what_the_page_says(
 
 def test_multiclass_logits_become_a_softmax() -> None:
     task = Task(name="t", kind="multiclass", labels=("a", "b"))
-    found = task.rules.probabilities(torch.tensor([[0.0, 0.0], [100.0, 0.0]]))
-    torch.testing.assert_close(found, torch.tensor([[0.5, 0.5], [1.0, 0.0]]), rtol=0, atol=1e-6)
+    probs = task.rules.probabilities(torch.tensor([[0.0, 0.0], [100.0, 0.0]]))
+    torch.testing.assert_close(probs, torch.tensor([[0.5, 0.5], [1.0, 0.0]]), rtol=0, atol=1e-6)
 
 
 def test_multilabel_logits_become_independent_probabilities() -> None:
     task = Task(name="t", kind="multilabel", labels=("a", "b"))
-    found = task.rules.probabilities(torch.tensor([[0.0, 100.0]]))
-    torch.testing.assert_close(found, torch.tensor([[0.5, 1.0]]), rtol=0, atol=1e-6)
+    probs = task.rules.probabilities(torch.tensor([[0.0, 100.0]]))
+    torch.testing.assert_close(probs, torch.tensor([[0.5, 1.0]]), rtol=0, atol=1e-6)
 
 
 def test_binary_logit_speaks_of_the_second_label() -> None:
     task = Task(name="t", kind="binary", labels=("no", "yes"))
-    found = task.rules.probabilities(torch.tensor([[100.0]]))
-    torch.testing.assert_close(found, torch.tensor([[0.0, 1.0]]), rtol=0, atol=1e-6)
+    probs = task.rules.probabilities(torch.tensor([[100.0]]))
+    torch.testing.assert_close(probs, torch.tensor([[0.0, 1.0]]), rtol=0, atol=1e-6)
 
 
 def test_ordinal_logits_become_differences_of_what_lies_above() -> None:
@@ -322,8 +322,8 @@ def test_ordinal_logits_become_differences_of_what_lies_above() -> None:
 def test_head_gives_one_probability_per_label(kind: str) -> None:
     brick = make_brick(kind=kind, base=BASE)
     inputs = torch.randn(5, 24, generator=torch.Generator().manual_seed(0))
-    found = brick.task.rules.probabilities(brick.head.logits(inputs))
-    assert found.shape == (5, len(brick.task.labels))
-    assert (found >= 0).all()
+    probs = brick.task.rules.probabilities(brick.head.logits(inputs))
+    assert probs.shape == (5, len(brick.task.labels))
+    assert (probs >= 0).all()
     if kind != "multilabel":
-        torch.testing.assert_close(found.sum(1), torch.ones(5), rtol=0, atol=1e-6)
+        torch.testing.assert_close(probs.sum(1), torch.ones(5), rtol=0, atol=1e-6)

@@ -112,10 +112,10 @@ def test_from_factors_refuses_shapes_that_do_not_chain(B: Tensor, A: Tensor) -> 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("place", ["B", "A", "scale"])
 def test_from_factors_refuses_what_is_not_finite(place: str, value: float) -> None:
-    given: dict[str, Any] = {"B": torch.ones(7, 3), "A": torch.ones(3, 5), "scale": 1.0}
-    given[place] = value * torch.ones_like(given[place]) if place != "scale" else value
+    arguments: dict[str, Any] = {"B": torch.ones(7, 3), "A": torch.ones(3, 5), "scale": 1.0}
+    arguments[place] = value * torch.ones_like(arguments[place]) if place != "scale" else value
     with pytest.raises(BrickError, match="expected finite numbers"):
-        LowRank.from_factors(given["B"], given["A"], given["scale"])
+        LowRank.from_factors(arguments["B"], arguments["A"], arguments["scale"])
 
 
 def test_from_factors_refuses_a_product_beyond_float32() -> None:
@@ -157,12 +157,12 @@ def test_truncate_refuses_no_rank(delta: LowRank, rank: int) -> None:
         delta.truncate(rank)
 
 
-@pytest.mark.parametrize(("name", "found"), [("U", "U"), ("S", "S"), ("Vh", "Vh")])
-def test_not_finite_is_a_problem_of_that_factor(delta: LowRank, name: str, found: str) -> None:
+@pytest.mark.parametrize(("name", "factor"), [("U", "U"), ("S", "S"), ("Vh", "Vh")])
+def test_not_finite_is_a_problem_of_that_factor(delta: LowRank, name: str, factor: str) -> None:
     parts = {"U": delta.U, "S": delta.S, "Vh": delta.Vh}
     parts[name] = parts[name] * float("nan")
     assert canonical_problems(LowRank(**parts)) == [
-        f"{found}: expected finite numbers, got NaN or infinity"
+        f"{factor}: expected finite numbers, got NaN or infinity"
     ]
 
 

@@ -31,9 +31,9 @@ def fitted(noise: Noise = MILD, seed: int = 0, images: int = 2000):
     ("epsilon", "delta", "sigma"), [(1.0, 1e-5, 3.730632), (3.0, 1e-5, 1.390593)]
 )
 def test_sigma_is_that_of_the_analytic_gaussian_mechanism(epsilon, delta, sigma):
-    found = gaussian_sigma(Noise(epsilon=epsilon, delta=delta))
-    assert found == pytest.approx(sigma, abs=1e-5)
-    assert found < math.sqrt(2 * math.log(1.25 / delta)) / epsilon
+    deviation = gaussian_sigma(Noise(epsilon=epsilon, delta=delta))
+    assert deviation == pytest.approx(sigma, abs=1e-5)
+    assert deviation < math.sqrt(2 * math.log(1.25 / delta)) / epsilon
 
 
 @pytest.mark.parametrize("epsilon", [0.05, 0.5, 2.0, 10.0, 1000.0])
@@ -41,8 +41,8 @@ def test_sigma_is_that_of_the_analytic_gaussian_mechanism(epsilon, delta, sigma)
 def test_sigma_gives_exactly_the_delta_that_was_asked_for(epsilon, delta):
     sigma = gaussian_sigma(Noise(epsilon=epsilon, delta=delta))
     half, shift = 1 / (2 * sigma), epsilon * sigma
-    given = norm.cdf(half - shift) - math.exp(epsilon + norm.logcdf(-half - shift))
-    assert given == pytest.approx(delta, rel=1e-3)
+    actual = norm.cdf(half - shift) - math.exp(epsilon + norm.logcdf(-half - shift))
+    assert actual == pytest.approx(delta, rel=1e-3)
 
 
 def test_the_mean_has_the_noise_that_its_sensitivity_asks_for():
@@ -58,10 +58,10 @@ def test_one_image_however_far_moves_the_mean_no_more_than_the_sensitivity():
     other = features.clone()
     features[0], other[0] = 1e6, -1e6
     means = []
-    for held in (features, other):
+    for variant in (features, other):
         generator = torch.Generator().manual_seed(0)
-        found = fit_private_profile(held, PUBLIC, MILD, generator=generator)
-        means.append(found.mean.double() / PUBLIC.scale)
+        profile = fit_private_profile(variant, PUBLIC, MILD, generator=generator)
+        means.append(profile.mean.double() / PUBLIC.scale)
     moved = float((means[0] - means[1]).norm())
     assert moved <= 2 * RADIUS * math.sqrt(WIDTH) / 50 * (1 + 1e-5)
     assert moved > 0.1
@@ -71,8 +71,8 @@ def test_less_privacy_lies_nearer_to_the_truth():
     truth = make_features(WIDTH, images=2000).mean(dim=0)
     errors = []
     for epsilon in (0.1, 1.0, 100.0):
-        found = fitted(Noise(epsilon=epsilon, delta=1e-5))
-        errors.append(float(((found.mean - truth) / PUBLIC.scale).norm()))
+        profile = fitted(Noise(epsilon=epsilon, delta=1e-5))
+        errors.append(float(((profile.mean - truth) / PUBLIC.scale).norm()))
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 0.1
 
@@ -89,8 +89,8 @@ def test_a_private_profile_is_sound_and_tells_its_own_images_from_others():
 
 @pytest.mark.parametrize("epsilon", [0.001, 0.1, 1000.0])
 def test_any_noise_gives_a_sound_profile(epsilon):
-    found = fitted(Noise(epsilon=epsilon, delta=1e-9), images=20)
-    assert profile_problems(found) == []
+    profile = fitted(Noise(epsilon=epsilon, delta=1e-9), images=20)
+    assert profile_problems(profile) == []
 
 
 def test_noise_does_not_come_from_the_training_seed():

@@ -27,9 +27,9 @@ def features(images: int = 400, seed: int = 0) -> torch.Tensor:
 
 
 def test_own_images_have_ood_scores_of_mean_0_and_deviation_1():
-    found = fit_profile(features()).ood_score(features(seed=1))
-    assert abs(float(found.mean())) < 0.2
-    assert 0.8 < float(found.std()) < 1.2
+    scores = fit_profile(features()).ood_score(features(seed=1))
+    assert abs(float(scores.mean())) < 0.2
+    assert 0.8 < float(scores.std()) < 1.2
 
 
 def test_the_squared_distance_is_mahalanobis_with_the_kept_covariance():
@@ -42,8 +42,8 @@ def test_the_squared_distance_is_mahalanobis_with_the_kept_covariance():
     covariance = correlation * np.outer(scale, scale)
     apart = features(7, seed=3).double().numpy() - profile.mean.double().numpy()
     expected = np.einsum("ni,ni->n", apart, np.linalg.solve(covariance, apart.T).T)
-    found = profile.squared_distance(features(7, seed=3)).numpy()
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    distances = profile.squared_distance(features(7, seed=3)).numpy()
+    np.testing.assert_allclose(distances, expected, rtol=1e-5)
 
 
 def test_shifted_images_score_higher_the_further_they_are():
@@ -85,9 +85,9 @@ def test_images_that_are_all_the_same_still_give_a_sound_profile():
 @pytest.mark.parametrize("images", [16, 64, 200, 5000])
 @pytest.mark.parametrize("width", [2 * 192, 2 * 768, 2 * 1024])
 def test_a_profile_takes_a_few_tens_of_kilobytes(images, width):
-    kept = directions_for(images, width)
-    assert 1 <= kept <= min(MAX_PROFILE_DIRECTIONS, images // 8)
-    assert 4 * (width * (kept + 2) + kept + 3) <= MAX_BYTES + 100
+    directions = directions_for(images, width)
+    assert 1 <= directions <= min(MAX_PROFILE_DIRECTIONS, images // 8)
+    assert 4 * (width * (directions + 2) + directions + 3) <= MAX_BYTES + 100
 
 
 def test_same_features_give_the_same_bytes_and_another_seed_other_folds():
@@ -119,9 +119,9 @@ def test_stem_features_are_mean_and_deviation_of_normalised_patch_tokens():
     patches = patches - patches.mean(axis=2, keepdims=True)
     patches /= np.sqrt((patches**2).mean(axis=2, keepdims=True) + 1e-5)
     expected = np.concatenate([patches.mean(axis=1), patches.std(axis=1)], axis=1)
-    found = stem_features(base.module, tokens)
-    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(found.norm(dim=1).numpy(), 24**0.5, rtol=1e-4)
+    vectors = stem_features(base.module, tokens)
+    np.testing.assert_allclose(vectors.numpy(), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(vectors.norm(dim=1).numpy(), 24**0.5, rtol=1e-4)
 
 
 def test_walking_all_blocks_is_the_base_itself():
@@ -131,8 +131,8 @@ def test_walking_all_blocks_is_the_base_itself():
     base = make_base(depth=3)
     inputs = make_pixels(2)
     tokens = through(base.module, embed(base.module, inputs), 0, 2)
-    found = pool(base.module, through(base.module, tokens, 2))
-    torch.testing.assert_close(found, pooled(base.module, inputs), rtol=0, atol=1e-6)
+    outputs = pool(base.module, through(base.module, tokens, 2))
+    torch.testing.assert_close(outputs, pooled(base.module, inputs), rtol=0, atol=1e-6)
 
 
 def test_a_stem_deeper_than_the_base_is_refused():

@@ -62,10 +62,10 @@ def test_a_signature_is_over_dsses_encoding_of_the_statement(tmp_path):
 
 def test_a_signature_comes_back_from_its_file(tmp_path):
     save_signature(sign_brick(A, ADA, "2026-11-25T10:00:00Z"), tmp_path / "a.sig.json")
-    found = signature_beside(tmp_path / "a")
-    assert found is not None
-    assert (found.digest, found.when) == (A.digest, "2026-11-25T10:00:00Z")
-    assert found.signed_by(ADA.public)
+    signature = signature_beside(tmp_path / "a")
+    assert signature is not None
+    assert (signature.digest, signature.when) == (A.digest, "2026-11-25T10:00:00Z")
+    assert signature.signed_by(ADA.public)
     assert signature_beside(tmp_path / "b") is None
 
 
@@ -279,7 +279,7 @@ def test_a_trust_file_that_is_wrong_is_refused(text, says, tmp_path):
 
 def test_a_trust_file_is_read(tmp_path):
     (tmp_path / "t.toml").write_text(KEY + "expires = 2027-12-31\n")
-    (found,) = Trust.load(tmp_path / "t.toml").key
-    assert (found.name, found.key.id, str(found.expires)) == ("Ada", ADA.id, "2027-12-31")
+    (trusted,) = Trust.load(tmp_path / "t.toml").key
+    assert (trusted.name, trusted.key.id, str(trusted.expires)) == ("Ada", ADA.id, "2027-12-31")
     with pytest.raises(SignatureError, match="found nothing there"):
         Trust.load(tmp_path / "none")

@@ -173,15 +173,15 @@ def test_a_batch_without_any_known_label_has_zero_loss() -> None:
 def test_binary_loss_is_weighted_cross_entropy() -> None:
     logits, labels = torch.tensor([[0.5], [-1.0]]), torch.tensor([1, 0])
     expected = (3 * F.softplus(torch.tensor(-0.5)) + F.softplus(torch.tensor(-1.0))) / 4
-    found = BINARY.loss(logits, labels, torch.tensor([1.0, 3.0]))
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+    loss = BINARY.loss(logits, labels, torch.tensor([1.0, 3.0]))
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
 
 
 def test_ordinal_loss_asks_each_threshold() -> None:
     rules, logits = make_task(kind="ordinal").rules, torch.tensor([[2.0, -1.0]])
     expected = (F.softplus(torch.tensor(-2.0)) + F.softplus(torch.tensor(-1.0))) / 2
-    found = rules.loss(logits, torch.tensor([1]), torch.ones(3))
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+    loss = rules.loss(logits, torch.tensor([1]), torch.ones(3))
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
 
 
 def test_balanced_class_weights_average_one_over_the_images() -> None:
@@ -206,8 +206,8 @@ def test_a_threshold_decides_what_a_binary_task_answers() -> None:
 
 
 def test_thresholds_decide_label_by_label() -> None:
-    found = FINDINGS.decide(np.array([[0.3, 0.3]]), np.array([0.2, 0.4]))
-    assert found.tolist() == [[True, False]]
+    decisions = FINDINGS.decide(np.array([[0.3, 0.3]]), np.array([0.2, 0.4]))
+    assert decisions.tolist() == [[True, False]]
 
 
 @pytest.mark.parametrize("limits", [None, [0.1, 0.9]], ids=["half", "thresholds"])

@@ -25,36 +25,36 @@ def match(*tasks: Task) -> Matched:
 
 
 def test_labels_are_matched_by_name() -> None:
-    found = match(site("a", "b", "c"), site("c", "a", "b"))
-    assert found.task.labels == ("a", "b", "c")
-    assert found.places == ((0, 1, 2), (2, 0, 1))
+    matched = match(site("a", "b", "c"), site("c", "a", "b"))
+    assert matched.task.labels == ("a", "b", "c")
+    assert matched.places == ((0, 1, 2), (2, 0, 1))
 
 
 def test_new_labels_come_after_the_first_site_s_in_order_of_appearance() -> None:
-    found = match(site("b", "a"), site("d", "a", "c"), site("e", "c"))
-    assert found.task.labels == ("b", "a", "d", "c", "e")
-    assert found.places == ((0, 1), (2, 1, 3), (4, 3))
+    matched = match(site("b", "a"), site("d", "a", "c"), site("e", "c"))
+    assert matched.task.labels == ("b", "a", "d", "c", "e")
+    assert matched.places == ((0, 1), (2, 1, 3), (4, 3))
 
 
 def test_a_code_matches_labels_of_other_names_and_the_first_name_stays() -> None:
     first = site("glioma", "none", codes=(GLIOMA, NONE))
     second = site("ohne Befund", "Gliom", codes=(NONE, GLIOMA))
-    found = match(first, second)
-    assert (found.task.labels, found.places) == (("glioma", "none"), ((0, 1), (1, 0)))
-    assert found.task.codes == (GLIOMA, NONE)
+    matched = match(first, second)
+    assert (matched.task.labels, matched.places) == (("glioma", "none"), ((0, 1), (1, 0)))
+    assert matched.task.codes == (GLIOMA, NONE)
 
 
 def test_the_meaning_of_a_code_has_no_say() -> None:
     german = GLIOMA.model_copy(update={"meaning": "Gliom"})
-    found = match(site("x", "a", codes=(GLIOMA, None)), site("y", "a", codes=(german, None)))
-    assert found.task.labels == ("x", "a")
-    assert found.task.codes == (GLIOMA, None)
+    matched = match(site("x", "a", codes=(GLIOMA, None)), site("y", "a", codes=(german, None)))
+    assert matched.task.labels == ("x", "a")
+    assert matched.task.codes == (GLIOMA, None)
 
 
 def test_a_label_without_code_is_matched_by_name_and_takes_the_code() -> None:
-    found = match(site("glioma", "none"), site("none", "glioma", codes=(None, GLIOMA)))
-    assert found.places == ((0, 1), (1, 0))
-    assert found.task.codes == (GLIOMA, None)
+    matched = match(site("glioma", "none"), site("none", "glioma", codes=(None, GLIOMA)))
+    assert matched.places == ((0, 1), (1, 0))
+    assert matched.task.codes == (GLIOMA, None)
 
 
 @pytest.mark.parametrize("order", tuple(permutations(range(3))))
@@ -64,20 +64,20 @@ def test_matching_does_not_depend_on_which_site_comes_first(order: tuple[int, ..
         site("Gliom", "none", codes=(GLIOMA, None)),
         site("glioma", "none", codes=(GLIOMA, None)),
     ]
-    found = match(*(tasks[i] for i in order))
-    assert (found.problems, found.places) == ((), ((0, 1),) * 3)
+    matched = match(*(tasks[i] for i in order))
+    assert (matched.problems, matched.places) == ((), ((0, 1),) * 3)
 
 
 def test_one_site_alone_keeps_its_task_whatever_its_codes() -> None:
     task = site("a", "b", codes=(GLIOMA, GLIOMA))
-    found = match(task)
-    assert found.task is task
-    assert found.problems == ()
+    matched = match(task)
+    assert matched.task is task
+    assert matched.problems == ()
 
 
 def test_what_one_site_leaves_unknown_another_states() -> None:
-    found = match(site("a", "b", modality="MR"), site("a", "b", body_part="BRAIN"))
-    assert (found.task.modality, found.task.body_part) == ("MR", "BRAIN")
+    matched = match(site("a", "b", modality="MR"), site("a", "b", body_part="BRAIN"))
+    assert (matched.task.modality, matched.task.body_part) == ("MR", "BRAIN")
 
 
 @pytest.mark.parametrize(

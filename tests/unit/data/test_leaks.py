@@ -53,16 +53,16 @@ def dataset(
 ) -> Dataset:
     """Three splits of images; labels 0 where none are given."""
     task = Task(name="pets", kind="binary", labels=names)
-    found = {}
+    samples = {}
     for number, (split, array) in enumerate(zip(SPLITS, parts, strict=True)):
         values = np.zeros(len(array), np.int64) if labels is None else np.array(labels[number])
         ids = None if patients is None else np.array(patients[number])
-        found[split] = Samples(ArrayImages(array), values, ids)
-    return Dataset.of(task, found)
+        samples[split] = Samples(ArrayImages(array), values, ids)
+    return Dataset.of(task, samples)
 
 
 def check(*datasets: Dataset, **options: object) -> LeakReport:
-    sets = [Fingerprints.of(f"set {i}", held) for i, held in enumerate(datasets)]
+    sets = [Fingerprints.of(f"set {i}", data) for i, data in enumerate(datasets)]
     return check_leaks(sets, **options)  # type: ignore[arg-type]
 
 
@@ -95,8 +95,8 @@ def test_planted_twins_are_found_across_splits(kind: str) -> None:
         ]
     )
     report = check(dataset(array[:8], array[8:], twins))
-    found = {(p.first.index, p.second.index) for p in report.leaks if p.second.split == "test"}
-    assert found == {(i, i) for i in range(4)}
+    pairs = {(p.first.index, p.second.index) for p in report.leaks if p.second.split == "test"}
+    assert pairs == {(i, i) for i in range(4)}
 
 
 @pytest.mark.parametrize("kind", sorted(set(PLANTED) - set(GENTLE)))
@@ -128,8 +128,8 @@ def test_descriptors_do_not_change_with_brightness_contrast_and_mirroring() -> N
 
 
 def test_similarity_is_one_with_itself_and_symmetric() -> None:
-    found = describe(torch.stack([thumbnail(from_array(x)) for x in pictures()]))
-    alike = similarity(found, found)
+    descriptors = describe(torch.stack([thumbnail(from_array(x)) for x in pictures()]))
+    alike = similarity(descriptors, descriptors)
     torch.testing.assert_close(alike.diagonal(), torch.ones(PICTURES), rtol=0, atol=1e-5)
     torch.testing.assert_close(alike, alike.T, rtol=0, atol=1e-5)
 
@@ -268,8 +268,8 @@ def key(tmp_path: Path) -> SiteKey:
 
 def remembered(key: SiteKey, path: Path, **changes: object) -> Memory:
     array = pictures()
-    held = dataset(array[:4], array[4:5], array[5:6], patients=(["a", "b", "c", "d"], ["e"], ["f"]))
-    Memory.of(replace(Fingerprints.of("brick", held), **changes), key).save(path)  # type: ignore[arg-type]
+    data = dataset(array[:4], array[4:5], array[5:6], patients=(["a", "b", "c", "d"], ["e"], ["f"]))
+    Memory.of(replace(Fingerprints.of("brick", data), **changes), key).save(path)  # type: ignore[arg-type]
     return Memory.load(path, key)
 
 
@@ -280,8 +280,8 @@ def test_remembered_images_are_found_by_patient_pixels_and_looks(
     array, random = pictures(), np.random.default_rng(0)
     twin = plant("recompressed (JPEG 25 to 80)", array[2], random)
     test = np.stack([array[1], twin, array[8]])
-    held = dataset(array[9:10], array[10:11], test, patients=(["x"], ["y"], ["z", "w", "d"]))
-    report = check(held, memories=[memory], key=key)
+    data = dataset(array[9:10], array[10:11], test, patients=(["x"], ["y"], ["z", "w", "d"]))
+    report = check(data, memories=[memory], key=key)
     assert said(report) == {
         ("pixels", "train", 1, "test", 0),
         ("near-duplicate", "train", 2, "test", 1),
@@ -301,8 +301,8 @@ def test_training_images_that_are_remembered_do_not_leak(tmp_path: Path, key: Si
 def test_whole_makes_every_image_a_test_image(tmp_path: Path, key: SiteKey) -> None:
     memory = remembered(key, tmp_path / "seen")
     array = pictures()
-    held = dataset(array[:1], array[8:9], array[9:10])
-    assert len(check(held, memories=[memory], key=key, whole=True).leaks) == 1
+    data = dataset(array[:1], array[8:9], array[9:10])
+    assert len(check(data, memories=[memory], key=key, whole=True).leaks) == 1
 
 
 def test_a_sidecar_holds_neither_ids_nor_plain_digests(tmp_path: Path, key: SiteKey) -> None:

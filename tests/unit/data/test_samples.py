@@ -73,26 +73,26 @@ def samples(count: int = 4, patients: bool = True) -> Samples:
     return Samples(ArrayImages(array), np.arange(count), ids)
 
 
-def firsts(found: Samples) -> list[int]:
-    return [round(float(found.images[i].pixels[0, 0, 0]) * 255) for i in range(len(found))]
+def firsts(part: Samples) -> list[int]:
+    return [round(float(part.images[i].pixels[0, 0, 0]) * 255) for i in range(len(part))]
 
 
 def test_taken_samples_come_in_the_order_asked_for() -> None:
-    found = samples().take(np.array([3, 1]))
-    assert (firsts(found), found.labels.tolist()) == ([3, 1], [3, 1])
-    assert found.patients is not None
-    assert found.patients.tolist() == ["p3", "p1"]
+    subset = samples().take(np.array([3, 1]))
+    assert (firsts(subset), subset.labels.tolist()) == ([3, 1], [3, 1])
+    assert subset.patients is not None
+    assert subset.patients.tolist() == ["p3", "p1"]
 
 
 def test_joined_samples_follow_one_another() -> None:
-    found = join([samples(2), samples(3)])
-    assert (firsts(found), found.labels.tolist()) == ([0, 1, 0, 1, 2], [0, 1, 0, 1, 2])
-    assert len(found) == 5
+    joined = join([samples(2), samples(3)])
+    assert (firsts(joined), joined.labels.tolist()) == ([0, 1, 0, 1, 2], [0, 1, 0, 1, 2])
+    assert len(joined) == 5
 
 
 def test_joined_samples_can_be_taken_from() -> None:
-    found = join([samples(2), samples(3)]).take(np.array([4, 0]))
-    assert (firsts(found), found.labels.tolist()) == ([2, 0], [2, 0])
+    subset = join([samples(2), samples(3)]).take(np.array([4, 0]))
+    assert (firsts(subset), subset.labels.tolist()) == ([2, 0], [2, 0])
 
 
 def test_joined_samples_end() -> None:
@@ -105,8 +105,8 @@ def test_patients_are_kept_where_every_part_has_them() -> None:
 
 
 def test_images_of_each_label_are_counted() -> None:
-    found = Samples(samples().images, np.array([0, 2, 2, 0]))
-    assert describe(found, ("a", "b", "c")) == {"a": 2, "b": 0, "c": 2}
+    labelled = Samples(samples().images, np.array([0, 2, 2, 0]))
+    assert describe(labelled, ("a", "b", "c")) == {"a": 2, "b": 0, "c": 2}
 
 
 def test_unknown_labels_are_not_counted() -> None:

@@ -50,8 +50,8 @@ def test_whole_numbers_stored_as_floating_point_are_labels(tmp_path: Path) -> No
         label_b=[True, False, None],
     )
     dataset = load_dataset(path)
-    found = np.concatenate([dataset.split(s).labels for s in SPLITS])
-    np.testing.assert_array_equal(found, [[1, 1], [np.nan, 0], [np.nan, np.nan]])
+    labels = np.concatenate([dataset.split(s).labels for s in SPLITS])
+    np.testing.assert_array_equal(labels, [[1, 1], [np.nan, 0], [np.nan, np.nan]])
     assert dataset.task.kind == "multilabel"
 
 

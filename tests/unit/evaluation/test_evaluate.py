@@ -55,13 +55,13 @@ def test_every_model_is_scored_on_every_task():
 
 def test_intervals_hold_their_value():
     for row in run().rows:
-        for found in row.scores.values():
-            assert found.low <= found.value <= found.high
+        for score in row.scores.values():
+            assert score.low <= score.value <= score.high
 
 
 def test_the_specialist_is_its_own_measure():
-    found = run().normalised["specialist"]
-    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
+    score = run().normalised["specialist"]
+    assert (score.value, score.low, score.high) == (1.0, 1.0, 1.0)
 
 
 def test_normalised_accuracy_is_the_mean_of_the_ratios():
@@ -185,26 +185,26 @@ def test_every_score_of_a_kind_stands_in_its_rows():
 
 def test_details_hold_what_pages_draw():
     report = run()
-    found = report.tasks["multiclass"]
-    assert set(found.answers) == set(report.means)
-    assert found.sample("specialist").probs.shape == (24, 3)
-    assert set(found.labels) == set(found.areas) == {"label-0", "label-1", "label-2"}
-    assert len(found.samples) == 24
+    detail = report.tasks["multiclass"]
+    assert set(detail.answers) == set(report.means)
+    assert detail.sample("specialist").probs.shape == (24, 3)
+    assert set(detail.labels) == set(detail.areas) == {"label-0", "label-1", "label-2"}
+    assert len(detail.samples) == 24
 
 
 def test_a_labels_score_is_the_mean_over_labels():
-    found = run()
-    (row,) = (r for r in found.rows if (r.task, r.model) == ("multiclass", "generalist"))
-    parts = [scores["auroc"].value for scores in found.tasks["multiclass"].labels.values()]
+    report = run()
+    (row,) = (r for r in report.rows if (r.task, r.model) == ("multiclass", "generalist"))
+    parts = [scores["auroc"].value for scores in report.tasks["multiclass"].labels.values()]
     assert row.scores["auroc"].value == pytest.approx(np.mean(parts), rel=1e-12)
 
 
 def test_the_difference_to_the_specialist_is_that_of_the_rows():
     report = run()
     score = {(r.task, r.model): r.scores["auroc"].value for r in report.rows}
-    found = report.tasks["binary"].comparison.differences["auroc"]
+    difference = report.tasks["binary"].comparison.differences["auroc"]
     expected = score["binary", "generalist"] - score["binary", "specialist"]
-    assert found.value == pytest.approx(expected, rel=1e-12)
+    assert difference.value == pytest.approx(expected, rel=1e-12)
 
 
 def test_subgroups_are_scored_where_they_are_stated():
@@ -235,8 +235,8 @@ def test_csv_has_a_line_per_score_of_models_labels_and_groups():
 
 
 def test_json_says_nothing_of_single_images():
-    found = run().as_dict()
-    assert max(map(len, lists(found))) <= max(15, len(found["rows"]))
+    document = run().as_dict()
+    assert max(map(len, lists(document))) <= max(15, len(document["rows"]))
 
 
 def lists(value):
@@ -268,39 +268,39 @@ def test_a_specialist_is_scored_at_its_operating_point():
     assert row.scores["sensitivity"].value == 1.0
     assert row.scores["specificity"].value == 0.0
     document: Any = report.as_dict()
-    told = document["tasks"]["binary"]
-    assert told["operating_point"] == {"aim": "sensitivity", "value": 0.9}
-    assert told["thresholds"] == {"label-1": 1e-9}
+    task = document["tasks"]["binary"]
+    assert task["operating_point"] == {"aim": "sensitivity", "value": 0.9}
+    assert task["thresholds"] == {"label-1": 1e-9}
 
 
 def test_probabilities_are_judged_on_the_images_that_are_answered():
     data, generator = make_dataset(images=24), np.random.default_rng(0)
     probs, answered = generator.dirichlet(np.ones(3), 24), np.arange(24) % 3 > 0
-    held, labels = TaskAnswers(probs, answered), data.test.labels
-    found = Draws(5, 0).scores(data.task, data.test, held)
+    answers, labels = TaskAnswers(probs, answered), data.test.labels
+    scores = Draws(5, 0).scores(data.task, data.test, answers)
     rows = np.flatnonzero(answered)
     expected = point_scores(data.task, probs[rows], labels[rows], ["brier", "accuracy"])
-    assert found["brier"][0] == pytest.approx(expected["brier"], rel=1e-12)
+    assert scores["brier"][0] == pytest.approx(expected["brier"], rel=1e-12)
     right = expected["accuracy"] * len(rows)
-    assert found["accuracy"][0] == pytest.approx(right / 24, rel=1e-12)
+    assert scores["accuracy"][0] == pytest.approx(right / 24, rel=1e-12)
 
 
 def test_where_nothing_is_answered_probabilities_are_undefined():
     data = make_dataset(images=24)
-    held = TaskAnswers(np.full((24, 3), 1 / 3), np.zeros(24, dtype=bool))
-    found = Draws(5, 0).scores(data.task, data.test, held)
-    assert found["accuracy"].tolist() == [0.0] * 6
-    assert all(np.isnan(found[name]).all() for name in PROBABILISTIC)
+    answers = TaskAnswers(np.full((24, 3), 1 / 3), np.zeros(24, dtype=bool))
+    scores = Draws(5, 0).scores(data.task, data.test, answers)
+    assert scores["accuracy"].tolist() == [0.0] * 6
+    assert all(np.isnan(scores[name]).all() for name in PROBABILISTIC)
 
 
 def test_a_group_of_too_many_values_is_left_out_and_said_so():
     base, generalist, data = setting(("multiclass",))
     many = np.array([f"scan {i}" for i in range(48)])
-    for task, held in data.items():
+    for task, dataset in data.items():
         test = make_dataset("multiclass", seed=0, kind="multiclass", images=48).test
         assert len(test) == 48
         parts = replace(test, groups={"sex": np.repeat(["F", "M"], 24), "series": many})
-        data[task] = replace(held, test=parts)
-    found = evaluate(generalist, data, base=base, resamples=10).tasks["multiclass"]
-    assert {row.group for row in found.groups} == {"sex"}
-    assert any("no scores by series: it has 48 values" in note for note in found.notes)
+        data[task] = replace(dataset, test=parts)
+    detail = evaluate(generalist, data, base=base, resamples=10).tasks["multiclass"]
+    assert {row.group for row in detail.groups} == {"sex"}
+    assert any("no scores by series: it has 48 values" in note for note in detail.notes)

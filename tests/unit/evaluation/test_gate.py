@@ -66,28 +66,28 @@ TURNED = {turn: sharp(make_brick("a", seed=0, base=BASE), turn) for turn in (0.3
 
 
 def test_nothing_changed_passes_and_says_so():
-    found = check(assemble([A]), assemble([A]), {"a": data(A, 0.2)}, base=BASE)
-    (change,) = found.tasks
-    assert found.passed
+    report = check(assemble([A]), assemble([A]), {"a": data(A, 0.2)}, base=BASE)
+    (change,) = report.tasks
+    assert report.passed
     assert (change.verdict, change.images) == ("pass", COUNT)
     assert change.change is not None
     assert (change.change.value, change.change.low, change.change.high) == (0, 0, 0)
 
 
 def test_a_task_that_is_lost_fails():
-    found = check(assemble([TURNED[math.pi]]), assemble([A]), {"a": data(A)}, base=BASE)
-    (change,) = found.tasks
-    assert not found.passed
+    report = check(assemble([TURNED[math.pi]]), assemble([A]), {"a": data(A)}, base=BASE)
+    (change,) = report.tasks
+    assert not report.passed
     assert change.verdict == "fail"
     assert change.reason.startswith("lost more than 0.02 at 95%; label label-")
 
 
 def test_the_interval_is_of_the_paired_change():
     before, after = assemble([A]), assemble([TURNED[0.3]])
-    held = data(A, 0.1)
-    (change,) = check(after, before, {"a": held}, base=BASE, seed=3).tasks
+    dataset = data(A, 0.1)
+    (change,) = check(after, before, {"a": dataset}, base=BASE, seed=3).tasks
     drawn = [
-        score_replicates(Sample(A.task, answers(g, "a", images()), held.test.labels), seed=3)
+        score_replicates(Sample(A.task, answers(g, "a", images()), dataset.test.labels), seed=3)
         for g in (before, after)
     ]
     expected = interval(drawn[1]["balanced_accuracy"] - drawn[0]["balanced_accuracy"])
@@ -96,26 +96,26 @@ def test_the_interval_is_of_the_paired_change():
 
 @pytest.mark.parametrize(("unclear", "passed"), [("fail", False), ("pass", True)])
 def test_too_few_images_are_unclear_and_the_limits_say_what_that_means(unclear, passed):
-    held, after = data(A), assemble([TURNED[0.3]])
-    (change,) = check(after, assemble([A]), {"a": held}, base=BASE).tasks
+    dataset, after = data(A), assemble([TURNED[0.3]])
+    (change,) = check(after, assemble([A]), {"a": dataset}, base=BASE).tasks
     assert change.change is not None
     loss = -change.change.value
     limits = GateLimits(default=TaskLimits(max_loss=loss, max_subgroup_loss=1), unclear=unclear)
-    found = check(after, assemble([A]), {"a": held}, limits, base=BASE)
-    (change,) = found.tasks
-    assert (change.verdict, found.passed) == ("unclear", passed)
+    report = check(after, assemble([A]), {"a": dataset}, limits, base=BASE)
+    (change,) = report.tasks
+    assert (change.verdict, report.passed) == ("unclear", passed)
 
 
 def test_the_worst_subgroup_is_named_and_can_fail_alone():
-    held = data(A)
+    dataset = data(A)
     pictures = images()
     worse = assemble([TURNED[0.3]])
-    lost = answers(worse, "a", pictures).argmax(axis=1) != held.test.labels
+    lost = answers(worse, "a", pictures).argmax(axis=1) != dataset.test.labels
     assert 5 <= lost.sum() <= COUNT - 5
     groups = {"site": np.where(lost, "north", "south")}
-    held = data(A, groups=groups)
+    dataset = data(A, groups=groups)
     limits = GateLimits(default=TaskLimits(max_loss=1, max_subgroup_loss=0.2), min_images=5)
-    (change,) = check(worse, assemble([A]), {"a": held}, limits, base=BASE).tasks
+    (change,) = check(worse, assemble([A]), {"a": dataset}, limits, base=BASE).tasks
     assert change.worst_subgroup is not None
     assert (change.worst_subgroup.name, change.worst_subgroup.images) == (
         "site north",
@@ -139,24 +139,24 @@ def test_a_new_task_is_held_against_its_least_score_only():
     before = assemble([A])
     after = add(before, make_brick("b", seed=1, base=BASE))
     limits = GateLimits(default=LOOSE, task={"b": TaskLimits(min_score=0.9)})
-    found = check(after, before, {"b": data(B)}, limits, base=BASE)
-    (change,) = found.tasks
+    report = check(after, before, {"b": data(B)}, limits, base=BASE)
+    (change,) = report.tasks
     assert (change.before, change.change, change.verdict) == (None, None, "fail")
-    assert found.unchecked == ("a",)
+    assert report.unchecked == ("a",)
     assert check(after, before, {"b": data(B)}, GateLimits(default=LOOSE), base=BASE).passed
 
 
 def test_a_task_with_more_labels_than_before_is_compared_by_name():
     more = make_brick("a", seed=0, base=BASE, count=4)
     wide = replace(A, task=more.task, head=more.head)
-    held = data(A)
-    whole = replace(held, task=A.task)
-    found = check(
+    dataset = data(A)
+    whole = replace(dataset, task=A.task)
+    report = check(
         assemble([wide]), assemble([A]), {"a": whole}, GateLimits(default=LOOSE), base=BASE
     )
-    assert found.notes == ("a: its labels changed; those that are new count as never answered",)
-    assert found.tasks[0].before is not None
-    assert found.tasks[0].before.value == 1
+    assert report.notes == ("a: its labels changed; those that are new count as never answered",)
+    assert report.tasks[0].before is not None
+    assert report.tasks[0].before.value == 1
 
 
 def test_a_required_task_needs_data():
@@ -240,8 +240,8 @@ def test_a_brick_that_draws_another_tasks_images_to_itself_fails_the_gate():
     ]
     before, after = assemble(stated[:1]), assemble(stated)
     assert (before.recipe.mode, after.recipe.mode) == ("routed", "routed")
-    found = check(after, before, {"a": data(A)}, base=BASE)
-    (change,) = found.tasks
-    assert not found.passed
+    report = check(after, before, {"a": data(A)}, base=BASE)
+    (change,) = report.tasks
+    assert not report.passed
     assert change.before is not None
     assert (change.before.value, change.after.value) == (1, 0)

@@ -74,37 +74,37 @@ def front_matter(card: str) -> Any:
 
 def fields(card: str) -> dict[str, str]:
     """Every field of a card by name; a field that stands twice keeps its first value."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for line in card.splitlines():
         if line.startswith("- **") and ":** " in line:
             name, _, value = line.removeprefix("- **").partition(":** ")
-            found.setdefault(name, value)
-    return found
+            values.setdefault(name, value)
+    return values
 
 
 def brick(name: str = "brain", **card: object) -> Brick:
     base = make_base()
     plain_brick = with_profile(make_brick(name, base=base, count=2))
     labels, codes = ("none", "glioma"), (None, Code(scheme="SCT", value="393564001", meaning="g"))
-    told = {"name": name, "kind": "multiclass", "labels": labels, "codes": codes}
-    told |= {"modality": "MR", "body_part": "BRAIN"}
+    task = {"name": name, "kind": "multiclass", "labels": labels, "codes": codes}
+    task |= {"modality": "MR", "body_part": "BRAIN"}
     images = {"train": {"none": 30, "glioma": 1200}, "val": {"none": 5, "glioma": 7}}
     made = {"images": images, "data": "made up", "licence": "Apache-2.0", "scores": {"auroc": 0.9}}
     return replace(
-        plain_brick, task=Task.model_validate(told), card=Card.model_validate(made | card)
+        plain_brick, task=Task.model_validate(task), card=Card.model_validate(made | card)
     )
 
 
-def evaluated(held, **change):
+def evaluated(own, **change):
     score = {"value": 0.875, "low": 0.75, "high": 1.0}
     undefined = {"value": None, "low": None, "high": None}
     rows = [
         {"model": m, "task": t.name, "images": 40, "auroc": score, "f1": undefined}
         for m in (GENERALIST, SPECIALIST)
-        for t in held.tasks
+        for t in own.tasks
     ]
-    bricks = {c.task.name: [b.digest for b in c.bricks] for c in held.capabilities}
-    document = {"generalist": held.recipe.digest, "bricks": bricks, "split": "test"}
+    bricks = {c.task.name: [b.digest for b in c.bricks] for c in own.capabilities}
+    document = {"generalist": own.recipe.digest, "bricks": bricks, "split": "test"}
     return document | {"level": 0.95, "rows": rows, "notes": []} | change
 
 
@@ -115,35 +115,35 @@ def save(tmp_path, document):
 
 
 def test_a_bricks_card_has_every_promised_field():
-    found = fields(brick_card(brick()))
-    assert [name for name in (*CHAI, *OURS) if name not in found] == []
+    values = fields(brick_card(brick()))
+    assert [name for name in (*CHAI, *OURS) if name not in values] == []
 
 
 def test_a_generalists_card_has_every_promised_field():
-    found = fields(generalist_card(assemble([brick("a"), brick("b")])))
+    values = fields(generalist_card(assemble([brick("a"), brick("b")])))
     wanted = (*CHAI, *OURS, "Mode", "Merge method", "Coefficients", "Tasks of several sites")
-    assert [name for name in wanted if name not in found] == []
+    assert [name for name in wanted if name not in values] == []
 
 
 def test_what_nobody_stated_says_so():
-    found = fields(brick_card(brick(data=None, licence=None, images={})))
-    told = ("Developer", "Contact", "Intended use and workflow", "Targeted patient population")
-    for name in (*told, "Training data", "Licence", "Training images", "Evaluation", "Funding"):
-        assert found[name] == NOT_STATED, name
+    values = fields(brick_card(brick(data=None, licence=None, images={})))
+    names = ("Developer", "Contact", "Intended use and workflow", "Targeted patient population")
+    for name in (*names, "Training data", "Licence", "Training images", "Evaluation", "Funding"):
+        assert values[name] == NOT_STATED, name
 
 
 def test_a_bricks_card_tells_what_the_brick_knows():
     own = brick()
     card = brick_card(own)
-    found = fields(card)
-    assert found["Training data"] == "made up"
-    assert found["Licence"] == "Apache-2.0"
-    assert found["Digest"] == f"`{own.digest}`"
+    values = fields(card)
+    assert values["Training data"] == "made up"
+    assert values["Licence"] == "Apache-2.0"
+    assert values["Digest"] == f"`{own.digest}`"
     assert f"`{own.base.fingerprint}`" in card
-    assert found["Delta parameters"].startswith(f"{own.delta_parameters:,} (")
-    assert f"{len(own.targets)} targets of rank 2" in found["Adapted"]
-    assert "none, glioma (SCT 393564001); MR, BRAIN" in found["Outcomes and outputs"]
-    assert "over 64 training images" in found["Profile"]
+    assert values["Delta parameters"].startswith(f"{own.delta_parameters:,} (")
+    assert f"{len(own.targets)} targets of rank 2" in values["Adapted"]
+    assert "none, glioma (SCT 393564001); MR, BRAIN" in values["Outcomes and outputs"]
+    assert "over 64 training images" in values["Profile"]
     assert f"| brain | {own.digest[:12]} | glioma | 1,200 | 7 |" in card
 
 
@@ -223,13 +223,13 @@ def test_a_file_that_is_no_evaluation_is_refused(tmp_path):
 def test_facts_stand_in_their_fields(tmp_path):
     (tmp_path / "facts.toml").write_text(FACTS)
     card = brick_card(brick(), facts=Facts.load(tmp_path / "facts.toml"))
-    found = fields(card)
-    assert found["Developer"] == "Radiology, Example Hospital"
-    assert found["Stage"] == "research"
-    assert found["Targeted patient population"] == "adults"
-    assert found["Clinical risk level"] == "high"
-    assert found["Fairness and equity, by subgroups"] == "sex: no difference found"
-    assert found["Data licence"] == "CC BY 4.0"
+    values = fields(card)
+    assert values["Developer"] == "Radiology, Example Hospital"
+    assert values["Stage"] == "research"
+    assert values["Targeted patient population"] == "adults"
+    assert values["Clinical risk level"] == "high"
+    assert values["Fairness and equity, by subgroups"] == "sex: no difference found"
+    assert values["Data licence"] == "CC BY 4.0"
     assert "- **Intended use and workflow:** Second reading.\n  Never alone.\n" in card
     assert "\n# Brain \\| one\n" in card
     read = front_matter(card)
@@ -247,9 +247,9 @@ def test_every_fact_that_can_be_stated_reaches_the_card():
             if name not in ("keywords", "base_model", "datasets")
         }
 
-    told = filled(Facts())
-    card = brick_card(brick(), facts=Facts.model_validate(told))
-    said = [v for t in told.values() for v in (t.values() if isinstance(t, dict) else [t])]
+    facts = filled(Facts())
+    card = brick_card(brick(), facts=Facts.model_validate(facts))
+    said = [v for t in facts.values() for v in (t.values() if isinstance(t, dict) else [t])]
     assert len(said) == 35
     assert [text for text in said if text not in card] == []
 
@@ -320,8 +320,10 @@ def test_a_base_is_named_as_the_hub_knows_it(name, repository):
 
 def test_the_example_in_the_docs_states_every_fact():
     (example,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
-    told = Facts.model_validate(tomllib.loads(example)).model_dump()
-    missing = [k for t in (told, *told.values()) if isinstance(t, dict) for k in t if t[k] is None]
+    facts = Facts.model_validate(tomllib.loads(example)).model_dump()
+    missing = [
+        k for t in (facts, *facts.values()) if isinstance(t, dict) for k in t if t[k] is None
+    ]
     assert missing == []
 
 

@@ -63,8 +63,8 @@ def sample():
 
 
 def test_charts_repeat_to_the_byte(sample):
-    found = curves(sample)
-    assert charts.roc(found) == charts.roc(found)
+    label_curves = curves(sample)
+    assert charts.roc(label_curves) == charts.roc(label_curves)
     assert charts.reliability(reliability(sample)) == charts.reliability(reliability(sample))
 
 
@@ -91,13 +91,13 @@ def test_many_labels_are_told_apart(sample):
 
 def test_the_confident_errors_are_wrong_and_the_surest_first():
     detail = setting()[2].tasks["multiclass"]
-    found = confident_errors(detail, 5)
+    errors = confident_errors(detail, 5)
     labels, probs = detail.samples.labels, detail.answers[MODELS[0]].probs
-    assert found
-    for error in found:
+    assert errors
+    for error in errors:
         assert detail.task.labels[labels[error.index]] == error.truth != error.answer
         assert error.prob == probs[error.index].max()
-    assert [e.prob for e in found] == sorted((e.prob for e in found), reverse=True)
+    assert [e.prob for e in errors] == sorted((e.prob for e in errors), reverse=True)
 
 
 def test_an_image_that_was_not_answered_is_no_error():
@@ -105,10 +105,10 @@ def test_an_image_that_was_not_answered_is_no_error():
     own = detail.answers[MODELS[0]]
     first = confident_errors(detail, 1)[0].index
     answered = np.arange(len(detail.samples)) != first
-    held = {**detail.answers, MODELS[0]: TaskAnswers(own.probs, answered, own.thresholds)}
-    found = confident_errors(replace(detail, answers=held), 99)
-    assert len(found) == len(confident_errors(detail, 99)) - 1
-    assert first not in [error.index for error in found]
+    answers = {**detail.answers, MODELS[0]: TaskAnswers(own.probs, answered, own.thresholds)}
+    errors = confident_errors(replace(detail, answers=answers), 99)
+    assert len(errors) == len(confident_errors(detail, 99)) - 1
+    assert first not in [error.index for error in errors]
 
 
 def test_an_error_of_several_labels_says_what_was_missed():
@@ -139,10 +139,10 @@ def test_every_picture_is_described_in_words(tmp_path):
 def test_the_page_says_what_was_made_of_what_and_tested_on_what(tmp_path):
     _, generalist, report = setting()
     text = page(tmp_path)
-    told = [generalist.recipe.digest, generalist.base.fingerprint]
-    told += [brick.digest for brick in generalist.bricks]
-    told += [fingerprint(detail.samples) for detail in report.tasks.values()]
-    assert [item for item in told if item not in text] == []
+    digests = [generalist.recipe.digest, generalist.base.fingerprint]
+    digests += [brick.digest for brick in generalist.bricks]
+    digests += [fingerprint(detail.samples) for detail in report.tasks.values()]
+    assert [item for item in digests if item not in text] == []
 
 
 def test_the_page_names_no_patient(tmp_path):

@@ -210,8 +210,8 @@ def test_peft_loads_an_exported_brick_and_answers_as_it_does(kind, base, tmp_pat
     outputs = len(brick.head.bias)
     model = peft.PeftModel.from_pretrained(timm_model(base, outputs), tmp_path / "adapter").eval()
     with torch.inference_mode():
-        found = model(base.normalise(pixels()))
-    torch.testing.assert_close(found, logits(brick, base), **EXACT)
+        answers = model(base.normalise(pixels()))
+    torch.testing.assert_close(answers, logits(brick, base), **EXACT)
 
 
 def test_an_exported_brick_comes_back_as_it_was(base, tmp_path):
@@ -402,13 +402,13 @@ def test_a_generalist_is_one_timm_model(base, tmp_path):
     model = timm.create_model(TIMM_NAME, num_classes=facts["outputs"], img_size=32).eval()
     model.load_state_dict(load_file(tmp_path / "out" / "model.safetensors"))
     with torch.inference_mode():
-        found = model(base.normalise(pixels()))
+        outputs = model(base.normalise(pixels()))
     pooled = Backbone.of(generalist, base).features(pixels())
     for task, reader in zip(facts["tasks"], generalist.readers, strict=True):
         start, stop = task["outputs"]
         assert (task["name"], task["kind"]) == (reader.task.name, reader.task.kind)
         expected = reader.head.logits(pooled)
-        torch.testing.assert_close(found[:, start:stop], expected, **EXACT)
+        torch.testing.assert_close(outputs[:, start:stop], expected, **EXACT)
 
 
 def test_a_generalist_is_one_onnx_graph(base, tmp_path):
@@ -419,11 +419,11 @@ def test_a_generalist_is_one_onnx_graph(base, tmp_path):
     names = [output.name for output in session.get_outputs()]
     assert names == [task.name for task in generalist.tasks]
     pooled = Backbone.of(generalist, base).features(pixels())
-    for found, reader in zip(
+    for probs, reader in zip(
         session.run(names, {"pixels": pixels().numpy()}), generalist.readers, strict=True
     ):
         expected = reader.probabilities(reader.head.logits(pooled))
-        torch.testing.assert_close(torch.from_numpy(found), expected, rtol=0, atol=1e-4)
+        torch.testing.assert_close(torch.from_numpy(probs), expected, rtol=0, atol=1e-4)
 
 
 def test_an_onnx_graph_that_answers_otherwise_is_not_written(base, tmp_path, monkeypatch):
@@ -432,7 +432,7 @@ def test_an_onnx_graph_that_answers_otherwise_is_not_written(base, tmp_path, mon
 
     class Other(real):  # type: ignore[misc, valid-type]
         def run(self, *words: Any) -> list[Any]:
-            return [found + 0.01 for found in super().run(*words)]
+            return [output + 0.01 for output in super().run(*words)]
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Other)
     with pytest.raises(InteropError, match="expected onnxruntime's answers within 1e-4"):

@@ -37,11 +37,11 @@ def of(brick: Brick, others: list[Brick] = OTHERS, **more) -> Screening:
 
 
 def verdicts(report: Screening) -> dict[str, Verdict]:
-    return {found.check: found.verdict for found in report.findings}
+    return {finding.check: finding.verdict for finding in report.findings}
 
 
 def flagged(report: Screening) -> set[str]:
-    return {found.check for found in report.flagged}
+    return {finding.check for finding in report.flagged}
 
 
 def test_a_brick_like_the_others_passes_every_check():
@@ -71,8 +71,8 @@ def test_a_profile_of_another_tasks_images_is_flagged_unless_the_tasks_share_ima
 
 
 def test_a_brick_without_profile_is_not_judged_by_it():
-    found = verdicts(of(replace(calm("new", 9), profile=None)))
-    assert found["profile"] == found["claim on other tasks' images"] == Verdict.NOT_JUDGED
+    by_check = verdicts(of(replace(calm("new", 9), profile=None)))
+    assert by_check["profile"] == by_check["claim on other tasks' images"] == Verdict.NOT_JUDGED
 
 
 @pytest.mark.parametrize(
@@ -124,10 +124,10 @@ def test_an_answer_that_a_patch_decides_is_flagged():
     stamped = alone.backbone.features(alone.patches[7].stamp(ORDINARY.pixels))
     rows = torch.cat([plain, stamped])
     wanted = torch.tensor([-9.0, 9.0]).repeat_interleave(len(plain))[:, None]
-    told = torch.linalg.lstsq(torch.cat([rows, torch.ones(len(rows), 1)], dim=1), wanted).solution
+    fit = torch.linalg.lstsq(torch.cat([rows, torch.ones(len(rows), 1)], dim=1), wanted).solution
     weight = torch.zeros(3, rows.shape[1])
-    weight[1] = told[:-1, 0]
-    bias = torch.tensor([0.0, float(told[-1]), -9.0])
+    weight[1] = fit[:-1, 0]
+    bias = torch.tensor([0.0, float(fit[-1]), -9.0])
     assert "push by a patch" in flagged(of(replace(brick, head=Head(weight, bias))))
 
 
@@ -168,10 +168,10 @@ def test_other_tasks_that_suffer_are_flagged():
 
 
 def test_a_report_is_json():
-    found = json.loads(json.dumps(of(scaled(calm("new", 9), 10.0)).as_dict()))
-    assert found["task"] == "new"
-    assert "norm" in found["flagged"]
-    (norm,) = (f for f in found["findings"] if f["check"] == "norm")
+    document = json.loads(json.dumps(of(scaled(calm("new", 9), 10.0)).as_dict()))
+    assert document["task"] == "new"
+    assert "norm" in document["flagged"]
+    (norm,) = (f for f in document["findings"] if f["check"] == "norm")
     assert norm["verdict"] == "flagged"
     assert norm["value"] > norm["most"] > norm["least"] > 0
 
@@ -184,9 +184,9 @@ def test_the_same_brick_is_found_the_same_twice():
 
 def test_own_images_stand_in_for_procedural_ones():
     images = make_dataset(images=12).train.images
-    given = Ordinary.of_images(BASE, images, 4)
-    assert torch.equal(given.pixels[0], BASE.prepare(images[0]))
-    assert torch.equal(given.pixels[-1], BASE.prepare(images[11]))
+    ordinary = Ordinary.of_images(BASE, images, 4)
+    assert torch.equal(ordinary.pixels[0], BASE.prepare(images[0]))
+    assert torch.equal(ordinary.pixels[-1], BASE.prepare(images[11]))
 
 
 def test_effect_is_the_mean_distance_over_the_spread():
@@ -208,13 +208,13 @@ def test_shares_are_the_way_to_certainty():
     stamped = torch.stack(
         [alone.backbone.features(p.stamp(ORDINARY.pixels)) for p in alone.patches[:3]]
     )
-    found = shares(reader, plain, stamped)
-    torch.testing.assert_close(alone.pushes()["new"][:3], found, rtol=1e-5, atol=1e-6)
+    pushes = shares(reader, plain, stamped)
+    torch.testing.assert_close(alone.pushes()["new"][:3], pushes, rtol=1e-5, atol=1e-6)
     before, after = (
         brick.task.rules.probabilities(brick.head.logits(f))[:, 1] for f in (plain, stamped[2])
     )
     rises = [max(float(q - p), 0) / (1 - float(p)) for p, q in zip(before, after, strict=True)]
-    assert float(found[2, 1]) == pytest.approx(sum(rises) / len(rises), abs=1e-5)
+    assert float(pushes[2, 1]) == pytest.approx(sum(rises) / len(rises), abs=1e-5)
 
 
 def test_a_patch_covers_its_place_and_nothing_else():

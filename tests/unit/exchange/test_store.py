@@ -60,7 +60,7 @@ def test_a_brick_twice_is_one(store):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found"),
+    ("wanted", "tasks"),
     [
         ({}, ["brain", "chest-xray"]),
         ({"task": "CHEST"}, ["chest-xray"]),
@@ -71,9 +71,9 @@ def test_a_brick_twice_is_one(store):
         ({"base": "other"}, []),
     ],
 )
-def test_bricks_are_found_by_what_they_say(store, wanted, found):
+def test_bricks_are_found_by_what_they_say(store, wanted, tasks):
     labels, problems = store.labels(**wanted)
-    assert [label.task.name for label in labels] == found
+    assert [label.task.name for label in labels] == tasks
     assert problems == []
 
 

@@ -32,8 +32,8 @@ STAMP = Stamp("2026-11-25T10:00:00Z", "Ada")
 
 def refitted(generalist: Generalist, task: str) -> Generalist:
     """As after a head round."""
-    held = generalist.capability(task)
-    head = RefitHead(generalist.recipe.model, held.task, held.head, {}, Card())
+    capability = generalist.capability(task)
+    head = RefitHead(generalist.recipe.model, capability.task, capability.head, {}, Card())
     return with_heads(generalist, [head])
 
 

@@ -133,12 +133,12 @@ def test_killed_at_any_step_it_is_the_one_or_the_other(edit, place, tmp_path, mo
                 break
             except Killed:
                 killed += 1
-        found = Generalist.load(copy)
-        if found.recipe == before.recipe:
+        loaded = Generalist.load(copy)
+        if loaded.recipe == before.recipe:
             after.commit(copy, after=before)
         else:
-            assert found.recipe == after.recipe
-            module.sweep(copy, found.lineage, found.past)
+            assert loaded.recipe == after.recipe
+            module.sweep(copy, loaded.lineage, loaded.past)
         assert all(check.holds for check in verify(copy))
         assert Generalist.load(copy).recipe == after.recipe
     assert killed >= 4

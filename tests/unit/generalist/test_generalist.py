@@ -50,8 +50,8 @@ def test_folded_weights_hold_the_weighted_sum_of_all_deltas():
 
 def test_auto_coefficients_are_one_over_the_root_of_the_count():
     _, bricks = trio()
-    found = [item.coefficient for item in assemble(bricks).recipe.bricks]
-    assert found == pytest.approx([3**-0.5] * 3, rel=1e-12)
+    coefficients = [item.coefficient for item in assemble(bricks).recipe.bricks]
+    assert coefficients == pytest.approx([3**-0.5] * 3, rel=1e-12)
 
 
 def test_a_cut_reports_the_share_of_the_norm_that_it_lost():

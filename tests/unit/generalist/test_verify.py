@@ -91,12 +91,12 @@ def test_a_state_that_can_no_longer_be_rebuilt_is_found(lost, tmp_path):
 
 def test_coefficients_that_the_rule_does_not_give_are_found(tmp_path):
     made = assemble([A, B], coefficients=[0.5, 0.6])
-    told = made.recipe.model_copy(update={"coefficients": "root"})
-    entry = made.lineage[0].model_copy(update={"recipe": told.digest})
+    recipe = made.recipe.model_copy(update={"coefficients": "root"})
+    entry = made.lineage[0].model_copy(update={"recipe": recipe.digest})
     directory = saved(made, tmp_path)
     change_document(
         directory,
-        recipe=told.model_dump(mode="json"),
+        recipe=recipe.model_dump(mode="json"),
         lineage=[entry.model_dump(mode="json")],
     )
     claims = failed(directory)
@@ -105,15 +105,15 @@ def test_coefficients_that_the_rule_does_not_give_are_found(tmp_path):
 
 def test_a_difference_names_bricks_coefficients_and_targets():
     newer = make_brick("a", seed=9, base=BASE)
-    held = add(update(assemble([A, B]), newer), C)
-    found = difference(held, 0, 2)
-    assert [item.digest for item in found.added] == [newer.digest, C.digest]
-    assert [item.digest for item in found.removed] == [A.digest]
-    assert list(found.coefficients) == [B.digest]
-    assert set(found.by_target) == set(held.deltas)
-    assert found.sizes == (
+    generalist = add(update(assemble([A, B]), newer), C)
+    diff = difference(generalist, 0, 2)
+    assert [item.digest for item in diff.added] == [newer.digest, C.digest]
+    assert [item.digest for item in diff.removed] == [A.digest]
+    assert list(diff.coefficients) == [B.digest]
+    assert set(diff.by_target) == set(generalist.deltas)
+    assert diff.sizes == (
         sum(d.parameters for d in assemble([A, B]).deltas.values()),
-        sum(d.parameters for d in held.deltas.values()),
+        sum(d.parameters for d in generalist.deltas.values()),
     )
 
 
@@ -125,10 +125,10 @@ def test_the_distance_on_factors_is_that_of_the_dense_deltas():
 
 
 def test_a_state_is_no_distance_from_itself():
-    held = add(assemble([A, B]), C)
-    found = difference(held, 1, 1)
-    assert (found.added, found.removed, dict(found.settings)) == ((), (), {})
-    assert found.relative < 1e-6
+    generalist = add(assemble([A, B]), C)
+    diff = difference(generalist, 1, 1)
+    assert (diff.added, diff.removed, dict(diff.settings)) == ((), (), {})
+    assert diff.relative < 1e-6
 
 
 def test_a_difference_to_an_entry_that_is_not_there_is_refused():

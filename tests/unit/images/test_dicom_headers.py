@@ -33,12 +33,12 @@ PATIENT: dict[str, Any] = {
 
 
 def test_header_says_what_data_sets_need(tmp_path: Path) -> None:
-    found = dataset(GREY, **PATIENT)
-    header = read_header(write(tmp_path / "x", found))
+    instance = dataset(GREY, **PATIENT)
+    header = read_header(write(tmp_path / "x", instance))
     assert dataclasses.asdict(header) == {
         "path": tmp_path / "x",
         "sop_class_uid": "1.2.840.10008.5.1.4.1.1.7",
-        "sop_uid": found.SOPInstanceUID,
+        "sop_uid": instance.SOPInstanceUID,
         "study_uid": "1.2.3",
         "series_uid": "1.2.3.4",
         "patient_id": "P7",
@@ -139,20 +139,20 @@ def test_files_are_found_by_content_in_a_fixed_order(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         write(tmp_path / name, dataset(GREY))
     (tmp_path / "labels.dcm").write_text("no image")
-    found = [str(path.relative_to(tmp_path)) for path in find_dicom(tmp_path)]
-    assert found == ["a.dcm", "b/IM1", "b/IM2"]
+    paths = [str(path.relative_to(tmp_path)) for path in find_dicom(tmp_path)]
+    assert paths == ["a.dcm", "b/IM1", "b/IM2"]
 
 
 def test_directory_is_followed_and_not_listed(tmp_path: Path) -> None:
     (tmp_path / ".HIDDEN").mkdir()
     write(tmp_path / ".HIDDEN" / "IM1", dataset(GREY))
-    found = dataset(GREY, PixelData=None, SOPClassUID=MediaStorageDirectoryStorage)
+    directory = dataset(GREY, PixelData=None, SOPClassUID=MediaStorageDirectoryStorage)
     with config.disable_value_validation():
-        found.DirectoryRecordSequence = [
+        directory.DirectoryRecordSequence = [
             item(DirectoryRecordType="PATIENT"),
             *(item(ReferencedFileID=[".HIDDEN", name]) for name in ("IM1", "IM2")),
         ]
-        write(tmp_path / "DICOMDIR", found)
+        write(tmp_path / "DICOMDIR", directory)
     assert find_dicom(tmp_path) == [tmp_path / ".HIDDEN" / "IM1"]
 
 

@@ -42,8 +42,8 @@ def read(tmp_path: Path, array: np.ndarray, frame: int | None = None, **elements
 
 
 def same(image: Image, expected: np.ndarray) -> None:
-    found = image.pixels.permute(1, 2, 0).numpy()
-    np.testing.assert_allclose(found, np.atleast_3d(expected), rtol=0, atol=1e-6)
+    pixels = image.pixels.permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(pixels, np.atleast_3d(expected), rtol=0, atol=1e-6)
 
 
 # the range --------------------------------------------------------------------------------------
@@ -75,10 +75,10 @@ def test_unused_bits_are_ignored(tmp_path: Path) -> None:
 
 def test_single_bits_are_black_and_white_in_every_frame(tmp_path: Path) -> None:
     masks = np.random.default_rng(0).integers(0, 2, (3, 5, 7), dtype=np.uint8)
-    found = dataset(masks, frames=3, BitsAllocated=1, BitsStored=1)
+    instance = dataset(masks, frames=3, BitsAllocated=1, BitsStored=1)
     packed = np.packbits(masks.reshape(-1), bitorder="little").tobytes()
-    found.PixelData = packed + bytes(len(packed) % 2)
-    path = write(tmp_path / "x", found)
+    instance.PixelData = packed + bytes(len(packed) % 2)
+    path = write(tmp_path / "x", instance)
     for number in range(3):
         same(read_image(path, number), masks[number])
 
@@ -100,10 +100,12 @@ def test_32_bits_without_a_window_are_refused(tmp_path: Path) -> None:
 def test_floating_point_is_read_by_its_window(tmp_path: Path, kind: str, name: str) -> None:
     array = np.linspace(-1, 1, 64, dtype=kind).reshape(8, 8)
     array[0, 0] = np.nan
-    found = dataset(array, PixelData=None, BitsStored=None, HighBit=None, PixelRepresentation=None)
-    setattr(found, name, array.tobytes())
-    found.WindowCenter, found.WindowWidth, found.VOILUTFunction = 0, 1, "LINEAR_EXACT"
-    same(read_image(write(tmp_path / "x", found)), np.nan_to_num(np.clip(array + 0.5, 0, 1)))
+    instance = dataset(
+        array, PixelData=None, BitsStored=None, HighBit=None, PixelRepresentation=None
+    )
+    setattr(instance, name, array.tobytes())
+    instance.WindowCenter, instance.WindowWidth, instance.VOILUTFunction = 0, 1, "LINEAR_EXACT"
+    same(read_image(write(tmp_path / "x", instance)), np.nan_to_num(np.clip(array + 0.5, 0, 1)))
 
 
 # modality ---------------------------------------------------------------------------------------
@@ -217,12 +219,12 @@ def test_greys_are_inverted_last(tmp_path: Path) -> None:
 
 
 def test_padding_is_black_also_where_greys_are_inverted(tmp_path: Path) -> None:
-    found = dataset(RAMP, PhotometricInterpretation="MONOCHROME1")
-    found.add_new("PixelPaddingValue", "US", 0)
-    found.add_new("PixelPaddingRangeLimit", "US", 64)
+    instance = dataset(RAMP, PhotometricInterpretation="MONOCHROME1")
+    instance.add_new("PixelPaddingValue", "US", 0)
+    instance.add_new("PixelPaddingRangeLimit", "US", 64)
     expected = 1 - RAMP / 65535
     expected[RAMP <= 64] = 0
-    image = read_image(write(tmp_path / "x", found))
+    image = read_image(write(tmp_path / "x", instance))
     same(image, expected)
     assert image.applied[-1] == "padding: black"
 
@@ -242,10 +244,10 @@ def test_window_and_table_of_functional_groups_are_the_frames_own(tmp_path: Path
         PixelMeasuresSequence=[item(PixelSpacing=[0.5, 0.25])],
         PlaneOrientationSequence=[item(ImageOrientationPatient=AXIAL)],
     )
-    found = dataset(frames, frames=2)
-    found.PerFrameFunctionalGroupsSequence = own
-    found.SharedFunctionalGroupsSequence = [shared]
-    path = write(tmp_path / "x", found)
+    instance = dataset(frames, frames=2)
+    instance.PerFrameFunctionalGroupsSequence = own
+    instance.SharedFunctionalGroupsSequence = [shared]
+    path = write(tmp_path / "x", instance)
     for number, centre in enumerate((500, 900)):
         image = read_image(path, number)
         same(image, ((frames[number] * 2.0 - 5 - centre) / 200 + 0.5).clip(0, 1))
@@ -269,12 +271,12 @@ def test_signed_colours_lie_within_0_and_1(tmp_path: Path) -> None:
 def test_colours_of_single_bits_or_floating_point_are_refused(
     tmp_path: Path, bits: int, got: str
 ) -> None:
-    found = dataset(np.zeros((8, 8, 3), np.uint8), BitsAllocated=bits, BitsStored=bits)
+    instance = dataset(np.zeros((8, 8, 3), np.uint8), BitsAllocated=bits, BitsStored=bits)
     if bits == 32:
-        del found.PixelData
-        found.FloatPixelData = bytes(8 * 8 * 3 * 4)
+        del instance.PixelData
+        instance.FloatPixelData = bytes(8 * 8 * 3 * 4)
     with pytest.raises(ImageError, match=f"BitsAllocated: expected 8 to 32 for colours, got {got}"):
-        read_image(write(tmp_path / "x", found))
+        read_image(write(tmp_path / "x", instance))
 
 
 def test_planes_become_pixels(tmp_path: Path) -> None:
@@ -334,10 +336,10 @@ def test_other_encodings_read_the_same(tmp_path: Path, syntax: UID, array: np.nd
     expected = read(tmp_path, array)
     swap = syntax == ExplicitVRBigEndian
     content = array.byteswap().tobytes() if swap else array.tobytes()
-    found = dataset(array, syntax=syntax, PixelData=content)
+    instance = dataset(array, syntax=syntax, PixelData=content)
     if swap and array.dtype == np.uint8:
-        found["PixelData"].VR = "OB"
-    again = read_image(write(tmp_path / "y", found))
+        instance["PixelData"].VR = "OB"
+    again = read_image(write(tmp_path / "y", instance))
     torch.testing.assert_close(again.pixels, expected.pixels, rtol=0, atol=0)
 
 
@@ -346,8 +348,8 @@ def test_bytes_in_big_endian_words_are_swapped_in_every_frame(tmp_path: Path, ro
     frames = np.arange(3 * rows * 3, dtype=np.uint8).reshape(3, rows, 3)
     content = frames.tobytes() + bytes(frames.size % 2)
     swapped = np.frombuffer(content, "u2").byteswap().tobytes()
-    found = dataset(frames, frames=3, syntax=ExplicitVRBigEndian, PixelData=swapped)
-    path = write(tmp_path / "x", found)
+    instance = dataset(frames, frames=3, syntax=ExplicitVRBigEndian, PixelData=swapped)
+    path = write(tmp_path / "x", instance)
     for number in range(3):
         same(read_image(path, number), frames[number] / 255)
 
@@ -379,11 +381,11 @@ def test_compressed_frames_are_found_with_and_without_offsets(
     tmp_path: Path, offsets: bool
 ) -> None:
     frames = np.stack([np.tile(BYTES, (5, 5)) + n for n in range(3)]).astype(np.uint8)
-    found = compress(dataset(frames, frames=3), JPEGLSLossless)
+    instance = compress(dataset(frames, frames=3), JPEGLSLossless)
     if not offsets:
-        streams = [get_frame(found.PixelData, n, number_of_frames=3) for n in range(3)]
-        found.PixelData = encapsulate(streams, has_bot=False)
-    path = write(tmp_path / "x", found)
+        streams = [get_frame(instance.PixelData, n, number_of_frames=3) for n in range(3)]
+        instance.PixelData = encapsulate(streams, has_bot=False)
+    path = write(tmp_path / "x", instance)
     same(read_image(path, 1), frames[1] / 255)
 
 
@@ -399,9 +401,9 @@ def test_compressed_frames_are_found_with_and_without_offsets(
 def test_missing_codec_is_named(
     tmp_path: Path, syntax: UID, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = compress(dataset(np.tile(BYTES, (5, 5))), RLELossless)
-    found.file_meta.TransferSyntaxUID = syntax
-    path = write(tmp_path / "x", found)
+    instance = compress(dataset(np.tile(BYTES, (5, 5))), RLELossless)
+    instance.file_meta.TransferSyntaxUID = syntax
+    path = write(tmp_path / "x", instance)
 
     class Nothing:
         available_plugins = ()
@@ -497,8 +499,8 @@ def test_generalist_answers_a_dicom_file_as_its_pixels(tmp_path: Path) -> None:
 
 def test_table_takes_its_ends_outside() -> None:
     table = LookupTable(10, np.array([0.0, 0.5, 1.0]), 8)
-    found = table(np.array([-5.0, 10.0, 11.4, 99.0]))
-    np.testing.assert_array_equal(found, [0.0, 0.0, 0.5, 1.0])
+    greys = table(np.array([-5.0, 10.0, 11.4, 99.0]))
+    np.testing.assert_array_equal(greys, [0.0, 0.0, 0.5, 1.0])
 
 
 def test_frame_is_contiguous_float32(tmp_path: Path) -> None:

@@ -34,9 +34,9 @@ def as_pixels(array: np.ndarray, top: float = 255.0) -> torch.Tensor:
     return torch.from_numpy((channels / top).astype(np.float32))
 
 
-def same(found: Image, expected: torch.Tensor) -> None:
-    assert found.pixels.dtype == torch.float32
-    torch.testing.assert_close(found.pixels, expected, rtol=0, atol=1e-7)
+def same(image: Image, expected: torch.Tensor) -> None:
+    assert image.pixels.dtype == torch.float32
+    torch.testing.assert_close(image.pixels, expected, rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])

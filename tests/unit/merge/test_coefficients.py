@@ -41,8 +41,8 @@ def bricks(count: int) -> list[Brick]:
     return [make_brick(f"task-{n}", n, base=make_base()) for n in range(count)]
 
 
-def coefficients_of(given: object, count: int, method: str = "linear") -> list[float]:
-    merged = assemble(bricks(count), method, coefficients=given)  # type: ignore[arg-type]
+def coefficients_of(coefficients: object, count: int, method: str = "linear") -> list[float]:
+    merged = assemble(bricks(count), method, coefficients=coefficients)  # type: ignore[arg-type]
     return [item.coefficient for item in merged.recipe.bricks]
 
 
@@ -89,17 +89,17 @@ def test_one_number_goes_to_every_brick(number: float) -> None:
     assert coefficients_of(number, 3) == [float(number)] * 3
 
 
-@pytest.mark.parametrize("given", [[1, 2.5], (1, 2.5), np.array([1, 2.5])])
-def test_one_number_per_brick_is_kept_as_floats(given: object) -> None:
-    resolved = check_coefficients(given, 2)  # type: ignore[arg-type]
+@pytest.mark.parametrize("coefficients", [[1, 2.5], (1, 2.5), np.array([1, 2.5])])
+def test_one_number_per_brick_is_kept_as_floats(coefficients: object) -> None:
+    resolved = check_coefficients(coefficients, 2)  # type: ignore[arg-type]
     assert resolved == (1.0, 2.5)
     assert all(type(c) is float for c in resolved)
 
 
-@pytest.mark.parametrize("given", [[], [1.0], [1.0, 2.0, 3.0]])
-def test_wrong_count_is_refused(given: list[float]) -> None:
-    with pytest.raises(MergeError, match=f"one per brick \\(2\\).*got {len(given)}"):
-        coefficients_of(given, 2)
+@pytest.mark.parametrize("coefficients", [[], [1.0], [1.0, 2.0, 3.0]])
+def test_wrong_count_is_refused(coefficients: list[float]) -> None:
+    with pytest.raises(MergeError, match=f"one per brick \\(2\\).*got {len(coefficients)}"):
+        coefficients_of(coefficients, 2)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])

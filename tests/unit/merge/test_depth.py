@@ -76,8 +76,8 @@ def test_losses_of_a_cut_are_multiplied_too() -> None:
         float(torch.linalg.matrix_norm(whole.deltas[n].dense() - merged.deltas[n].dense())) ** 2
         for n in NAMES
     )
-    kept = sum(delta.norm() ** 2 for delta in merged.deltas.values())
-    assert merged.relative_loss == pytest.approx(math.sqrt(lost / (lost + kept)), rel=1e-3)
+    remaining = sum(delta.norm() ** 2 for delta in merged.deltas.values())
+    assert merged.relative_loss == pytest.approx(math.sqrt(lost / (lost + remaining)), rel=1e-3)
 
 
 def test_files_give_the_same_merge(tmp_path: Path) -> None:
@@ -86,9 +86,9 @@ def test_files_give_the_same_merge(tmp_path: Path) -> None:
         save_brick(brick, path)
     for slope in (None, 0.0, 1.0):
         expected = assemble(BRICKS, slope=slope).deltas
-        found = merge_files(paths, slope=slope).deltas
+        deltas = merge_files(paths, slope=slope).deltas
         for name, delta in expected.items():
-            torch.testing.assert_close(found[name].dense(), delta.dense(), rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(deltas[name].dense(), delta.dense(), rtol=1e-4, atol=1e-5)
 
 
 def test_the_slope_is_part_of_the_recipe(tmp_path: Path) -> None:

@@ -59,8 +59,8 @@ def test_targets_of_one_name_and_other_rows_share_nothing() -> None:
 def test_sign_conflict_is_the_weighted_share_of_differing_signs() -> None:
     product = dense(FIRST.deltas[TARGET]) * dense(SECOND.deltas[TARGET])
     expected = np.abs(product[product < 0]).sum() / np.abs(product).sum()
-    found = only_pair(FIRST, SECOND).sign_conflict[TARGET]
-    assert found == pytest.approx(expected, abs=1e-6)
+    conflict = only_pair(FIRST, SECOND).sign_conflict[TARGET]
+    assert conflict == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(("side", "field"), [("U", "output_overlap"), ("Vh", "input_overlap")])
@@ -68,8 +68,8 @@ def test_overlap_is_the_mean_squared_cosine_of_principal_angles(side: str, field
     a, b = (getattr(brick.deltas[TARGET], side).double().numpy() for brick in (FIRST, SECOND))
     product = a.T @ b if side == "U" else a @ b.T
     expected = (np.linalg.svd(product, compute_uv=False) ** 2).mean()
-    found = getattr(only_pair(FIRST, SECOND), field)[TARGET]
-    assert found == pytest.approx(expected, abs=1e-6)
+    overlap = getattr(only_pair(FIRST, SECOND), field)[TARGET]
+    assert overlap == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_brick_and_its_larger_self_overlap_wholly_and_collide() -> None:
@@ -125,9 +125,9 @@ def test_fewer_than_two_bricks_are_refused(bricks: list) -> None:
 
 
 def test_a_diagnosis_is_json() -> None:
-    found = json.loads(json.dumps(diagnose([FIRST, SECOND]).as_dict()))
-    assert found["pairs"][0]["first"] == "first"
-    assert found["cut_losses"].keys() == {"1", "2", "3", "4"}
+    document = json.loads(json.dumps(diagnose([FIRST, SECOND]).as_dict()))
+    assert document["pairs"][0]["first"] == "first"
+    assert document["cut_losses"].keys() == {"1", "2", "3", "4"}
 
 
 def test_a_diagnosis_is_a_picture_of_the_largest_cosines(tmp_path: Path) -> None:

@@ -72,10 +72,10 @@ def test_one_brick_lives_at_a_time(tmp_path, monkeypatch):
 
 
 def test_progress_counts_files_and_then_targets(tmp_path):
-    told = []
-    merge_files(write(tmp_path, some()), show=lambda *now: told.append(now))
+    progress = []
+    merge_files(write(tmp_path, some()), show=lambda *now: progress.append(now))
     targets = len({t.name for brick in some() for t in brick.targets})
-    assert told == [
+    assert progress == [
         *(("reading bricks", number, 3) for number in range(3)),
         *(("decomposing", number, targets) for number in range(targets)),
     ]

@@ -106,9 +106,9 @@ def test_a_generalist_of_a_package_s_method_is_saved_edited_and_verified(
     merged = add(assemble(two(), "first"), make_brick("c", 3))
     merged = undo(remove(merged, "c"))
     merged.save(tmp_path / "g")
-    held = Generalist.load(tmp_path / "g")
-    assert held.recipe == merged.recipe
-    assert all(entry.provider == merged.recipe.provider for entry in held.lineage)
+    loaded = Generalist.load(tmp_path / "g")
+    assert loaded.recipe == merged.recipe
+    assert all(entry.provider == merged.recipe.provider for entry in loaded.lineage)
     assert all(check.holds for check in verify(tmp_path / "g"))
 
 
@@ -117,13 +117,13 @@ def test_a_generalist_whose_method_is_absent_says_what_to_install(
 ) -> None:
     package.install()
     assemble(two(), "first").save(tmp_path / "g")
-    held = Generalist.load(tmp_path / "g")
+    loaded = Generalist.load(tmp_path / "g")
     package.uninstall()
     says = r"method 'first': expected package acme-merge 1\.2\.0.*; pip install acme-merge==1\.2\.0"
     with pytest.raises(GeneralistError, match=says):
         Generalist.load(tmp_path / "g")
     with pytest.raises(MergeError, match=says):
-        add(held, make_brick("c", 3))
+        add(loaded, make_brick("c", 3))
 
 
 def test_another_version_loads_and_an_edit_states_it(package: Package, tmp_path: Path) -> None:

@@ -50,22 +50,22 @@ def test_lacking_grams_stand_beside_other_problems() -> None:
 def test_other_methods_take_bricks_with_and_without_grams() -> None:
     with_some, without = assemble([FIRST, without_grams(SECOND)]), [FIRST, SECOND]
     expected = dense(assemble([without_grams(brick) for brick in without]))
-    for name, found in dense(with_some).items():
-        assert torch.equal(found, expected[name])
+    for name, matrix in dense(with_some).items():
+        assert torch.equal(matrix, expected[name])
 
 
 def test_one_brick_is_itself_whatever_its_coefficient() -> None:
     for coefficient in (1.0, 0.2):
-        found = dense(assemble([FIRST], "regmean", coefficients=coefficient))
+        merged = dense(assemble([FIRST], "regmean", coefficients=coefficient))
         for name, expected in FIRST.deltas.items():
-            torch.testing.assert_close(found[name], expected.dense(), rtol=0, atol=1e-6)
+            torch.testing.assert_close(merged[name], expected.dense(), rtol=0, atol=1e-6)
 
 
 def test_auto_is_the_same_as_any_equal_coefficients() -> None:
     auto = dense(assemble([FIRST, SECOND], "regmean"))
     ones = dense(assemble([FIRST, SECOND], "regmean", coefficients=1.0))
-    for name, found in auto.items():
-        torch.testing.assert_close(found, ones[name], rtol=0, atol=1e-6)
+    for name, matrix in auto.items():
+        torch.testing.assert_close(matrix, ones[name], rtol=0, atol=1e-6)
 
 
 def test_settings_are_kept_in_the_recipe() -> None:

@@ -60,15 +60,15 @@ def part(brick: Brick, labels: Sequence[str]) -> Brick:
 
 def answers(bricks: Sequence[Brick], sites: str = "auto") -> dict[str, torch.Tensor]:
     """Per label of the one capability its probability on fixed features."""
-    (held,) = capabilities(bricks, sites)
-    probs = held.task.rules.probabilities(held.head.logits(FEATURES))
-    return dict(zip(held.task.labels, probs.T, strict=True))
+    (capability,) = capabilities(bricks, sites)
+    probs = capability.task.rules.probabilities(capability.head.logits(FEATURES))
+    return dict(zip(capability.task.labels, probs.T, strict=True))
 
 
-def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
-    assert found.keys() == expected.keys()
+def assert_same(predictions: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert predictions.keys() == expected.keys()
     for label, probs in expected.items():
-        torch.testing.assert_close(found[label], probs, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(predictions[label], probs, rtol=1e-5, atol=1e-6)
 
 
 # weights ----------------------------------------------------------------------------------------
@@ -86,8 +86,8 @@ def test_equal_weighs_every_site_the_same() -> None:
 def test_auto_weighs_the_same_where_a_site_states_none_and_says_so() -> None:
     bricks = [site(0, images={"a": 10}), site(1)]
     assert site_weights(bricks, "auto") == (0.5, 0.5)
-    (held,) = capabilities(bricks)
-    (note,) = held.notes
+    (capability,) = capabilities(bricks)
+    (note,) = capability.notes
     assert note == (
         f"the sites of brain weigh the same: no training counts from brain {bricks[1].digest[:12]}"
     )
@@ -128,8 +128,8 @@ def coefficients_of(generalist: Generalist) -> list[float]:
 
 
 def test_a_capability_counts_as_one_task_to_auto() -> None:
-    found = coefficients_of(assemble(trio()))
-    assert found == pytest.approx([0.25 * 2**-0.5, 2**-0.5, 0.75 * 2**-0.5], rel=1e-12)
+    coefficients = coefficients_of(assemble(trio()))
+    assert coefficients == pytest.approx([0.25 * 2**-0.5, 2**-0.5, 0.75 * 2**-0.5], rel=1e-12)
 
 
 def test_one_task_alone_is_the_average() -> None:
@@ -145,20 +145,22 @@ def test_a_number_per_brick_is_taken_as_it_is() -> None:
     assert coefficients_of(assemble(trio(), coefficients=[1, 2, -3])) == [1.0, 2.0, -3.0]
 
 
-@pytest.mark.parametrize("given", [[0.2, 1, 0.6], [-1, 0.5, -2], [1, 1, -1], [0, 1, 0]])
-def test_linear_is_the_sum_over_all_bricks(given: list[float]) -> None:
+@pytest.mark.parametrize("coefficients", [[0.2, 1, 0.6], [-1, 0.5, -2], [1, 1, -1], [0, 1, 0]])
+def test_linear_is_the_sum_over_all_bricks(coefficients: list[float]) -> None:
     bricks = trio()
-    found = assemble(bricks, coefficients=given).deltas
+    deltas = assemble(bricks, coefficients=coefficients).deltas
     for name in bricks[0].deltas:
-        expected = sum(c * b.deltas[name].dense() for c, b in zip(given, bricks, strict=True))
-        torch.testing.assert_close(found[name].dense(), expected, rtol=1e-4, atol=1e-5)
+        expected = sum(
+            c * b.deltas[name].dense() for c, b in zip(coefficients, bricks, strict=True)
+        )
+        torch.testing.assert_close(deltas[name].dense(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_target_that_a_site_lacks_counts_as_zero() -> None:
     whole, deep = site(0), make_brick("brain", seed=1, base=BASE, stem=1)
-    found = assemble([whole, deep]).deltas["blocks.0.attn.q"].dense()
+    merged = assemble([whole, deep]).deltas["blocks.0.attn.q"].dense()
     expected = 0.5 * whole.deltas["blocks.0.attn.q"].dense()
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(merged, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_wrong_count_of_coefficients_names_the_bricks() -> None:
@@ -173,9 +175,9 @@ def test_sites_of_equal_labels_answer_with_their_mean_logits(kind: str) -> None:
     each = torch.stack([b.head.logits(FEATURES) for b in bricks])
     mean = torch.einsum("s,s...->...", torch.tensor([1 / 6, 2 / 6, 3 / 6]), each)
     expected = bricks[0].task.rules.probabilities(mean)
-    (held,) = capabilities(bricks)
-    found = held.task.rules.probabilities(held.head.logits(FEATURES))
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    (capability,) = capabilities(bricks)
+    probs = capability.task.rules.probabilities(capability.head.logits(FEATURES))
+    torch.testing.assert_close(probs, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "multilabel"])
@@ -199,7 +201,7 @@ def test_a_code_decides_over_the_index() -> None:
     "labels", [("abc", "abc"), ("abc", "abd"), ("ab", "bc", "cd"), ("ab", "cd")]
 )
 def test_a_softmax_head_s_own_shift_has_no_say(labels: tuple[str, ...]) -> None:
-    bricks = [site(i, held) for i, held in enumerate(labels)]
+    bricks = [site(i, site_labels) for i, site_labels in enumerate(labels)]
     others = [shifted(brick, 10 + i) for i, brick in enumerate(bricks)]
     assert_same(answers(others), answers(bricks))
 
@@ -210,34 +212,34 @@ def test_a_softmax_head_s_own_shift_has_no_say(labels: tuple[str, ...]) -> None:
 )
 def test_parts_of_one_head_are_that_head_again(labels: tuple[str, ...]) -> None:
     whole = site(0, "abcde")
-    parts = [shifted(part(whole, held), 10 + i) for i, held in enumerate(labels)]
+    parts = [shifted(part(whole, site_labels), 10 + i) for i, site_labels in enumerate(labels)]
     parts = [replace(b, card=Card(images={"train": {"a": 5**i}})) for i, b in enumerate(parts)]
-    found, expected = answers(parts), answers([whole])
-    assert_same(dict(sorted(found.items())), expected)
+    probs, expected = answers(parts), answers([whole])
+    assert_same(dict(sorted(probs.items())), expected)
 
 
 def test_a_label_of_one_site_only_keeps_that_site_s_distance_to_what_both_know() -> None:
     first, second = site(0, "abc"), site(1, "abd")
-    (held,) = capabilities([first, second])
-    logits = dict(zip(held.task.labels, held.head.logits(FEATURES).T, strict=True))
+    (capability,) = capabilities([first, second])
+    logits = dict(zip(capability.task.labels, capability.head.logits(FEATURES).T, strict=True))
     own = first.head.logits(FEATURES)
     expected = own[:, 2] - own[:, :2].mean(dim=1)
-    found = logits["c"] - (logits["a"] + logits["b"]) / 2
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    distance = logits["c"] - (logits["a"] + logits["b"]) / 2
+    torch.testing.assert_close(distance, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_multilabel_label_of_one_site_only_answers_as_that_site() -> None:
     first, second = site(0, "abc", "multilabel"), site(1, "cd", "multilabel", {"c": 9})
-    found = answers([first, second])
-    assert list(found) == ["a", "b", "c", "d"]
-    torch.testing.assert_close(found["d"], second.head.logits(FEATURES)[:, 1].sigmoid())
+    probs = answers([first, second])
+    assert list(probs) == ["a", "b", "c", "d"]
+    torch.testing.assert_close(probs["d"], second.head.logits(FEATURES)[:, 1].sigmoid())
     mean = (first.head.logits(FEATURES)[:, 2] + second.head.logits(FEATURES)[:, 0]) / 2
-    torch.testing.assert_close(found["c"], mean.sigmoid(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(probs["c"], mean.sigmoid(), rtol=1e-5, atol=1e-6)
 
 
 def test_labels_that_no_site_links_are_noted() -> None:
-    (held,) = capabilities([site(0, "ab"), site(1, "cd")], "equal")
-    (note,) = held.notes
+    (capability,) = capabilities([site(0, "ab"), site(1, "cd")], "equal")
+    (note,) = capability.notes
     assert "no site knows labels on both sides of a, b | c, d" in note
     (linked,) = capabilities([site(0, "ab"), site(1, "cd"), site(2, "bc")], "equal")
     assert linked.notes == ()
@@ -250,15 +252,15 @@ def test_thresholds_stay_sorted(count: int) -> None:
         brick = make_brick("brain", seed=seed, kind="ordinal", base=BASE, count=40)
         bias = brick.head.bias.round(decimals=1)  # with ties
         bricks.append(replace(brick, head=Head(brick.head.weight, bias)))
-    (held,) = capabilities(bricks)
-    assert (held.head.bias[1:] <= held.head.bias[:-1]).all()
+    (capability,) = capabilities(bricks)
+    assert (capability.head.bias[1:] <= capability.head.bias[:-1]).all()
 
 
 def test_a_brick_alone_keeps_its_own_head_and_task() -> None:
     brick = site(0)
-    (held,) = capabilities([brick])
-    assert held.head is brick.head
-    assert held.task is brick.task
+    (capability,) = capabilities([brick])
+    assert capability.head is brick.head
+    assert capability.task is brick.task
 
 
 def test_the_order_of_the_sites_changes_no_answer() -> None:
@@ -266,8 +268,8 @@ def test_the_order_of_the_sites_changes_no_answer() -> None:
     bricks[2] = replace(bricks[2], card=Card(images={"train": {"a": 7}}))
     expected = answers(bricks)
     for order in permutations(bricks):
-        found = answers(order)
-        assert_same({label: found[label] for label in expected}, expected)
+        probs = answers(order)
+        assert_same({label: probs[label] for label in expected}, expected)
 
 
 # what is refused --------------------------------------------------------------------------------
@@ -313,8 +315,8 @@ def test_the_brick_of_several_sites_is_refused() -> None:
 
 def test_every_label_of_every_site_is_predicted() -> None:
     image = make_dataset("brain").test.images[0]
-    (found,) = predict(several(), [image], base=BASE, task="brain")
-    (answer,) = found.answers
+    (prediction,) = predict(several(), [image], base=BASE, task="brain")
+    (answer,) = prediction.answers
     assert answer.task.labels == ("label-0", "label-1", "label-2")
     assert sum(answer.probs) == pytest.approx(1, abs=1e-6)
 
@@ -347,8 +349,8 @@ def test_a_directory_holds_every_site_and_comes_back(tmp_path: Path) -> None:
     after = Generalist.load(tmp_path / "g")
     assert (after.recipe, after.tasks) == (before.recipe, before.tasks)
     assert len(list((tmp_path / "g" / "bricks").iterdir())) == 3
-    for found, expected in zip(after.readers, before.readers, strict=True):
-        torch.testing.assert_close(found.head.weight, expected.head.weight, rtol=0, atol=0)
+    for reader, expected in zip(after.readers, before.readers, strict=True):
+        torch.testing.assert_close(reader.head.weight, expected.head.weight, rtol=0, atol=0)
     after.save(tmp_path / "again")
     for path in (tmp_path / "g").rglob("*.*"):
         if path.is_file():
@@ -365,8 +367,8 @@ def test_the_head_round_of_a_capability(tmp_path: Path) -> None:
     after.save(tmp_path / "g")
     loaded = Generalist.load(tmp_path / "g")
     assert loaded.recipe == after.recipe
-    found = evaluate(loaded, {"brain": data}, base=BASE, split="val", resamples=5)
-    assert found.means["generalist"]["auroc"].value > 0.9
+    report = evaluate(loaded, {"brain": data}, base=BASE, split="val", resamples=5)
+    assert report.means["generalist"]["auroc"].value > 0.9
 
 
 def test_a_head_for_one_site_s_labels_only_is_refused() -> None:
@@ -381,10 +383,10 @@ def test_a_head_for_one_site_s_labels_only_is_refused() -> None:
 def test_sites_are_compared_under_their_digests_and_do_not_collide() -> None:
     first = site(0)
     again = replace(first, card=Card(data="the same, elsewhere"))
-    found = diagnose([first, again])
-    (pair,) = found.pairs
-    assert (pair.first, pair.second) == found.tasks
+    diagnosis = diagnose([first, again])
+    (pair,) = diagnosis.pairs
+    assert (pair.first, pair.second) == diagnosis.tasks
     assert pair.first == f"brain {first.digest[:12]}"
     assert pair.total_cosine == pytest.approx(1, abs=1e-6)
-    assert found.warnings == ()
-    assert len(found.spectra) == 2
+    assert diagnosis.warnings == ()
+    assert len(diagnosis.spectra) == 2

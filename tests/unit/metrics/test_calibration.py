@@ -49,9 +49,9 @@ def calibrated(name: str = "task", seed: int = 0, kind: str = "multiclass") -> B
 
 
 def calibration_of(kind: str, operating: OperatingPoint | None = None) -> Calibration:
-    found = with_calibration(make_brick(kind=kind, base=BASE), operating).calibration
-    assert found is not None
-    return found
+    calibration = with_calibration(make_brick(kind=kind, base=BASE), operating).calibration
+    assert calibration is not None
+    return calibration
 
 
 def drawn(count: int = 400, slope: float = 0.4, offset: float = -1.0, seed: int = 0):
@@ -111,16 +111,16 @@ def test_the_isotonic_fit_joins_the_steps_of_isotonic_regression() -> None:
     z, positive = drawn(2000)
     own = fit_isotonic(z[:, 0], positive)
     steps = IsotonicRegression().fit_transform(z[:, 0].numpy(), positive.astype(float))
-    found = own(z[:, 0]).sigmoid().numpy()
-    assert np.abs(found - steps).mean() < 0.02
+    probs = own(z[:, 0]).sigmoid().numpy()
+    assert np.abs(probs - steps).mean() < 0.02
     assert len(own.x) > 5
 
 
 def test_isotonic_steps_that_rounding_makes_equal_are_one_knot() -> None:
     close = torch.tensor([1.0, 1.0000001, 1.0000002, 2.0]).repeat_interleave(500).double()
     shares = np.repeat([0.1, 0.5, 0.6, 0.9], 500)
-    found = fit_isotonic(close, np.random.default_rng(0).random(2000) < shares)
-    assert found.x == (1.0, 2.0)
+    logit_map = fit_isotonic(close, np.random.default_rng(0).random(2000) < shares)
+    assert logit_map.x == (1.0, 2.0)
 
 
 @pytest.mark.parametrize("seed", [0, 11])
@@ -134,18 +134,18 @@ def test_the_temperature_is_the_one_of_least_loss() -> None:
     z = 4 * generator.normal(size=(300, 3))
     shares = np.exp(z / 3) / np.exp(z / 3).sum(axis=1, keepdims=True)
     labels = np.array([generator.choice(3, p=row) for row in shares])
-    found = fit_calibration(task, torch.from_numpy(z), labels)
-    assert found is not None
+    calibration = fit_calibration(task, torch.from_numpy(z), labels)
+    assert calibration is not None
 
     def loss(log: np.ndarray) -> float:
         t = z * np.exp(log[0])
         return float((np.log(np.exp(t).sum(axis=1)) - t[np.arange(300), labels]).mean())
 
     best = np.exp(minimize(loss, [0.0], method="Nelder-Mead").x[0])
-    assert found.maps[0].method == "temperature"
-    assert found.maps[0].slope == pytest.approx(best, rel=1e-3)
-    assert 1 / found.maps[0].slope == pytest.approx(3, rel=0.25)
-    assert found.loss_after < found.loss_before
+    assert calibration.maps[0].method == "temperature"
+    assert calibration.maps[0].slope == pytest.approx(best, rel=1e-3)
+    assert 1 / calibration.maps[0].slope == pytest.approx(3, rel=0.25)
+    assert calibration.loss_after < calibration.loss_before
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -166,11 +166,11 @@ def test_a_calibration_lowers_the_loss_of_new_images(kind: str) -> None:
         return 3 * true, (draws > probs.cumsum(axis=1)).sum(axis=1).clip(max=probs.shape[1] - 1)
 
     (z, labels), (new, truth) = part(300), part(2000)
-    found = fit_calibration(task, z, labels)
-    assert found is not None
+    calibration = fit_calibration(task, z, labels)
+    assert calibration is not None
     losses = [
         point_scores(task, task.rules.probabilities(t).numpy(), truth, ["log_loss"])["log_loss"]
-        for t in (new, found(new))
+        for t in (new, calibration(new))
     ]
     assert losses[1] < losses[0] - 0.05
 
@@ -185,10 +185,10 @@ def test_what_does_not_help_is_not_applied() -> None:
     generator = np.random.default_rng(3)
     z = generator.normal(size=(60, 1))
     labels = (generator.random(60) < expit(z[:, 0])).astype(int)
-    found = fit_calibration(make_task(kind="binary"), torch.from_numpy(z), labels)
-    assert found is not None
-    assert found.maps == (NOTHING,)
-    assert found.loss_after == found.loss_before
+    calibration = fit_calibration(make_task(kind="binary"), torch.from_numpy(z), labels)
+    assert calibration is not None
+    assert calibration.maps == (NOTHING,)
+    assert calibration.loss_after == calibration.loss_before
 
 
 def test_only_many_images_are_worth_isotonic_regression() -> None:
@@ -198,9 +198,9 @@ def test_only_many_images_are_worth_isotonic_regression() -> None:
     task = make_task(kind="binary")
     methods = []
     for count in (900, 3000):
-        found = fit_calibration(task, torch.from_numpy(z[:count]), labels[:count])
-        assert found is not None
-        methods.append(found.maps[0].method)
+        calibration = fit_calibration(task, torch.from_numpy(z[:count]), labels[:count])
+        assert calibration is not None
+        methods.append(calibration.maps[0].method)
     assert methods == ["platt", "isotonic"]
 
 
@@ -209,22 +209,22 @@ def test_an_unknown_label_is_left_out_and_a_rare_one_stays_as_it_is() -> None:
     logits = torch.cat([z, z, z], dim=1)
     labels = np.stack([positive, positive, np.arange(400) < 5], axis=1).astype(np.float32)
     labels[200:, 1] = np.nan
-    found = fit_calibration(make_task(kind="multilabel"), logits, labels)
-    assert found is not None
+    calibration = fit_calibration(make_task(kind="multilabel"), logits, labels)
+    assert calibration is not None
     half = fit_platt(z[:200, 0], positive[:200])
-    assert found.maps == (fit_platt(z[:, 0], positive), half, NOTHING)
+    assert calibration.maps == (fit_platt(z[:, 0], positive), half, NOTHING)
 
 
 @pytest.mark.parametrize("kind", ["binary", "multiclass"])
 def test_one_patient_cannot_say_what_helps(kind: str) -> None:
     z, positive = drawn()
     logits = z if kind == "binary" else torch.cat([5 * z, -5 * z, 0 * z], dim=1)
-    found = fit_calibration(
+    calibration = fit_calibration(
         make_task(kind=kind), logits, positive.astype(np.int64), patients=np.array(["p"] * len(z))
     )
-    assert found is not None
-    assert found.maps == (NOTHING,)
-    assert found.loss_after == found.loss_before
+    assert calibration is not None
+    assert calibration.maps == (NOTHING,)
+    assert calibration.loss_after == calibration.loss_before
 
 
 def test_patients_share_a_fold() -> None:
@@ -252,28 +252,30 @@ def test_a_threshold_reaches_its_aim_and_no_more_than_it_must(
 def test_an_operating_point_is_the_aim_of_the_next_fit() -> None:
     z, positive = drawn()
     point = OperatingPoint(aim="specificity", value=0.9, thresholds=(0.5,))
-    found = fit_calibration(make_task(kind="binary"), z, positive.astype(int), aim=point)
-    assert found is not None
-    assert found.operating is not None
-    assert (found.operating.aim, found.operating.value) == ("specificity", 0.9)
-    assert found.operating.thresholds != point.thresholds
+    calibration = fit_calibration(make_task(kind="binary"), z, positive.astype(int), aim=point)
+    assert calibration is not None
+    assert calibration.operating is not None
+    assert (calibration.operating.aim, calibration.operating.value) == ("specificity", 0.9)
+    assert calibration.operating.thresholds != point.thresholds
 
 
 def test_without_an_operating_point_the_same_labels_are_answered() -> None:
-    task, found = make_task(kind="binary"), calibration_of("binary")
+    task, calibration = make_task(kind="binary"), calibration_of("binary")
     logits = torch.linspace(-3, 3, 40)[:, None]
     plain = logits[:, 0] > 0
-    probs = found(logits).sigmoid()[:, 0]
-    assert ((probs > found.thresholds[0]) == plain).all()
+    probs = calibration(logits).sigmoid()[:, 0]
+    assert ((probs > calibration.thresholds[0]) == plain).all()
     assert ((probs > 0.5) != plain).any()
-    assert Answer(task, (0.3, 0.7), "calibrated", found.thresholds).labels == ("label-0",)
+    assert Answer(task, (0.3, 0.7), "calibrated", calibration.thresholds).labels == ("label-0",)
 
 
 def test_an_operating_point_decides_and_a_label_without_one_keeps_its_own() -> None:
     point = OperatingPoint(aim="sensitivity", value=0.9, thresholds=(0.2, None, 0.9))
-    found = calibration_of("multilabel", point)
-    assert found.thresholds == (0.2, 0.5, 0.9)
-    answer = Answer(make_task(kind="multilabel"), (0.3, 0.4, 0.8), "calibrated", found.thresholds)
+    calibration = calibration_of("multilabel", point)
+    assert calibration.thresholds == (0.2, 0.5, 0.9)
+    answer = Answer(
+        make_task(kind="multilabel"), (0.3, 0.4, 0.8), "calibrated", calibration.thresholds
+    )
     assert answer.labels == ("label-0",)
     assert answer.as_dict()["thresholds"] == {"label-0": 0.2, "label-1": 0.5, "label-2": 0.9}
 
@@ -282,9 +284,9 @@ def test_an_operating_point_decides_and_a_label_without_one_keeps_its_own() -> N
 def test_a_calibration_survives_the_file_and_is_part_of_the_digest(kind: str) -> None:
     brick = calibrated(kind=kind)
     content = brick_bytes(brick)
-    found = brick_from_bytes(content, "x")
-    assert found.calibration == brick.calibration
-    assert brick_bytes(found) == content
+    loaded = brick_from_bytes(content, "x")
+    assert loaded.calibration == brick.calibration
+    assert brick_bytes(loaded) == content
     assert brick.digest != replace(brick, calibration=None).digest
 
 
@@ -367,10 +369,10 @@ def test_a_specialist_answers_by_its_calibration() -> None:
     brick = calibrated()
     images = [make_dataset().test.images[0]]
     (plain,) = predict(specialist(replace(brick, calibration=None)), images, base=BASE)
-    (found,) = predict(specialist(brick), images, base=BASE)
-    odds = [np.log(p.answers[0].probs) for p in (plain, found)]
+    (prediction,) = predict(specialist(brick), images, base=BASE)
+    odds = [np.log(p.answers[0].probs) for p in (plain, prediction)]
     assert np.diff(odds[1]) == pytest.approx(0.5 * np.diff(odds[0]), abs=1e-4)
-    document: dict[str, Any] = found.as_dict()
+    document: dict[str, Any] = prediction.as_dict()
     assert document["answers"][0]["calibration"] == "calibrated"
 
 

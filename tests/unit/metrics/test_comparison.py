@@ -72,19 +72,19 @@ def test_mcnemar_is_the_binomial_test_of_images_that_one_alone_gets_right() -> N
     (first, labels), (second, _) = binary(0.6), binary(0.1, seed=1)
     right = [p.argmax(axis=1) == labels for p in (first, second)]
     only = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
-    found = paired_tests(Sample(BINARY, first, labels), Sample(BINARY, second, labels))[-1]
-    assert (found.name, found.label) == ("mcnemar", "all")
-    assert found.p_value == pytest.approx(binomtest(only[0], sum(only)).pvalue, rel=1e-12)
-    assert found.difference == pytest.approx((only[0] - only[1]) / COUNT, rel=1e-12)
+    mcnemar = paired_tests(Sample(BINARY, first, labels), Sample(BINARY, second, labels))[-1]
+    assert (mcnemar.name, mcnemar.label) == ("mcnemar", "all")
+    assert mcnemar.p_value == pytest.approx(binomtest(only[0], sum(only)).pvalue, rel=1e-12)
+    assert mcnemar.difference == pytest.approx((only[0] - only[1]) / COUNT, rel=1e-12)
 
 
 def test_mcnemar_is_silent_where_patients_have_several_images() -> None:
     (first, labels), (second, _) = binary(0.6), binary(0.1, seed=1)
     patients = np.arange(COUNT) // 2
-    found = paired_tests(
+    tests = paired_tests(
         Sample(BINARY, first, labels, patients), Sample(BINARY, second, labels, patients)
     )
-    assert [math.isnan(test.p_value) for test in found] == [False, True]
+    assert [math.isnan(test.p_value) for test in tests] == [False, True]
 
 
 def test_each_finding_has_its_own_tests_on_the_images_where_it_is_known() -> None:
@@ -107,9 +107,9 @@ def test_each_finding_has_its_own_tests_on_the_images_where_it_is_known() -> Non
 def test_thresholds_decide_what_is_right() -> None:
     probs, labels = binary(0.3)
     strict = Sample(BINARY, probs, labels, thresholds=np.array([0.9]))
-    found = differences(Sample(BINARY, probs, labels), strict)
-    assert found["sensitivity"].value > 0
-    assert found["auroc"].value == 0
+    intervals = differences(Sample(BINARY, probs, labels), strict)
+    assert intervals["sensitivity"].value > 0
+    assert intervals["auroc"].value == 0
 
 
 def grouped(probs: np.ndarray, labels: np.ndarray) -> Sample:
@@ -138,40 +138,40 @@ def test_without_ids_a_group_counts_no_patients() -> None:
 def test_the_area_under_the_curves_points_is_the_score() -> None:
     probs, labels = binary(0.3)
     probs = np.round(probs, 1)
-    (found,) = curves(Sample(BINARY, probs, labels))
-    area = np.trapezoid(found.sensitivity, 1 - found.specificity)
-    steps = (np.diff(found.sensitivity) * found.precision[1:]).sum()
+    (curve,) = curves(Sample(BINARY, probs, labels))
+    area = np.trapezoid(curve.sensitivity, 1 - curve.specificity)
+    steps = (np.diff(curve.sensitivity) * curve.precision[1:]).sum()
     assert area == pytest.approx(roc_auc_score(labels, probs[:, 1]), rel=1e-12)
     assert steps == pytest.approx(average_precision_score(labels, probs[:, 1]), rel=1e-12)
 
 
 def test_a_curves_threshold_calls_the_images_that_it_says() -> None:
     probs, labels = binary(0.3)
-    (found,) = curves(Sample(BINARY, probs, labels))
-    called = probs[:, 1] >= found.thresholds[7]
-    assert found.sensitivity[7] == pytest.approx(called[labels == 1].mean(), rel=1e-12)
-    assert found.specificity[7] == pytest.approx(1 - called[labels == 0].mean(), rel=1e-12)
+    (curve,) = curves(Sample(BINARY, probs, labels))
+    called = probs[:, 1] >= curve.thresholds[7]
+    assert curve.sensitivity[7] == pytest.approx(called[labels == 1].mean(), rel=1e-12)
+    assert curve.specificity[7] == pytest.approx(1 - called[labels == 0].mean(), rel=1e-12)
 
 
 def test_a_label_that_never_occurs_has_no_curve() -> None:
     probs = np.random.default_rng(0).dirichlet(np.ones(3), 20)
-    found = curves(Sample(THREE, probs, np.arange(20) % 2))
-    assert [curve.label for curve in found] == ["a", "b"]
+    label_curves = curves(Sample(THREE, probs, np.arange(20) % 2))
+    assert [curve.label for curve in label_curves] == ["a", "b"]
 
 
 def test_the_confusion_matrix_is_sklearns() -> None:
     generator = np.random.default_rng(0)
     probs, labels = generator.dirichlet(np.ones(3), 50), generator.integers(0, 3, 50)
-    found = confusion(Sample(THREE, probs, labels))["t"]
+    matrix = confusion(Sample(THREE, probs, labels))["t"]
     expected = confusion_matrix(labels, probs.argmax(axis=1), labels=range(3))
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(matrix, expected)
 
 
 def test_findings_have_a_matrix_each_of_known_images() -> None:
     probs = np.array([[0.9, 0.2], [0.8, 0.7], [0.1, 0.6]])
     labels = np.array([[1, NAN], [0, 1], [0, NAN]])
-    found = confusion(Sample(FINDINGS, probs, labels))
-    assert {label: matrix.tolist() for label, matrix in found.items()} == {
+    matrices = confusion(Sample(FINDINGS, probs, labels))
+    assert {label: matrix.tolist() for label, matrix in matrices.items()} == {
         "a": [[1, 1], [0, 1]],
         "b": [[0, 0], [0, 1]],
     }
@@ -179,18 +179,18 @@ def test_findings_have_a_matrix_each_of_known_images() -> None:
 
 def test_a_reliability_diagram_counts_every_image_once() -> None:
     probs, labels = binary(0.3)
-    (found,) = reliability(Sample(BINARY, probs, labels))
-    assert sum(part.images for part in found.bins) == COUNT
-    full = [part for part in found.bins if part.images]
+    (diagram,) = reliability(Sample(BINARY, probs, labels))
+    assert sum(part.images for part in diagram.bins) == COUNT
+    full = [part for part in diagram.bins if part.images]
     hits = sum(part.images * part.accuracy for part in full)
     assert hits == pytest.approx(labels.sum(), rel=1e-12)
     assert all(p.low <= p.confidence <= p.high for p in full)
     assert all(p.accuracy_low <= p.accuracy <= p.accuracy_high for p in full)
-    assert len(found.bins) == 15
+    assert len(diagram.bins) == 15
 
 
 def test_an_empty_bin_says_nothing() -> None:
     probs, labels = np.array([[0.9, 0.1], [0.95, 0.05]]), np.array([0, 1])
-    (found,) = reliability(Sample(BINARY, probs, labels))
-    assert found.bins[2].images == 0
-    assert math.isnan(found.bins[2].accuracy)
+    (diagram,) = reliability(Sample(BINARY, probs, labels))
+    assert diagram.bins[2].images == 0
+    assert math.isnan(diagram.bins[2].accuracy)

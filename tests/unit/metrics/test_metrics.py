@@ -53,8 +53,10 @@ def test_draws_are_the_same_however_small_the_parts(monkeypatch: pytest.MonkeyPa
 
 def test_patients_are_drawn_whole() -> None:
     patients = np.array(["x", "y", "x", "z", "z", "z"])
-    found = drawn(6, 50, patients)
-    assert all((found[:, patients == p][:, 0] == found[:, patients == p].T).all() for p in "xyz")
+    weights = drawn(6, 50, patients)
+    assert all(
+        (weights[:, patients == p][:, 0] == weights[:, patients == p].T).all() for p in "xyz"
+    )
 
 
 def test_each_draw_has_as_many_patients_as_the_sample() -> None:
@@ -145,14 +147,14 @@ def test_multilabel_without_both_sides_has_no_auroc(labels: list[list[float]]) -
 
 def test_interval_is_the_two_sided_percentile_one() -> None:
     replicates = np.concatenate([[0.5], np.linspace(0, 1, 1001)])
-    found = interval(replicates, level=0.9)
-    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.05, 0.95), rel=1e-9)
+    score = interval(replicates, level=0.9)
+    assert (score.value, score.low, score.high) == pytest.approx((0.5, 0.05, 0.95), rel=1e-9)
 
 
 def test_interval_without_resamples_has_no_bounds() -> None:
-    found = interval(np.array([0.5]))
-    assert found.value == 0.5
-    assert np.isnan([found.low, found.high]).all()
+    score = interval(np.array([0.5]))
+    assert score.value == 0.5
+    assert np.isnan([score.low, score.high]).all()
 
 
 def test_interval_reads_as_a_table_cell() -> None:
@@ -173,9 +175,9 @@ def test_an_undefined_value_reads_as_such() -> None:
 
 
 def test_an_interval_says_how_many_draws_are_undefined() -> None:
-    found = interval(np.array([0.5, 0.4, NAN, 0.6, NAN]))
-    assert found.undefined == found.as_dict()["undefined"] == 2
-    assert str(found).endswith("(2 draws undefined)")
+    score = interval(np.array([0.5, 0.4, NAN, 0.6, NAN]))
+    assert score.undefined == score.as_dict()["undefined"] == 2
+    assert str(score).endswith("(2 draws undefined)")
 
 
 def test_an_undefined_value_has_no_interval_whatever_draws_say() -> None:
