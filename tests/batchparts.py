@@ -61,26 +61,26 @@ def _brick(name: str, kind: str, base: Base, folder: Path, low: int, high: int) 
     return with_calibration(replace(brick, profile=profile))
 
 
-def same_answers(found: pl.DataFrame, expected: pl.DataFrame, atol: float) -> None:
+def same_answers(actual: pl.DataFrame, expected: pl.DataFrame, atol: float) -> None:
     """Two tables alike in every cell, numbers within `atol`."""
-    for frame in (found, expected):
+    for frame in (actual, expected):
         assert frame.columns == expected.columns
-    assert len(found) == len(expected)
-    for a, b in zip(found.iter_rows(named=True), expected.iter_rows(named=True), strict=True):
+    assert len(actual) == len(expected)
+    for a, b in zip(actual.iter_rows(named=True), expected.iter_rows(named=True), strict=True):
         same_values(a, b, atol)
 
 
-def same_values(found: Any, expected: Any, atol: float) -> None:
+def same_values(actual: Any, expected: Any, atol: float) -> None:
     """Two cells or rows alike, numbers within `atol`."""
     if isinstance(expected, dict):
-        assert found.keys() == expected.keys()
+        assert actual.keys() == expected.keys()
         for key in expected:
-            same_values(found[key], expected[key], atol)
+            same_values(actual[key], expected[key], atol)
     elif isinstance(expected, list):
-        assert len(found) == len(expected)
-        for a, b in zip(found, expected, strict=True):
+        assert len(actual) == len(expected)
+        for a, b in zip(actual, expected, strict=True):
             same_values(a, b, atol)
     elif isinstance(expected, float):
-        assert abs(found - expected) <= atol
+        assert abs(actual - expected) <= atol
     else:
-        assert found == expected
+        assert actual == expected

@@ -36,20 +36,20 @@ def parent(process: int) -> int:
 
 def actors() -> list[int]:
     """The processes of this program's actors."""
-    found = []
+    processes = []
     for place in Path("/proc").glob("[0-9]*"):
         try:
             named = (place / "cmdline").read_bytes().startswith(b"ray::Actor")
             if named and parent(parent(int(place.name))) == os.getpid():
-                found.append(int(place.name))
+                processes.append(int(place.name))
         except (OSError, ValueError):  # ended meanwhile
             continue
-    return sorted(found)
+    return sorted(processes)
 
 
 def main() -> None:
     generalist, images, folder = map(Path, sys.argv[1:])
-    told: dict[str, Any] = {"done": [], "actors": 0}
+    report: dict[str, Any] = {"done": [], "actors": 0}
 
     def stop(_what: str, done: int, total: int) -> None:
         if total and done:
@@ -58,11 +58,11 @@ def main() -> None:
     def kill_one(_what: str, done: int, total: int) -> None:
         if not total:
             return
-        if not told["done"]:
-            found = actors()
-            told["actors"] = len(found)
-            os.kill(found[0], signal.SIGKILL)
-        told["done"].append(done)
+        if not report["done"]:
+            processes = actors()
+            report["actors"] = len(processes)
+            os.kill(processes[0], signal.SIGKILL)
+        report["done"].append(done)
 
     job: dict[str, Any] = {"part_images": PARTS, "batch_size": 2}
     with contextlib.suppress(StopError):
@@ -81,9 +81,9 @@ def main() -> None:
                 base_weights=folder / "nothing.safetensors",
             )
         except BaseError as error:
-            told["error"] = str(error)
+            report["error"] = str(error)
         ray.shutdown()
-    print(json.dumps({**told, **summary.as_dict()}))
+    print(json.dumps({**report, **summary.as_dict()}))
 
 
 if __name__ == "__main__":

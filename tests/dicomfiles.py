@@ -38,82 +38,82 @@ def dataset(
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = syntax
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    found = FileDataset("", {}, bytes(128), meta, syntax.is_implicit_VR, syntax.is_little_endian)
-    found.SOPClassUID = SecondaryCaptureImageStorage
-    found.SOPInstanceUID = meta.MediaStorageSOPInstanceUID = generate_uid(
+    instance = FileDataset("", {}, bytes(128), meta, syntax.is_implicit_VR, syntax.is_little_endian)
+    instance.SOPClassUID = SecondaryCaptureImageStorage
+    instance.SOPInstanceUID = meta.MediaStorageSOPInstanceUID = generate_uid(
         entropy_srcs=[array.tobytes().hex(), str(sorted(elements.items(), key=str))]
     )
     shape = array.shape[1:] if frames > 1 else array.shape
     colour = len(shape) == 3
-    found.Rows, found.Columns = shape[:2]
-    found.SamplesPerPixel = 3 if colour else 1
+    instance.Rows, instance.Columns = shape[:2]
+    instance.SamplesPerPixel = 3 if colour else 1
     if colour:
-        found.PlanarConfiguration = 0
+        instance.PlanarConfiguration = 0
     if frames > 1:
-        found.NumberOfFrames = frames
-    found.PhotometricInterpretation = "RGB" if colour else "MONOCHROME2"
-    found.BitsAllocated = found.BitsStored = array.dtype.itemsize * 8
-    found.HighBit = found.BitsStored - 1
-    found.PixelRepresentation = int(array.dtype.kind == "i")
+        instance.NumberOfFrames = frames
+    instance.PhotometricInterpretation = "RGB" if colour else "MONOCHROME2"
+    instance.BitsAllocated = instance.BitsStored = array.dtype.itemsize * 8
+    instance.HighBit = instance.BitsStored - 1
+    instance.PixelRepresentation = int(array.dtype.kind == "i")
     content = array.tobytes()
-    found.add_new("PixelData", "OW", content + bytes(len(content) % 2))
+    instance.add_new("PixelData", "OW", content + bytes(len(content) % 2))
     for keyword, value in elements.items():
         if value is None:
-            del found[keyword]
+            del instance[keyword]
         else:
-            setattr(found, keyword, value)
+            setattr(instance, keyword, value)
     if "BitsStored" in elements and "HighBit" not in elements:
-        found.HighBit = found.BitsStored - 1
-    return found
+        instance.HighBit = instance.BitsStored - 1
+    return instance
 
 
 def item(**elements: Any) -> Dataset:
     """A sequence's item."""
-    found = Dataset()
+    entry = Dataset()
     for keyword, value in elements.items():
-        setattr(found, keyword, value)
-    return found
+        setattr(entry, keyword, value)
+    return entry
 
 
 def grey_lut(first: int, entries: np.ndarray, bits: int, *, signed: bool = False) -> Dataset:
     """An item of a modality or VOI LUT sequence; fewer than 65,536 entries."""
-    found = Dataset()
-    found.add_new("LUTDescriptor", "SS" if signed else "US", [len(entries), first, bits])
-    found.add_new("LUTData", "OW", entries.astype("<u2").tobytes())
-    return found
+    lut = Dataset()
+    lut.add_new("LUTDescriptor", "SS" if signed else "US", [len(entries), first, bits])
+    lut.add_new("LUTData", "OW", entries.astype("<u2").tobytes())
+    return lut
 
 
 def palette(first: int, colours: np.ndarray, bits: int) -> dict[str, Any]:
     """Palette elements from entries (n, 3)."""
-    found: dict[str, Any] = {}
+    elements: dict[str, Any] = {}
     for name, entries in zip(("Red", "Green", "Blue"), colours.T, strict=True):
-        found[f"{name}PaletteColorLookupTableDescriptor"] = [len(entries), first, bits]
-        found[f"{name}PaletteColorLookupTableData"] = entries.astype("<u2").tobytes()
-    return found
+        elements[f"{name}PaletteColorLookupTableDescriptor"] = [len(entries), first, bits]
+        elements[f"{name}PaletteColorLookupTableData"] = entries.astype("<u2").tobytes()
+    return elements
 
 
-def compress(found: FileDataset, syntax: UID) -> FileDataset:
+def compress(instance: FileDataset, syntax: UID) -> FileDataset:
     """The same data set, compressed losslessly."""
-    found.compress(syntax, encoding_plugin=COMPRESSIONS[syntax], generate_instance_uid=False)
-    return found
+    instance.compress(syntax, encoding_plugin=COMPRESSIONS[syntax], generate_instance_uid=False)
+    return instance
 
 
-def encapsulated(found: FileDataset, syntax: UID, *codestreams: bytes) -> FileDataset:
+def encapsulated(instance: FileDataset, syntax: UID, *codestreams: bytes) -> FileDataset:
     """The same data set with codestreams of one's own as its frames."""
-    found.file_meta.TransferSyntaxUID = syntax
-    found.add_new("PixelData", "OB", encapsulate(list(codestreams)))
-    found["PixelData"].is_undefined_length = True
-    return found
+    instance.file_meta.TransferSyntaxUID = syntax
+    instance.add_new("PixelData", "OB", encapsulate(list(codestreams)))
+    instance["PixelData"].is_undefined_length = True
+    return instance
 
 
-def as_bytes(found: FileDataset) -> bytes:
+def as_bytes(instance: FileDataset) -> bytes:
     """The file's content."""
     stream = BytesIO()
-    found.save_as(stream, enforce_file_format=True)
+    instance.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
 
 
-def write(path: Path, found: FileDataset) -> Path:
+def write(path: Path, instance: FileDataset) -> Path:
     """Write the file, and say where."""
-    path.write_bytes(as_bytes(found))
+    path.write_bytes(as_bytes(instance))
     return path

@@ -60,14 +60,14 @@ class Archive:
     asked: list[str] = field(default_factory=list)
     url: str = ""
 
-    def add(self, found: FileDataset) -> str:
+    def add(self, instance: FileDataset) -> str:
         """Take an object in; its UID."""
-        self.images[str(found.SOPInstanceUID)] = as_bytes(found)
-        return str(found.SOPInstanceUID)
+        self.images[str(instance.SOPInstanceUID)] = as_bytes(instance)
+        return str(instance.SOPInstanceUID)
 
     def held(self, modality: str) -> list[Dataset]:
         """All objects of a modality."""
-        return [found for found in self.everything() if found.Modality == modality]
+        return [instance for instance in self.everything() if instance.Modality == modality]
 
     def everything(self) -> list[Dataset]:
         return [dcmread(BytesIO(content)) for content in self.images.values()]
@@ -92,9 +92,9 @@ class _Handler(BaseHTTPRequestHandler):
         archive = self.server.archive
         if self._stopped():
             return
-        found = _PLACE.fullmatch(urlsplit(self.path).path)
-        assert found is not None, self.path
-        study, series, instance = found.groups()
+        match = _PLACE.fullmatch(urlsplit(self.path).path)
+        assert match is not None, self.path
+        study, series, instance = match.groups()
         if instance is not None:
             self._send_instance(instance)
             return
@@ -106,8 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
         if archive.knows_offset:
             items = items[int(asked.get("offset", ["0"])[0]) :][:2]
         text = json.dumps(items).encode()
-        given = text if archive.search_answer is None else archive.search_answer
-        self._answer(200, given, archive.json_type)
+        body = text if archive.search_answer is None else archive.search_answer
+        self._answer(200, body, archive.json_type)
 
     def do_POST(self) -> None:
         content_type = self.headers["Content-Type"]
@@ -121,12 +121,12 @@ class _Handler(BaseHTTPRequestHandler):
         for part in body.split(delimiter)[1:-1]:
             content = part.partition(b"\r\n\r\n")[2][:-2]
             self._take(content, answer)
-        told = 202 if answer.FailedSOPSequence else 200, answer.to_json().encode()
-        self._answer(*(self.server.archive.store_answer or told), self.server.archive.json_type)
+        response = 202 if answer.FailedSOPSequence else 200, answer.to_json().encode()
+        self._answer(*(self.server.archive.store_answer or response), self.server.archive.json_type)
 
     def _take(self, content: bytes, answer: Dataset) -> None:
-        archive, found = self.server.archive, dcmread(BytesIO(content))
-        uid = str(found.SOPInstanceUID)
+        archive, instance = self.server.archive, dcmread(BytesIO(content))
+        uid = str(instance.SOPInstanceUID)
         if archive.failures:
             failed = Dataset()
             failed.ReferencedSOPInstanceUID = uid
@@ -142,22 +142,22 @@ class _Handler(BaseHTTPRequestHandler):
         archive, seen = self.server.archive, set()
         level = "SOPInstanceUID" if series else "SeriesInstanceUID" if study else _STUDY[0]
         everything = archive.everything()
-        for found in everything:
+        for instance in everything:
             item = Dataset()
             for keyword in (*_STUDY, *(_SERIES if study else ()), *((level,) if series else ())):
-                if keyword in found:
-                    setattr(item, keyword, found[keyword].value)
-            wanted = (study in (None, found.StudyInstanceUID)) and (
-                series in (None, found.SeriesInstanceUID)
+                if keyword in instance:
+                    setattr(item, keyword, instance[keyword].value)
+            wanted = (study in (None, instance.StudyInstanceUID)) and (
+                series in (None, instance.SeriesInstanceUID)
             )
             if "ModalitiesInStudy" in asked:
-                wanted &= found.Modality in asked["ModalitiesInStudy"]
-            if not wanted or found[level].value in seen:
+                wanted &= instance.Modality in asked["ModalitiesInStudy"]
+            if not wanted or instance[level].value in seen:
                 continue
-            seen.add(found[level].value)
+            seen.add(instance[level].value)
             if not study and archive.tells_counts:
                 item.NumberOfStudyRelatedInstances = sum(
-                    each.StudyInstanceUID == found.StudyInstanceUID for each in everything
+                    each.StudyInstanceUID == instance.StudyInstanceUID for each in everything
                 )
             yield item.to_json_dict()
 

@@ -209,23 +209,23 @@ def with_calibration(brick: Brick, operating: OperatingPoint | None = None) -> B
     shift = LogitMap(method="platt", slope=2.0, x=(0.0,), y=(1.0,))
     none = LogitMap(method="none", slope=1.0, x=(0.0,), y=(0.0,))
     maps = {"multilabel": (shift, none, shift), "binary": (shift,)}
-    found = Calibration(
+    calibration = Calibration(
         images=50,
         maps=maps.get(brick.task.kind, (warm,)),
         loss_before=1.0,
         loss_after=0.5,
         operating=operating,
     )
-    return replace(brick, calibration=found)
+    return replace(brick, calibration=calibration)
 
 
 def with_profile(brick: Brick, center: float = 0.0, seed: int = 0, images: int = 64) -> Brick:
     """The same brick with a profile of `make_features` around a center."""
-    found = make_features(2 * brick.base.features, center, images=images, seed=seed)
-    return replace(brick, profile=fit_profile(found))
+    features = make_features(2 * brick.base.features, center, images=images, seed=seed)
+    return replace(brick, profile=fit_profile(features))
 
 
 def with_measured_profile(brick: Brick, base: Base, dataset: Dataset) -> Brick:
     """The same brick with the profile that training on a data set would give it."""
-    found = measure_features(base, Inputs(dataset.train.images, base))
-    return replace(brick, profile=fit_profile(found))
+    features = measure_features(base, Inputs(dataset.train.images, base))
+    return replace(brick, profile=fit_profile(features))

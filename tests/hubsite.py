@@ -46,10 +46,10 @@ class _Handler(BaseHTTPRequestHandler):
         hub.tokens.add(self.headers["Authorization"])
         if path == f"/api/models/{hub.repository}/preupload/main":
             asked = json.loads(body)["files"]
-            told = [
+            files = [
                 {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in asked
             ]
-            self._json({"files": told})
+            self._json({"files": files})
         elif path == f"/api/models/{hub.repository}/commit/main":
             for line in body.splitlines():
                 item = json.loads(line)

@@ -95,25 +95,25 @@ def orthanc(folder: Path, port: int | None = None) -> Iterator[Orthanc]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([place, folder / "orthanc.json"], stdout=log, stderr=log)
         try:
-            found = Orthanc(f"http://127.0.0.1:{port}", folder / "password")
-            _wait(found, process, folder / "log")
-            yield found
+            server = Orthanc(f"http://127.0.0.1:{port}", folder / "password")
+            _wait(server, process, folder / "log")
+            yield server
         finally:
             process.terminate()
             process.wait(120)
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
-def _wait(found: Orthanc, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait(server: Orthanc, process: subprocess.Popen[bytes], log: Path) -> None:
     until = time.monotonic() + STARTS_WITHIN_S
     while time.monotonic() < until and process.poll() is None:
         try:
-            found.ask("/system")
+            server.ask("/system")
         except (urllib.error.URLError, ConnectionError):
             time.sleep(0.05)
         else:

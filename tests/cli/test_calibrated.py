@@ -50,9 +50,9 @@ def test_train_says_what_the_calibration_is(work, tmp_path, capsys):
     out = tmp_path / "x.brick.safetensors"
     words = ("--epochs", 1, "--specificity", 0.9, "-o", out)
     assert run("train", work / "chest" / "chest.csv", *words) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "from 24 images, log loss" in told
-    assert "for a specificity of 0.9" in told
+    output = " ".join(capsys.readouterr().out.split())
+    assert "from 24 images, log loss" in output
+    assert "for a specificity of 0.9" in output
 
 
 def test_no_calibration_leaves_it_out(work, tmp_path, capsys):
@@ -90,8 +90,8 @@ def test_a_merge_says_that_it_is_not_calibrated(work, tmp_path, capsys):
     assert run("predict", tmp_path / "g", work / "chest" / "0.png", "--task", "chest") == 0
     assert "not calibrated, since a merge answers: chest" in capsys.readouterr().out
     assert run("inspect", tmp_path / "g") == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "calibration: chest stale, other stale" in told
+    output = " ".join(capsys.readouterr().out.split())
+    assert "calibration: chest stale, other stale" in output
     assert run("head-round", "export", tmp_path / "g", "--task", "chest", "-o", tmp_path) == 0
     model, head = tmp_path / "chest.round.brick.safetensors", tmp_path / "chest.head.safetensors"
     words = (work / "chest" / "chest.csv", "--keep-head", "--sensitivity", 0.8, "-o", head)
@@ -99,16 +99,16 @@ def test_a_merge_says_that_it_is_not_calibrated(work, tmp_path, capsys):
     assert "for a sensitivity of 0.8" in " ".join(capsys.readouterr().out.split())
     assert run("head-round", "import", tmp_path / "g", head, "-o", tmp_path / "h") == 0
     assert run("inspect", tmp_path / "h") == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "calibration: chest calibrated, other stale" in told
+    output = " ".join(capsys.readouterr().out.split())
+    assert "calibration: chest calibrated, other stale" in output
 
 
 def test_evaluate_shows_thresholds_and_subgroups_and_writes_csv(work, tmp_path, capsys):
     assert run("assemble", work / "chest.brick.safetensors", "-o", tmp_path / "g") == 0
     words = ("--data", f"chest={work / 'chest' / 'chest.csv'}", "--resamples", 5)
     assert run("evaluate", tmp_path / "g", *words, "--csv", tmp_path / "x.csv") == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "at the generalist's thresholds" in told
-    assert "sex f" in told
+    output = " ".join(capsys.readouterr().out.split())
+    assert "at the generalist's thresholds" in output
+    assert "sex f" in output
     rows = list(csv.DictReader((tmp_path / "x.csv").read_text().splitlines()))
     assert {row["part"] for row in rows} == {"", "label=opaque", "sex=f", "sex=m"}

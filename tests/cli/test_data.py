@@ -194,6 +194,6 @@ def test_every_verb_that_takes_data_takes_a_table_of_labels(work, words, tmp_pat
         "brick": work / "pets.brick.safetensors",
         "new": tmp_path / "new",
     }
-    given = words.format(**names).split()
-    assert run(*given, "--labels-map", tmp_path / "none.csv") == 2
+    arguments = words.format(**names).split()
+    assert run(*arguments, "--labels-map", tmp_path / "none.csv") == 2
     assert "none.csv: expected a table of labels, found nothing" in capsys.readouterr().err

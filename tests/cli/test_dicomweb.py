@@ -69,10 +69,10 @@ def test_the_answers_can_be_had_as_json(site, directory, tmp_path):
     uid = add(site)
     arguments = ("--study", "1.2.3", "--saliency", "none", "--json", tmp_path / "out.json")
     assert run("analyse", directory, site, *arguments) == 0
-    (found,) = json.loads((tmp_path / "out.json").read_text())
-    assert found["instance"] == uid
-    assert found["results"] == site.results()
-    assert found["prediction"]["answers"][0]["task"] == "chest"
+    (outcome,) = json.loads((tmp_path / "out.json").read_text())
+    assert outcome["instance"] == uid
+    assert outcome["results"] == site.results()
+    assert outcome["prediction"]["answers"][0]["task"] == "chest"
 
 
 def test_a_study_without_a_readable_image_fails(site, directory, capsys):

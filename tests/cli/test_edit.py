@@ -52,11 +52,11 @@ def test_a_walk_through_all_edits_is_in_the_log(place, capsys):
     assert run("edit", "remove", g, "b") == 0
     assert run("edit", "undo", g) == 0
     assert run("edit", "redo", g) == 0
-    found = log(place, capsys)
-    actions = [entry["action"] for entry in found["lineage"]]
+    history = log(place, capsys)
+    actions = [entry["action"] for entry in history["lineage"]]
     assert actions == ["assemble", "add", "update", "remove", "undo", "redo"]
-    assert (found["present"], found["lineage"][1]["by"]) == (3, "Ada")
-    assert all(entry["when"].endswith("Z") for entry in found["lineage"])
+    assert (history["present"], history["lineage"][1]["by"]) == (3, "Ada")
+    assert all(entry["when"].endswith("Z") for entry in history["lineage"])
 
 
 def test_an_edit_shows_what_is_in_now_and_its_entry(place, capsys):
@@ -94,10 +94,10 @@ def test_a_diff_names_bricks_targets_and_sizes(place, capsys):
     run("edit", "add", place / "g", brick(place, "c"))
     capsys.readouterr()
     assert run("--json", "edit", "diff", place / "g", 0, 1) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert [item["digest"] for item in found["added"]] == [BRICKS["c"].digest]
-    assert len(found["coefficients"]) == 2
-    assert found["relative"] > 0
+    diff = json.loads(capsys.readouterr().out)
+    assert [item["digest"] for item in diff["added"]] == [BRICKS["c"].digest]
+    assert len(diff["coefficients"]) == 2
+    assert diff["relative"] > 0
     assert run("edit", "diff", place / "g", 0, 1) == 0
     assert "all targets together" in capsys.readouterr().out
 

@@ -55,11 +55,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_sound_brick_is_exit_0_with_every_check_shown(place, capsys):
     assert run("--json", "screen", place / "new.brick.safetensors", "--against", place / "g") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["digest"], found["flagged"]) == (NEW.digest, [])
-    unjudged = [f["check"] for f in found["findings"] if f["verdict"] != "passed"]
+    screening = json.loads(capsys.readouterr().out)
+    assert (screening["digest"], screening["flagged"]) == (NEW.digest, [])
+    unjudged = [f["check"] for f in screening["findings"] if f["verdict"] != "passed"]
     assert unjudged == ["profile", "claim on other tasks' images"]
-    assert "the median of 5 others" in found["findings"][1]["says"]
+    assert "the median of 5 others" in screening["findings"][1]["says"]
 
 
 def test_a_flagged_brick_is_exit_1_and_the_checks_are_named(place, capsys):
@@ -109,8 +109,8 @@ def test_an_edit_refuses_what_screening_flags_and_changes_nothing(place, capsys)
 def test_what_screening_found_goes_into_the_lineage(place, capsys):
     new = place / "new.brick.safetensors"
     assert run("--json", "edit", "add", place / "g", new, "--screen") == 0
-    (found,) = json.loads(capsys.readouterr().out)["gate"]["screening"]
-    assert (found["digest"], found["flagged"]) == (NEW.digest, [])
+    (screening,) = json.loads(capsys.readouterr().out)["gate"]["screening"]
+    assert (screening["digest"], screening["flagged"]) == (NEW.digest, [])
     assert run("edit", "verify", place / "g") == 0
 
 

@@ -30,13 +30,13 @@ def test_without_the_extra_it_is_named(capsys, tmp_path, monkeypatch, module):
 
 
 def test_another_host_without_a_token_is_refused_before_anything_else(capsys, tmp_path):
-    told = refused(capsys, tmp_path / "none", "--host", "0.0.0.0")
-    assert "--host: expected 127.0.0.1 or ::1 where there is no token, got '0.0.0.0'" in told
+    message = refused(capsys, tmp_path / "none", "--host", "0.0.0.0")
+    assert "--host: expected 127.0.0.1 or ::1 where there is no token, got '0.0.0.0'" in message
 
 
 def test_a_token_file_that_is_not_there_is_refused(capsys, tmp_path):
-    told = refused(capsys, tmp_path, "--token-file", tmp_path / "token")
-    assert "expected a token of 16 to 512 ASCII characters, found nothing there" in told
+    message = refused(capsys, tmp_path, "--token-file", tmp_path / "token")
+    assert "expected a token of 16 to 512 ASCII characters, found nothing there" in message
 
 
 def test_a_directory_that_is_none_is_refused(capsys, tmp_path):

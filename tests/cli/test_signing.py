@@ -28,8 +28,8 @@ def place(
 ) -> Path:
     """Three bricks, of which a and b are signed by Ada; a trust file that knows her."""
     monkeypatch.delenv("MEDLEGO_KEY_PASSPHRASE", raising=False)
-    for name, held in BRICKS.items():
-        save_brick(held, tmp_path / f"{name}.brick.safetensors")
+    for name, unsigned in BRICKS.items():
+        save_brick(unsigned, tmp_path / f"{name}.brick.safetensors")
     assert run("keys", "new", tmp_path / "ada") == 0
     capsys.readouterr()
     words = ("--name", "Ada", "--role", "brick", "--role", "edit", "--expires", "2099-12-31")

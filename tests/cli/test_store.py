@@ -38,8 +38,8 @@ def digests(place: Path) -> list[str]:
 
 def test_a_list_can_be_searched(place, capsys):
     assert run("--json", "store", "ls", "--task", "b") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert [item["digest"] for item in found["bricks"]] == [B.digest]
+    listing = json.loads(capsys.readouterr().out)
+    assert [item["digest"] for item in listing["bricks"]] == [B.digest]
     assert run("store", "ls") == 0
     assert f"2 of 2 bricks in {place / 'store'}" in "".join(capsys.readouterr().out.splitlines())
 

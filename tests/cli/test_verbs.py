@@ -147,10 +147,10 @@ def test_assemble_takes_method_coefficients_and_rank(work, tmp_path, capsys):
     bricks = [work / f"{name}.brick.safetensors" for name in ("chest", "brain")]
     words = ("--method", "lego", "--coefficients", "0.3,0.6", "--rank", 2, "-o", tmp_path / "g")
     assert run("--json", "assemble", *bricks, *words) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert [b["coefficient"] for b in found["recipe"]["bricks"]] == [0.3, 0.6]
-    assert 0 < found["relative_loss"] < 1
-    assert Generalist.load(tmp_path / "g").recipe.digest == found["digest"]
+    report = json.loads(capsys.readouterr().out)
+    assert [b["coefficient"] for b in report["recipe"]["bricks"]] == [0.3, 0.6]
+    assert 0 < report["relative_loss"] < 1
+    assert Generalist.load(tmp_path / "g").recipe.digest == report["digest"]
 
 
 def test_assemble_takes_settings_of_the_method(work, tmp_path, capsys):
@@ -388,10 +388,10 @@ def test_predict_asks_the_tasks_that_an_image_looks_like(work, tmp_path, capsys)
     assert run("predict", work / "generalist", *images, "--json", tmp_path / "p.json") == 0
     assert f"no answer: {images[1]}: like no task's training images" in capsys.readouterr().out
     assert run("predict", work / "generalist", images[0], "--task", "chest") == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     mine, foreign = json.loads((tmp_path / "p.json").read_text())
     wrong = mine["route"]["tasks"] == ["brain"]
-    assert (f"note: {images[0]}: is routed to brain, not to chest" in told) == wrong
+    assert (f"note: {images[0]}: is routed to brain, not to chest" in output) == wrong
     assert [a["task"] for a in mine["answers"]] == mine["route"]["tasks"]
     assert foreign["answers"] == []
     assert foreign["route"]["none"] > 0.99
@@ -401,8 +401,8 @@ def test_predict_gives_json_for_one_task(work, tmp_path):
     image = work / "brain" / "large" / "0.png"
     words = ("--task", "brain", "--json", tmp_path / "p.json")
     assert run("predict", work / "generalist", image, *words) == 0
-    (found,) = json.loads((tmp_path / "p.json").read_text())
-    (answer,) = found["answers"]
+    (prediction,) = json.loads((tmp_path / "p.json").read_text())
+    (answer,) = prediction["answers"]
     assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
 
 
@@ -465,10 +465,10 @@ def test_search_needs_data_and_says_what_it_found(work, tmp_path, capsys):
     )
     assert not (tmp_path / "g").exists()
     assert run("--json", "assemble", *bricks, *search, *data) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["recipe"]["coefficients"] == "search"
-    chosen = found["recipe"]["bricks"][0]["coefficient"]
-    scores = {float(value): tasks["brain"] for value, tasks in found["search"].items()}
+    report = json.loads(capsys.readouterr().out)
+    assert report["recipe"]["coefficients"] == "search"
+    chosen = report["recipe"]["bricks"][0]["coefficient"]
+    scores = {float(value): tasks["brain"] for value, tasks in report["search"].items()}
     assert scores[chosen] == max(scores.values())
 
 
@@ -483,11 +483,11 @@ def test_a_second_round_goes_on_from_a_brick_among_others(work, tmp_path, capsys
     words = ["--with", stranger, "--start", own, "--epochs", 1]
     words += ["--rank", settings["rank"]]
     assert run("--json", "train", work / "chest", *words, "-o", out) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["settings"]["merge_aware"]
-    assert found["settings"]["start"] == facts[own]["digest"]
-    assert found["settings"]["company_bricks"] == [facts[stranger]["digest"]]
-    assert "balanced_accuracy_in_company" in found["validation"]
+    report = json.loads(capsys.readouterr().out)
+    assert report["settings"]["merge_aware"]
+    assert report["settings"]["start"] == facts[own]["digest"]
+    assert report["settings"]["company_bricks"] == [facts[stranger]["digest"]]
+    assert "balanced_accuracy_in_company" in report["validation"]
 
 
 GATES = {"loose": "[default]\nmax_loss = 1\nmax_subgroup_loss = 1\n", "hard": "min_images = 2\n"}
@@ -508,10 +508,10 @@ def gates(work: Path, tmp_path: Path) -> Path:
 def test_a_check_shows_the_change_and_passes(work, gates, capsys):
     words = ("--against", work / "generalist", "--gate", gates / "loose.toml")
     assert run("--json", "check", gates / "g", *data_flags(work), *words) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["passed"]
-    assert [task["task"] for task in found["tasks"]] == ["chest", "brain"]
-    assert found["tasks"][0]["change"]["value"] == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["passed"]
+    assert [task["task"] for task in report["tasks"]] == ["chest", "brain"]
+    assert report["tasks"][0]["change"]["value"] == 0
 
 
 def test_an_edit_that_breaks_a_gate_is_not_made_and_one_that_passes_is_recorded(

@@ -28,16 +28,16 @@ INSTRUCTIONS = [
 
 def stages() -> dict[str, list[tuple[str, str]]]:
     """Instructions by the stage's name."""
-    found: dict[str, list[tuple[str, str]]] = {}
+    instructions: dict[str, list[tuple[str, str]]] = {}
     for word, rest in INSTRUCTIONS:
         if word == "FROM":
-            found[rest.split()[-1]] = []
-        list(found.values())[-1].append((word, rest))
-    return found
+            instructions[rest.split()[-1]] = []
+        list(instructions.values())[-1].append((word, rest))
+    return instructions
 
 
 def last(stage: str, word: str) -> str:
-    return [rest for found, rest in stages()[stage] if found == word][-1]
+    return [rest for instruction, rest in stages()[stage] if instruction == word][-1]
 
 
 def commands() -> dict[str, list[str]]:
@@ -108,8 +108,8 @@ def test_secrets_are_files_that_neither_git_nor_the_image_gets():
     allowed = (ROOT / ".dockerignore").read_text().splitlines()
     assert allowed[0] == "*"
     assert not any("secrets" in line for line in allowed)
-    given = {line for service in SERVICES.values() for line in service.get("environment", ())}
-    assert given == set()
+    variables = {line for service in SERVICES.values() for line in service.get("environment", ())}
+    assert variables == set()
 
 
 def test_a_token_is_read_from_the_secret_that_the_service_gets():
@@ -133,9 +133,9 @@ def test_what_is_copied_is_there_and_let_through():
 
 
 def test_the_archive_wants_a_password():
-    told = json.loads((ROOT / "containers" / "orthanc.json").read_text())
-    assert told["AuthenticationEnabled"] is True
-    assert "RegisteredUsers" not in told
+    settings = json.loads((ROOT / "containers" / "orthanc.json").read_text())
+    assert settings["AuthenticationEnabled"] is True
+    assert "RegisteredUsers" not in settings
 
 
 @pytest.mark.parametrize("place", commands())

@@ -30,8 +30,8 @@ def read(name: str) -> Any:
 
 
 def jobs() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = read(".github/workflows/ci.yml")["jobs"]
-    return found
+    definitions: dict[str, dict[str, Any]] = read(".github/workflows/ci.yml")["jobs"]
+    return definitions
 
 
 def commands(job: dict[str, Any]) -> list[str]:
@@ -122,8 +122,8 @@ def test_every_address_of_the_repository_is_the_same() -> None:
         *ROOT.glob("docs/*.md"),
     ]
     owners = {
-        found
+        address
         for path in (*places, ROOT / "pyproject.toml")
-        for found in re.findall(r"https://github\.com/[\w-]+/medlego\b", path.read_text())
+        for address in re.findall(r"https://github\.com/[\w-]+/medlego\b", path.read_text())
     }
     assert owners == {REPOSITORY}

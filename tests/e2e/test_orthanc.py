@@ -23,8 +23,8 @@ RULE = 'modality = ["DX"]\nbody_part = ["CHEST"]\nwithin_days = 0\n'
 
 @pytest.fixture
 def archive(tmp_path):
-    with orthanc(tmp_path / "orthanc") as found:
-        yield found
+    with orthanc(tmp_path / "orthanc") as server:
+        yield server
 
 
 @pytest.fixture
@@ -58,8 +58,8 @@ def run(archive, verb, folder, *arguments):
 
 
 def reports(archive):
-    found = [dcmread(BytesIO(content)) for content in archive.held("SR")]
-    return [sr.ComprehensiveSR.from_dataset(each) for each in found]
+    instances = [dcmread(BytesIO(content)) for content in archive.held("SR")]
+    return [sr.ComprehensiveSR.from_dataset(each) for each in instances]
 
 
 def test_a_report_in_the_archive_names_algorithm_bricks_and_source(archive, images, tmp_path):
@@ -93,9 +93,9 @@ def test_what_the_archive_gives_back_conforms(archive, images, tmp_path):
     save_generalist(tmp_path / "generalist")
     study = dcmread(images[0]).StudyInstanceUID
     assert run(archive, "analyse", tmp_path / "generalist", "--study", study) == 0
-    held = archive.held("SR") + archive.held("OT")
-    assert len(held) == 3
-    for content in held:
+    contents = archive.held("SR") + archive.held("OT")
+    assert len(contents) == 3
+    for content in contents:
         (tmp_path / "held.dcm").write_bytes(content)
         assert dciodvfy(tmp_path / "held.dcm") == []
 
@@ -133,9 +133,9 @@ def test_a_watch_looks_at_studies_of_the_last_days_only(archive, images, tmp_pat
         (images[0], date.today() - timedelta(days=3)),
         (images[-1], date(2001, 2, 3)),
     ):
-        found = dcmread(path)
-        found.StudyDate = f"{day:%Y%m%d}"
-        found.save_as(path)
+        instance = dcmread(path)
+        instance.StudyDate = f"{day:%Y%m%d}"
+        instance.save_as(path)
         archive.put([path])
     options = ("--rule", tmp_path / "rule.toml", "--state", tmp_path / "state", "--once")
     assert run(archive, "watch", tmp_path / "generalist", *options, "--saliency", "none") == 0

@@ -24,8 +24,8 @@ WAIT_MS = 60_000
 
 @pytest.fixture(scope="module")
 def browser():
-    with chromium() as found:
-        yield found
+    with chromium() as chrome:
+        yield chrome
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +91,8 @@ def choose(page, *paths):
 def violations(page):
     """What axe finds wrong with the page as it is."""
     return [
-        (found["id"], [node["html"] for node in found["nodes"]])
-        for found in Axe().run(page).response["violations"]
+        (violation["id"], [node["html"] for node in violation["nodes"]])
+        for violation in Axe().run(page).response["violations"]
     ]
 
 
@@ -172,10 +172,10 @@ def test_answers_are_saved_as_json(answered, tmp_path):
     with answered.expect_download() as waiting:
         answered.get_by_role("button", name="Save as JSON").click()
     waiting.value.save_as(tmp_path / "answers.json")
-    found = json.loads((tmp_path / "answers.json").read_text())
-    assert [one["file"] for one in found] == ["known.png", "unknown.png", "notes.txt"]
-    assert found[0]["predictions"][0]["answers"]
-    assert "expected a PNG" in found[2]["problems"][0]
+    answers = json.loads((tmp_path / "answers.json").read_text())
+    assert [one["file"] for one in answers] == ["known.png", "unknown.png", "notes.txt"]
+    assert answers[0]["predictions"][0]["answers"]
+    assert "expected a PNG" in answers[2]["problems"][0]
 
 
 def test_printing_opens_what_is_folded_and_leaves_the_controls_out(answered, tmp_path):
@@ -205,15 +205,15 @@ def test_clearing_forgets_all_images(answered):
 def test_clearing_forgets_images_that_wait_or_are_asked_about_too(page, address, images):
     page.goto(f"{address}/")
     choose(page, images / "known.png")
-    held = []
-    page.route("**/page/answers*", lambda asked: held.append(asked))
+    routes = []
+    page.route("**/page/answers*", lambda asked: routes.append(asked))
     page.set_input_files("#files", [images / "unknown.png", images / "known.png"])
-    while not held:
+    while not routes:
         page.wait_for_timeout(10)  # lets events in
     page.get_by_role("button", name="Clear all").click()
-    held[0].continue_()
+    routes[0].continue_()
     page.locator("#work").wait_for(state="hidden")
-    assert len(held) == 1
+    assert len(routes) == 1
     assert page.get_by_role("article").count() == 0
 
 

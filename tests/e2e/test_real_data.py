@@ -55,9 +55,9 @@ def test_specialists_become_a_generalist_that_beats_chance_on_each_task(shared, 
     images = datasets["busi_us"].test.images
     assert isinstance(images, ArrayImages)
     Pillow.fromarray(images.array[0]).save(tmp_path / "scan.png")
-    (found,) = predict(generalist, [tmp_path / "scan.png"])
-    assert [answer.task.name for answer in found.answers] == ["busi_us"]
-    assert found.answers[0].labels[0] in datasets["busi_us"].task.labels
+    (prediction,) = predict(generalist, [tmp_path / "scan.png"])
+    assert [answer.task.name for answer in prediction.answers] == ["busi_us"]
+    assert prediction.answers[0].labels[0] in datasets["busi_us"].task.labels
 
 
 def test_the_real_base_is_known_by_its_fingerprint_at_any_size(weights):

@@ -28,8 +28,8 @@ def address(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    with chromium() as found:
-        yield found
+    with chromium() as chrome:
+        yield chrome
 
 
 @pytest.fixture(params=[(1280, 800), (390, 800)], ids=["laptop", "narrow"])

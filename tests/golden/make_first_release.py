@@ -94,10 +94,10 @@ def generalists(made: dict[str, Brick]) -> dict[str, Generalist]:
 
 def answers(generalist: Generalist, base: Base) -> list[list[dict[str, object]]]:
     """Per image what every task answers."""
-    found = predict(generalist, images(), base=base, every_task=True)
+    predictions = predict(generalist, images(), base=base, every_task=True)
     return [
         [{"task": a.task.name, "labels": list(a.labels), "probs": list(a.probs)} for a in p.answers]
-        for p in found
+        for p in predictions
     ]
 
 

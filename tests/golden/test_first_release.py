@@ -65,8 +65,8 @@ def test_a_generalist_answers_as_it_did(name: str) -> None:
         assert [(a["task"], a["labels"]) for a in image] == [
             (a["task"], a["labels"]) for a in expected
         ]
-        for found, kept in zip(image, expected, strict=True):
-            np.testing.assert_allclose(found["probs"], kept["probs"], rtol=1e-4, atol=1e-6)
+        for answer, recorded in zip(image, expected, strict=True):
+            np.testing.assert_allclose(answer["probs"], recorded["probs"], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["routed", "merged"])

@@ -297,8 +297,8 @@ def test_damaged_file_is_refused_or_lies_within_0_and_1(
     syntax: str | None,
     flips: list[tuple[float, int]],
 ) -> None:
-    found = dataset(GREY, WindowCenter=100, WindowWidth=50, RescaleSlope=2, RescaleIntercept=-7)
-    content = bytearray(as_bytes(compress(found, UID(syntax)) if syntax else found))
+    instance = dataset(GREY, WindowCenter=100, WindowWidth=50, RescaleSlope=2, RescaleIntercept=-7)
+    content = bytearray(as_bytes(compress(instance, UID(syntax)) if syntax else instance))
     for place, mask in flips:
         content[int(place * (len(content) - 1))] ^= mask
     path = tmp_path_factory.getbasetemp() / "damaged.dcm"
@@ -384,12 +384,12 @@ def test_nothing_of_the_patient_is_said(
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    found = dataset(GREY, PatientName="SECRET^SECRET", PatientID="SECRET")
-    found.StudyDate = found.PatientBirthDate = "20200101"
+    instance = dataset(GREY, PatientName="SECRET^SECRET", PatientID="SECRET")
+    instance.StudyDate = instance.PatientBirthDate = "20200101"
     with config.disable_value_validation():
         for keyword, value in elements.items():
-            setattr(found, keyword, value)
-        path = write(tmp_path / "x.dcm", found)
+            setattr(instance, keyword, value)
+        path = write(tmp_path / "x.dcm", instance)
     content = path.read_bytes().replace(b"20200101", b"SECRET!!")
     path.write_bytes(content)
     said = [repr(read_header(path).modality)]
@@ -403,13 +403,13 @@ def test_nothing_of_the_patient_is_said(
 
 # folders ----------------------------------------------------------------------------------------
 def directory(folder: Path, *references: list[str]) -> None:
-    found = dataset(GREY, PixelData=None, SOPClassUID=MediaStorageDirectoryStorage)
+    dicomdir = dataset(GREY, PixelData=None, SOPClassUID=MediaStorageDirectoryStorage)
     with config.disable_value_validation():
-        found.DirectoryRecordSequence = [
+        dicomdir.DirectoryRecordSequence = [
             item(DirectoryRecordType="IMAGE", ReferencedFileID=reference)
             for reference in references
         ]
-        write(folder / "DICOMDIR", found)
+        write(folder / "DICOMDIR", dicomdir)
 
 
 @pytest.mark.parametrize(

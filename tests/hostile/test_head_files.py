@@ -32,10 +32,10 @@ def changed(
 ) -> bytes:
     """The file with parts changed and the digest as it was."""
     file = SafetensorsFile(valid(kind), "valid", GeneralistError)
-    found, held = parse_object(file.text("medlego_head")), file.tensors()
-    document(found)
-    tensors(held)
-    return save(held, metadata={key: spell(found).decode()})
+    description, weights = parse_object(file.text("medlego_head")), file.tensors()
+    document(description)
+    tensors(weights)
+    return save(weights, metadata={key: spell(description).decode()})
 
 
 CALIBRATION = {

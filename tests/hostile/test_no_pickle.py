@@ -14,23 +14,23 @@ UNPICKLERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "
 
 def unpickles(tree: ast.AST) -> list[str]:
     """What in a module could run code out of a file."""
-    found = []
+    problems = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names if alias.name in UNPICKLERS]
+            problems += [alias.name for alias in node.names if alias.name in UNPICKLERS]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = {alias.name for alias in node.names}
-            found += [node.module] if node.module in UNPICKLERS else []
-            found += ["torch.load"] if node.module == "torch" and "load" in names else []
+            problems += [node.module] if node.module in UNPICKLERS else []
+            problems += ["torch.load"] if node.module == "torch" and "load" in names else []
         elif isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             said = {k.arg: ast.unparse(k.value) for k in node.keywords}
             if called in ("torch.load", "torch.jit.load", "eval", "exec", "pd.read_pickle"):
-                found.append(called)
+                problems.append(called)
             loads = called in ("np.load", "numpy.load", "np.fromfile")
             if loads and said.get("allow_pickle") != "False":
-                found.append(f"{called} without allow_pickle=False")
-    return found
+                problems.append(f"{called} without allow_pickle=False")
+    return problems
 
 
 MODULES = sorted(Path(medlego.__file__).parent.rglob("*.py"))

@@ -43,30 +43,30 @@ def analysed(*names):
 
 
 def complaints(analysis, path):
-    found = []
+    lines = []
     for result in analysis.results:
         with nothing_said():
             result.save_as(path, enforce_file_format=True)
-        found += dciodvfy(path)
-    return found
+        lines += dciodvfy(path)
+    return lines
 
 
 def test_results_of_odd_files_conform(tmp_path):
-    for name, found in zip(CONFORMING, analysed(*CONFORMING), strict=True):
-        assert len(found.results) == 2, (name, found.problem)
-        assert complaints(found, tmp_path / "result.dcm") == [], name
+    for name, analysis in zip(CONFORMING, analysed(*CONFORMING), strict=True):
+        assert len(analysis.results) == 2, (name, analysis.problem)
+        assert complaints(analysis, tmp_path / "result.dcm") == [], name
 
 
 @pytest.mark.parametrize("name", BREAKING)
 def test_results_repeat_what_the_source_breaks_and_nothing_else(name, tmp_path):
-    (found,) = analysed(name)
-    lines = complaints(found, tmp_path / "result.dcm")
+    (analysis,) = analysed(name)
+    lines = complaints(analysis, tmp_path / "result.dcm")
     assert lines
     general = "|Dicom dataset contains invalid data values"
     assert [line for line in lines if not re.search(BREAKING[name] + general, line)] == []
 
 
 def test_files_that_are_no_readable_image_have_a_problem_and_no_results():
-    for name, found in zip(REFUSED, analysed(*REFUSED), strict=True):
-        assert found.results == (), name
-        assert found.problem, name
+    for name, analysis in zip(REFUSED, analysed(*REFUSED), strict=True):
+        assert analysis.results == (), name
+        assert analysis.problem, name

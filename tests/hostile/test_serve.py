@@ -40,18 +40,18 @@ def send(client, upload):
 
 
 def test_hostile_uploads_are_refused_or_answered_and_the_service_goes_on(client):
-    told: Counter[int] = Counter()
+    statuses: Counter[int] = Counter()
     for upload in uploads(110, 0, LIMITS):
         answer = send(client, upload)
-        told[answer.status_code] += 1
+        statuses[answer.status_code] += 1
         if answer.status_code == 200:
             PredictionsDocument.model_validate(answer.json())
         else:
             assert 400 <= answer.status_code < 500, (upload.kind, answer.text)
             assert ProblemDocument.model_validate(answer.json()).problems
             assert "/proc/self" not in answer.text
-    assert told[422] > 30
-    assert told[200] > 5
+    assert statuses[422] > 30
+    assert statuses[200] > 5
     assert client.get("/health/ready").json()["status"] == "ready"
     assert client.post("/v1/predict", files=files(png(picture()))).status_code == 200
 
@@ -114,8 +114,8 @@ def test_no_request_made_by_the_openapi_document_is_a_fault(
 
 
 def test_openapi_document_tells_every_route(place, directory):
-    told = make_app(here(place, directory)).openapi()["paths"]
-    assert sorted(told) == [
+    paths = make_app(here(place, directory)).openapi()["paths"]
+    assert sorted(paths) == [
         "/health/live",
         "/health/ready",
         "/metrics",
@@ -126,11 +126,11 @@ def test_openapi_document_tells_every_route(place, directory):
 
 
 def test_openapi_document_tells_refusals_as_they_are_sent(client):
-    told = client.get("/openapi.json").json()["paths"]["/v1/predict"]["post"]["responses"]
+    responses = client.get("/openapi.json").json()["paths"]["/v1/predict"]["post"]["responses"]
     answer = client.post("/v1/predict", files=files(b"no image"))
-    (kind,) = told[str(answer.status_code)]["content"]
+    (kind,) = responses[str(answer.status_code)]["content"]
     assert answer.headers["content-type"] == kind
-    assert set(told["422"]["content"][kind]["schema"]["required"]) == set(answer.json())
+    assert set(responses["422"]["content"][kind]["schema"]["required"]) == set(answer.json())
 
 
 def test_openapi_document_describes_the_form_that_is_taken(client):

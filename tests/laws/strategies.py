@@ -161,10 +161,10 @@ def merge(method: Method, case: Case, rank: int | None = EVERYTHING) -> Merged:
 
 def dense(merged: Merged | TaskVector) -> dict[str, Tensor]:
     """Every target's delta in float64; zero where there is none."""
-    held: Mapping[str, LowRank] = merged.deltas if isinstance(merged, Merged) else merged
+    factors: Mapping[str, LowRank] = merged.deltas if isinstance(merged, Merged) else merged
     return {
         name: (d.U.double() * d.S.double()) @ d.Vh.double()
-        if (d := held.get(name)) is not None
+        if (d := factors.get(name)) is not None
         else torch.zeros(shape, dtype=torch.float64)
         for name, shape in SHAPES.items()
     }

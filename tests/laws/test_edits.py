@@ -23,9 +23,9 @@ BRICKS = [
 """Twelve bricks of eight tasks: four have an older and a newer version, or two sites."""
 
 
-def same(found: Generalist, expected: Generalist) -> None:
-    assert found.recipe == expected.recipe
-    assert merged_bytes(found.deltas) == merged_bytes(expected.deltas)
+def same(actual: Generalist, expected: Generalist) -> None:
+    assert actual.recipe == expected.recipe
+    assert merged_bytes(actual.deltas) == merged_bytes(expected.deltas)
 
 
 def never(bricks: Sequence[Brick], like: Generalist) -> Generalist:
@@ -36,8 +36,8 @@ def never(bricks: Sequence[Brick], like: Generalist) -> Generalist:
 
 
 def random_edit(before: Generalist, dice: random.Random) -> Generalist:
-    held = {brick.digest for brick in before.bricks}
-    spare = [brick for brick in BRICKS if brick.digest not in held]
+    digests = {brick.digest for brick in before.bricks}
+    spare = [brick for brick in BRICKS if brick.digest not in digests]
     kinds = ["undo", "redo"]
     kinds += ["add"] * 4 if spare else []
     kinds += ["remove"] * 4 if len(before.tasks) > 1 else []
@@ -49,9 +49,9 @@ def random_edit(before: Generalist, dice: random.Random) -> Generalist:
             return add(before, dice.choice(spare))
         case "remove":
             brick = dice.choice(before.bricks)
-            kept = [b for b in before.bricks if b.task.name != brick.task.name]
+            others = [b for b in before.bricks if b.task.name != brick.task.name]
             after = remove(before, brick.task.name)
-            same(after, never(kept, before))
+            same(after, never(others, before))
             return after
         case "update":
             brick = dice.choice(newer)

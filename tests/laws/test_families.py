@@ -102,9 +102,9 @@ def test_fingerprint_and_cache_hold_the_tensors_before_resampling(
     native = Base.load(base.ref.name, weights=base.keep())
     assert native.ref.fingerprint == base.ref.fingerprint
     assert native.ref.image_size != SIZE
-    found = Base.find(base.ref)
-    assert found.ref == base.ref
-    assert torch.equal(features(found.module, inputs()), features(base.module, inputs()))
+    loaded = Base.find(base.ref)
+    assert loaded.ref == base.ref
+    assert torch.equal(features(loaded.module, inputs()), features(base.module, inputs()))
 
 
 def test_folded_attached_and_mixed_deltas_answer_alike(base: Base) -> None:
@@ -142,11 +142,11 @@ def test_images_are_routed_to_their_brick_and_answered_as_by_it_alone(base: Base
     ]
     generalist = assemble(bricks, mode="routed")
     images = [data[0].test.images[n] for n in range(4)]
-    assert all(found.answers for found in predict(generalist, images, base=base))
+    assert all(prediction.answers for prediction in predict(generalist, images, base=base))
     together = predict(generalist, images, base=base, task="a")
     alone = predict(specialist(bricks[0]), images, base=base, task="a")
-    for found, expected in zip(together, alone, strict=True):
-        assert found.answers[0].probs == pytest.approx(expected.answers[0].probs, abs=1e-4)
+    for prediction, expected in zip(together, alone, strict=True):
+        assert prediction.answers[0].probs == pytest.approx(expected.answers[0].probs, abs=1e-4)
 
 
 def test_training_changes_what_the_brick_answers(base: Base) -> None:
@@ -162,12 +162,12 @@ def test_training_changes_what_the_brick_answers(base: Base) -> None:
 def test_maps_have_a_number_for_each_patch(base: Base, method: str) -> None:
     images = make_dataset(size=SIZE).test.images
     brick = make_brick(base=base)
-    (found,) = explain(specialist(brick), [images[0]], "task", method=method, base=base)
+    (saliency,) = explain(specialist(brick), [images[0]], "task", method=method, base=base)
     side = SIZE // family_of(base.module).dimensions(base.module).patch_size
-    assert found.patches.shape == (side, side)
-    assert torch.isfinite(found.patches).all()
-    assert found.patches.std() > 0
-    assert method == "gradient" or ((found.patches >= 0).all() and found.patches.sum() <= 1)
+    assert saliency.patches.shape == (side, side)
+    assert torch.isfinite(saliency.patches).all()
+    assert saliency.patches.std() > 0
+    assert method == "gradient" or ((saliency.patches >= 0).all() and saliency.patches.sum() <= 1)
 
 
 def test_a_peft_adapter_comes_back_as_the_brick_that_it_was(base: Base, tmp_path: Path) -> None:

@@ -36,10 +36,10 @@ def copies(brick: Brick, images: list[int]) -> list[Brick]:
     ]
 
 
-def assert_same_deltas(found: Generalist, expected: Generalist) -> None:
+def assert_same_deltas(actual: Generalist, expected: Generalist) -> None:
     for name, delta in expected.deltas.items():
         atol = 100 * EPS * delta.norm()
-        torch.testing.assert_close(found.deltas[name].dense(), delta.dense(), rtol=0, atol=atol)
+        torch.testing.assert_close(actual.deltas[name].dense(), delta.dense(), rtol=0, atol=atol)
 
 
 CASES = [(method, False) for method in METHODS] + [("linear", True), ("tsv", True)]
@@ -53,8 +53,8 @@ def test_copies_merge_with_others_as_one_brick_does(
     method: str, svc: bool, images: list[int], seed: int
 ) -> None:
     brick, other = (made(n, seed + i) for i, n in enumerate(("one", "other")))
-    found = assemble([*copies(brick, images), other], method, svc=svc)
-    assert_same_deltas(found, assemble([brick, other], method, svc=svc))
+    merged = assemble([*copies(brick, images), other], method, svc=svc)
+    assert_same_deltas(merged, assemble([brick, other], method, svc=svc))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -62,16 +62,18 @@ def test_copies_merge_with_others_as_one_brick_does(
 @given(images=counts, seed=st.integers(0, 99))
 def test_copies_alone_are_the_brick(kind: str, images: list[int], seed: int) -> None:
     brick = made("one", seed, kind=kind)
-    found, expected = assemble(copies(brick, images)), assemble([brick])
-    assert_same_deltas(found, expected)
-    (held,) = found.readers
-    assert held.task == brick.task
+    merged, expected = assemble(copies(brick, images)), assemble([brick])
+    assert_same_deltas(merged, expected)
+    (reader,) = merged.readers
+    assert reader.task == brick.task
     weight, bias = brick.head.weight, brick.head.bias
     if kind == "multiclass":  # a softmax has no shift
         weight, bias = weight - weight.mean(dim=0), bias - bias.mean()
-    torch.testing.assert_close(held.head.weight, weight, rtol=0, atol=1e-6)
-    torch.testing.assert_close(held.head.bias, bias, rtol=0, atol=1e-6)
-    answers = (brick.task.rules.probabilities(h.logits(FEATURES)) for h in (held.head, brick.head))
+    torch.testing.assert_close(reader.head.weight, weight, rtol=0, atol=1e-6)
+    torch.testing.assert_close(reader.head.bias, bias, rtol=0, atol=1e-6)
+    answers = (
+        brick.task.rules.probabilities(h.logits(FEATURES)) for h in (reader.head, brick.head)
+    )
     torch.testing.assert_close(*answers, rtol=0, atol=1e-5)
 
 
@@ -83,12 +85,14 @@ def test_a_recipe_with_sites_rebuilds_the_same_bytes(method: str) -> None:
         made("one", 3),
     ]
     first = assemble(bricks, method, sites="equal")
-    given_ = [item.coefficient for item in first.recipe.bricks]
-    again = assemble(bricks, method, coefficients=given_, sites="equal", slope=first.recipe.slope)
+    coefficients = [item.coefficient for item in first.recipe.bricks]
+    again = assemble(
+        bricks, method, coefficients=coefficients, sites="equal", slope=first.recipe.slope
+    )
     for name, delta in first.deltas.items():
         for part in ("U", "S", "Vh"):
-            found, expected = getattr(again.deltas[name], part), getattr(delta, part)
-            torch.testing.assert_close(found, expected, rtol=0, atol=0)
+            actual, expected = getattr(again.deltas[name], part), getattr(delta, part)
+            torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -16,7 +16,7 @@ SHARES = (0.7, 0.1, 0.2)
 @st.composite
 def studies(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     """Labels and patients of images whose label is their study's; patients have 1 to 3 studies."""
-    found = draw(
+    cohort = draw(
         st.lists(
             st.lists(st.tuples(st.integers(0, 2), st.integers(1, 12)), min_size=1, max_size=3),
             min_size=1,
@@ -25,7 +25,7 @@ def studies(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     )
     rows = [
         (label, f"p{number}")
-        for number, patient in enumerate(found)
+        for number, patient in enumerate(cohort)
         for label, images in patient
         for _ in range(images)
     ]

@@ -65,11 +65,11 @@ def test_stream_is_linear(case: Case, rank: int | None) -> None:
 @LAWS
 @given(case=cases())
 def test_below_full_rank_stream_gives_the_bytes_of_linear(case: Case) -> None:
-    held: dict[str, int] = {}
+    ranks: dict[str, int] = {}
     for vector in case.task_vectors:
         for name, delta in vector.items():
-            held[name] = held.get(name, 0) + delta.rank
-    low = {n for n, rank in held.items() if rank < min(SHAPES[n])}
+            ranks[name] = ranks.get(name, 0) + delta.rank
+    low = {n for n, rank in ranks.items() if rank < min(SHAPES[n])}
     streamed, expected = (factor_bytes(m(case, None).deltas) for m in (stream, linear))
     assert {n: streamed[n] for n in low} == {n: expected[n] for n in low}
 
@@ -194,7 +194,7 @@ def test_deltas_that_wait_are_bounded_whatever_the_count() -> None:
 
 
 def test_progress_counts_targets() -> None:
-    told = []
+    progress = []
     vector = {n: random_delta(shape, 2, 0) for n, shape in SHAPES.items()}
-    merge_stream([(vector, 1.0)], show=lambda *now: told.append(now))
-    assert told == [("decomposing", number, len(SHAPES)) for number in range(len(SHAPES))]
+    merge_stream([(vector, 1.0)], show=lambda *now: progress.append(now))
+    assert progress == [("decomposing", number, len(SHAPES)) for number in range(len(SHAPES))]

@@ -61,11 +61,11 @@ def test_replicates_are_the_loops_over_bins_and_pairs(grouped: bool) -> None:
     probs, labels = binary()
     ids = np.arange(COUNT) // 2 if grouped else np.arange(COUNT)
     sample = Sample(TASK, probs, labels, ids if grouped else None)
-    found = score_replicates(sample, NAMES, resamples=4)
+    replicates = score_replicates(sample, NAMES, resamples=4)
     for number, row in enumerate(np.concatenate(list(draws(ids, 4, 0)))):
         rows = np.repeat(np.arange(COUNT), row.astype(int))
         expected = loop_ece(probs[:, 1], labels, rows), loop_rms(probs[:, 1], labels, row, ids)
-        actual = tuple(float(found[name][number]) for name in NAMES)
+        actual = tuple(float(replicates[name][number]) for name in NAMES)
         assert actual == pytest.approx(expected, rel=RTOL, abs=1e-9)
 
 
@@ -74,8 +74,8 @@ def test_of_three_labels_it_is_the_likeliest_ones() -> None:
     probs, labels = generator.dirichlet(np.ones(3), COUNT), generator.integers(0, 3, COUNT)
     right = (probs.argmax(axis=1) == labels).astype(float)
     expected = loop_ece(probs.max(axis=1), right, np.arange(COUNT))
-    found = point_scores(THREE, probs, labels, NAMES)["ece"]
-    assert found == pytest.approx(expected, rel=RTOL)
+    error = point_scores(THREE, probs, labels, NAMES)["ece"]
+    assert error == pytest.approx(expected, rel=RTOL)
 
 
 def test_with_one_image_a_patient_it_is_the_debiased_estimator() -> None:
@@ -85,8 +85,8 @@ def test_with_one_image_a_patient_it_is_the_debiased_estimator() -> None:
     gap = labels - probs[:, 1]
     parts = [gap[place == number] for number in range(10)]
     squared = sum(len(p) * (p.mean() ** 2 - p.var(ddof=1) / len(p)) for p in parts) / 200
-    found = point_scores(TASK, probs, labels, NAMES)
-    assert found["rms_calibration_error"] == pytest.approx(math.sqrt(squared), rel=RTOL)
+    scores = point_scores(TASK, probs, labels, NAMES)
+    assert scores["rms_calibration_error"] == pytest.approx(math.sqrt(squared), rel=RTOL)
 
 
 def calibrated(seed: int, count: int = 150) -> tuple[np.ndarray, np.ndarray]:
@@ -96,10 +96,10 @@ def calibrated(seed: int, count: int = 150) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_floor_is_what_perfect_calibration_shows_on_average() -> None:
-    found = [point_scores(TASK, *calibrated(seed), NAMES)["ece"] for seed in range(300)]
+    errors = [point_scores(TASK, *calibrated(seed), NAMES)["ece"] for seed in range(300)]
     floors = [ece_floor(Sample(TASK, *calibrated(seed))) for seed in range(300)]
-    assert np.mean(found) == pytest.approx(np.mean(floors), rel=0.04)
-    assert np.mean(found) > 0.05
+    assert np.mean(errors) == pytest.approx(np.mean(floors), rel=0.04)
+    assert np.mean(errors) > 0.05
 
 
 def test_the_square_without_bias_is_zero_on_average_where_calibration_is_perfect() -> None:

@@ -94,8 +94,8 @@ def test_the_interval_covers_the_truth_nineteen_times_in_twenty() -> None:
     truth = norm.cdf(1 / math.sqrt(2))
     for _ in range(600):
         positive = np.arange(60) < 25
-        found = delong_interval(generator.normal(size=60) + positive, positive)
-        inside += found.low <= truth <= found.high
+        interval = delong_interval(generator.normal(size=60) + positive, positive)
+        inside += interval.low <= truth <= interval.high
     assert 0.93 <= inside / 600 <= 0.97
 
 
@@ -107,19 +107,19 @@ def test_the_paired_test_is_the_difference_over_its_deviation(seed: int) -> None
     first, second = (
         Sample(TASK, np.stack([1 - row, row], axis=1), positive.astype(int)) for row in scores
     )
-    found = paired_tests(first, second)[0]
-    assert found.name == "delong"
-    assert found.p_value == pytest.approx(2 * norm.sf(abs(z)), rel=1e-9)
+    test = paired_tests(first, second)[0]
+    assert test.name == "delong"
+    assert test.p_value == pytest.approx(2 * norm.sf(abs(z)), rel=1e-9)
 
 
 @pytest.mark.parametrize("positives", [0, 1, 20], ids=["none", "one", "all"])
 def test_without_two_patients_a_side_there_is_no_interval(positives: int) -> None:
-    found = delong_interval(np.linspace(0, 1, 20), np.arange(20) < positives)
-    assert math.isnan(found.low)
-    assert math.isnan(found.value) == (positives != 1)
+    interval = delong_interval(np.linspace(0, 1, 20), np.arange(20) < positives)
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.value) == (positives != 1)
 
 
 def test_perfect_separation_has_no_interval() -> None:
-    found = delong_interval(np.arange(20.0), np.arange(20) > 9)
-    assert found.value == 1.0
-    assert math.isnan(found.low)
+    interval = delong_interval(np.arange(20.0), np.arange(20) > 9)
+    assert interval.value == 1.0
+    assert math.isnan(interval.low)

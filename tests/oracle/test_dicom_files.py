@@ -55,8 +55,8 @@ def test_file_is_read_as_pydicom_reads_it(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = oracle(FILES[name])
-    found = image.pixels.permute(1, 2, 0).numpy().astype(np.float64)
-    np.testing.assert_allclose(found, np.atleast_3d(expected), rtol=0, atol=2e-6)
+    pixels = image.pixels.permute(1, 2, 0).numpy().astype(np.float64)
+    np.testing.assert_allclose(pixels, np.atleast_3d(expected), rtol=0, atol=2e-6)
 
 
 KNOWN = {

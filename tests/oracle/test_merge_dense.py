@@ -99,11 +99,11 @@ def test_truncate_reports_the_distance(rank: int) -> None:
 def test_product_svd_is_an_svd_of_the_product(shape: tuple[int, int], rank: int) -> None:
     left, right = numpy_factors(shape, rank, seed=4)
     U, S, Vh = (t.numpy() for t in product_svd(torch.from_numpy(left), torch.from_numpy(right)))
-    kept = min(rank, *shape)
+    count = min(rank, *shape)
     np.testing.assert_allclose(U @ np.diag(S) @ Vh, left @ right, rtol=0, atol=1e-11)
-    np.testing.assert_allclose(U.T @ U, np.eye(kept), rtol=0, atol=1e-13)
-    np.testing.assert_allclose(Vh @ Vh.T, np.eye(kept), rtol=0, atol=1e-13)
-    expected = np.linalg.svd(left @ right, compute_uv=False)[:kept]
+    np.testing.assert_allclose(U.T @ U, np.eye(count), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(Vh @ Vh.T, np.eye(count), rtol=0, atol=1e-13)
+    expected = np.linalg.svd(left @ right, compute_uv=False)[:count]
     np.testing.assert_allclose(S, expected, rtol=1e-12, atol=0)
 
 

@@ -90,8 +90,8 @@ def random_signs(size: int, seed: int) -> np.ndarray:
 
 
 def trim(matrix: np.ndarray, density: float) -> np.ndarray:
-    kept = max(1, int(density * matrix.size))
-    order = np.argsort(-np.abs(matrix), axis=None, kind="stable")[:kept]
+    count = max(1, int(density * matrix.size))
+    order = np.argsort(-np.abs(matrix), axis=None, kind="stable")[:count]
     trimmed = np.zeros(matrix.size)
     trimmed[order] = matrix.reshape(-1)[order]
     return trimmed.reshape(matrix.shape)
@@ -191,10 +191,10 @@ def rescaled(matrices: Matrices, masks: Tensor, drop: float) -> Matrices:
 @pytest.mark.parametrize("drop", [0.1, 0.5, 0.9])
 def test_masks_keep_the_stated_part_of_each_matrix(drop: float) -> None:
     masks = package_masks([np.zeros((200, 200))] * 3, drop, seed=0)
-    kept = masks.double().mean(dim=(1, 2)).numpy()
+    shares = masks.double().mean(dim=(1, 2)).numpy()
     deviation = np.sqrt(drop * (1 - drop)) / 200
     assert set(masks.unique().tolist()) == {0.0, 1.0}
-    assert np.abs(kept - (1 - drop)).max() <= 4 * deviation
+    assert np.abs(shares - (1 - drop)).max() <= 4 * deviation
 
 
 def test_masks_of_bricks_are_independent() -> None:
@@ -344,8 +344,8 @@ def dense_core_dare_ties(
         Q_u = Q_u * random_signs(Q_u.shape[1], signs_seed)
         Q_v = Q_v * random_signs(Q_v.shape[1], signs_seed + 1)
     cores = [Q_u.T @ D @ Q_v for D in matrices]
-    kept = rescaled(cores, package_masks(cores, drop, seed), drop)
-    return Q_u @ elect_and_average(kept, coefficients) @ Q_v.T
+    sparse = rescaled(cores, package_masks(cores, drop, seed), drop)
+    return Q_u @ elect_and_average(sparse, coefficients) @ Q_v.T
 
 
 @each_shape
@@ -479,9 +479,9 @@ def dense_iso_cts(
     matrices: Matrices, coefficients: Sequence[float], common: float, signs_seed: int | None = None
 ) -> np.ndarray:
     U, S, Vh = short_svd(weighted_sum(matrices, coefficients))
-    kept = max(1, round(common * len(S)))
-    each = (len(S) - kept) // len(matrices)
-    left, values, right = [U[:, :kept]], [S[:kept]], [Vh[:kept].T]
+    count = max(1, round(common * len(S)))
+    each = (len(S) - count) // len(matrices)
+    left, values, right = [U[:, :count]], [S[:count]], [Vh[:count].T]
     outside = np.eye(U.shape[0]) - left[0] @ left[0].T
     for c, D in zip(coefficients, matrices, strict=True):
         own = short_svd(outside @ (c * D), zero=NUMERICAL_ZERO * float(np.linalg.norm(c * D)))

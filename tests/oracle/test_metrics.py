@@ -67,28 +67,28 @@ def sample(kind: str, seed: int, *, ties: bool = False) -> tuple[np.ndarray, np.
     return probs, labels
 
 
-def one_label(positive: np.ndarray, score: np.ndarray, given: np.ndarray) -> dict[str, float]:
+def one_label(positive: np.ndarray, score: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     """Every score of one label against the rest; NaN where scikit-learn warns or refuses."""
     both = len(np.unique(positive)) == 2
-    found = dict.fromkeys(LABEL_SCORES, NAN)
+    scores = dict.fromkeys(LABEL_SCORES, NAN)
     if not len(positive):
-        return found
-    found["f1"] = f1_score(positive, given, zero_division=np.nan)
-    found["sensitivity"] = recall_score(positive, given, zero_division=np.nan)
-    found["specificity"] = recall_score(~positive, ~given, zero_division=np.nan)
-    found["brier"] = float(np.mean((score - positive) ** 2))
+        return scores
+    scores["f1"] = f1_score(positive, predicted, zero_division=np.nan)
+    scores["sensitivity"] = recall_score(positive, predicted, zero_division=np.nan)
+    scores["specificity"] = recall_score(~positive, ~predicted, zero_division=np.nan)
+    scores["brier"] = float(np.mean((score - positive) ** 2))
     if both:
-        found["auroc"] = roc_auc_score(positive, score)
-        found["average_precision"] = average_precision_score(positive, score)
+        scores["auroc"] = roc_auc_score(positive, score)
+        scores["average_precision"] = average_precision_score(positive, score)
         alarms, hits, _ = roc_curve(positive, score, drop_intermediate=False)
-        found["sensitivity_at_90_specificity"] = hits[1 - alarms >= 0.9 - 1e-12].max()
-        found["specificity_at_90_sensitivity"] = (1 - alarms[hits >= 0.9 - 1e-12]).max()
-        found["brier"] = brier_score_loss(positive, score)
-    return found
+        scores["sensitivity_at_90_specificity"] = hits[1 - alarms >= 0.9 - 1e-12].max()
+        scores["specificity_at_90_sensitivity"] = (1 - alarms[hits >= 0.9 - 1e-12]).max()
+        scores["brier"] = brier_score_loss(positive, score)
+    return scores
 
 
 def by_label(kind: str, probs: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, float]]:
-    found = {}
+    scores = {}
     for j, name in enumerate("abcd"[: SIZES[kind]]):
         if kind == "multilabel":
             rows = ~np.isnan(labels[:, j])
@@ -96,8 +96,8 @@ def by_label(kind: str, probs: np.ndarray, labels: np.ndarray) -> dict[str, dict
         else:
             parts = labels == j, probs[:, j], probs.argmax(axis=1) == j
         if kind != "binary" or j == 1:
-            found[name] = one_label(*parts)
-    return found
+            scores[name] = one_label(*parts)
+    return scores
 
 
 def sklearn_scores(kind: str, probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -106,30 +106,30 @@ def sklearn_scores(kind: str, probs: np.ndarray, labels: np.ndarray) -> dict[str
         warnings.filterwarnings("ignore", message="y_pred contains classes not in y_true")
         warnings.filterwarnings("ignore", message="The y_prob values do not sum to one")
         singles = by_label(kind, probs, labels)
-        found = {name: _mean([one[name] for one in singles.values()]) for name in LABEL_SCORES}
+        scores = {name: _mean([one[name] for one in singles.values()]) for name in LABEL_SCORES}
         whole = _multilabel if kind == "multilabel" else _one_of_several
-        found |= whole(kind, probs, labels)
-    return {name: found[name] for name in score_names(make_task(kind)) if name not in PLAIN}
+        scores |= whole(kind, probs, labels)
+    return {name: scores[name] for name in score_names(make_task(kind)) if name not in PLAIN}
 
 
 def _one_of_several(kind: str, probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     predicted, size = probs.argmax(axis=1), probs.shape[1]
-    found = {
+    scores = {
         "accuracy": accuracy_score(labels, predicted),
         "balanced_accuracy": balanced_accuracy_score(labels, predicted),
         "log_loss": log_loss(labels, np.clip(probs, 0, 1), labels=range(size)),
     }
     truth = np.eye(size)[labels]
     if size > 2:
-        found["brier"] = float(np.mean(((probs - truth) ** 2).sum(axis=1)))
+        scores["brier"] = float(np.mean(((probs - truth) ** 2).sum(axis=1)))
         if np.allclose(probs.sum(axis=1), 1, rtol=0, atol=1e-9):
             expected = brier_score_loss(labels, probs, labels=range(size))
-            assert found["brier"] == pytest.approx(expected, rel=RTOL)
+            assert scores["brier"] == pytest.approx(expected, rel=RTOL)
     if kind == "ordinal":
         alike = len(np.unique(np.concatenate([labels, predicted]))) < 2
         args = {"labels": range(size), "weights": "quadratic"}
-        found["quadratic_kappa"] = NAN if alike else cohen_kappa_score(labels, predicted, **args)
-    return found
+        scores["quadratic_kappa"] = NAN if alike else cohen_kappa_score(labels, predicted, **args)
+    return scores
 
 
 def _multilabel(_kind: str, probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -183,8 +183,8 @@ def test_scores_of_each_label_are_sklearns(kind: str) -> None:
     actual = label_replicates(Sample(make_task(kind), probs, labels), resamples=0)
     expected = by_label(kind, probs, labels)
     assert actual.keys() == expected.keys()
-    for label, found in actual.items():
-        points = {name: float(values[0]) for name, values in found.items()}
+    for label, replicates in actual.items():
+        points = {name: float(values[0]) for name, values in replicates.items()}
         assert points == pytest.approx(expected[label], rel=RTOL, abs=ATOL, nan_ok=True)
 
 
@@ -217,26 +217,26 @@ def one_sided(kind: str) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", SIZES)
 def test_one_class_alone_leaves_what_needs_two_undefined(kind: str) -> None:
-    found = scored(kind, sample(kind, 0)[0], one_sided(kind))
+    scores = scored(kind, sample(kind, 0)[0], one_sided(kind))
     needs_both = ("auroc", "average_precision", "sensitivity_at_90_specificity")
-    assert [name for name in needs_both if not math.isnan(found[name])] == []
-    assert math.isfinite(found["brier"])
+    assert [name for name in needs_both if not math.isnan(scores[name])] == []
+    assert math.isfinite(scores["brier"])
 
 
 def test_unknown_columns_leave_everything_undefined() -> None:
     task = make_task("multilabel")
     probs, names = sample("multilabel", 0)[0], score_names(task)
     unknown = Sample(task, probs, np.full(probs.shape, NAN))
-    found = score_replicates(unknown, names, resamples=5)
-    assert all(np.isnan(values).all() for values in found.values())
+    replicates = score_replicates(unknown, names, resamples=5)
+    assert all(np.isnan(values).all() for values in replicates.values())
 
 
 def test_one_unknown_column_leaves_the_others_as_they_are() -> None:
     probs, labels = sample("multilabel", 3)
     labels[:, 2] = NAN
     expected = sklearn_scores("multilabel", probs, labels)
-    found = scored("multilabel", probs, labels)
-    assert found == pytest.approx(expected, rel=RTOL, abs=ATOL, nan_ok=True)
+    scores = scored("multilabel", probs, labels)
+    assert scores == pytest.approx(expected, rel=RTOL, abs=ATOL, nan_ok=True)
 
 
 @pytest.mark.parametrize("grouped", [False, True], ids=["images", "patients"])
@@ -269,8 +269,8 @@ def test_any_column_is_sklearns_or_undefined(column: list[tuple[float, float]]) 
     known = ~np.isnan(labels[:, 0])
     expected = one_label(labels[known, 0] > 0, probs[known, 0], probs[known, 0] > 0.5)
     scores = label_replicates(Sample(task, probs, labels), resamples=0)["a"]
-    found = {name: values[0] for name, values in scores.items()}
-    assert found == pytest.approx(expected, rel=RTOL, abs=ATOL, nan_ok=True)
+    points = {name: values[0] for name, values in scores.items()}
+    assert points == pytest.approx(expected, rel=RTOL, abs=ATOL, nan_ok=True)
 
 
 @pytest.mark.parametrize(
@@ -286,5 +286,5 @@ def test_the_oracle_tells_another_model_apart(
 ) -> None:
     probs, labels = sample("binary", 0)
     expected = sklearn_scores("binary", *change(probs, labels))
-    found = scored("binary", probs, labels)
-    assert all(found[name] != pytest.approx(expected[name], rel=1e-6) for name in found)
+    scores = scored("binary", probs, labels)
+    assert all(scores[name] != pytest.approx(expected[name], rel=1e-6) for name in scores)

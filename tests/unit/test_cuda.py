@@ -85,34 +85,34 @@ def test_features_are_the_cpus():
     base = make_base(image_size=64, width=96, depth=4)
     there, shown = on_device(base.module, "cuda"), base.normalise(pixels(base))
     tokens, moved = embed(base.module, shown), embed(there, shown.cuda())
-    for found, expected in (
+    for actual, expected in (
         (moved, tokens),
         (through(there, moved, 0, 2), through(base.module, tokens, 0, 2)),
         (features(there, shown.cuda()), features(base.module, shown)),
     ):
-        apart = (found.cpu() - expected).abs().max()
+        apart = (actual.cpu() - expected).abs().max()
         assert apart < 2e-5 * expected.abs().max()
 
 
 @pytest.mark.parametrize("mode", ["merged", "grouped", "routed"])
 @pytest.mark.parametrize("stem", [0, 1])
 def test_answers_and_routes_are_the_cpus(mode, stem):
-    held = generalist(stem, mode)
-    both = [Engine(held, BASE, device=device) for device in ("cpu", "cuda")]
+    model = generalist(stem, mode)
+    both = [Engine(model, BASE, device=device) for device in ("cpu", "cuda")]
     shown = torch.cat([Inputs(data(kind).test.images, BASE).take(range(6)) for kind in NAMES])
     for asked in (None, NAMES):
-        expected, found = (engine.run(shown, asked) for engine in both)
-        assert [route.tasks for route in found.routes] == [r.tasks for r in expected.routes]
-        for mine, theirs in zip(found.answers, expected.answers, strict=True):
+        expected, batch = (engine.run(shown, asked) for engine in both)
+        assert [route.tasks for route in batch.routes] == [r.tasks for r in expected.routes]
+        for mine, theirs in zip(batch.answers, expected.answers, strict=True):
             assert mine.reader.task == theirs.reader.task
             assert torch.equal(mine.rows, theirs.rows)
             torch.testing.assert_close(mine.probs, theirs.probs, **CLOSE)
 
 
 def test_routed_answers_are_the_specialists_there():
-    held = generalist()
-    answers = Engine(held, BASE, device="cuda").run(pixels(), NAMES).answers
-    for one, answered in zip(held.bricks, answers, strict=True):
+    model = generalist()
+    answers = Engine(model, BASE, device="cuda").run(pixels(), NAMES).answers
+    for one, answered in zip(model.bricks, answers, strict=True):
         module = on_device(specialist(one).fold(BASE), "cuda")
         pooled = features(module, BASE.normalise(pixels().cuda())).cpu()
         expected = one.calibration(one.head.logits(pooled))  # type: ignore[misc]
@@ -125,9 +125,9 @@ def test_predictions_are_the_cpus():
         predict(generalist(), pictures(), base=BASE, every_task=True, device=device)
         for device in ("cpu", "cuda")
     ]
-    for expected, found in zip(*both, strict=True):
-        assert [a.task for a in found.answers] == [a.task for a in expected.answers]
-        for mine, theirs in zip(found.answers, expected.answers, strict=True):
+    for expected, prediction in zip(*both, strict=True):
+        assert [a.task for a in prediction.answers] == [a.task for a in expected.answers]
+        for mine, theirs in zip(prediction.answers, expected.answers, strict=True):
             assert mine.probs == pytest.approx(theirs.probs, abs=1e-5)
 
 
@@ -138,11 +138,14 @@ def test_maps_are_the_cpus(method, kind):
         explain(generalist(), pictures(), kind, method=method, base=BASE, device=device)
         for device in ("cpu", "cuda")
     ]
-    for expected, found in zip(*both, strict=True):
-        assert found.label == expected.label
-        assert found.prob == pytest.approx(expected.prob, abs=1e-5)
+    for expected, saliency in zip(*both, strict=True):
+        assert saliency.label == expected.label
+        assert saliency.prob == pytest.approx(expected.prob, abs=1e-5)
         torch.testing.assert_close(
-            torch.as_tensor(found.patches), torch.as_tensor(expected.patches), rtol=1e-3, atol=1e-4
+            torch.as_tensor(saliency.patches),
+            torch.as_tensor(expected.patches),
+            rtol=1e-3,
+            atol=1e-4,
         )
 
 
@@ -162,26 +165,28 @@ def test_an_evaluation_is_the_cpus():
         evaluate(generalist(), sets, base=BASE, resamples=20, device=device)
         for device in ("cpu", "cuda")
     ]
-    for expected, found in zip(both[0].rows, both[1].rows, strict=True):
-        assert (found.model, found.task, found.images) == (
+    for expected, row in zip(both[0].rows, both[1].rows, strict=True):
+        assert (row.model, row.task, row.images) == (
             expected.model,
             expected.task,
             expected.images,
         )
         for score, value in expected.scores.items():
-            assert found.scores[score].value == pytest.approx(value.value, abs=1e-3, nan_ok=True)
+            assert row.scores[score].value == pytest.approx(value.value, abs=1e-3, nan_ok=True)
 
 
 def test_a_gate_is_the_cpus():
-    held = generalist(mode="merged")
+    original = generalist(mode="merged")
     changed = add(
-        held,
-        replace(brick("binary"), task=held.bricks[1].task.model_copy(update={"name": "another"})),
+        original,
+        replace(
+            brick("binary"), task=original.bricks[1].task.model_copy(update={"name": "another"})
+        ),
     )
     sets = {kind: data(kind) for kind in NAMES}
-    both = [check(changed, held, sets, base=BASE, device=device) for device in ("cpu", "cuda")]
-    for expected, found in zip(both[0].tasks, both[1].tasks, strict=True):
-        assert (found.task, found.verdict) == (expected.task, expected.verdict)
+    both = [check(changed, original, sets, base=BASE, device=device) for device in ("cpu", "cuda")]
+    for expected, actual in zip(both[0].tasks, both[1].tasks, strict=True):
+        assert (actual.task, actual.verdict) == (expected.task, expected.verdict)
 
 
 @pytest.mark.parametrize("kind", NAMES)
@@ -221,29 +226,29 @@ def test_a_killed_run_there_goes_on_to_the_same_brick(tmp_path):
 
 
 def test_every_start_of_an_adaptation_trains_there():
-    held = assemble([brick(kind) for kind in NAMES[:2]])
+    merged = assemble([brick(kind) for kind in NAMES[:2]])
     settings = TrainSettings(epochs=2, batch_size=16, rank=2)
-    found = adapt(held, data("ordinal"), settings, base=BASE, device="cuda")
-    assert tuple(attempt.start for attempt in found.attempts) == CHOICES
+    adaptation = adapt(merged, data("ordinal"), settings, base=BASE, device="cuda")
+    assert tuple(attempt.start for attempt in adaptation.attempts) == CHOICES
 
 
 def test_a_profile_and_grams_measured_there_are_the_cpus():
     settings = TrainSettings(epochs=1, rank=2, learning_rate=1e-9, singular_rate=1e-9, gram=5)
     made = [train_brick(BASE, data("binary", 70), settings, device=d) for d in ("cpu", "cuda")]
-    expected, found = (one.profile for one in made)
+    expected, profile = (one.profile for one in made)
     assert expected
-    assert found
-    torch.testing.assert_close(found.mean, expected.mean, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(found.scale, expected.scale, rtol=1e-3, atol=1e-4)
+    assert profile
+    torch.testing.assert_close(profile.mean, expected.mean, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(profile.scale, expected.scale, rtol=1e-3, atol=1e-4)
     for path, gram in made[0].grams.items():
         wide, wider = (g.values for g in (gram, made[1].grams[path]))
         torch.testing.assert_close(wider, wide, rtol=1e-2, atol=1e-2 * float(wide.max()))
 
 
 def test_refitted_heads_are_the_cpus():
-    held = [brick(kind) for kind in NAMES]
+    bricks = [brick(kind) for kind in NAMES]
     both = [
-        refit_for_merge(held[0], data(NAMES[0]), held, base=BASE, device=device)
+        refit_for_merge(bricks[0], data(NAMES[0]), bricks, base=BASE, device=device)
         for device in ("cpu", "cuda")
     ]
     torch.testing.assert_close(both[1].head.weight, both[0].head.weight, rtol=0.02, atol=0.02)
@@ -253,16 +258,16 @@ def test_refitted_heads_are_the_cpus():
 
 
 def test_a_search_and_a_screening_are_the_cpus():
-    held = [brick(kind) for kind in NAMES]
-    found = [
+    bricks = [brick(kind) for kind in NAMES]
+    searches = [
         search_coefficients(
-            held, {"binary": data("binary")}, values=(0.0, 0.5), base=BASE, device=d
+            bricks, {"binary": data("binary")}, values=(0.0, 0.5), base=BASE, device=d
         )
         for d in ("cpu", "cuda")
     ]
-    assert found[0].value == found[1].value
+    assert searches[0].value == searches[1].value
     screened = [
-        screen(held[0], held[1:], BASE, ordinary=Ordinary.drawn(BASE, 4, device=device))
+        screen(bricks[0], bricks[1:], BASE, ordinary=Ordinary.drawn(BASE, 4, device=device))
         for device in ("cpu", "cuda")
     ]
     verdicts = [[(f.check, f.verdict) for f in report.findings] for report in screened]

@@ -16,10 +16,10 @@ from tools.rooms import PACKAGE, PICTURE, ROOMS, files, imports, module_of, pict
 FILES = files()
 PACKAGES = [room for room in ROOMS if room != "errors"]
 ACROSS = [
-    found
+    imported
     for path in FILES
-    for found in imports(path)
-    if found.room not in ("", "errors", room_of(path))
+    for imported in imports(path)
+    if imported.room not in ("", "errors", room_of(path))
 ]
 """What files import from other rooms."""
 
@@ -30,15 +30,18 @@ def test_the_rooms_are_these() -> None:
 
 def test_files_import_only_from_rooms_below() -> None:
     below = {room: ROOMS[:number] for number, room in enumerate(ROOMS)}
-    assert [str(found) for found in ACROSS if found.room not in below[room_of(found.file)]] == []
+    assert [
+        str(imported) for imported in ACROSS if imported.room not in below[room_of(imported.file)]
+    ] == []
 
 
 def test_files_take_from_other_rooms_their_public_names_alone() -> None:
     public = {room: set(import_module(f"medlego.{room}").__all__) for room in PACKAGES}
     wrong = [
-        str(found)
-        for found in ACROSS
-        if found.module != f"medlego.{found.room}" or found.name not in public[found.room]
+        str(imported)
+        for imported in ACROSS
+        if imported.module != f"medlego.{imported.room}"
+        or imported.name not in public[imported.room]
     ]
     assert wrong == []
 
@@ -46,7 +49,7 @@ def test_files_take_from_other_rooms_their_public_names_alone() -> None:
 @pytest.mark.parametrize("room", PACKAGES)
 def test_files_of_a_room_stand_in_an_order(room: str) -> None:
     graph = {
-        module_of(path): {found.source for found in imports(path) if found.room == room}
+        module_of(path): {imported.source for imported in imports(path) if imported.room == room}
         for path in FILES
         if room_of(path) == room and path != PACKAGE / room / "__init__.py"
     }
@@ -59,11 +62,11 @@ def test_files_of_a_room_stand_in_an_order(room: str) -> None:
 @pytest.mark.parametrize("room", PACKAGES)
 def test_no_file_of_a_room_imports_through_its_front_door(room: str) -> None:
     wrong = [
-        str(found)
+        str(imported)
         for path in FILES
         if room_of(path) == room
-        for found in imports(path)
-        if found.source == f"medlego.{room}"
+        for imported in imports(path)
+        if imported.source == f"medlego.{room}"
     ]
     assert wrong == []
 

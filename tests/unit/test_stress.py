@@ -45,11 +45,11 @@ def test_what_failed_once_is_listed_and_a_finished_run_is_not_run_again(
     capsys.readouterr()
     assert stress(tests, 2) == 1
     assert (tests / "runs").read_text() == "xx"
-    first, second, found = capsys.readouterr().out.splitlines()
+    first, second, failure = capsys.readouterr().out.splitlines()
     assert "1 failed" in first
     assert "0 failed" in second
-    assert found.startswith("1 of 2: ")
-    assert found.endswith(
+    assert failure.startswith("1 of 2: ")
+    assert failure.endswith(
         f"::test_that_fails_in_the_first_run  --randomly-seed={first.split()[1][:-1]}"
     )
 

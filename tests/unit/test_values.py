@@ -101,10 +101,10 @@ def signer() -> Signer:
 
 
 def dataset() -> Dataset:
-    found = make_dataset()
+    data = make_dataset()
     patients = np.array([PERSON] * 12)
-    train = Samples(found.train.images, found.train.labels, patients, {"sex": np.array(["F"] * 12)})
-    return Dataset.of(found.task, {"train": train, "val": found.val, "test": found.test})
+    train = Samples(data.train.images, data.train.labels, patients, {"sex": np.array(["F"] * 12)})
+    return Dataset.of(data.task, {"train": train, "val": data.val, "test": data.test})
 
 
 def fingerprints() -> Fingerprints:

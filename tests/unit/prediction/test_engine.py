@@ -49,19 +49,19 @@ def own_probs(brick: Brick, images: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("start", [0, 1])
 def test_each_row_of_a_mixed_batch_is_its_own_adapters(start):
-    held = bricks(stem=start)
-    mixed = Mixed(BASE.module, [Adapter(b.targets, b.deltas) for b in held], "cpu")
+    members = bricks(stem=start)
+    mixed = Mixed(BASE.module, [Adapter(b.targets, b.deltas) for b in members], "cpu")
     assert mixed.stem == start
     images = pixels()
     numbers = torch.tensor([0, 3, 1, 2, 2, 0, 1, 3, 3, 0, 2, 1])
     tokens = through(BASE.module, embed(BASE.module, BASE.normalise(images)), 0, start)
     with torch.inference_mode():
-        found = mixed.features(tokens, numbers, start)
-    for number, brick in enumerate(held):
+        pooled = mixed.features(tokens, numbers, start)
+    for number, brick in enumerate(members):
         rows = numbers == number
         module = fold(BASE.module, brick.targets, brick.deltas)
         expected = features(module, BASE.normalise(images[rows]))
-        torch.testing.assert_close(found[rows], expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(pooled[rows], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_mixing_leaves_the_base_as_it_was():
@@ -73,11 +73,11 @@ def test_mixing_leaves_the_base_as_it_was():
 
 @pytest.mark.parametrize("stem", [0, 1, 2])
 def test_routed_answers_are_the_specialists(stem):
-    held = [with_profile(b, 100.0 * i) for i, b in enumerate(bricks(stem))]
-    engine, images = Engine(assemble(held), BASE), pixels()
-    batch = engine.run(images, [brick.task.name for brick in held])
+    members = [with_profile(b, 100.0 * i) for i, b in enumerate(bricks(stem))]
+    engine, images = Engine(assemble(members), BASE), pixels()
+    batch = engine.run(images, [brick.task.name for brick in members])
     assert [a.reader.task.name for a in batch.answers] == ["a", "b", "c", "d"]
-    for brick, answered in zip(held, batch.answers, strict=True):
+    for brick, answered in zip(members, batch.answers, strict=True):
         assert answered.rows.tolist() == list(range(len(images)))
         expected = own_probs(brick, images)
         torch.testing.assert_close(answered.probs, expected, rtol=1e-5, atol=1e-5)
@@ -86,7 +86,7 @@ def test_routed_answers_are_the_specialists(stem):
 def routable(stem: int = 0) -> tuple[Generalist, dict[str, Tensor]]:
     """Two tasks of images that differ, and images of each."""
     kinds = {"dark": 0, "bright": 1}
-    held, shown = [], {}
+    members, shown = [], {}
     for name, seed in kinds.items():
         data = make_dataset(name, seed=seed, images=48)
         assert isinstance(data.train.images, ArrayImages)
@@ -94,9 +94,9 @@ def routable(stem: int = 0) -> tuple[Generalist, dict[str, Tensor]]:
         images = ArrayImages(array if name == "dark" else 255 - array)
         data = replace(data, train=replace(data.train, images=images))
         brick = make_brick(name, seed, 2, base=BASE, stem=stem)
-        held.append(with_measured_profile(brick, BASE, data))
+        members.append(with_measured_profile(brick, BASE, data))
         shown[name] = Inputs(images, BASE).take(range(12))
-    return assemble(held), shown
+    return assemble(members), shown
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -112,8 +112,8 @@ def test_a_mixed_batch_is_routed_and_answered_in_one_go(mode, stem):
         chosen = [row for row in rows if batch.routes[row].tasks == (name,)]
         assert len(chosen) >= 10
         assert sorted(chosen) == asked[name].rows.tolist()
-    told = engine.run(torch.cat(list(shown.values()))[order], list(shown))
-    for answered in told.answers:
+    unrouted = engine.run(torch.cat(list(shown.values()))[order], list(shown))
+    for answered in unrouted.answers:
         mine = asked[answered.reader.task.name]
         expected = answered.probs[mine.rows]
         torch.testing.assert_close(mine.probs, expected, rtol=1e-5, atol=1e-5)
@@ -128,11 +128,11 @@ def test_images_of_no_task_are_answered_by_none():
 
 
 def test_two_tasks_on_one_image_both_answer():
-    held = [with_profile(make_brick(n, i, 2, base=BASE), 0) for i, n in enumerate("ab")]
-    engine = Engine(assemble(held), BASE)
+    members = [with_profile(make_brick(n, i, 2, base=BASE), 0) for i, n in enumerate("ab")]
+    engine = Engine(assemble(members), BASE)
     engine.router.ood_scores = lambda features: torch.zeros(len(features), 2)  # type: ignore[method-assign]
     batch = engine.run(pixels(5))
-    for brick, answered in zip(held, batch.answers, strict=True):
+    for brick, answered in zip(members, batch.answers, strict=True):
         assert answered.rows.tolist() == list(range(5))
         expected = own_probs(brick, pixels(5))
         torch.testing.assert_close(answered.probs, expected, rtol=1e-5, atol=1e-5)
@@ -148,35 +148,35 @@ def groupable() -> list[Brick]:
 
 
 def test_grouped_parts_are_merges_of_their_group_and_alone_bricks_stay_whole():
-    held = groupable()
-    found = parts(assemble(held, mode="grouped"), "grouped")
-    assert [part.tasks for part in found] == [("a", "b"), ("c",)]
-    pair = assemble(held[:2], mode="merged")
+    members = groupable()
+    model_parts = parts(assemble(members, mode="grouped"), "grouped")
+    assert [part.tasks for part in model_parts] == [("a", "b"), ("c",)]
+    pair = assemble(members[:2], mode="merged")
     for name, delta in pair.deltas.items():
         torch.testing.assert_close(
-            found[0].adapter.deltas[name].dense(), delta.dense(), rtol=0, atol=1e-6
+            model_parts[0].adapter.deltas[name].dense(), delta.dense(), rtol=0, atol=1e-6
         )
-    assert found[1].adapter.deltas is held[2].deltas
+    assert model_parts[1].adapter.deltas is members[2].deltas
 
 
 @pytest.mark.parametrize("coefficients", [0.3, (0.2, 0.5, 0.9), "mean"])
 def test_grouped_merges_take_the_coefficients_of_the_recipe(coefficients):
-    held = groupable()
-    whole = assemble(held, mode="grouped", coefficients=coefficients)
+    members = groupable()
+    whole = assemble(members, mode="grouped", coefficients=coefficients)
     pair = coefficients[:2] if isinstance(coefficients, tuple) else coefficients
-    expected = assemble(held[:2], mode="merged", coefficients=pair, slope=0.0)
+    expected = assemble(members[:2], mode="merged", coefficients=pair, slope=0.0)
     for name, delta in parts(whole, "grouped")[0].adapter.deltas.items():
         torch.testing.assert_close(delta.dense(), expected.deltas[name].dense(), rtol=0, atol=1e-6)
 
 
 def test_sites_of_a_task_are_one_part_which_is_their_mean():
     sites = [with_profile(make_brick("a", seed, 2, base=BASE), 0) for seed in (0, 1)]
-    held = [*sites, with_profile(make_brick("b", 5, base=BASE), 99)]
-    whole = assemble(held)
-    found = parts(whole, "routed")
-    assert [part.tasks for part in found] == [("a",), ("b",)]
+    members = [*sites, with_profile(make_brick("b", 5, base=BASE), 99)]
+    whole = assemble(members)
+    model_parts = parts(whole, "routed")
+    assert [part.tasks for part in model_parts] == [("a",), ("b",)]
     mean = {n: (sites[0].deltas[n].dense() + sites[1].deltas[n].dense()) / 2 for n in whole.deltas}
-    for name, delta in found[0].adapter.deltas.items():
+    for name, delta in model_parts[0].adapter.deltas.items():
         torch.testing.assert_close(delta.dense(), mean[name], rtol=0, atol=1e-6)
 
 
@@ -207,27 +207,27 @@ def test_a_merged_recipe_reads_as_before_modes_were():
 def test_the_mode_survives_a_directory_and_an_edit(tmp_path):
     from medlego.generalist import add, remove
 
-    held = groupable()
-    assemble(held[:2], mode="grouped").save(tmp_path / "g")
+    members = groupable()
+    assemble(members[:2], mode="grouped").save(tmp_path / "g")
     generalist = Generalist.load(tmp_path / "g")
-    more = add(generalist, held[2])
+    more = add(generalist, members[2])
     assert (generalist.recipe.mode, more.recipe.mode) == ("grouped", "grouped")
     assert remove(more, "c").recipe.digest == generalist.recipe.digest
 
 
 def test_removing_a_task_leaves_the_others_routed_answers_as_they_were():
-    held = [with_profile(b, 100.0 * i) for i, b in enumerate(bricks())]
-    whole = Engine(assemble(held), BASE).run(pixels(), ["a"]).answers[0].probs
-    fewer = Engine(assemble(held[:2]), BASE).run(pixels(), ["a"]).answers[0].probs
+    members = [with_profile(b, 100.0 * i) for i, b in enumerate(bricks())]
+    whole = Engine(assemble(members), BASE).run(pixels(), ["a"]).answers[0].probs
+    fewer = Engine(assemble(members[:2]), BASE).run(pixels(), ["a"]).answers[0].probs
     torch.testing.assert_close(whole, fewer, rtol=1e-5, atol=1e-6)
 
 
 def test_a_task_can_be_told_whatever_the_image_looks_like():
     generalist, shown = routable()
-    (found,) = predict(generalist, _images(shown["dark"][:1]), base=BASE, task="bright")
-    assert [answer.task.name for answer in found.answers] == ["bright"]
-    assert found.route is not None
-    assert found.route.tasks == ("dark",)
+    (prediction,) = predict(generalist, _images(shown["dark"][:1]), base=BASE, task="bright")
+    assert [answer.task.name for answer in prediction.answers] == ["bright"]
+    assert prediction.route is not None
+    assert prediction.route.tasks == ("dark",)
 
 
 def _images(batch: Tensor):
@@ -238,9 +238,9 @@ def _images(batch: Tensor):
 
 def test_without_profiles_every_task_answers_and_no_route_is_shown():
     generalist = assemble(bricks())
-    (found,) = predict(generalist, _images(pixels(1)), base=BASE)
-    assert [answer.task.name for answer in found.answers] == ["a", "b", "c", "d"]
-    assert found.route is None
+    (prediction,) = predict(generalist, _images(pixels(1)), base=BASE)
+    assert [answer.task.name for answer in prediction.answers] == ["a", "b", "c", "d"]
+    assert prediction.route is None
     with pytest.raises(GeneralistError, match="expected bricks with profiles, got none"):
         Engine(generalist, BASE).run(pixels(1))
 
@@ -252,11 +252,11 @@ def test_another_base_is_refused():
 
 
 def test_profiles_of_different_depth_are_refused_when_run():
-    held = [with_profile(make_brick(n, i, base=BASE)) for i, n in enumerate("ab")]
-    assert held[1].profile
-    held[1] = replace(held[1], profile=replace(held[1].profile, blocks=2))
+    members = [with_profile(make_brick(n, i, base=BASE)) for i, n in enumerate("ab")]
+    assert members[1].profile
+    members[1] = replace(members[1], profile=replace(members[1].profile, blocks=2))
     with pytest.raises(BrickError, match="expected a profile of a stem of 1 blocks"):
-        Engine(assemble(held), BASE)
+        Engine(assemble(members), BASE)
 
 
 def test_images_sent_elsewhere_count_as_wrong_answers():
@@ -267,7 +267,7 @@ def test_images_sent_elsewhere_count_as_wrong_answers():
     lost = ~answers.answered
     assert sum(answers.routing[k] for k in ("its own", "another task", "no answer")) == 24
     assert lost.any()
-    found = answers.scored(generalist.capability("dark").task, data.test).probs
-    assert (found[lost].argmax(axis=1) != data.test.labels[lost]).all()
-    assert (found[~lost] == answers.probs[~lost]).all()
+    probs = answers.scored(generalist.capability("dark").task, data.test).probs
+    assert (probs[lost].argmax(axis=1) != data.test.labels[lost]).all()
+    assert (probs[~lost] == answers.probs[~lost]).all()
     assert len(shown) == 2

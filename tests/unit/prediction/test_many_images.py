@@ -97,8 +97,8 @@ def test_rows_say_what_predict_says(place, tmp_path, name, asked):
     rows = pl.read_parquet(out).filter(pl.col("outcome") != "unreadable")
     names = rows["image"].unique(maintain_order=True).to_list()
     assert len(names) == COUNT - 1
-    found = predict(generalist, [place / "images" / n for n in names], **asked)
-    for image, prediction in zip(names, found, strict=True):
+    predictions = predict(generalist, [place / "images" / n for n in names], **asked)
+    for image, prediction in zip(names, predictions, strict=True):
         own = rows.filter(pl.col("image") == image).to_dicts()
         route = prediction.route
         assert [row["applied"] for row in own] == [list(prediction.applied)] * len(own)
@@ -129,8 +129,8 @@ def test_rows_say_what_predict_says(place, tmp_path, name, asked):
             assert row["label"] == (said["labels"][0] if single else None)
             assert row["calibration"] == said["calibration"]
             routed = generalist.recipe.mode == "routed"
-            held = generalist.capability(answer.task.name) if routed else generalist
-            assert row["bricks"] == [brick.digest for brick in held.bricks]
+            source = generalist.capability(answer.task.name) if routed else generalist
+            assert row["bricks"] == [brick.digest for brick in source.bricks]
             if route is None:
                 assert row["routed"] is row["route_probability"] is row["ood_score"] is None
             else:
@@ -216,8 +216,8 @@ def test_nothing_is_left_beside_the_table(place, tmp_path):
 
 def test_every_column_is_explained():
     page = (Path(__file__).resolve().parents[3] / "docs" / "many-images.md").read_text()
-    told = re.findall(r"^\| (`.*?) \|", page, flags=re.MULTILINE)
-    assert [name for row in told for name in re.findall(r"`(\w+)`", row)] == list(SCHEMA)
+    rows = re.findall(r"^\| (`.*?) \|", page, flags=re.MULTILINE)
+    assert [name for row in rows for name in re.findall(r"`(\w+)`", row)] == list(SCHEMA)
 
 
 # Which images
@@ -261,19 +261,19 @@ def test_hidden_files_links_to_folders_dicomdirs_and_the_job_are_no_images(tmp_p
     (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
     (tmp_path / "c").symlink_to(tmp_path / "b", target_is_directory=True)
-    root, found = find_images(tmp_path, tmp_path / "out.parquet.job")
+    root, images = find_images(tmp_path, tmp_path / "out.parquet.job")
     assert root == tmp_path
-    assert [image.name for image in found] == ["a.png", "b/1.png"]
+    assert [image.name for image in images] == ["a.png", "b/1.png"]
 
 
 def test_a_folder_that_goes_away_while_images_are_looked_for_is_told(tmp_path):
     write_image(tmp_path / "a.png", 1)
     (tmp_path / "b").mkdir()
-    _, found = find_images(tmp_path, tmp_path / "none")
-    assert next(found).name == "a.png"
+    _, images = find_images(tmp_path, tmp_path / "none")
+    assert next(images).name == "a.png"
     (tmp_path / "b").rmdir()
     with pytest.raises(DatasetError, match=r"b: expected a folder that can be read, got No such"):
-        next(found)
+        next(images)
 
 
 def test_folders_may_lie_in_each_other_a_thousand_times(tmp_path):
@@ -286,11 +286,11 @@ def test_folders_may_lie_in_each_other_a_thousand_times(tmp_path):
     os.close(here)
     place = tmp_path / Path(*["a"] * 1200)
     image = write_image(place / "x.png", 1)
-    found = [each.name for each in find_images(tmp_path, tmp_path / "none")[1]]
+    names = [each.name for each in find_images(tmp_path, tmp_path / "none")[1]]
     image.unlink()
     for folder in [place, *place.parents][:1200]:  # rmtree goes down by recursion
         folder.rmdir()
-    assert found == ["a/" * 1200 + "x.png"]
+    assert names == ["a/" * 1200 + "x.png"]
 
 
 def test_links_that_lead_nowhere_are_no_images(tmp_path):
@@ -298,14 +298,14 @@ def test_links_that_lead_nowhere_are_no_images(tmp_path):
     (tmp_path / "nowhere.png").symlink_to("none.png")
     image = write_image(tmp_path / "one.png", 1)
     (tmp_path / "two.png").symlink_to(image)
-    found = [each.name for each in find_images(tmp_path, tmp_path / "none")[1]]
-    assert found == ["one.png", "two.png"]
+    names = [each.name for each in find_images(tmp_path, tmp_path / "none")[1]]
+    assert names == ["one.png", "two.png"]
 
 
 def test_dicom_is_found_by_content(tmp_path):
     (tmp_path / "IM1").write_bytes(bytes(128) + b"DICM")
-    _, found = find_images(tmp_path, tmp_path / "none")
-    assert [image.name for image in found] == ["IM1"]
+    _, images = find_images(tmp_path, tmp_path / "none")
+    assert [image.name for image in images] == ["IM1"]
 
 
 @pytest.mark.parametrize(
@@ -357,8 +357,8 @@ def test_an_input_that_is_not_there_is_refused(place, tmp_path):
 def test_a_listing_gives_back_each_part(tmp_path):
     for number in range(7):
         write_image(tmp_path / "in" / f"{number}.png", 0)
-    _, found = find_images(tmp_path / "in", tmp_path)
-    listing = write_listing(found, tmp_path / "list", 3)
+    _, images = find_images(tmp_path / "in", tmp_path)
+    listing = write_listing(images, tmp_path / "list", 3)
     parts = [listing.part(number) for number in range(len(listing.offsets))]
     assert [part.names for part in parts] == [
         ("0.png", "1.png", "2.png"),
@@ -412,8 +412,8 @@ def test_images_whose_disk_goes_away_are_not_called_unreadable(place, tmp_path):
         predict_many(place / "merged", images, tmp_path / "o.parquet", show=unmount, **asked)
     images.rmdir()
     away.rename(images)
-    found = predict_many(place / "merged", images, tmp_path / "o.parquet", **asked)
-    assert (found.unreadable, found.before > 0) == (0, True)
+    summary = predict_many(place / "merged", images, tmp_path / "o.parquet", **asked)
+    assert (summary.unreadable, summary.before > 0) == (0, True)
 
 
 @pytest.mark.parametrize("name", ["x.parquet", "999999.parquet", "0.parquet"])
@@ -434,8 +434,8 @@ def test_a_disk_that_is_full_at_the_end_loses_nothing(place, whole, tmp_path, mo
         patched.setattr(pl, "scan_parquet", full)
         with pytest.raises(JobError, match="room for the table"):
             predict_many(place / "merged", place / "images", output, part_images=PARTS)
-    found = predict_many(place / "merged", place / "images", output, part_images=PARTS)
-    assert found.before == found.images
+    summary = predict_many(place / "merged", place / "images", output, part_images=PARTS)
+    assert summary.before == summary.images
     same_answers(pl.read_parquet(output), whole, 0)
 
 

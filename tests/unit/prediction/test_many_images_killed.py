@@ -36,17 +36,17 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, li
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    told = json.loads(run.stdout)
-    assert told["changes"] > 20
-    return place / "out", told["ends"]
+    report = json.loads(run.stdout)
+    assert report["changes"] > 20
+    return place / "out", report["ends"]
 
 
 def test_jobs_were_killed_once_and_twice_and_then_ended(killed):
     _, ends = killed
     assert len(ends) > 10
-    for found in ends.values():
-        assert found[-1] == 0
-        assert signal.SIGKILL in found
+    for codes in ends.values():
+        assert codes[-1] == 0
+        assert signal.SIGKILL in codes
     assert max(map(len, ends.values())) == 3
 
 

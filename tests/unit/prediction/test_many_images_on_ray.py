@@ -34,7 +34,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(place: Path) -> dict[str, object]:
+def report(place: Path) -> dict[str, object]:
     """What the jobs on Ray came to."""
     pytest.importorskip("ray")
     environment = {
@@ -51,22 +51,22 @@ def told(place: Path) -> dict[str, object]:
         env={**os.environ, **environment},
     )
     assert run.returncode == 0, run.stderr
-    found: dict[str, object] = json.loads(run.stdout.splitlines()[-1])
-    return found
+    document: dict[str, object] = json.loads(run.stdout.splitlines()[-1])
+    return document
 
 
-def test_a_job_begun_here_ends_on_ray_though_an_actor_is_killed(place, told):
-    assert told["actors"] == 2
-    assert told["before"] == batchray.PARTS
-    assert told["done"] == [4, 6, 8, 10, 12]
-    found = pl.read_parquet(place / "begun.parquet")
-    same_answers(found, pl.read_parquet(place / "whole.parquet"), 1e-5)
+def test_a_job_begun_here_ends_on_ray_though_an_actor_is_killed(place, report):
+    assert report["actors"] == 2
+    assert report["before"] == batchray.PARTS
+    assert report["done"] == [4, 6, 8, 10, 12]
+    table = pl.read_parquet(place / "begun.parquet")
+    same_answers(table, pl.read_parquet(place / "whole.parquet"), 1e-5)
     assert not (place / "begun.parquet.job").exists()
 
 
-def test_an_actors_error_is_told_as_it_is(place, told):
-    assert told["error"].startswith("base 'mini' from")
-    assert "nothing.safetensors: expected a safetensors file" in told["error"]
+def test_an_actors_error_is_told_as_it_is(place, report):
+    assert report["error"].startswith("base 'mini' from")
+    assert "nothing.safetensors: expected a safetensors file" in report["error"]
     assert not (place / "failed.parquet").exists()
 
 

@@ -32,37 +32,37 @@ def test_an_overlay_is_as_large_as_its_image():
 
 
 def test_no_evidence_leaves_the_grey_image():
-    found = overlay(grey(0.4), saliency([[0, 0], [0, 0]]))
-    np.testing.assert_array_equal(found, np.full((40, 60, 3), 102))
+    rgb = overlay(grey(0.4), saliency([[0, 0], [0, 0]]))
+    np.testing.assert_array_equal(rgb, np.full((40, 60, 3), 102))
 
 
 @pytest.mark.parametrize(("sign", "colour"), [(1, FOR), (-1, AGAINST)])
 def test_the_strongest_evidence_has_the_colour_of_its_sign(sign, colour):
-    found = overlay(grey(), saliency([[sign, 0], [sign, 0]]))
+    rgb = overlay(grey(), saliency([[sign, 0], [sign, 0]]))
     wanted = np.round((1 - OPACITY) * 127.5 + OPACITY * colour)
-    np.testing.assert_allclose(found[20, 0], wanted, atol=1)
-    np.testing.assert_allclose(found[20, -1], 128, atol=1)
+    np.testing.assert_allclose(rgb[20, 0], wanted, atol=1)
+    np.testing.assert_allclose(rgb[20, -1], 128, atol=1)
 
 
 def test_rollout_runs_from_its_least_to_its_most():
-    found = overlay(grey(), saliency([[0.3, 0.2], [0.3, 0.2]], method="rollout"))
-    np.testing.assert_allclose(found[20, -1], 128, atol=1)
-    assert found[20, 0, 0] > found[20, 0, 2] + 50
+    rgb = overlay(grey(), saliency([[0.3, 0.2], [0.3, 0.2]], method="rollout"))
+    np.testing.assert_allclose(rgb[20, -1], 128, atol=1)
+    assert rgb[20, 0, 0] > rgb[20, 0, 2] + 50
 
 
 def test_a_colour_image_is_shown_in_its_greys():
     pixels = torch.tensor([1.0, 0.0, 0.0])[:, None, None].expand(3, 40, 60)
-    found = overlay(Image(pixels), saliency([[0, 0], [0, 0]]))
-    np.testing.assert_array_equal(found[0, 0], [76, 76, 76])
+    rgb = overlay(Image(pixels), saliency([[0, 0], [0, 0]]))
+    np.testing.assert_array_equal(rgb[0, 0], [76, 76, 76])
 
 
 def test_the_picture_is_the_overlay_with_a_legend_below(tmp_path):
-    image, found = grey(shape=(400, 500)), saliency([[0, 1], [-1, 0]], (400, 500))
-    save_overlay(image, found, tmp_path / "x.png")
+    image, evidence = grey(shape=(400, 500)), saliency([[0, 1], [-1, 0]], (400, 500))
+    save_overlay(image, evidence, tmp_path / "x.png")
     with Pillow.open(tmp_path / "x.png") as picture:
         pixels = np.asarray(picture)
     assert pixels.shape[1] == 500
-    np.testing.assert_array_equal(pixels[:400], overlay(image, found))
+    np.testing.assert_array_equal(pixels[:400], overlay(image, evidence))
     assert len(pixels) > 440
     assert (pixels[400:] < 128).any()
 
@@ -78,12 +78,12 @@ def test_the_file_says_its_task_label_method_and_scale_and_nothing_else(tmp_path
 
 
 def test_a_small_image_is_enlarged_by_a_whole_number(tmp_path):
-    image, found = grey(shape=(28, 28)), saliency([[0, 1], [-1, 0]], (28, 28))
-    save_overlay(image, found, tmp_path / "x.png")
+    image, evidence = grey(shape=(28, 28)), saliency([[0, 1], [-1, 0]], (28, 28))
+    save_overlay(image, evidence, tmp_path / "x.png")
     with Pillow.open(tmp_path / "x.png") as picture:
         assert picture.width == 28 * 12 >= SMALLEST_SIDE
         small = picture.crop((0, 0, 336, 336)).resize((28, 28), Pillow.Resampling.NEAREST)
-    np.testing.assert_array_equal(np.asarray(small), overlay(image, found))
+    np.testing.assert_array_equal(np.asarray(small), overlay(image, evidence))
 
 
 def test_a_picture_has_the_same_bytes_twice(tmp_path):

@@ -20,9 +20,9 @@ def generalist_of_all_kinds(base):
 
 def test_every_task_answers_every_image():
     base = make_base()
-    found = predict(generalist_of_all_kinds(base), make_images(3), base=base)
-    assert [[a.task.name for a in p.answers] for p in found] == [[str(k) for k in KINDS]] * 3
-    assert [p.image for p in found] == ["image 1", "image 2", "image 3"]
+    predictions = predict(generalist_of_all_kinds(base), make_images(3), base=base)
+    assert [[a.task.name for a in p.answers] for p in predictions] == [[str(k) for k in KINDS]] * 3
+    assert [p.image for p in predictions] == ["image 1", "image 2", "image 3"]
 
 
 def test_probabilities_sum_to_one_unless_labels_may_join():
@@ -47,8 +47,8 @@ def test_answers_do_not_depend_on_the_batch():
 
 def test_one_task_can_be_asked_alone():
     base = make_base()
-    (found,) = predict(generalist_of_all_kinds(base), make_images(1), base=base, task="binary")
-    assert [a.task.name for a in found.answers] == ["binary"]
+    (prediction,) = predict(generalist_of_all_kinds(base), make_images(1), base=base, task="binary")
+    assert [a.task.name for a in prediction.answers] == ["binary"]
 
 
 def test_an_unknown_task_names_the_known_ones():

@@ -45,16 +45,16 @@ FAR = 60.0
 
 
 def test_images_go_to_the_task_whose_training_images_they_are_like():
-    found = router(brick("near", 0), brick("far", FAR))
+    routing = router(brick("near", 0), brick("far", FAR))
     for center, name in ((0, "near"), (FAR, "far")):
-        routes = found.routes(found.ood_scores(images(center)))
+        routes = routing.routes(routing.ood_scores(images(center)))
         assert {route.tasks for route in routes} <= {(name,), ()}
         assert sum(route.tasks == (name,) for route in routes) >= 38
 
 
 def test_images_like_none_get_no_task_and_a_reason():
-    found = router(brick("near", 0), brick("far", FAR))
-    for route in found.routes(found.ood_scores(images(5 * FAR))):
+    routing = router(brick("near", 0), brick("far", FAR))
+    for route in routing.routes(routing.ood_scores(images(5 * FAR))):
         assert route.tasks == route.atypical == ()
         assert route.none > 0.99
         assert "like no task's training images; nearest far (OOD score" in route.reason
@@ -81,9 +81,9 @@ def test_an_image_between_the_limits_is_mine_but_atypical(z, tasks, atypical):
 
 
 def test_probabilities_follow_the_formula():
-    found = router(brick("a", 0), brick("b", FAR))
+    routing = router(brick("a", 0), brick("b", FAR))
     e = [math.exp(-(z**2) / 2) for z in (1.0, 2.5, OOD_LIMIT)]
-    (route,) = found.routes(ood(1.0, 2.5))
+    (route,) = routing.routes(ood(1.0, 2.5))
     assert route.probs["a"] == pytest.approx(e[0] / sum(e), rel=1e-12)
     assert route.probs["b"] == pytest.approx(e[1] / sum(e), rel=1e-12)
     assert route.none == pytest.approx(e[2] / sum(e), rel=1e-12)
@@ -91,10 +91,10 @@ def test_probabilities_follow_the_formula():
 
 def test_tasks_of_one_group_do_not_compete_and_all_apply():
     chest = [brick(name, 0, "DX", "CHEST", seed) for seed, name in enumerate(("a", "b"))]
-    found = router(*chest, brick("c", FAR, "MR", "BRAIN"))
-    assert found.groups == (("a", "b"), ("c",))
+    routing = router(*chest, brick("c", FAR, "MR", "BRAIN"))
+    assert routing.groups == (("a", "b"), ("c",))
     e = [math.exp(-(z**2) / 2) for z in (1.5, OOD_LIMIT, 9.0)]
-    (route,) = found.routes(ood(1.5, 0.5, 9.0))
+    (route,) = routing.routes(ood(1.5, 0.5, 9.0))
     assert route.tasks == ("b", "a")
     assert route.probs["a"] == pytest.approx(e[0] / sum(e), rel=1e-12)
 
@@ -119,34 +119,34 @@ def test_stated_modality_and_body_part_decide_over_profiles():
 
 @pytest.mark.parametrize(("center", "together"), [(0.0, True), (FAR, False)])
 def test_profiles_decide_where_nothing_is_stated(center, together):
-    found = groups(capabilities([brick("a", 0), brick("b", center, seed=1)]))
-    assert found == ((("a", "b"),) if together else (("a",), ("b",)))
+    grouped = groups(capabilities([brick("a", 0), brick("b", center, seed=1)]))
+    assert grouped == ((("a", "b"),) if together else (("a",), ("b",)))
 
 
 def test_different_modalities_are_never_grouped_by_profiles():
-    found = groups(capabilities([brick("a", 0, "DX"), brick("b", 0, "MR", seed=1)]))
-    assert found == (("a",), ("b",))
+    grouped = groups(capabilities([brick("a", 0, "DX"), brick("b", 0, "MR", seed=1)]))
+    assert grouped == (("a",), ("b",))
 
 
 def test_a_task_without_profile_is_never_chosen_and_named():
-    found = router(brick("a", 0), brick("b", None, seed=1))
-    assert found.tasks == ("a",)
-    (route,) = found.routes(ood(0.1))
+    routing = router(brick("a", 0), brick("b", None, seed=1))
+    assert routing.tasks == ("a",)
+    (route,) = routing.routes(ood(0.1))
     assert set(route.probs) == {"a"}
 
 
 def test_of_several_sites_the_one_that_knows_best_decides():
     sites = [brick("a", 0), brick("a", FAR, seed=1)]
-    found = router(*sites)
+    routing = router(*sites)
     for center in (0, FAR):
-        routes = found.routes(found.ood_scores(images(center)))
+        routes = routing.routes(routing.ood_scores(images(center)))
         assert sum(route.tasks == ("a",) for route in routes) >= 38
 
 
 def test_adding_a_brick_changes_no_other_tasks_ood_score():
     alone, more = router(brick("a", 0)), router(brick("a", 0), brick("b", FAR))
-    found = images(0)
-    assert torch.equal(alone.ood_scores(found)[:, 0], more.ood_scores(found)[:, 0])
+    features = images(0)
+    assert torch.equal(alone.ood_scores(features)[:, 0], more.ood_scores(features)[:, 0])
 
 
 def test_profiles_of_stems_of_different_depth_are_refused():

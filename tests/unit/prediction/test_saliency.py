@@ -53,9 +53,9 @@ def rollout_by_numpy(scene, tokens):
 def test_rollout_is_the_papers_formula():
     scene = scene_of()
     tokens = embedded(scene, pictures(3))
-    found = attention_rollout(scene, tokens, torch.zeros(3, dtype=torch.int64))
+    rollout = attention_rollout(scene, tokens, torch.zeros(3, dtype=torch.int64))
     torch.testing.assert_close(
-        found.double(), torch.from_numpy(rollout_by_numpy(scene, tokens)), rtol=1e-4, atol=1e-6
+        rollout.double(), torch.from_numpy(rollout_by_numpy(scene, tokens)), rtol=1e-4, atol=1e-6
     )
 
 
@@ -71,7 +71,7 @@ def test_rollout_leaves_no_hook_and_fused_attention_as_it_was():
 def test_gradient_evidence_adds_up_to_the_change_of_the_log_odds(kind):
     scene = scene_of(kind, depth=4)
     tokens, labels = embedded(scene, pictures(4)), torch.tensor([0, 1, 1, 0])
-    found = integrated_gradients(scene, tokens, labels).sum(dim=1).double()
+    evidence = integrated_gradients(scene, tokens, labels).sum(dim=1).double()
     start = late(4)
     with torch.no_grad():
         reached = through(scene.module, tokens, 0, start)
@@ -80,7 +80,7 @@ def test_gradient_evidence_adds_up_to_the_change_of_the_log_odds(kind):
         change = scene.log_odds(reached, start) - scene.log_odds(plain, start)
     expected = change.gather(1, labels[:, None])[:, 0]
     assert float(expected.abs().min()) > 1e-3
-    torch.testing.assert_close(found, expected, rtol=0.02, atol=0.005)
+    torch.testing.assert_close(evidence, expected, rtol=0.02, atol=0.005)
 
 
 def test_log_odds_are_those_of_the_answers_probabilities():
@@ -121,16 +121,16 @@ def test_a_routed_generalist_is_looked_at_by_the_tasks_own_brick():
     routed = explain(generalist, images, "a", base=base)
     alone = explain(specialist(first), images, "a", base=base)
     merged = explain(generalist, images, "a", base=base, mode="merged")
-    for found, expected, otherwise in zip(routed, alone, merged, strict=True):
-        torch.testing.assert_close(found.patches, expected.patches, rtol=0, atol=1e-4)
-        assert not torch.allclose(found.patches, otherwise.patches, rtol=0, atol=1e-3)
+    for saliency, expected, otherwise in zip(routed, alone, merged, strict=True):
+        torch.testing.assert_close(saliency.patches, expected.patches, rtol=0, atol=1e-4)
+        assert not torch.allclose(saliency.patches, otherwise.patches, rtol=0, atol=1e-3)
 
 
 def test_the_likeliest_label_is_explained_unless_another_is_asked():
     base = make_base(image_size=32)
     generalist, images = specialist(make_brick(base=base)), pictures(2)
-    found = explain(generalist, images, "task", base=base)
-    assert all(s.prob > 1 / 3 for s in found)
+    maps = explain(generalist, images, "task", base=base)
+    assert all(s.prob > 1 / 3 for s in maps)
     asked = explain(generalist, images, "task", label=["label-2", "label-0"], base=base)
     assert [s.label for s in asked] == ["label-2", "label-0"]
 
@@ -165,8 +165,8 @@ def test_the_letterbox_is_where_fit_puts_the_image(shape):
     box = letterbox(shape[0], shape[1], 64)
     expected = torch.zeros(64, 64)
     expected[box.top : box.top + box.height, box.left : box.left + box.width] = 1
-    found = fit(Image(torch.ones(1, *shape)), 64)[0]
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    fitted = fit(Image(torch.ones(1, *shape)), 64)[0]
+    torch.testing.assert_close(fitted, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("shape", "patch"), [((100, 400), (3, 6)), ((300, 150), (1, 4))])
@@ -174,13 +174,13 @@ def test_a_patch_comes_back_to_the_pixels_that_it_saw(shape, patch):
     patches = torch.zeros(8, 8)
     patches[patch] = 1
     task = Task(name="t", kind="binary", labels=("a", "b"))
-    found = Saliency(task, "b", 0.9, "gradient", patches, 64, shape).on_image()
-    assert found.shape == shape
+    heatmap = Saliency(task, "b", 0.9, "gradient", patches, 64, shape).on_image()
+    assert heatmap.shape == shape
     box, zoom = letterbox(shape[0], shape[1], 64), max(shape) / 64
     rows, columns = torch.arange(shape[0]) + 0.5, torch.arange(shape[1]) + 0.5
     middle = [
-        (found.sum(1) * rows).sum() / found.sum(),
-        (found.sum(0) * columns).sum() / found.sum(),
+        (heatmap.sum(1) * rows).sum() / heatmap.sum(),
+        (heatmap.sum(0) * columns).sum() / heatmap.sum(),
     ]
     wanted = [(8 * p + 4 - edge) * zoom for p, edge in zip(patch, (box.top, box.left), strict=True)]
     assert [float(m) for m in middle] == pytest.approx(wanted, abs=zoom)
@@ -218,15 +218,15 @@ def planted():
 
 def mass(maps, places):
     """Mean share of what a map shows for the label that lies in the blob."""
-    shown = [found.on_image().clamp(min=0).numpy() for found in maps]
+    shown = [saliency.on_image().clamp(min=0).numpy() for saliency in maps]
     return float(np.mean([m[p].sum() / m.sum() for m, p in zip(shown, places, strict=True)]))
 
 
 @pytest.mark.parametrize(("method", "times"), [("gradient", 10), ("rollout", 1.2)])
 def test_the_map_lies_on_a_planted_signal(planted, method, times):
     base, generalist, images, places = planted
-    found = explain(generalist, images, "blob", label="present", method=method, base=base)
-    assert mass(found, places) > times * places.mean()
+    maps = explain(generalist, images, "blob", label="present", method=method, base=base)
+    assert mass(maps, places) > times * places.mean()
 
 
 def test_the_map_of_a_random_model_does_not_lie_on_it(planted):
@@ -244,17 +244,17 @@ def test_the_map_of_a_random_model_does_not_lie_on_it(planted):
 
 def test_the_gradient_map_does_not_survive_random_weights(planted):
     base, generalist, images, _ = planted
-    found = agreement(generalist, images, "blob", base=base)
-    assert list(found) == list(STAGES)
+    correlations = agreement(generalist, images, "blob", base=base)
+    assert list(correlations) == list(STAGES)
     for stage in STAGES:
-        assert abs(np.mean(found[stage])) < 0.5, stage
+        assert abs(np.mean(correlations[stage])) < 0.5, stage
 
 
 def test_rollout_does_not_read_the_head_and_needs_the_blocks(planted):
     base, generalist, images, _ = planted
-    found = agreement(generalist, images, "blob", method="rollout", base=base)
-    assert min(found["head"]) > 0.999
-    assert abs(np.mean(found["blocks"])) < 0.5
+    correlations = agreement(generalist, images, "blob", method="rollout", base=base)
+    assert min(correlations["head"]) > 0.999
+    assert abs(np.mean(correlations["blocks"])) < 0.5
 
 
 def test_randomised_deltas_keep_their_size():

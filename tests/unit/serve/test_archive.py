@@ -326,9 +326,9 @@ def test_a_study_is_answered_and_the_results_lie_beside_its_images(site):
     for number in (1, 2):
         site.add(source(number))
     generalist, base = generalist_and_base()
-    found = answer_study(site.pacs(), generalist, "1.2.3", WHEN, base=base)
-    assert [each.problem for each in found] == ["", ""]
-    assert sorted(uid for each in found for uid in each.results) == site.results()
+    outcomes = answer_study(site.pacs(), generalist, "1.2.3", WHEN, base=base)
+    assert [each.problem for each in outcomes] == ["", ""]
+    assert sorted(uid for each in outcomes for uid in each.results) == site.results()
     assert len(site.held("SR")) == 2
     assert {each.StudyInstanceUID for each in site.everything()} == {"1.2.3"}
 
@@ -350,13 +350,13 @@ def test_a_generalist_is_made_ready_once_for_a_whole_study(site, monkeypatch):
     made: list[object] = []
     whole = Engine.__init__
 
-    def counted(self, *given, **more):
+    def counted(self, *arguments, **more):
         made.append(self)
-        whole(self, *given, **more)
+        whole(self, *arguments, **more)
 
     monkeypatch.setattr(Engine, "__init__", counted)
-    found = answer_study(site.pacs(), generalist, "1.2.3", WHEN, base=base, method=None)
-    assert [each.problem for each in found] == [""] * (BATCH + 1)
+    outcomes = answer_study(site.pacs(), generalist, "1.2.3", WHEN, base=base, method=None)
+    assert [each.problem for each in outcomes] == [""] * (BATCH + 1)
     assert len(made) == 1
 
 
@@ -364,8 +364,8 @@ def test_one_series_of_a_study_can_be_answered(site):
     site.add(source(1))
     site.add(source(2, SeriesInstanceUID="1.2.3.5"))
     generalist, base = generalist_and_base()
-    found = answer_study(site.pacs(), generalist, "1.2.3", WHEN, series="1.2.3.5", base=base)
-    assert [each.instance.series_uid for each in found] == ["1.2.3.5"]
+    outcomes = answer_study(site.pacs(), generalist, "1.2.3", WHEN, series="1.2.3.5", base=base)
+    assert [each.instance.series_uid for each in outcomes] == ["1.2.3.5"]
 
 
 def test_a_study_that_is_not_there_is_said_so(site):
@@ -380,14 +380,14 @@ def test_an_object_without_pixels_is_told_and_the_others_are_answered(site):
     site.add(without)
     site.add(source(2))
     generalist, base = generalist_and_base()
-    found = answer_study(site.pacs(), generalist, "1.2.3", WHEN, base=base)
-    assert [bool(each.problem) for each in found] == [True, False]
-    assert "pixel data" in found[0].problem or found[0].problem.startswith("expected")
+    outcomes = answer_study(site.pacs(), generalist, "1.2.3", WHEN, base=base)
+    assert [bool(each.problem) for each in outcomes] == [True, False]
+    assert "pixel data" in outcomes[0].problem or outcomes[0].problem.startswith("expected")
 
 
 def test_what_identifies_a_patient_is_neither_logged_nor_in_the_answers(site, caplog):
     caplog.set_level(logging.DEBUG)
     site.add(source(1))
     generalist, base = generalist_and_base()
-    found = answer_study(site.pacs(), generalist, "1.2.3", WHEN, base=base)
-    assert "Doe" not in caplog.text + repr(found) + repr([each.as_dict() for each in found])
+    outcomes = answer_study(site.pacs(), generalist, "1.2.3", WHEN, base=base)
+    assert "Doe" not in caplog.text + repr(outcomes) + repr([each.as_dict() for each in outcomes])

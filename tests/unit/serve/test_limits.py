@@ -245,12 +245,12 @@ def test_room_is_given_back_whatever_becomes_of_a_request():
 
 
 def test_one_request_too_many_is_sent_away_and_health_still_answers(place, routed, monkeypatch):
-    held, began = threading.Event(), threading.Event()
+    released, began = threading.Event(), threading.Event()
     answer = Engine.predict
 
     def wait(*asked):
         began.set()
-        assert held.wait(PATIENCE_S)
+        assert released.wait(PATIENCE_S)
         return answer(*asked)
 
     monkeypatch.setattr(Engine, "predict", wait)
@@ -260,20 +260,20 @@ def test_one_request_too_many_is_sent_away_and_health_still_answers(place, route
         assert began.wait(PATIENCE_S)
         refused = client.post("/v1/predict", files=files(png(picture())))
         assert client.get("/health/ready").status_code == 200
-        held.set()
+        released.set()
         assert first.result(PATIENCE_S).status_code == 200
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
 
 
 def test_an_answer_that_takes_too_long_is_given_up(place, routed, monkeypatch):
-    held = threading.Event()
+    released = threading.Event()
     answer = Engine.predict
-    late = lambda *asked: held.wait(PATIENCE_S) and answer(*asked)  # noqa: E731
+    late = lambda *asked: released.wait(PATIENCE_S) and answer(*asked)  # noqa: E731
     monkeypatch.setattr(Engine, "predict", late)
     service = here(place, routed, limits=SMALL.model_copy(update={"answer_s": 0.2}))
     with asking(service) as client:
         response = client.post("/v1/predict", files=files(png(picture())))
-        held.set()
+        released.set()
     assert response.status_code == 503
 
 
@@ -293,9 +293,11 @@ def test_nobody_waits_for_a_model_thread_that_ended(place, routed, path):
         service.batcher.close()
         html = client.get("/page/").text
         (client.headers["x-csrf-token"],) = re.findall(r'name="csrf" content="([^"]+)"', html)
-        found = client.post(path, files=files(png(picture())))
-    assert found.status_code == 503
-    assert found.json()["problems"] == ["service: expected a running model, got none; restart it"]
+        response = client.post(path, files=files(png(picture())))
+    assert response.status_code == 503
+    assert response.json()["problems"] == [
+        "service: expected a running model, got none; restart it"
+    ]
 
 
 def test_unknown_limits_are_refused(tmp_path):
@@ -371,12 +373,12 @@ def _listens(port):
 
 
 def test_being_stopped_finishes_what_is_under_way(place, routed, monkeypatch):
-    held, began = threading.Event(), threading.Event()
+    released, began = threading.Event(), threading.Event()
     answer = Engine.predict
 
     def wait(*asked):
         began.set()
-        assert held.wait(PATIENCE_S)
+        assert released.wait(PATIENCE_S)
         return answer(*asked)
 
     monkeypatch.setattr(Engine, "predict", wait)
@@ -391,7 +393,7 @@ def test_being_stopped_finishes_what_is_under_way(place, routed, monkeypatch):
         assert began.wait(PATIENCE_S)
         server.should_exit = True
         wait_until(lambda: not _listens(port))
-        held.set()
+        released.set()
         assert under_way.result(PATIENCE_S).startswith(b"HTTP/1.1 200 ")
 
 
@@ -482,10 +484,10 @@ def test_a_request_is_logged_without_anything_that_came_in(place, routed, lines)
         client.get("/SECRET_4711")
         client.post("/v1/predict", data={"task": "DOE^JOHN", "SECRET_4711": "1"})
         client.request("DOE^JOHN", "/")
-    told = lines()
-    asked = [line for line in told if line["event"] == "request"]
+    records = lines()
+    asked = [line for line in records if line["event"] == "request"]
     assert [line["status"] for line in asked] == [200, 422, 404, 415, 405]
-    assert not [line for line in told if any(secret in json.dumps(line) for secret in SECRETS)]
+    assert not [line for line in records if any(secret in json.dumps(line) for secret in SECRETS)]
 
 
 def test_a_fault_is_logged_by_kind_and_place_and_tells_the_caller_nothing(

@@ -78,8 +78,8 @@ def labelled(tasks, _show):
 
 def csrf(client):
     """The page's token against requests of other sites."""
-    (found,) = re.findall(r'name="csrf" content="([^"]+)"', client.get("/page/").text)
-    return found
+    (token,) = re.findall(r'name="csrf" content="([^"]+)"', client.get("/page/").text)
+    return token
 
 
 def sign_in(client, token=TOKEN):
@@ -113,14 +113,14 @@ def act(client, what, html=None):
 
 @pytest.mark.parametrize("path", ["/", "/page"])
 def test_the_root_leads_to_the_page(locked, path):
-    found = locked.get(path, follow_redirects=False)
-    assert (found.status_code, found.headers["location"]) == (303, "/page/")
+    response = locked.get(path, follow_redirects=False)
+    assert (response.status_code, response.headers["location"]) == (303, "/page/")
 
 
 @pytest.mark.parametrize("path", ["/page/", "/page/compare", "/page/bricks"])
 def test_a_page_asks_a_stranger_to_sign_in(locked, path):
-    found = locked.get(path, follow_redirects=False)
-    assert (found.status_code, found.headers["location"]) == (303, "/page/sign-in")
+    response = locked.get(path, follow_redirects=False)
+    assert (response.status_code, response.headers["location"]) == (303, "/page/sign-in")
 
 
 @pytest.mark.parametrize("path", ["answers", "saliency", "comparison?other=x"])
@@ -139,15 +139,15 @@ def test_nobody_is_asked_for_a_body_before_they_signed_in(place, routed):
 
 
 def test_a_wrong_token_signs_nobody_in(locked):
-    found = sign_in(locked, "another")
-    assert found.status_code == 401
-    assert "set-cookie" not in found.headers
+    response = sign_in(locked, "another")
+    assert response.status_code == 401
+    assert "set-cookie" not in response.headers
 
 
 def test_the_right_token_signs_in_with_a_cookie_for_this_site_alone(locked):
-    found = sign_in(locked)
-    assert (found.status_code, found.headers["location"]) == (303, "/page/")
-    cookie = found.headers["set-cookie"].lower()
+    response = sign_in(locked)
+    assert (response.status_code, response.headers["location"]) == (303, "/page/")
+    cookie = response.headers["set-cookie"].lower()
     assert {"httponly", "samesite=strict", "path=/page"} <= set(cookie.split("; "))
     assert TOKEN not in cookie
     assert locked.get("/page/").status_code == 200
@@ -174,10 +174,10 @@ def test_a_form_larger_than_a_token_is_refused(locked):
 
 def test_signing_out_ends_the_session(locked):
     cookie = sign_in(locked).headers["set-cookie"].partition(";")[0]
-    found = sign_out(locked, csrf(locked))
-    assert (found.status_code, found.headers["location"]) == (303, "/page/sign-in")
-    found = locked.get("/page/", headers={"cookie": cookie}, follow_redirects=False)
-    assert found.status_code == 303
+    response = sign_out(locked, csrf(locked))
+    assert (response.status_code, response.headers["location"]) == (303, "/page/sign-in")
+    response = locked.get("/page/", headers={"cookie": cookie}, follow_redirects=False)
+    assert response.status_code == 303
 
 
 def test_signing_out_twice_leads_to_the_sign_in_too(locked):
@@ -200,8 +200,8 @@ def test_a_request_without_the_pages_word_is_refused(client):
 
 
 def test_a_request_of_another_sites_page_is_refused(client):
-    found = client.post("/page/sign-out", headers={"origin": "http://elsewhere.example"})
-    assert found.status_code == 403
+    response = client.post("/page/sign-out", headers={"origin": "http://elsewhere.example"})
+    assert response.status_code == 403
 
 
 def test_sessions_end_by_time():
@@ -253,8 +253,8 @@ def test_the_page_is_no_part_of_the_programs_interface(client):
 
 def test_an_answer_is_that_of_the_programs_interface(client):
     sent = files(png(picture()))
-    found = client.post("/page/answers", files=sent).json()
-    assert found["document"] == client.post("/v1/predict", files=sent).json()
+    answer = client.post("/page/answers", files=sent).json()
+    assert answer["document"] == client.post("/v1/predict", files=sent).json()
 
 
 @pytest.mark.parametrize("path", ["answers", "comparison?other=beside-same"])
@@ -272,8 +272,8 @@ def test_an_image_is_decoded_once_and_does_not_come_whole_into_the_service(
     monkeypatch.setattr(service.decoders._pool, "ask", seen)
     with asking(service, page=PageSettings(beside={"same": routed})) as client:
         client.headers["x-csrf-token"] = csrf(client)
-        found = client.post(f"/page/{path}", files=files(png(picture(0, 900))))
-    assert "904 × 900 pixels" in found.json()["html"]
+        response = client.post(f"/page/{path}", files=files(png(picture(0, 900))))
+    assert "904 × 900 pixels" in response.json()["html"]
     assert sizes == [3 * (640**2 + 32**2) * 4]
 
 
@@ -294,9 +294,9 @@ def test_an_image_like_no_other_is_not_answered_and_told_why(client):
 
 
 def test_a_file_that_is_no_image_is_refused_without_a_number(client):
-    found = client.post("/page/answers", files=files(b"nothing"))
-    assert found.status_code == 422
-    assert found.json()["problems"][0].startswith("expected a PNG")
+    response = client.post("/page/answers", files=files(b"nothing"))
+    assert response.status_code == 422
+    assert response.json()["problems"][0].startswith("expected a PNG")
 
 
 def explained(client, **more):
@@ -386,7 +386,9 @@ def test_a_gate_is_left_where_the_service_ends(place):
 def test_a_gate_looks_up_between_batches(place):
     before, shown = Generalist.load(place.generalist("batches", 2)), []
     gate_data = {"greys": make_dataset("greys", images=24)}
-    check(before, before, gate_data, base=place.base, show=lambda *told: shown.append(told[0]))
+    check(
+        before, before, gate_data, base=place.base, show=lambda *progress: shown.append(progress[0])
+    )
     assert shown == ["check greys", "greys", "greys", "checked"]
 
 
@@ -413,10 +415,10 @@ def test_an_edit_that_the_service_could_not_take_in_is_told_so(editor, monkeypat
 
     with monkeypatch.context() as broken:
         broken.setattr(Generalist, "load", fail)
-        found = act(editor, "apply").json()
-    assert found["status"] == "applied"
-    assert "got a directory that it cannot read" in found["html"]
-    assert "now answers with the new state" not in found["html"]
+        answer = act(editor, "apply").json()
+    assert answer["status"] == "applied"
+    assert "got a directory that it cannot read" in answer["html"]
+    assert "now answers with the new state" not in answer["html"]
 
 
 def test_an_edit_that_fails_its_gate_cannot_be_applied(place):
@@ -449,9 +451,9 @@ def test_a_brick_is_added_and_the_edit_undone(editor, place):
 
 
 def test_a_file_that_is_no_brick_is_refused(editor):
-    found = preview(editor, {"brick": ("x", b"nothing")}, action="add")
-    assert found.status_code == 422
-    assert found.json()["problems"][0].startswith("brick: ")
+    response = preview(editor, {"brick": ("x", b"nothing")}, action="add")
+    assert response.status_code == 422
+    assert response.json()["problems"][0].startswith("brick: ")
 
 
 def test_an_edit_after_another_one_is_refused(editor):
@@ -471,9 +473,9 @@ def test_a_proposal_can_be_discarded(editor):
 def test_a_proposal_that_took_the_place_of_the_one_seen_is_left_alone(editor, what):
     seen = preview(editor, action="remove", task="found").json()["html"]
     preview(editor, action="remove", task="greys")
-    found = act(editor, what, seen)
-    assert found.status_code == 422
-    assert "expected the proposal on the page" in found.json()["problems"][0]
+    response = act(editor, what, seen)
+    assert response.status_code == 422
+    assert "expected the proposal on the page" in response.json()["problems"][0]
     assert len(Generalist.load(editor.directory).lineage) == 1
     assert status(editor).json()["status"] == "ready"
 
@@ -501,8 +503,8 @@ def test_with_a_trust_file_only_signed_bricks_are_taken_in(place, signs):
     directory = place.generalist(f"signed-{signs}", 2)
     with asking(here(place, directory), page=settings) as client:
         client.headers["x-csrf-token"] = csrf(client)
-        found = preview(client, uploads, action="add")
-        assert (found.status_code == 200) == signs
+        response = preview(client, uploads, action="add")
+        assert (response.status_code == 200) == signs
         if signs:
             act(client, "apply")
             assert "✓ signed by the university" in client.get("/page/bricks").text
@@ -519,9 +521,9 @@ def test_with_a_trust_file_undoing_brings_back_signed_bricks_only(place, signs):
     remove(before.signed(signatures), "found").commit(directory, after=before)
     with asking(here(place, directory), page=settings) as client:
         client.headers["x-csrf-token"] = csrf(client)
-        found = preview(client, action="undo").json()
-    assert found["status"] == ("ready" if signs else "rejected")
-    assert ("expected a signature" in found["html"]) != signs
+        proposal = preview(client, action="undo").json()
+    assert proposal["status"] == ("ready" if signs else "rejected")
+    assert ("expected a signature" in proposal["html"]) != signs
 
 
 def test_two_states_are_compared_by_what_each_answers(editor):
@@ -529,8 +531,8 @@ def test_two_states_are_compared_by_what_each_answers(editor):
     preview(editor, action="remove", task="found")
     act(editor, "apply")
     after = editor.post("/v1/predict", files=files(png(picture()))).json()
-    found = editor.post("/page/comparison?other=entry-0", files=files(png(picture())))
-    assert found.json()["document"] == {"present": after, "other": before}
+    response = editor.post("/page/comparison?other=entry-0", files=files(png(picture())))
+    assert response.json()["document"] == {"present": after, "other": before}
 
 
 def test_a_generalist_beside_is_compared_with(place, routed):
@@ -569,8 +571,8 @@ def test_of_generalists_beside_those_last_asked_for_stay_ready(place, routed):
 
 @pytest.mark.parametrize("other", ["entry-7", "beside-/etc", "entry-x"])
 def test_a_choice_that_the_page_does_not_offer_is_refused(client, other):
-    found = client.post("/page/comparison", params={"other": other}, files=files(png(picture())))
-    assert found.status_code == 422
+    response = client.post("/page/comparison", params={"other": other}, files=files(png(picture())))
+    assert response.status_code == 422
 
 
 @pytest.mark.parametrize(
@@ -622,8 +624,8 @@ def test_a_folder_beside_must_be_a_generalists(tmp_path):
 
 
 def test_another_sites_form_cannot_sign_in(locked):
-    found = locked.post(
+    response = locked.post(
         "/page/sign-in", content="token=x", headers={"origin": "http://elsewhere.example"}
     )
-    assert found.status_code == 403
-    assert OWN not in found.text
+    assert response.status_code == 403
+    assert OWN not in response.text

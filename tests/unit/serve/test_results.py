@@ -100,8 +100,8 @@ def analysed(path, method="gradient", when=WHEN):
 
 
 def test_a_label_is_found_by_its_terminologys_code(tmp_path):
-    found = [group.finding_type for group in groups_of(reported(tmp_path))]
-    assert [(code.scheme_designator, code.value) for code in found[:2]] == [
+    types = [group.finding_type for group in groups_of(reported(tmp_path))]
+    assert [(code.scheme_designator, code.value) for code in types[:2]] == [
         ("SCT", "60046008"),
         ("RADLEX", "RID35057"),
     ]
@@ -119,18 +119,18 @@ def test_a_label_without_a_code_has_one_of_a_scheme_that_is_declared(tmp_path):
 
 
 def test_each_findings_probability_is_a_measurement_in_percent(tmp_path):
-    found = [
+    measurements = [
         group.get_measurements(name=codes.DCM.CertaintyOfFinding)[0]
         for group in groups_of(reported(tmp_path))
     ]
-    assert [measurement.value for measurement in found] == [25, 75, 50]
-    assert {measurement.unit for measurement in found} == {codes.UCUM.Percent}
+    assert [measurement.value for measurement in measurements] == [25, 75, 50]
+    assert {measurement.unit for measurement in measurements} == {codes.UCUM.Percent}
 
 
 def test_what_is_answered_is_present_and_the_rest_absent(tmp_path):
-    found = [values(group[0], "Answer") for group in groups_of(reported(tmp_path))]
+    answers = [values(group[0], "Answer") for group in groups_of(reported(tmp_path))]
     present, absent = codes.DCM.Present.value, codes.DCM.Absent.value
-    assert found == [[absent], [present], [absent]]
+    assert answers == [[absent], [present], [absent]]
 
 
 @pytest.mark.parametrize(
@@ -238,27 +238,27 @@ def test_results_are_dated_in_the_images_offset_from_utc(tmp_path, offset, dated
 @pytest.mark.parametrize("offset", ["", "0100", "+0160", "+1500", "Z"])
 def test_an_offset_that_cannot_be_read_is_none(tmp_path, offset):
     path = source_file(tmp_path / "source", TimezoneOffsetFromUTC=offset)
-    found = analysed(path, method=None)
-    assert "TimezoneOffsetFromUTC" not in found.results[0]
-    assert found.results[0].ContentTime == "050607"
+    analysis = analysed(path, method=None)
+    assert "TimezoneOffsetFromUTC" not in analysis.results[0]
+    assert analysis.results[0].ContentTime == "050607"
 
 
 def test_values_that_break_the_standard_are_filed_as_they_stand(tmp_path):
     odd = {"PatientSex": "unknown", "PatientBirthDate": "about 1950", "StudyDate": "yesterday"}
-    found = analysed(source_file(tmp_path / "odd", **odd), method=None)
+    analysis = analysed(source_file(tmp_path / "odd", **odd), method=None)
     with quietly():
-        content = dcmread(write(tmp_path / "written", found.results[0]))
+        content = dcmread(write(tmp_path / "written", analysis.results[0]))
     assert {keyword: content.get_item(keyword).value.decode().strip() for keyword in odd} == odd
 
 
 def test_what_identifies_a_patient_is_neither_logged_nor_shown(tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
     path = source_file(tmp_path / "source", PatientName="Doe")
-    found = analysed(path)
-    assert len(found.results) == 3
+    analysis = analysed(path)
+    assert len(analysis.results) == 3
     assert "Doe" not in caplog.text
     assert [each for each in caplog.records if each.name.startswith("highdicom")] == []
-    assert "Doe" not in repr(read_source(path)) + repr(found.source)
+    assert "Doe" not in repr(read_source(path)) + repr(analysis.source)
 
 
 def test_results_conform_to_the_standard(tmp_path):
@@ -280,13 +280,13 @@ def test_the_validator_finds_what_does_not_conform(tmp_path):
 
 def test_each_answer_has_a_capture_of_its_image(tmp_path):
     path = source_file(tmp_path / "source")
-    found = analysed(path)
-    report, *captures = found.results
+    analysis = analysed(path)
+    report, *captures = analysis.results
     assert report.Modality == "SR"
-    assert [answer.task.name for answer in found.prediction.answers] == ["one", "two"]
+    assert [answer.task.name for answer in analysis.prediction.answers] == ["one", "two"]
     for capture in captures:
         (reference,) = capture.SourceImageSequence
-        assert reference.ReferencedSOPInstanceUID == found.source.sop_uid
+        assert reference.ReferencedSOPInstanceUID == analysis.source.sop_uid
         assert capture.pixel_array.shape == (capture.Rows, capture.Columns, 3)
         assert capture.ImageType[:2] == ["DERIVED", "SECONDARY"]
         assert capture.PatientID == "P-1"
@@ -303,8 +303,8 @@ def test_captures_of_both_sides_share_a_series_that_has_none(tmp_path):
 def test_a_large_image_gives_a_small_capture(tmp_path):
     array = np.zeros((2000, 100), dtype=np.uint8)
     uids: dict[str, Any] = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.4"}
-    found = analysed(write(tmp_path / "tall", dataset(array, **uids)))
-    assert max(found.results[1].Rows, found.results[1].Columns) == 1024
+    analysis = analysed(write(tmp_path / "tall", dataset(array, **uids)))
+    assert max(analysis.results[1].Rows, analysis.results[1].Columns) == 1024
 
 
 def test_the_same_work_gives_the_same_bytes(tmp_path):
@@ -329,9 +329,9 @@ def test_results_of_another_format_are_other_objects(monkeypatch):
 
 
 def test_every_result_has_a_uid_of_its_own_in_two_series(tmp_path):
-    found = analysed(source_file(tmp_path / "source"))
-    assert len({result.SOPInstanceUID for result in found.results}) == 3
-    assert len({result.SeriesInstanceUID for result in found.results}) == 2
+    analysis = analysed(source_file(tmp_path / "source"))
+    assert len({result.SOPInstanceUID for result in analysis.results}) == 3
+    assert len({result.SeriesInstanceUID for result in analysis.results}) == 2
 
 
 def test_another_recipe_or_image_gives_other_uids(tmp_path):

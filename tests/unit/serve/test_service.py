@@ -45,24 +45,24 @@ def offline(place, directory, contents, folder, **asked):
     paths = [folder / f"{number}" for number in range(len(contents))]
     for path, content in zip(paths, contents, strict=True):
         path.write_bytes(content)
-    found = predict(Generalist.load(directory), paths, base=place.base, **asked)
-    return [{**p.as_dict(), "image": f"image {n}"} for n, p in enumerate(found, 1)]
+    predictions = predict(Generalist.load(directory), paths, base=place.base, **asked)
+    return [{**p.as_dict(), "image": f"image {n}"} for n, p in enumerate(predictions, 1)]
 
 
-def assert_same(found, expected):
+def assert_same(actual, expected):
     """Equal documents, numbers to the tolerance; what `found` has more is who answered."""
     if isinstance(expected, dict):
-        assert set(found) - set(expected) <= {"bricks"}
+        assert set(actual) - set(expected) <= {"bricks"}
         for key, value in expected.items():
-            assert_same(found[key], value)
+            assert_same(actual[key], value)
     elif isinstance(expected, list):
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
+        assert len(actual) == len(expected)
+        for one, other in zip(actual, expected, strict=True):
             assert_same(one, other)
     elif isinstance(expected, float):
-        assert found == pytest.approx(expected, abs=TOLERANCE)
+        assert actual == pytest.approx(expected, abs=TOLERANCE)
     else:
-        assert found == expected
+        assert actual == expected
 
 
 def test_comparison_of_answers_can_fail():
@@ -98,15 +98,15 @@ def test_answers_are_those_of_offline_in_every_mode(place, tmp_path, mode, asked
 
 def test_answers_tell_calibration_and_thresholds(client):
     answer = client.post("/v1/predict", files=files(png(picture())), data={"task": "found"})
-    (found,) = answer.json()["predictions"][0]["answers"]
-    assert found["calibration"] == "calibrated"
-    assert list(found["thresholds"]) == ["label-1"]
+    (entry,) = answer.json()["predictions"][0]["answers"]
+    assert entry["calibration"] == "calibrated"
+    assert list(entry["thresholds"]) == ["label-1"]
 
 
 def test_an_image_of_no_task_is_answered_with_the_reason_alone(client):
-    (found,) = client.post("/v1/predict", files=files(unknown())).json()["predictions"]
-    assert found["answers"] == []
-    assert "like no task's training images" in found["route"]["reason"]
+    (prediction,) = client.post("/v1/predict", files=files(unknown())).json()["predictions"]
+    assert prediction["answers"] == []
+    assert "like no task's training images" in prediction["route"]["reason"]
 
 
 @pytest.mark.parametrize(("mode", "count"), [("routed", 1), ("grouped", 3), ("merged", 3)])
@@ -114,9 +114,9 @@ def test_answers_name_the_bricks_that_answered(place, mode, count):
     directory = place.generalist(f"named-{mode}", mode=mode)
     with asking(here(place, directory)) as client:
         form: dict[str, Any] = {"files": files(png(picture())), "data": {"task": "greys"}}
-        (found,) = client.post("/v1/predict", **form).json()["predictions"]
+        (prediction,) = client.post("/v1/predict", **form).json()["predictions"]
     digests = [brick.digest for brick in place.bricks]
-    assert found["answers"][0]["bricks"] == digests[:count]
+    assert prediction["answers"][0]["bricks"] == digests[:count]
 
 
 def test_one_unreadable_image_leaves_all_unanswered_and_is_named_by_its_place(client):
@@ -157,17 +157,17 @@ def test_a_form_without_images_is_refused(client):
 @pytest.fixture
 def gate(monkeypatch):
     """Holds the model back until it is set; `sizes` are the batches that came."""
-    held: Any = threading.Event()
-    held.sizes = []
+    event: Any = threading.Event()
+    event.sizes = []
     answer = Engine.predict
 
     def wait(engine, pixels, tasks):
-        held.sizes.append(len(pixels))
-        assert held.wait(PATIENCE_S)
+        event.sizes.append(len(pixels))
+        assert event.wait(PATIENCE_S)
         return answer(engine, pixels, tasks)
 
     monkeypatch.setattr(Engine, "predict", wait)
-    return held
+    return event
 
 
 def started(limits=SMALL):
@@ -201,9 +201,9 @@ def test_images_of_other_tasks_and_models_are_kept_apart(place, routed, gate):
     others = [batcher.submit(model, pixels, tasks) for model, tasks in asked]
     gate.set()
     first.result(PATIENCE_S)
-    told = [[a.task.name for a in other.result(PATIENCE_S).answers] for other in others]
+    names = [[a.task.name for a in other.result(PATIENCE_S).answers] for other in others]
     batcher.close()
-    assert told == [["found"], ["found"], ["greys"], ["found"]]
+    assert names == [["found"], ["found"], ["greys"], ["found"]]
     assert sorted(gate.sizes) == [1, 1, 1, 2]
 
 
@@ -264,9 +264,9 @@ def test_an_edit_is_taken_in(place):
     with asking(service) as client:
         after = edited(directory, lambda g: add(g, place.bricks[2]))
         service.reloader.check()
-        told = client.get("/v1/generalist").json()
-    assert (told["digest"], told["entry"]) == (after.recipe.digest, 1)
-    assert [task["name"] for task in told["tasks"]] == ["greys", "found", "signs"]
+        generalist = client.get("/v1/generalist").json()
+    assert (generalist["digest"], generalist["entry"]) == (after.recipe.digest, 1)
+    assert [task["name"] for task in generalist["tasks"]] == ["greys", "found", "signs"]
 
 
 def test_an_edit_is_noticed_unasked(place):
@@ -381,12 +381,12 @@ def metric(client, name):
 
 
 def test_generalist_is_told_with_lineage_and_card(client):
-    told = client.get("/v1/generalist").json()
-    assert [entry["action"] for entry in told["lineage"]] == ["assemble"]
-    assert told["mode"] == "routed"
-    assert told["base"]["name"] == "test_vit"
-    assert {task["calibration"] for task in told["tasks"]} == {"calibrated"}
-    assert "# " in told["card"]
+    generalist = client.get("/v1/generalist").json()
+    assert [entry["action"] for entry in generalist["lineage"]] == ["assemble"]
+    assert generalist["mode"] == "routed"
+    assert generalist["base"]["name"] == "test_vit"
+    assert {task["calibration"] for task in generalist["tasks"]} == {"calibrated"}
+    assert "# " in generalist["card"]
 
 
 def test_bricks_are_told_with_their_signatures(place, tmp_path):
@@ -396,10 +396,10 @@ def test_bricks_are_told_with_their_signatures(place, tmp_path):
     signed = Generalist.load(directory).signed([signature])
     signed.save(tmp_path / "signed")
     with asking(here(place, tmp_path / "signed")) as client:
-        told = client.get("/v1/bricks").json()
-    assert [brick["digest"] for brick in told] == [b.digest for b in place.bricks[:2]]
-    assert told[0]["signature"]["keys"] == [signer.id]
-    assert told[1]["signature"] is None
+        bricks = client.get("/v1/bricks").json()
+    assert [brick["digest"] for brick in bricks] == [b.digest for b in place.bricks[:2]]
+    assert bricks[0]["signature"]["keys"] == [signer.id]
+    assert bricks[1]["signature"] is None
 
 
 def test_metrics_count_requests_answers_and_abstentions(client):

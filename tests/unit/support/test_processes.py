@@ -27,10 +27,10 @@ def folder(tmp_path, monkeypatch):
 
 def is_alive(number):
     try:
-        told = Path(f"/proc/{number}/stat").read_text()
+        stat = Path(f"/proc/{number}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return told.rpartition(")")[2].split()[0] != "Z"
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
@@ -51,13 +51,13 @@ def test_a_worker_that_is_killed_takes_those_that_it_started_with_it(folder):
         "pool = Pool('inner')\n"
         "serve_requests(lambda _request, _content: pool.ask({}, b'', 600.0))\n",
     )
-    worker, told = Worker("outer"), []
+    worker, messages = Worker("outer"), []
 
     def ask():
         try:
             worker.ask({}, b"", 600.0)
         except WorkerError as error:
-            told.append(str(error))
+            messages.append(str(error))
 
     asking = threading.Thread(target=ask)
     asking.start()
@@ -68,7 +68,7 @@ def test_a_worker_that_is_killed_takes_those_that_it_started_with_it(folder):
     asking.join(PATIENCE_S)
     worker.close()
     wait_until(lambda: not is_alive(number))
-    assert told == ["its process ended"]
+    assert messages == ["its process ended"]
 
 
 def test_a_worker_inside_a_worker_is_killed_alone(folder, monkeypatch):

@@ -34,8 +34,8 @@ ALL = tuple(CHOICES)
 
 
 def generalist() -> Generalist:
-    held = [make_brick("a", 1, 1, base=BASE), make_brick("b", 2, 3, base=BASE, stem=1)]
-    return assemble([scaled(brick, 0.3) for brick in held])
+    bricks = [make_brick("a", 1, 1, base=BASE), make_brick("b", 2, 3, base=BASE, stem=1)]
+    return assemble([scaled(brick, 0.3) for brick in bricks])
 
 
 def new_task():
@@ -100,9 +100,9 @@ def test_ranks_add_where_the_merge_stays_below(adapted):
 
 
 def test_merged_is_the_merge_plus_what_was_learnt():
-    held = generalist()
+    model = generalist()
     settings = SETTINGS.model_copy(update={"epochs": 1})
-    below = foundation(held, "merged")
+    below = foundation(model, "merged")
     assert below is not None
     made: list[Brick] = []
     train_brick(
@@ -114,38 +114,38 @@ def test_merged_is_the_merge_plus_what_was_learnt():
         watch=lambda _scores, make: made.append(make()),
     )
     (brick,) = made
-    for name, merged in held.deltas.items():
+    for name, merged in model.deltas.items():
         learnt = brick.deltas[name].dense() - merged.dense()
         assert torch.linalg.matrix_rank(learnt, atol=1e-4) <= 2
 
 
 def test_directions_set_out_from_the_merge_itself():
-    held = generalist()
-    below = foundation(held, "directions")
+    model = generalist()
+    below = foundation(model, "directions")
     assert below is not None
     targets = BASE.targets()
     factors = below.factors(targets, TrainSettings(rank=9), "cpu")
     for name, delta in factors.deltas().items():
-        torch.testing.assert_close(delta.dense(), held.deltas[name].dense(), rtol=0, atol=1e-5)
+        torch.testing.assert_close(delta.dense(), model.deltas[name].dense(), rtol=0, atol=1e-5)
     few = below.factors(targets, TrainSettings(rank=1), "cpu").deltas()
     for name, delta in few.items():
-        cut = held.deltas[name].truncate(1)[0]
+        cut = model.deltas[name].truncate(1)[0]
         torch.testing.assert_close(delta.dense(), cut.dense(), rtol=0, atol=1e-5)
 
 
 def test_coefficients_start_as_the_recipe_has_them():
-    held = generalist()
-    below = foundation(held, "coefficients")
+    model = generalist()
+    below = foundation(model, "coefficients")
     assert below is not None
-    found = below.factors((), SETTINGS, "cpu").deltas()
-    for name in held.deltas:
+    deltas = below.factors((), SETTINGS, "cpu").deltas()
+    for name in model.deltas:
         parts = [
             (b.deltas[name], item.coefficient)
-            for b, item in zip(held.bricks, held.recipe.bricks, strict=True)
+            for b, item in zip(model.bricks, model.recipe.bricks, strict=True)
             if name in b.deltas
         ]
         expected = weighted_sum(*(list(x) for x in zip(*parts, strict=True)))
-        torch.testing.assert_close(found[name].dense(), expected.dense(), rtol=0, atol=1e-6)
+        torch.testing.assert_close(deltas[name].dense(), expected.dense(), rtol=0, atol=1e-6)
 
 
 def pixels(count: int = 3) -> Tensor:
@@ -153,20 +153,20 @@ def pixels(count: int = 3) -> Tensor:
 
 
 def test_weighted_deltas_are_those_of_the_folded_sum():
-    held = generalist()
+    model = generalist()
     generator = torch.Generator().manual_seed(3)
     weights = torch.nn.Parameter(torch.randn(2, 3, generator=generator))
-    deltas = [brick.deltas for brick in held.bricks]
-    weighted = attach_weighted(BASE.module, held.targets, deltas, weights)
+    deltas = [brick.deltas for brick in model.bricks]
+    weighted = attach_weighted(BASE.module, model.targets, deltas, weights)
     summed = {}
-    for target in held.targets:
+    for target in model.targets:
         parts = [
             (d[target.name], float(weights.detach()[k, target.block]))
             for k, d in enumerate(deltas)
             if target.name in d
         ]
         summed[target.name] = weighted_sum(*(list(x) for x in zip(*parts, strict=True)))
-    expected = features(fold(BASE.module, held.targets, summed), pixels())
+    expected = features(fold(BASE.module, model.targets, summed), pixels())
     torch.testing.assert_close(features(weighted, pixels()), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -198,11 +198,11 @@ def test_a_killed_adaptation_goes_on_and_comes_to_the_same(adapted, tmp_path, mo
     state = tmp_path / "state"
     with pytest.raises(KeyboardInterrupt):
         adapt(generalist(), new_task(), SETTINGS, base=BASE, checkpoint=state)
-    found = adapt(generalist(), new_task(), SETTINGS, base=BASE, checkpoint=state)
+    adaptation = adapt(generalist(), new_task(), SETTINGS, base=BASE, checkpoint=state)
     assert trained == ["plain", "merged", "directions"]
     expected = [a for a in adapted.attempts if a.start in DEFAULT_STARTS]
-    assert [a.brick.digest for a in found.attempts] == [a.brick.digest for a in expected]
-    assert [a.history for a in found.attempts] == [a.history for a in expected]
+    assert [a.brick.digest for a in adaptation.attempts] == [a.brick.digest for a in expected]
+    assert [a.history for a in adaptation.attempts] == [a.history for a in expected]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -265,10 +265,10 @@ def test_what_another_run_left_is_not_taken_for_this_one(tmp_path):
     from medlego.train.adapt import _Done
 
     _Done(Path(f"{state}.plain"), ["another"]).write(first.attempts[0])
-    found = adapt(
+    adaptation = adapt(
         generalist(), new_task(), SETTINGS, base=BASE, starts=("plain",), checkpoint=state
     )
-    assert found.attempts[0].history != first.attempts[0].history
+    assert adaptation.attempts[0].history != first.attempts[0].history
 
 
 def test_a_start_that_finished_with_a_profile_is_not_taken_for_one_without(tmp_path):
@@ -276,7 +276,7 @@ def test_a_start_that_finished_with_a_profile_is_not_taken_for_one_without(tmp_p
     settings = SETTINGS.model_copy(update={"epochs": 1})
     removed = ADAPT._Done.remove
 
-    def kept(profile: bool) -> Brick:
+    def trained(profile: bool) -> Brick:
         own = settings.model_copy(update={"profile": profile})
         return adapt(
             generalist(), new_task(), own, base=BASE, starts=("plain",), checkpoint=state
@@ -284,9 +284,9 @@ def test_a_start_that_finished_with_a_profile_is_not_taken_for_one_without(tmp_p
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ADAPT._Done, "remove", lambda _self: None)
-        assert kept(True).profile is not None
+        assert trained(True).profile is not None
     assert ADAPT._Done.remove is removed
-    assert kept(False).profile is None
+    assert trained(False).profile is None
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_a_foundation_goes_with_plain_training_alone():
 def test_an_adapted_brick_can_be_added(adapted):
     from medlego.generalist import add
 
-    held = generalist()
+    model = generalist()
     for attempt in adapted.attempts:
-        more = add(held, attempt.brick)
+        more = add(model, attempt.brick)
         assert [task.name for task in more.tasks] == ["a", "b", "new"]

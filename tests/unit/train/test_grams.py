@@ -58,12 +58,12 @@ def test_a_gram_is_that_of_the_inputs_which_the_trained_model_sees(
     assert X.shape == (70 * 5, 24)
     values, vectors = np.linalg.eigh(X.T @ X / len(X))
     gram = brick.grams[module]
-    V, found = gram.vectors.double().numpy(), gram.values.double().numpy()
-    np.testing.assert_allclose(found, values[:-6:-1], rtol=1e-5, atol=0)
+    V, eigenvalues = gram.vectors.double().numpy(), gram.values.double().numpy()
+    np.testing.assert_allclose(eigenvalues, values[:-6:-1], rtol=1e-5, atol=0)
     np.testing.assert_allclose(float(gram.rest), values[:-5].mean(), rtol=1e-5, atol=0)
     leading = vectors[:, -5:]
     np.testing.assert_allclose(
-        (V * found) @ V.T, (leading * values[-5:]) @ leading.T, rtol=0, atol=1e-4 * values[-1]
+        (V * eigenvalues) @ V.T, (leading * values[-5:]) @ leading.T, rtol=0, atol=1e-4 * values[-1]
     )
 
 

@@ -78,8 +78,8 @@ def test_a_fitted_head_reads_what_is_planted(kind: str) -> None:
     assert (tuple(head.weight.shape), tuple(head.bias.shape)) == ((rows, 6), (outputs,))
     probs = task.rules.probabilities(head.logits(x)).numpy()
     truth = y.numpy()
-    found = (probs > 0.5) == truth if kind == "multilabel" else probs.argmax(1) == truth
-    assert found.mean() > 0.9
+    correct = (probs > 0.5) == truth if kind == "multilabel" else probs.argmax(1) == truth
+    assert correct.mean() > 0.9
 
 
 def test_a_fitted_head_is_scikit_learns_logistic_regression() -> None:
@@ -89,8 +89,8 @@ def test_a_fitted_head_is_scikit_learns_logistic_regression() -> None:
     peer = LogisticRegression(C=0.3, class_weight="balanced", max_iter=5000, tol=1e-10)
     expected = peer.fit(standard, y.numpy()).predict_proba(standard)
     task = make_task()
-    found = task.rules.probabilities(fit_head(task, x, y, strength=0.3).logits(x)).numpy()
-    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-4)
+    probs = task.rules.probabilities(fit_head(task, x, y, strength=0.3).logits(x)).numpy()
+    np.testing.assert_allclose(probs, expected, rtol=0, atol=2e-4)
 
 
 def test_unknown_labels_of_a_multilabel_task_are_left_out() -> None:
@@ -123,9 +123,9 @@ def test_a_refitted_head_comes_back_and_is_read(kind: str, tmp_path: Path) -> No
     assert back.digest == refit.digest
     after = with_heads(GENERALIST, [back])
     before = evaluate(GENERALIST, {kind: data}, base=BASE, split="val").means["generalist"]
-    found = evaluate(after, {kind: data}, base=BASE, split="val").means["generalist"]
-    assert found["auroc"].value > before["auroc"].value
-    assert found["auroc"].value > 0.9
+    scores = evaluate(after, {kind: data}, base=BASE, split="val").means["generalist"]
+    assert scores["auroc"].value > before["auroc"].value
+    assert scores["auroc"].value > 0.9
 
 
 def test_the_same_data_give_the_same_head() -> None:
@@ -149,8 +149,8 @@ def test_a_generalist_with_heads_is_saved_and_loaded(tmp_path: Path) -> None:
     after.save(tmp_path / "g")
     loaded = Generalist.load(tmp_path / "g")
     assert loaded.recipe == after.recipe
-    (found,) = (b for b in loaded.readers if b.task.name == "binary")
-    torch.testing.assert_close(found.head.weight, refitted().head.weight, rtol=0, atol=0)
+    (reader,) = (b for b in loaded.readers if b.task.name == "binary")
+    torch.testing.assert_close(reader.head.weight, refitted().head.weight, rtol=0, atol=0)
 
 
 def test_a_directory_without_its_head_or_with_another_s_is_refused(tmp_path: Path) -> None:

@@ -101,13 +101,13 @@ def test_the_merge_for_validation_is_what_assemble_makes_by_default() -> None:
     brick = replace(make_brick("own", seed=9, base=BASE), targets=TARGETS, deltas=deltas)
     merged = assemble([brick, *others], coefficients="root")
     for name, (left, right) in joined.items():
-        found = coefficient * deltas[name].dense() + left @ right
-        torch.testing.assert_close(found, merged.deltas[name].dense(), rtol=1e-4, atol=1e-5)
+        delta = coefficient * deltas[name].dense() + left @ right
+        torch.testing.assert_close(delta, merged.deltas[name].dense(), rtol=1e-4, atol=1e-5)
 
 
 def test_coefficients_lie_between_a_merges_and_halfway_to_one() -> None:
-    found, draws = merges(), generator()
-    drawn = [found.draw(factors(), draws) for _ in range(60)]
+    simulated, draws = merges(), generator()
+    drawn = [simulated.draw(factors(), draws) for _ in range(60)]
     for coefficient, deltas in drawn:
         count = next(iter(deltas.values()))[1].shape[0] / SETTINGS.rank
         least = 1 / math.sqrt(1 + count)

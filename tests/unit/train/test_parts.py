@@ -19,15 +19,15 @@ def of_modality(modality):
 
 @pytest.mark.parametrize("modality", ["DX", "CR", None])
 def test_radiographs_and_unknown_images_are_never_flipped(modality):
-    found = of_modality(modality)
-    assert (found.flip_horizontal, found.flip_vertical) == (False, False)
+    augmentation = of_modality(modality)
+    assert (augmentation.flip_horizontal, augmentation.flip_vertical) == (False, False)
 
 
 @pytest.mark.parametrize("modality", ["US", "MR", "CT"])
 def test_upright_modalities_are_never_turned_upside_down(modality):
-    found = of_modality(modality)
-    assert (found.flip_horizontal, found.flip_vertical) == (True, False)
-    assert found.rotation_deg < 45
+    augmentation = of_modality(modality)
+    assert (augmentation.flip_horizontal, augmentation.flip_vertical) == (True, False)
+    assert augmentation.rotation_deg < 45
 
 
 def test_a_flip_mirrors_the_image():

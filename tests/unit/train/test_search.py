@@ -31,20 +31,20 @@ def pair() -> list[Brick]:
 
 def test_the_best_value_on_val_is_taken_and_recorded(pair: list[Brick]) -> None:
     name = pair[0].task.name
-    found = search_coefficients(pair, {name: DATA}, values=(0.0, 0.3, 1.0), base=BASE)
-    assert set(found.scores) == {0.0, 0.3, 1.0}
-    best = max(scores[name] for scores in found.scores.values())
-    assert found.scores[found.value][name] == best
-    recipe = found.generalist.recipe
+    search = search_coefficients(pair, {name: DATA}, values=(0.0, 0.3, 1.0), base=BASE)
+    assert set(search.scores) == {0.0, 0.3, 1.0}
+    best = max(scores[name] for scores in search.scores.values())
+    assert search.scores[search.value][name] == best
+    recipe = search.generalist.recipe
     assert recipe.coefficients == SEARCHED
-    assert [item.coefficient for item in recipe.bricks] == [found.value] * 2
-    assert found.generalist.lineage[-1].recipe == recipe.digest
+    assert [item.coefficient for item in recipe.bricks] == [search.value] * 2
+    assert search.generalist.lineage[-1].recipe == recipe.digest
 
 
 def test_scores_are_shares_of_the_specialists(pair: list[Brick]) -> None:
     name = pair[0].task.name
-    found = search_coefficients(pair[:1], {name: DATA}, values=(1.0,), base=BASE)
-    assert found.scores[1.0][name] == pytest.approx(1.0)
+    search = search_coefficients(pair[:1], {name: DATA}, values=(1.0,), base=BASE)
+    assert search.scores[1.0][name] == pytest.approx(1.0)
 
 
 def test_only_val_is_read(pair: list[Brick]) -> None:
@@ -58,17 +58,17 @@ def test_only_val_is_read(pair: list[Brick]) -> None:
         test=replace(DATA.test, images=closed),
         train=replace(DATA.train, images=closed),
     )
-    found = search_coefficients(pair, {pair[0].task.name: data}, values=(0.5,), base=BASE)
-    assert found.value == 0.5
+    search = search_coefficients(pair, {pair[0].task.name: data}, values=(0.5,), base=BASE)
+    assert search.value == 0.5
 
 
 def test_a_searched_generalist_comes_back_from_disk(pair: list[Brick], tmp_path) -> None:
-    found = search_coefficients(pair, {pair[0].task.name: DATA}, values=(0.5,), base=BASE)
-    found.generalist.save(tmp_path / "g")
-    loaded = type(found.generalist).load(tmp_path / "g")
-    assert loaded.recipe == found.generalist.recipe
+    search = search_coefficients(pair, {pair[0].task.name: DATA}, values=(0.5,), base=BASE)
+    search.generalist.save(tmp_path / "g")
+    loaded = type(search.generalist).load(tmp_path / "g")
+    assert loaded.recipe == search.generalist.recipe
     for name, delta in loaded.deltas.items():
-        assert torch.equal(delta.S, found.generalist.deltas[name].S)
+        assert torch.equal(delta.S, search.generalist.deltas[name].S)
 
 
 def test_no_data_is_refused(pair: list[Brick]) -> None:

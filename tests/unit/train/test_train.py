@@ -191,10 +191,10 @@ def calibration_of(images, **change):
 
 def test_a_brick_is_calibrated_on_validation_images_where_there_are_enough():
     assert calibration_of(12) is None
-    found = calibration_of(30)
-    assert found.images == 30
-    assert found.loss_after <= found.loss_before
-    assert found.operating is None
+    calibration = calibration_of(30)
+    assert calibration.images == 30
+    assert calibration.loss_after <= calibration.loss_before
+    assert calibration.operating is None
 
 
 def test_calibration_can_be_left_out_and_decides_nothing_else():
@@ -212,9 +212,9 @@ def test_calibration_can_be_left_out_and_decides_nothing_else():
 
 
 def test_thresholds_are_chosen_for_a_stated_sensitivity():
-    found = calibration_of(30, sensitivity=0.9)
-    assert (found.operating.aim, found.operating.value) == ("sensitivity", 0.9)
-    assert len(found.operating.thresholds) == 1
+    calibration = calibration_of(30, sensitivity=0.9)
+    assert (calibration.operating.aim, calibration.operating.value) == ("sensitivity", 0.9)
+    assert len(calibration.operating.thresholds) == 1
 
 
 @pytest.mark.parametrize(
