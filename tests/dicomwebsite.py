@@ -65,7 +65,7 @@ class Archive:
         self.images[str(instance.SOPInstanceUID)] = as_bytes(instance)
         return str(instance.SOPInstanceUID)
 
-    def held(self, modality: str) -> list[Dataset]:
+    def objects(self, modality: str) -> list[Dataset]:
         """All objects of a modality."""
         return [instance for instance in self.everything() if instance.Modality == modality]
 

@@ -57,7 +57,7 @@ class Orthanc:
         for path in files:
             self.ask("/instances", path.read_bytes())
 
-    def held(self, modality: str) -> list[bytes]:
+    def objects(self, modality: str) -> list[bytes]:
         """The files of all instances of a modality."""
         series = [self.ask(f"/series/{each}") for each in self.ask("/series")]
         return [

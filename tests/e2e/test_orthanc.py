@@ -58,7 +58,7 @@ def run(archive, verb, folder, *arguments):
 
 
 def reports(archive):
-    instances = [dcmread(BytesIO(content)) for content in archive.held("SR")]
+    instances = [dcmread(BytesIO(content)) for content in archive.objects("SR")]
     return [sr.ComprehensiveSR.from_dataset(each) for each in instances]
 
 
@@ -93,7 +93,7 @@ def test_what_the_archive_gives_back_conforms(archive, images, tmp_path):
     save_generalist(tmp_path / "generalist")
     study = dcmread(images[0]).StudyInstanceUID
     assert run(archive, "analyse", tmp_path / "generalist", "--study", study) == 0
-    contents = archive.held("SR") + archive.held("OT")
+    contents = archive.objects("SR") + archive.objects("OT")
     assert len(contents) == 3
     for content in contents:
         (tmp_path / "held.dcm").write_bytes(content)
@@ -106,8 +106,8 @@ def test_a_repeat_leaves_one_report(archive, images, tmp_path):
     study = dcmread(images[0]).StudyInstanceUID
     for _ in range(2):
         assert run(archive, "analyse", tmp_path / "generalist", "--study", study) == 0
-    assert len(archive.held("SR")) == 1
-    assert len(archive.held("OT")) == 2
+    assert len(archive.objects("SR")) == 1
+    assert len(archive.objects("OT")) == 2
 
 
 def test_a_watch_answers_what_is_new_once(archive, images, tmp_path):
@@ -122,8 +122,8 @@ def test_a_watch_answers_what_is_new_once(archive, images, tmp_path):
     for count in (3, 3, 6):
         archive.put(images[:count])
         assert run(archive, "watch", tmp_path / "generalist", *watched) == 0
-        assert len(archive.held("SR")) == count
-    assert len(archive.held("OT")) == 0
+        assert len(archive.objects("SR")) == count
+    assert len(archive.objects("OT")) == 0
 
 
 def test_a_watch_looks_at_studies_of_the_last_days_only(archive, images, tmp_path):
@@ -164,7 +164,7 @@ def test_a_watch_outlives_an_archive_that_starts_again(images, tmp_path):
             watcher.poll()
         with orthanc(tmp_path / "orthanc", port) as again:
             assert watcher.poll().answered == 6
-            assert len(again.held("SR")) == 6
+            assert len(again.objects("SR")) == 6
 
 
 def test_without_the_password_nothing_is_told(archive, tmp_path, capsys):

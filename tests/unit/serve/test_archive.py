@@ -329,7 +329,7 @@ def test_a_study_is_answered_and_the_results_lie_beside_its_images(site):
     outcomes = answer_study(site.pacs(), generalist, "1.2.3", WHEN, base=base)
     assert [each.problem for each in outcomes] == ["", ""]
     assert sorted(uid for each in outcomes for uid in each.results) == site.results()
-    assert len(site.held("SR")) == 2
+    assert len(site.objects("SR")) == 2
     assert {each.StudyInstanceUID for each in site.everything()} == {"1.2.3"}
 
 
@@ -340,7 +340,7 @@ def test_answering_a_study_again_stores_the_same_under_the_same_uids(site):
         answer_study(site.pacs(), generalist, "1.2.3", WHEN, base=base)
     assert set(site.stores.values()) == {2}
     assert {len(contents) for contents in site.contents.values()} == {1}
-    assert len(site.held("SR")) == 1
+    assert len(site.objects("SR")) == 1
 
 
 def test_a_generalist_is_made_ready_once_for_a_whole_study(site, monkeypatch):

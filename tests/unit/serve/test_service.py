@@ -50,7 +50,7 @@ def offline(place, directory, contents, folder, **asked):
 
 
 def assert_same(actual, expected):
-    """Equal documents, numbers to the tolerance; what `found` has more is who answered."""
+    """Equal documents, numbers to the tolerance; what `actual` has more is who answered."""
     if isinstance(expected, dict):
         assert set(actual) - set(expected) <= {"bricks"}
         for key, value in expected.items():

@@ -241,7 +241,7 @@ def test_an_archive_that_goes_away_at_any_request_loses_nothing(site, tmp_path):
         watcher.poll()
         assert journal.counts() == {"answered": 3}
     assert lost >= 9
-    assert len(site.held("SR")) == len(images)
+    assert len(site.objects("SR")) == len(images)
 
 
 def test_credentials_that_are_refused_give_no_image_up(site, tmp_path):
@@ -429,7 +429,7 @@ def test_a_watch_killed_at_any_point_loses_nothing_and_doubles_nothing(site, tmp
     assert run.returncode == 0, run.stderr
     assert int(run.stdout) >= 10, "expected the watch to be killed at every point"
     expected = {derived_uid("report", made.recipe.digest, uid) for uid in images}
-    assert {str(report.SOPInstanceUID) for report in site.held("SR")} == expected
+    assert {str(report.SOPInstanceUID) for report in site.objects("SR")} == expected
     assert set(site.stores) == expected
     assert sum(site.stores.values()) > len(expected), "expected some to be stored twice"
     assert {len(contents) for contents in site.contents.values()} == {1}
