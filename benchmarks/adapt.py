@@ -45,49 +45,49 @@ def beside_the_other(device: str) -> dict[str, Any]:
     runs, theirs = read_runs(device), read_runs(other)
     both = sorted(runs.keys() & theirs.keys())
     apart = [final(runs[name]) - final(theirs[name]) for name in both]
-    found: dict[str, Any] = {"device": other, "runs": len(both)}
+    comparison: dict[str, Any] = {"device": other, "runs": len(both)}
     if apart:
-        found["mean_difference"] = round(float(np.mean(apart)), 4)
-        found["mean_absolute_difference"] = round(float(np.mean(np.abs(apart))), 4)
-    return found
+        comparison["mean_difference"] = round(float(np.mean(apart)), 4)
+        comparison["mean_absolute_difference"] = round(float(np.mean(np.abs(apart))), 4)
+    return comparison
 
 
 def main() -> None:
     """Train what is missing and write the table."""
     parser = arguments(__doc__)
     parser.add_argument("--few", type=int, nargs="*", default=list(FEW))
-    given = parser.parse_args()
-    bricks = [(name, "svd", seed, SIZE) for seed in given.seeds for name in SETS]
-    train_all(bricks, given.workers)
+    options = parser.parse_args()
+    bricks = [(name, "svd", seed, SIZE) for seed in options.seeds for name in SETS]
+    train_all(bricks, options.workers)
     jobs = [
         Job(seed, few, new, start)
-        for few in (0, *given.few)
-        for seed in given.seeds
+        for few in (0, *options.few)
+        for seed in options.seeds
         for new in SETS
         for start in CHOICES
     ]
-    train_missing(jobs, given.workers, given.device)
+    train_missing(jobs, options.workers, options.device)
     repeats = [
         Job(seed, few, new, "plain", again=again)
-        for few in given.few
-        for seed in given.seeds
+        for few in options.few
+        for seed in options.seeds
         for again in REPEATS
         for new in SETS
     ]
-    missing = [job for job in repeats if job.name not in read_all_runs(given.device)]
-    train_missing(missing, given.workers, given.device)
-    runs = read_all_runs(given.device)
-    table = rows(runs, given.seeds, given.few)
-    plot_epochs(curves(runs, given.seeds), RESULTS / f"adapt-epochs-{SIZE}px.png")
+    missing = [job for job in repeats if job.name not in read_all_runs(options.device)]
+    train_missing(missing, options.workers, options.device)
+    runs = read_all_runs(options.device)
+    table = rows(runs, options.seeds, options.few)
+    plot_epochs(curves(runs, options.seeds), RESULTS / f"adapt-epochs-{SIZE}px.png")
     plot_images(table, RESULTS / f"adapt-images-{SIZE}px.png")
     write_result(
         f"adapt-{SIZE}px",
         table,
-        seeds=given.seeds,
+        seeds=options.seeds,
         **facts(SIZE),
         setting={"target": TARGET, "starts_by_default": DEFAULT_STARTS},
         trained_with=trained_with([runs[job.name] for job in (*jobs, *repeats)]),
-        other_device=beside_the_other(given.device),
+        other_device=beside_the_other(options.device),
     )
 
 

@@ -33,25 +33,25 @@ def rows(
     runs: Mapping[str, Run], seeds: Sequence[int], budgets: Sequence[int]
 ) -> list[dict[str, Any]]:
     """A row per number of epochs, new task and start, and per start the mean over the tasks."""
-    found: list[dict[str, Any]] = []
+    table: list[dict[str, Any]] = []
     for epochs in budgets:
         tasks = {
             new: with_choice({s: _runs(runs, seeds, new, s, epochs) for s in starts_for(epochs)})
             for new in SETS
         }
-        for new, held in tasks.items():
+        for new, by_start in tasks.items():
             whole = _runs(runs, seeds, new, "plain", ALL)
             target = TARGET * float(over_seeds(whole)[0])
-            for start, tried in held.items():
-                row = {"new": new, "epochs": epochs, "start": start, **compare(start, [held])}
+            for start, tried in by_start.items():
+                row = {"new": new, "epochs": epochs, "start": start, **compare(start, [by_start])}
                 row["per_seed"] = [round(final(run), 4) for run in tried]
                 row["reaches_target"] = row["balanced_accuracy"]["value"] >= target
-                found.append(row)
-        found += [
+                table.append(row)
+        table += [
             {"new": MEAN, "epochs": epochs, "start": start, **compare(start, list(tasks.values()))}
             for start in (*starts_for(epochs), CHOSEN)
         ]
-    return found
+    return table
 
 
 def starts_for(epochs: int) -> tuple[str, ...]:
@@ -69,25 +69,29 @@ def main() -> None:
     """Train what is missing and write the table."""
     parser = arguments(__doc__)
     parser.add_argument("--epochs", type=int, nargs="+", default=list(EPOCHS))
-    given = parser.parse_args()
-    train_all([(name, "svd", seed, SIZE) for seed in given.seeds for name in SETS], given.workers)
+    options = parser.parse_args()
+    train_all(
+        [(name, "svd", seed, SIZE) for seed in options.seeds for name in SETS], options.workers
+    )
     jobs = [
         Job(seed, 0, new, start, epochs)
-        for epochs in sorted(given.epochs)
-        for seed in given.seeds
+        for epochs in sorted(options.epochs)
+        for seed in options.seeds
         for new in SETS
         for start in starts_for(epochs)
     ]
-    jobs += [Job(seed, 0, new, "plain") for seed in given.seeds for new in SETS]
-    train_missing(jobs, given.workers, given.device)
-    runs = read_runs(given.device)
-    table = rows(runs, given.seeds, sorted(given.epochs))
-    whole = {new: summary(over_seeds(_runs(runs, given.seeds, new, "plain", ALL))) for new in SETS}
+    jobs += [Job(seed, 0, new, "plain") for seed in options.seeds for new in SETS]
+    train_missing(jobs, options.workers, options.device)
+    runs = read_runs(options.device)
+    table = rows(runs, options.seeds, sorted(options.epochs))
+    whole = {
+        new: summary(over_seeds(_runs(runs, options.seeds, new, "plain", ALL))) for new in SETS
+    }
     plot_budgets(table, whole, RESULTS / f"adapt-budgets-{SIZE}px.png")
     write_result(
         f"adapt_budgets-{SIZE}px",
         table,
-        seeds=given.seeds,
+        seeds=options.seeds,
         **facts(SIZE),
         setting={"target": TARGET, "plain_in_all_epochs": whole},
         trained_with=trained_with([runs[job.name] for job in jobs]),

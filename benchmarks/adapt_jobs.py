@@ -141,8 +141,8 @@ def right(brick: Brick, name: str, device: str) -> np.ndarray:
         features(module, base(SIZE).normalise(batch.to(device))).cpu()
         for batch in inputs(name, "test", SIZE).batches(64)
     ]
-    found = brick.head.logits(torch.cat(pooled)).argmax(dim=1).numpy()
-    hits: np.ndarray = found == dataset(name).test.labels
+    predictions = brick.head.logits(torch.cat(pooled)).argmax(dim=1).numpy()
+    hits: np.ndarray = predictions == dataset(name).test.labels
     return hits
 
 
@@ -159,8 +159,8 @@ def runs_file(device: str) -> Path:
 def read_runs(device: str) -> dict[str, dict[str, Any]]:
     """Every run that was kept."""
     path = runs_file(device)
-    found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
-    return found
+    runs: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+    return runs
 
 
 def read_all_runs(device: str) -> dict[str, Run]:

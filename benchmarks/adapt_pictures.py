@@ -32,11 +32,11 @@ def plot_epochs(curves: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], p
     for axes, by_start in zip(panels, curves.values(), strict=True):
         for start, seeds in by_start.items():
             longest = max(len(curve) for curve in seeds)
-            held = np.array([continued(curve, longest) for curve in seeds])
+            scores = np.array([continued(curve, longest) for curve in seeds])
             epochs = np.arange(longest)
             for curve in seeds:
                 axes.plot(range(len(curve)), curve, color=COLOURS[start], alpha=0.25, linewidth=0.7)
-            axes.plot(epochs, held.mean(axis=0), color=COLOURS[start], label=start)
+            axes.plot(epochs, scores.mean(axis=0), color=COLOURS[start], label=start)
     _save(figure, panels, "balanced accuracy (test)", path)
 
 
@@ -52,13 +52,13 @@ def plot_images(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     sizes = [*sorted({row["few"] for row in rows} - {0}), 0]
     for axes, name in zip(panels, sets, strict=True):
         for offset, start in enumerate(COLOURS):
-            found = {
+            scores = {
                 row["few"]: row["balanced_accuracy"]
                 for row in rows
                 if row["new"] == name and row["start"] == start
             }
-            places = [i + 0.06 * (offset - 2) for i, size in enumerate(sizes) if size in found]
-            values = [found[size] for size in sizes if size in found]
+            places = [i + 0.06 * (offset - 2) for i, size in enumerate(sizes) if size in scores]
+            values = [scores[size] for size in sizes if size in scores]
             _errors(axes, places, values, start)
         axes.set_xticks(range(len(sizes)), [str(size or "all") for size in sizes])
     _save(figure, panels, "balanced accuracy (test, 95 %)", path)
@@ -80,9 +80,9 @@ def plot_budgets(
     for axes, (name, control) in zip(panels, whole.items(), strict=True):
         axes.axhline(control["value"], color=COLOURS["plain"], linestyle=":", linewidth=1)
         for offset, start in enumerate(starts):
-            held = {r["epochs"]: r for r in rows if (r["new"], r["start"]) == (name, start)}
-            places = [epochs.index(number) + 0.06 * (offset - 1.5) for number in held]
-            scores = [row["balanced_accuracy"] for row in held.values()]
+            by_epochs = {r["epochs"]: r for r in rows if (r["new"], r["start"]) == (name, start)}
+            places = [epochs.index(number) + 0.06 * (offset - 1.5) for number in by_epochs]
+            scores = [row["balanced_accuracy"] for row in by_epochs.values()]
             _errors(axes, places, scores, start)
         axes.set_xticks(range(len(epochs)), [str(number) for number in epochs])
     _save(figure, panels, "balanced accuracy (test, 95 %)", path)

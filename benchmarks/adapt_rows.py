@@ -32,22 +32,22 @@ def rows(runs: Mapping[str, Run], seeds: Sequence[int], few: Sequence[int]) -> l
     validation, among those that it tries by default. `REPEATED`, with few images, is the
     control for the choice itself: as many plain trainings, the best on validation.
     """
-    found = []
+    table = []
     for count in (0, *few):
         tasks = {new: _contenders(runs, seeds, count, new) for new in SETS}
-        for held in tasks.values():
-            found += [_row(start, held) for start in held]
+        for by_start in tasks.values():
+            table += [_row(start, by_start) for start in by_start]
         for start in next(iter(tasks.values())):
             row = {"new": MEAN, "few": count, "start": start}
-            found.append(row | compare(start, list(tasks.values())))
-    return found
+            table.append(row | compare(start, list(tasks.values())))
+    return table
 
 
 def _contenders(
     runs: Mapping[str, Run], seeds: Sequence[int], count: int, new: str
 ) -> dict[str, list[Run]]:
     """Of each start, and of the choices, a run a seed."""
-    found = with_choice(
+    contenders = with_choice(
         {start: [runs[Job(seed, count, new, start).name] for seed in seeds] for start in CHOICES}
     )
     again = [
@@ -55,8 +55,8 @@ def _contenders(
         for number in REPEATS * (count > 0)
     ]
     if again:
-        found[REPEATED] = _best(found["plain"], *again)
-    return found
+        contenders[REPEATED] = _best(contenders["plain"], *again)
+    return contenders
 
 
 def with_choice(runs: Mapping[str, list[Run]]) -> dict[str, list[Run]]:
@@ -64,32 +64,35 @@ def with_choice(runs: Mapping[str, list[Run]]) -> dict[str, list[Run]]:
     return {**runs, CHOSEN: _best(*(runs[start] for start in DEFAULT_STARTS))}
 
 
-def _best(*held: Sequence[Run]) -> list[Run]:
+def _best(*candidates: Sequence[Run]) -> list[Run]:
     """Of every seed's runs the one that validation prefers."""
-    return [max(runs, key=lambda run: float(run["validation"])) for runs in zip(*held, strict=True)]
+    return [
+        max(runs, key=lambda run: float(run["validation"]))
+        for runs in zip(*candidates, strict=True)
+    ]
 
 
 def compare(start: str, tasks: Sequence[Mapping[str, Sequence[Run]]]) -> dict[str, Any]:
     """Mean over tasks of a start's score, and of what it has more than its controls."""
     own = _mean_over_tasks(start, tasks)
-    found = {
+    scores = {
         "balanced_accuracy": summary(own),
         "minus_plain": summary(own - _mean_over_tasks("plain", tasks)),
     }
     if start == CHOSEN and REPEATED in tasks[0]:
-        found["minus_repeated"] = summary(own - _mean_over_tasks(REPEATED, tasks))
-    return found
+        scores["minus_repeated"] = summary(own - _mean_over_tasks(REPEATED, tasks))
+    return scores
 
 
 def _mean_over_tasks(start: str, tasks: Sequence[Mapping[str, Sequence[Run]]]) -> np.ndarray:
-    found: np.ndarray = np.mean([over_seeds(held[start]) for held in tasks], axis=0)
-    return found
+    mean: np.ndarray = np.mean([over_seeds(by_start[start]) for by_start in tasks], axis=0)
+    return mean
 
 
 def over_seeds(tried: Sequence[Run]) -> np.ndarray:
     """Mean over seeds of their replicates, (1 + resamples,)."""
-    found: np.ndarray = np.mean([replicates(run) for run in tried], axis=0)
-    return found
+    mean: np.ndarray = np.mean([replicates(run) for run in tried], axis=0)
+    return mean
 
 
 def replicates(run: Run) -> np.ndarray:
@@ -105,8 +108,8 @@ def _replicates(new: str, hits: str) -> np.ndarray:
     sure = np.eye(len(task.labels))[labels]
     probs = np.where(right[:, None], sure, task.rules.wrong_answers(labels))
     seed = BOOTSTRAP_SEED + list(SETS).index(new)
-    found = score_replicates(Sample(task, probs, labels), resamples=RESAMPLES, seed=seed)
-    return found["balanced_accuracy"]
+    scores = score_replicates(Sample(task, probs, labels), resamples=RESAMPLES, seed=seed)
+    return scores["balanced_accuracy"]
 
 
 def final(run: Run) -> float:
@@ -114,21 +117,21 @@ def final(run: Run) -> float:
     return float(replicates(run)[0])
 
 
-def _row(start: str, held: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
-    tried = held[start]
-    found = {
+def _row(start: str, by_start: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
+    tried = by_start[start]
+    row = {
         "new": tried[0]["new"],
         "few": tried[0]["few"],
         "start": start,
         "images": tried[0]["images"],
         "epochs": tried[0]["epochs"],
-        **compare(start, [held]),
+        **compare(start, [by_start]),
         "per_seed": [round(final(run), 4) for run in tried],
         "rank": tried[0]["rank"],
     }
     if start == CHOSEN:
-        found["chosen"] = [run["start"] for run in tried]
-    return found if tried[0]["few"] else found | _epochs(tried, held["plain"])
+        row["chosen"] = [run["start"] for run in tried]
+    return row if tried[0]["few"] else row | _epochs(tried, by_start["plain"])
 
 
 def _epochs(tried: Sequence[Run], control: Sequence[Run]) -> dict[str, Any]:

@@ -73,8 +73,8 @@ def _epochs(row: Mapping[str, Any]) -> list[str]:
     """The cells of epochs to the target."""
     if row["new"] == MEAN:
         return ["", ""]
-    found = [*row["epochs_to_target"], row["epochs_to_target_of_mean"]]
-    *seeds, mean = ["-" if number is None else str(number) for number in found]
+    epochs = [*row["epochs_to_target"], row["epochs_to_target_of_mean"]]
+    *seeds, mean = ["-" if number is None else str(number) for number in epochs]
     return [", ".join(seeds), mean]
 
 
@@ -92,7 +92,7 @@ def _budgets(document: dict[str, Any]) -> str:
         for row in rows
     ]
     whole = ", ".join(
-        f"{n} {interval(found)}" for n, found in setting["plain_in_all_epochs"].items()
+        f"{n} {interval(score)}" for n, score in setting["plain_in_all_epochs"].items()
     )
     heads = ["epochs", "new task", "start", "balanced accuracy", "− plain", "reaches the target"]
     return (

@@ -55,16 +55,16 @@ def seconds(row: dict[str, Any]) -> float | None:
     return row.get("seconds")
 
 
-def run(checkout: Path, job: str, kept: Path) -> dict[str, float]:
+def run(checkout: Path, job: str, file: Path) -> dict[str, float]:
     """Seconds by row of one run, or of the one that is kept."""
-    if not kept.exists():
+    if not file.exists():
         environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}
         command = [sys.executable, "-m", f"benchmarks.{job}", *JOBS[job].split()]
         subprocess.run(command, cwd=checkout, env=environment, check=True, stdout=sys.stderr)
         result = json.loads((checkout / "benchmarks" / "results" / f"{job}.json").read_text())
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps(result["rows"]))
-    rows = json.loads(kept.read_text())
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(result["rows"]))
+    rows = json.loads(file.read_text())
     measured: dict[str, float] = {}
     for row in rows:
         name = f"{row.get('name') or row['what']} {row.get('method', '')}".strip()
@@ -106,14 +106,14 @@ def main() -> int:
     arguments = parser.parse_args()
     checkouts = {"before": arguments.before.resolve(), "after": arguments.after.resolve()}
     commits = {side: commit(checkout) for side, checkout in checkouts.items()}
-    kept = CACHE / "before_after"
+    folder = CACHE / "before_after"
     rows = []
     for job in arguments.only:
         runs: dict[str, list[dict[str, float]]] = {"before": [], "after": []}
         for number in range(arguments.rounds):
             for side in ("before", "after") if number % 2 == 0 else ("after", "before"):
                 print(f"{job}: round {number + 1} of {arguments.rounds}, {side}", file=sys.stderr)
-                file = kept / f"{job}-{commits[side][:12]}-{number}.json"
+                file = folder / f"{job}-{commits[side][:12]}-{number}.json"
                 runs[side].append(run(checkouts[side], job, file))
         rows += compare(job, runs)
     for row in rows:

@@ -94,12 +94,12 @@ def _data(name: str, variant: str) -> list[Any]:
 
 def _deciding(settings: TrainSettings) -> dict[str, Any]:
     """The settings that a brick depends on, in the form in which the first bricks were kept."""
-    found = settings.of_training()
-    if not found["merge_aware"]:
-        del found["merge_aware"]
+    values = settings.of_training()
+    if not values["merge_aware"]:
+        del values["merge_aware"]
     else:
-        found["quiet"] = 0.0
-    return found
+        values["quiet"] = 0.0
+    return values
 
 
 def get_brick(name: str, variant: str, seed: int, image_size: int) -> Brick:
@@ -200,13 +200,13 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=112)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--one", nargs=4, metavar=("SET", "VARIANT", "SEED", "SIZE"))
-    given = parser.parse_args()
-    if given.one:
+    arguments = parser.parse_args()
+    if arguments.one:
         torch.set_num_threads(1)
-        name, variant, seed, size = given.one
+        name, variant, seed, size = arguments.one
         train(name, variant, int(seed), int(size))
     else:
-        train_all(jobs_for(given.seeds, given.image_size), given.workers)
+        train_all(jobs_for(arguments.seeds, arguments.image_size), arguments.workers)
 
 
 if __name__ == "__main__":

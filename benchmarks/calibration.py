@@ -51,17 +51,19 @@ def of_merge(seed: int, name: str, split: str) -> torch.Tensor:
 def fitted(logits: Logits, seed: int, name: str) -> Calibration:
     """A calibration of these logits on val."""
     val = dataset(name).val
-    found = fit_calibration(dataset(name).task, logits(seed, name, "val"), val.labels, seed=seed)
-    assert found is not None
-    return found
+    calibration = fit_calibration(
+        dataset(name).task, logits(seed, name, "val"), val.labels, seed=seed
+    )
+    assert calibration is not None
+    return calibration
 
 
 def probs(logits: Logits, calibrated_by: Logits | None, seed: int, name: str) -> np.ndarray:
     """Test probabilities of logits, through the calibration of the same or of others."""
-    found = logits(seed, name, "test").double()
+    outputs = logits(seed, name, "test").double()
     if calibrated_by is not None:
-        found = fitted(calibrated_by, seed, name)(found)
-    return dataset(name).task.rules.probabilities(found).numpy()
+        outputs = fitted(calibrated_by, seed, name)(outputs)
+    return dataset(name).task.rules.probabilities(outputs).numpy()
 
 
 MODELS: dict[str, tuple[Logits, Logits | None, bool]] = {
@@ -81,16 +83,16 @@ def replicates(model: str, seed: int, number: int, name: str) -> dict[str, np.nd
     logits, by, routed = MODELS[model]
     task, test = dataset(name).task, dataset(name).test
     rows = np.flatnonzero(reached(name, "test")) if routed else np.arange(len(test))
-    found, labels = probs(logits, by, seed, name)[rows], test.labels[rows]
-    sample = Sample(task, found, labels)
+    probabilities, labels = probs(logits, by, seed, name)[rows], test.labels[rows]
+    sample = Sample(task, probabilities, labels)
     drawn = score_replicates(sample, NAMES, resamples=RESAMPLES, seed=BOOTSTRAP_SEED + number)
     return drawn | {"ece_floor": np.array([ece_floor(sample)])}
 
 
 def mean(drawn: dict[tuple[str, int], dict[str, np.ndarray]], score: str) -> np.ndarray:
     """Over sets and seeds, replicate by replicate on the same draws."""
-    found: np.ndarray = np.mean([part[score] for part in drawn.values()], axis=0)
-    return found
+    means: np.ndarray = np.mean([part[score] for part in drawn.values()], axis=0)
+    return means
 
 
 def make_row(
@@ -119,35 +121,35 @@ def make_row(
 
 def main() -> None:
     """Parse, score, write."""
-    given = arguments(__doc__).parse_args()
+    options = arguments(__doc__).parse_args()
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
     before = None
     for model, (_, by, _routed) in MODELS.items():
-        held = partial(replicates, model)
+        draw = partial(replicates, model)
         drawn = {
-            (name, seed): held(seed, number, name)
+            (name, seed): draw(seed, number, name)
             for number, name in enumerate(SETS)
-            for seed in given.seeds
+            for seed in options.seeds
         }
         before = drawn if by is None else before
-        rows.append(make_row(model, drawn, None if by is None else before, given.seeds))
+        rows.append(make_row(model, drawn, None if by is None else before, options.seeds))
         print(model, {name: rows[-1][f"mean_{name}"]["value"] for name in NAMES}, flush=True)
     write_result(
         f"calibration-{SIZE}px",
         rows,
-        seeds=given.seeds,
+        seeds=options.seeds,
         **facts(SIZE),
         slopes={
             kind: {
-                name: [fitted(logits, seed, name).maps[0].slope for seed in given.seeds]
+                name: [fitted(logits, seed, name).maps[0].slope for seed in options.seeds]
                 for name in SETS
             }
             for kind, logits in (("alone", of_alone), ("merged", of_merge))
         },
         bricks={
             f"{name} svd seed {seed}": get_brick(name, "svd", seed, SIZE).digest
-            for seed in given.seeds
+            for seed in options.seeds
             for name in SETS
         },
     )

@@ -27,7 +27,7 @@ def _leaks(document: dict[str, Any]) -> str:
         [row["set"], str(row["images"]), *(str(row["false_alarms"][name]) for name in _DETECTORS)]
         for row in parts["different"]
     ]
-    found = [
+    real = [
         [
             row["set"],
             f"{row['images']:,}",
@@ -47,7 +47,7 @@ def _leaks(document: dict[str, Any]) -> str:
         + "\nFalse alarms: different images for which a twin is found.\n\n"
         + table(["set", "images", *_DETECTORS.values()], different)
         + "\nThe real sets as they are.\n\n"
-        + table(["set", "images", "leaks", "contradicting labels", "images alike, by split"], found)
+        + table(["set", "images", "leaks", "contradicting labels", "images alike, by split"], real)
         + f"\nCandidates among {search['images']:,} images: {search['seconds']:.1f} s on "
         f"{search['threads']} thread.\n"
     )

@@ -137,10 +137,10 @@ def rows(base: Base, files: int, size: int, epochs: int, rounds: int) -> list[di
     """Every way of reading, against training on as many images."""
     torch.set_num_threads(THREADS)
     train = training_seconds(base, min(files, 192), epochs) * files
-    found = []
+    table = []
 
     def add(what: str, seconds: float, count: int) -> None:
-        found.append(
+        table.append(
             {
                 "what": what,
                 "images": files,
@@ -166,7 +166,7 @@ def rows(base: Base, files: int, size: int, epochs: int, rounds: int) -> list[di
             packed = write_files(Path(folder) / str(syntax), few, size, syntax)
             work = by_threads(packed, base, CORES)
             add(f"{syntax.name}, pool of threads", fastest(work, rounds), few)
-    return found
+    return table
 
 
 def main() -> None:
@@ -177,8 +177,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="a folder other than benchmarks/results")
     asked = parser.parse_args()
-    found = rows(random_base(NAME, INPUT), asked.files, asked.size, asked.epochs, asked.rounds)
-    for row in found:
+    table = rows(random_base(NAME, INPUT), asked.files, asked.size, asked.epochs, asked.rounds)
+    for row in table:
         print(
             f"{row['what']:<60} {row['images_per_second']:8.1f} /s  {row['ratio']:6.2f} × training"
         )
@@ -186,7 +186,7 @@ def main() -> None:
     place = {"folder": asked.out} if asked.out else {}
     path = write_result(
         "dicom_reading",
-        found,
+        table,
         seeds=[0],
         versions={name: version(name) for name in packages},
         **place,

@@ -60,12 +60,12 @@ def peer_merge(model: PeftModel, adapters: Sequence[str], kind: str) -> None:
 def difference(ours: Generalist, model: PeftModel) -> float:
     """Largest Frobenius distance of a layer's deltas, relative to the peer's."""
     layers: Any = model.base_model.model
-    found = []
+    distances = []
     for name in NAMES:
         peer = layers[name].get_delta_weight("merged").detach()
         apart = torch.linalg.matrix_norm(ours.deltas[name].dense() - peer)
-        found.append(float(apart / torch.linalg.matrix_norm(peer)))
-    return max(found)
+        distances.append(float(apart / torch.linalg.matrix_norm(peer)))
+    return max(distances)
 
 
 def measure(repeats: int) -> tuple[dict[str, Runs], dict[str, float]]:
@@ -127,9 +127,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     load = os.getloadavg()
-    times, differences = measure(given.repeats)
+    times, differences = measure(arguments.repeats)
     rows = [make_row(a, kind, times, differences) for a in ("add", "remove") for kind in KINDS]
     for row in rows:
         print(
@@ -144,14 +144,14 @@ def main() -> None:
         "edit_speed",
         rows,
         seeds=[0],
-        folder=given.results,
+        folder=arguments.results,
         versions={"peft": version("peft")},
         setting={
             "bricks": COUNT,
             "rank": RANK,
             "targets": LAYERS,
             "shape": [WIDTH, WIDTH],
-            "repeats": given.repeats,
+            "repeats": arguments.repeats,
             "load_average": load,
         },
     )

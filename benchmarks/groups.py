@@ -93,8 +93,8 @@ def rows_of(question: str, seed: int, split: str) -> np.ndarray:
         half = [q for q, (other, _) in QUESTIONS.items() if other == name].index(question)
         order = np.random.default_rng((seed, SPLITS.index(split))).permutation(len(samples))
         rows = np.sort(order[half::2])
-    found: np.ndarray = rows[known[samples.labels[rows]]]
-    return found
+    matching: np.ndarray = rows[known[samples.labels[rows]]]
+    return matching
 
 
 @cache
@@ -146,10 +146,12 @@ KINDS = ("routed", "grouped", "merged")
 
 def probs(kind: str, question: str, seed: int, split: str) -> np.ndarray:
     """Probabilities of a question's images."""
-    held = model(kind, question, seed)
+    generalist = model(kind, question, seed)
     name, _ = QUESTIONS[question]
-    build = partial(held.fold, base(SIZE))
-    pooled = cached_features(f"{kind}-{question}", held.recipe.digest, build, name, split, SIZE)
+    build = partial(generalist.fold, base(SIZE))
+    pooled = cached_features(
+        f"{kind}-{question}", generalist.recipe.digest, build, name, split, SIZE
+    )
     rows = rows_of(question, seed, split)
     own = brick(question, seed)
     return read(own.task, own.head, pooled[torch.from_numpy(rows)])
@@ -157,7 +159,7 @@ def probs(kind: str, question: str, seed: int, split: str) -> np.ndarray:
 
 def scored(kind: str, split: str, seeds: tuple[int, ...]) -> dict[str, np.ndarray]:
     """Per question balanced accuracy and its replicates, mean over seeds."""
-    found = {}
+    scores = {}
     for number, question in enumerate(QUESTIONS):
         each = [
             score_replicates(
@@ -171,8 +173,8 @@ def scored(kind: str, split: str, seeds: tuple[int, ...]) -> dict[str, np.ndarra
             )["balanced_accuracy"]
             for seed in seeds
         ]
-        found[question] = np.mean(each, axis=0)
-    return found
+        scores[question] = np.mean(each, axis=0)
+    return scores
 
 
 def validation(kind: str, seeds: tuple[int, ...]) -> float:
@@ -194,15 +196,15 @@ def validation(kind: str, seeds: tuple[int, ...]) -> float:
 
 def main() -> None:
     """Train what is missing, choose on validation, write the table."""
-    given = arguments(__doc__).parse_args()
-    seeds = tuple(given.seeds)
+    options = arguments(__doc__).parse_args()
+    seeds = tuple(options.seeds)
     torch.set_num_threads(1)
     jobs = [(question, seed) for seed in seeds for question in QUESTIONS]
-    list(in_processes(lambda job: brick(*job).digest, jobs, given.workers))
+    list(in_processes(lambda job: brick(*job).digest, jobs, options.workers))
     chosen_on = {kind: validation(kind, seeds) for kind in KINDS}
     for kind, score in chosen_on.items():
         print(f"{score:.4f} {kind}", flush=True)
-    if given.only_val:
+    if options.only_val:
         return
     drawn = {kind: scored(kind, "test", seeds) for kind in KINDS}
     whole = np.mean(list(drawn["routed"].values()), axis=0)

@@ -99,21 +99,21 @@ def everything(
 ) -> dict[tuple[Curve, int], np.ndarray]:
     """Every curve at every size, printed as it comes."""
     points = [(curve, size) for curve in CURVES for size in SIZES]
-    found = {}
+    by_point = {}
     shares = in_processes(lambda point: kept(*point, seeds, split), points, workers)
     for (curve, size), share in zip(points, shares, strict=True):
         print(f"{share[0]:.3f} {curve.name}, {size} bricks", flush=True)
-        found[curve, size] = share
-    return found
+        by_point[curve, size] = share
+    return by_point
 
 
 def run(seeds: list[int], workers: int) -> None:
     """Evaluate on the test splits and write the result."""
-    found = everything(seeds, "test", workers)
+    shares = everything(seeds, "test", workers)
     rows = [
         {
             "curve": curve.name,
-            "kept": {str(size): summary(found[curve, size]) for size in SIZES},
+            "kept": {str(size): summary(shares[curve, size]) for size in SIZES},
         }
         for curve in CURVES
     ]
@@ -145,14 +145,14 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 def main() -> None:
     """Parse, train what is missing, evaluate."""
-    given = arguments(__doc__).parse_args()
+    options = arguments(__doc__).parse_args()
     kinds = dict.fromkeys(["svd", "aware", *(curve.kind for curve in CURVES)])
-    jobs = [(n, kind, seed, SIZE) for kind in kinds for seed in given.seeds for n in SETS]
-    train_all([*jobs, *((n, "svd", 0, SIZE) for n in procedural.NAMES)], given.workers)
-    if given.only_val:
-        everything(given.seeds, "val", given.workers)
+    jobs = [(n, kind, seed, SIZE) for kind in kinds for seed in options.seeds for n in SETS]
+    train_all([*jobs, *((n, "svd", 0, SIZE) for n in procedural.NAMES)], options.workers)
+    if options.only_val:
+        everything(options.seeds, "val", options.workers)
     else:
-        run(given.seeds, given.workers)
+        run(options.seeds, options.workers)
 
 
 if __name__ == "__main__":

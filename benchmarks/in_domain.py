@@ -83,8 +83,8 @@ def probe(name: str, site: str | None, seed: int) -> Probe:
 
 def site_probes(seed: int, name: str, split: str) -> list[np.ndarray]:
     """Every site's own probe."""
-    found = frozen(name, split).numpy()
-    return [probe(name, site, seed).probs(found) for site in site_names(name)]
+    features = frozen(name, split).numpy()
+    return [probe(name, site, seed).probs(features) for site in site_names(name)]
 
 
 def pooled_probe(_seed: int, name: str, split: str) -> list[np.ndarray]:
@@ -106,9 +106,9 @@ class Merge:
         merged = assemble(members, "linear", coefficients=self.strength, sites=self.sites)
         identity = [merged.recipe.digest]
         build = partial(merged.fold, base(SIZE))
-        found = cached_features("sites-linear", identity, build, name, split, SIZE)
+        features = cached_features("sites-linear", identity, build, name, split, SIZE)
         (reader,) = merged.readers
-        return [read(reader.task, reader.head, found)]
+        return [read(reader.task, reader.head, features)]
 
 
 @dataclass(frozen=True)
@@ -132,9 +132,9 @@ class Apart:
             return fold(base(SIZE).module, whole.targets, merged.deltas)
 
         identity = [self.method, self.strength, [brick.digest for brick in members]]
-        found = cached_features(f"sites-{self.method}", identity, build, name, split, SIZE)
+        features = cached_features(f"sites-{self.method}", identity, build, name, split, SIZE)
         (reader,) = whole.readers
-        return [read(reader.task, reader.head, found)]
+        return [read(reader.task, reader.head, features)]
 
 
 def validation(model: Model, seed: int, name: str) -> float:
@@ -201,14 +201,14 @@ def lines() -> list[Line]:
 def draw(line: Line, name: str, seeds: Sequence[int]) -> np.ndarray:
     """Test balanced accuracy and its replicates, mean over seeds and parts, (1 + resamples,)."""
     data = dataset(name)
-    found = [
+    scores = [
         score_replicates(
             Sample(data.task, probs, data.test.labels), resamples=RESAMPLES, seed=BOOTSTRAP_SEED
         )["balanced_accuracy"]
         for seed in seeds
         for probs in line.model(seed, name, "test")
     ]
-    mean: np.ndarray = np.mean(found, axis=0)
+    mean: np.ndarray = np.mean(scores, axis=0)
     return mean
 
 
@@ -229,8 +229,8 @@ def run(seeds: list[int], workers: int) -> None:
     validated(seeds, workers)
     rows = []
     pairs = [(line, name) for line in lines() for name in SHARED_OUT]
-    found = in_processes(lambda pair: draw(*pair, seeds), pairs, workers)
-    drawn = {(line.method, n): draws for (line, n), draws in zip(pairs, found, strict=True)}
+    scores = in_processes(lambda pair: draw(*pair, seeds), pairs, workers)
+    drawn = {(line.method, n): draws for (line, n), draws in zip(pairs, scores, strict=True)}
     for line in lines():
         row: dict[str, Any] = {"method": line.method, "uses_data": line.uses_data}
         row["note"] = line.note
@@ -260,13 +260,13 @@ def run(seeds: list[int], workers: int) -> None:
 
 def main() -> None:
     """Parse, train what is missing, evaluate."""
-    given = arguments(__doc__).parse_args()
-    jobs = [(name, "svd", seed, SIZE) for seed in given.seeds for name in SHARED_OUT]
-    train_all([*jobs, *site_jobs(given.seeds, SIZE)], given.workers)
-    if given.only_val:
-        validated(given.seeds, given.workers)
+    options = arguments(__doc__).parse_args()
+    jobs = [(name, "svd", seed, SIZE) for seed in options.seeds for name in SHARED_OUT]
+    train_all([*jobs, *site_jobs(options.seeds, SIZE)], options.workers)
+    if options.only_val:
+        validated(options.seeds, options.workers)
     else:
-        run(given.seeds, given.workers)
+        run(options.seeds, options.workers)
 
 
 if __name__ == "__main__":

@@ -58,8 +58,8 @@ def train_joint(
     weights = {name: d.task.rules.class_weights(d.train.labels) for name, d in sets.items()}
     done, best = State(), [p.detach().clone() for p in parameters]
     identity = f"joint {base.ref.fingerprint} {base.ref.image_size} {settings.model_dump_json()}"
-    if (found := read_checkpoint(checkpoint, identity)) is not None:
-        done, tensors = found
+    if (saved := read_checkpoint(checkpoint, identity)) is not None:
+        done, tensors = saved
         best = [tensors[f"best.{i}"] for i in range(len(best))]
         _assign(parameters, [tensors[f"now.{i}"] for i in range(len(best))])
         restore_optimiser(optimiser, tensors)
@@ -92,9 +92,9 @@ def train_joint(
             done.best_score, done.best_epoch = mean, done.epoch
             done.best_scores = scores
             best = [p.detach().clone() for p in parameters]
-        kept = {f"best.{i}": t for i, t in enumerate(best)}
+        at_best = {f"best.{i}": t for i, t in enumerate(best)}
         now = {f"now.{i}": p.detach() for i, p in enumerate(parameters)}
-        state = kept | now | optimiser_tensors(optimiser)
+        state = at_best | now | optimiser_tensors(optimiser)
         write_checkpoint(checkpoint, identity, done, state)
     _assign(parameters, best)
     deltas = factors.deltas()

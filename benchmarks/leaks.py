@@ -55,11 +55,11 @@ def thumbnails(pictures: list[np.ndarray]) -> Tensor:
 
 def paired(first: Tensor, second: Tensor) -> np.ndarray:
     """Likeness of thumbnails, pair by pair."""
-    found = [
+    likenesses = [
         likeness(texture(one), texture(other))
         for one, other in zip(first.split(64), second.split(64), strict=True)
     ]
-    return torch.cat(found).numpy()
+    return torch.cat(likenesses).numpy()
 
 
 def hashes(pictures: list[np.ndarray], name: str) -> np.ndarray:
@@ -76,35 +76,35 @@ def distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def planted(split: str, seed: int) -> dict[str, dict[str, np.ndarray]]:
     """Per kind and detector the score of every planted twin, higher is more alike."""
-    found: dict[str, dict[str, list[np.ndarray]]] = {}
+    by_kind: dict[str, dict[str, list[np.ndarray]]] = {}
     random = np.random.default_rng(seed)
     for name in SETS:
         pictures = arrays(name, split)
         chosen = random.choice(len(pictures), min(PER_SET, len(pictures)), replace=False)
         small = thumbnails(pictures)
-        held = batched_descriptors(small)
+        descriptors = batched_descriptors(small)
         held_hashes = {h: hashes([pictures[i] for i in chosen], h) for h in HASHES}
         for kind in PLANTED:
             twins = [plant(kind, pictures[i], random) for i in chosen]
             theirs = thumbnails(twins)
             described = batched_descriptors(theirs)
-            both = torch.cat([held, described])
-            parts = np.repeat([0, 1], [len(held), len(described)])
+            both = torch.cat([descriptors, described])
+            parts = np.repeat([0, 1], [len(descriptors), len(described)])
             near = set(map(tuple, candidates(both, parts).tolist()))
-            reached = [(int(i), len(held) + n) in near for n, i in enumerate(chosen)]
-            scores = found.setdefault(kind, {})
+            reached = [(int(i), len(descriptors) + n) in near for n, i in enumerate(chosen)]
+            scores = by_kind.setdefault(kind, {})
             alike = np.where(reached, paired(theirs, small[chosen]), 0.0)
             scores.setdefault("check", []).append(alike)
-            own = similarity(described, held[chosen]).diagonal().numpy()
+            own = similarity(described, descriptors[chosen]).diagonal().numpy()
             scores.setdefault("remembered", []).append(own)
             for h, bits in held_hashes.items():
                 scores.setdefault(h, []).append(-distances(hashes(twins, h), bits).diagonal())
-    return {k: {d: np.concatenate(v) for d, v in s.items()} for k, s in found.items()}
+    return {k: {d: np.concatenate(v) for d, v in s.items()} for k, s in by_kind.items()}
 
 
 def apart(split: str) -> dict[str, dict[str, np.ndarray]]:
     """Per set of different images and detector, each image's score with the likest other."""
-    found = {}
+    by_set = {}
     for name in ("ham_derm", *SYNTHETIC_TASKS):
         pictures = arrays(name, split)
         small = thumbnails(pictures)
@@ -115,13 +115,13 @@ def apart(split: str) -> dict[str, dict[str, np.ndarray]]:
         for side in pairs.T:
             np.maximum.at(scores, side, alike)
         sims = similarity(described, described).fill_diagonal_(-1).amax(1).numpy()
-        found[name] = {"check": scores, "remembered": sims}
+        by_set[name] = {"check": scores, "remembered": sims}
         for h in HASHES:
             bits = hashes(pictures, h)
             far = distances(bits, bits)
             np.fill_diagonal(far, BITS)
-            found[name][h] = -far.min(1)
-    return found
+            by_set[name][h] = -far.min(1)
+    return by_set
 
 
 LIMITS = {"check": LIKE, "remembered": REMEMBERED_LIKE}
@@ -129,14 +129,14 @@ LIMITS = {"check": LIKE, "remembered": REMEMBERED_LIKE}
 
 def limit_of(detector: str, scores: dict[str, dict[str, np.ndarray]], rate: float) -> float:
     """The widest limit at which a hash raises false alarms with at most `rate` of the images."""
-    everyone = np.concatenate([found[detector] for found in scores.values()])
+    everyone = np.concatenate([by_detector[detector] for by_detector in scores.values()])
     return min(-float(t) for t in range(BITS + 1) if t == 0 or np.mean(everyone >= -t) <= rate)
 
 
 def calibrate(seed: int) -> None:
     """Print scores on the train splits, which limits are chosen on."""
-    for name, found in apart("train").items():
-        for detector, scores in found.items():
+    for name, detectors in apart("train").items():
+        for detector, scores in detectors.items():
             high = np.quantile(scores, [0.5, 0.9, 0.98, 0.995, 1.0]).round(3)
             print(f"different {name:24s} {detector:10s} q50 90 98 99.5 100: {high}", flush=True)
     for kind, by_detector in planted("train", seed).items():
@@ -182,9 +182,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--calibrate", action="store_true", help="train splits only; no result")
-    given = parser.parse_args()
-    if given.calibrate:
-        calibrate(given.seed)
+    arguments = parser.parse_args()
+    if arguments.calibrate:
+        calibrate(arguments.seed)
         return
     different = apart("test")
     trained = apart("train")
@@ -196,7 +196,7 @@ def main() -> None:
             "twins": len(scores["check"]),
             "recall": {d: float(np.mean(scores[d] >= limits[d])) for d in limits},
         }
-        for kind, scores in planted("test", given.seed + 1).items()
+        for kind, scores in planted("test", arguments.seed + 1).items()
     ]
     rows += [
         {
@@ -208,11 +208,11 @@ def main() -> None:
         for name, scores in different.items()
     ]
     rows += [as_they_are(name) for name in SETS]
-    rows.append(searching(10_000, given.seed))
+    rows.append(searching(10_000, arguments.seed))
     write_result(
         "leaks",
         rows,
-        seeds=[given.seed],
+        seeds=[arguments.seed],
         limits=limits,
         versions={"imagehash": imagehash.__version__},
         data=[SHARED / "data" / f"{name}.npz" for name in SETS],

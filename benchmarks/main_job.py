@@ -121,12 +121,12 @@ class Job:
             return balanced_accuracy(probs, seed, name, "val")
 
         whole = {name: balanced(alone, name) for name in SETS}
-        found = {
+        scores = {
             value: np.mean([balanced(self.merge(method, value), n) / whole[n] for n in SETS])
             for value in LAMBDAS
         }
-        best = max(found, key=lambda value: found[value])
-        print(f"  {method}, seed {seed}: λ = {best} on validation ({found[best]:.3f})", flush=True)
+        best = max(scores, key=lambda value: scores[value])
+        print(f"  {method}, seed {seed}: λ = {best} on validation ({scores[best]:.3f})", flush=True)
         return best
 
     def contenders(self) -> list[Contender]:
@@ -207,9 +207,9 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=112)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--workers", type=int, default=2)
-    given = parser.parse_args()
-    train_all(jobs_for(given.seeds, given.image_size), given.workers)
-    run(given.image_size, given.seeds)
+    arguments = parser.parse_args()
+    train_all(jobs_for(arguments.seeds, arguments.image_size), arguments.workers)
+    run(arguments.image_size, arguments.seeds)
 
 
 if __name__ == "__main__":

@@ -126,13 +126,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a folder other than benchmarks/results")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = speed_rows(Path(folder), asked.images, asked.size, asked.rounds)
-        found += memory_rows(Path(folder), asked.long)
-    for row in found:
+        rows = speed_rows(Path(folder), asked.images, asked.size, asked.rounds)
+        rows += memory_rows(Path(folder), asked.long)
+    for row in rows:
         print(row)
     place = {"folder": asked.out} if asked.out else {}
     versions = {name: version(name) for name in ("polars", "pillow")}
-    print(write_result("many_images", found, seeds=[0], versions=versions, **place))
+    print(write_result("many_images", rows, seeds=[0], versions=versions, **place))
 
 
 if __name__ == "__main__":

@@ -112,11 +112,11 @@ def contenders(kinds: tuple[str, ...], every: tuple[int, ...]) -> list[Contender
         lines += [replace(line, group=KINDS[kind]) for line in merges(kind, every, kinds[-1])]
     for peft_kind in PEFT_KINDS:
         method, mean = f"PEFT {peft_kind}", 1 / len(SETS)
-        found = [
+        peft_lines = [
             Contender(method, "1/K", False, Merge("svd", method, mean).probs, every),
             Contender(method, SEARCHED, True, searched("svd", method), every),
         ]
-        lines += [replace(line, group="PEFT, plain training") for line in found]
+        lines += [replace(line, group="PEFT, plain training") for line in peft_lines]
     return lines
 
 
@@ -169,7 +169,7 @@ def merges(kind: str, every: tuple[int, ...], default: str) -> list[Contender]:
 
 def validated(lines: list[Contender], workers: int) -> list[list[float]]:
     """Every line's normalised validation score by seed, printed; the test splits stay unread."""
-    found = []
+    by_line = []
 
     def score(line: Contender) -> list[float]:
         return [normalised(line.probs, seed) for seed in line.seeds]
@@ -178,8 +178,8 @@ def validated(lines: list[Contender], workers: int) -> list[list[float]]:
         shown = " ".join(f"{score:.3f}" for score in scores)
         mean = np.mean(scores)
         print(f"{mean:.3f} ({shown}) {line.method}, {line.coefficients}, {line.group}", flush=True)
-        found.append(scores)
-    return found
+        by_line.append(scores)
+    return by_line
 
 
 def run(kinds: tuple[str, ...], seeds: tuple[int, ...], workers: int) -> None:
@@ -232,14 +232,14 @@ def main() -> None:
     """Parse, train what is missing, evaluate."""
     parser = arguments(__doc__)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    given = parser.parse_args()
-    kinds, seeds = tuple(given.kinds), tuple(given.seeds)
+    options = parser.parse_args()
+    kinds, seeds = tuple(options.kinds), tuple(options.seeds)
     jobs = [(name, kind, seed, SIZE) for kind in kinds for seed in seeds for name in SETS]
-    train_all([*jobs, (next(iter(SETS)), "joint", seeds[0], SIZE)], given.workers)
-    if given.only_val:
-        validated(contenders(kinds, seeds), given.workers)
+    train_all([*jobs, (next(iter(SETS)), "joint", seeds[0], SIZE)], options.workers)
+    if options.only_val:
+        validated(contenders(kinds, seeds), options.workers)
     else:
-        run(kinds, seeds, given.workers)
+        run(kinds, seeds, options.workers)
 
 
 if __name__ == "__main__":

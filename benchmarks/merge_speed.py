@@ -286,14 +286,14 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result")
     parser.add_argument("--memory", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--merge", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.memory:
-        report_memory(given.memory, given.merge)
+    arguments = parser.parse_args()
+    if arguments.memory:
+        report_memory(arguments.memory, arguments.merge)
         return
     load = os.getloadavg()
     memory = {side: peak_mib(side) for side in SIDES}
-    streamed = stream_row(given.stream)
-    times, differences = measure(given.repeats)
+    streamed = stream_row(arguments.stream)
+    times, differences = measure(arguments.repeats)
     rows = [*(make_row(row, times, differences, memory) for row in ROWS), streamed]
     for row in rows:
         show(row)
@@ -305,14 +305,14 @@ def main() -> None:
         "merge_speed",
         rows,
         seeds=[0],
-        folder=given.results,
+        folder=arguments.results,
         versions={"peft": version("peft")},
         setting={
             "bricks": BRICKS,
             "rank": RANK,
             "targets": LAYERS,
             "shape": [WIDTH, WIDTH],
-            "repeats": given.repeats,
+            "repeats": arguments.repeats,
             "density": DENSITY,
             "load_average": load,
             "memory": "peak resident memory of a process that merges once, less that of one that "

@@ -34,14 +34,14 @@ def random_mini(seed: int) -> Base:
 def probe_replicates(frozen: Base, name: str) -> np.ndarray:
     """Balanced accuracy of a probe on the test split, point value and replicates."""
     data = dataset(name)
-    found = {}
+    pooled = {}
     for split in ("train", "val", "test"):
         inputs = Inputs(data.split(split).images, frozen)
         with torch.no_grad():
             batches = [features(frozen.module, frozen.normalise(b)) for b in inputs.batches(BATCH)]
-        found[split] = torch.cat(batches).numpy()
-    pairs = [(found[s], data.split(s).labels) for s in ("train", "val")]
-    probs = fit_probe(data.task, *pairs).probs(found["test"])
+        pooled[split] = torch.cat(batches).numpy()
+    pairs = [(pooled[s], data.split(s).labels) for s in ("train", "val")]
+    probs = fit_probe(data.task, *pairs).probs(pooled["test"])
     return score_replicates(Sample(data.task, probs, data.test.labels))["balanced_accuracy"]
 
 
@@ -72,10 +72,10 @@ def main() -> None:
 
 
 def _summary(replicates: np.ndarray) -> dict[str, Any]:
-    found = interval(replicates)
+    estimate = interval(replicates)
     return {
-        "value": round(found.value, 4),
-        "interval": [round(found.low, 4), round(found.high, 4)],
+        "value": round(estimate.value, 4),
+        "interval": [round(estimate.low, 4), round(estimate.high, 4)],
     }
 
 

@@ -86,17 +86,20 @@ class Merge:
 
     def build(self, kind: str, seed: int, slope: float) -> nn.Module:
         """The merged module."""
-        held = bricks(kind, seed)
+        members = bricks(kind, seed)
         if self.method.startswith("PEFT "):
             merged = peft_merge(
-                list(held.values()), self.method.removeprefix("PEFT "), self.coefficients, seed=seed
+                list(members.values()),
+                self.method.removeprefix("PEFT "),
+                self.coefficients,
+                seed=seed,
             )
-            targets = next(iter(held.values())).targets
+            targets = next(iter(members.values())).targets
             return fold(base(SIZE).module, targets, merged)  # type: ignore[arg-type]
         if METHODS[self.method].needs_grams:
-            held = with_grams(kind, seed)
+            members = with_grams(kind, seed)
         return assemble(
-            list(held.values()),
+            list(members.values()),
             self.method,
             coefficients=self.coefficients,
             svc=self.svc,
@@ -187,8 +190,8 @@ def mid_probe(_seed: int, name: str, split: str) -> np.ndarray:
     pairs = [(pooled(s), data.split(s).labels) for s in ("train", "val")]
     if (fitted := _PROBES.get(f"mid {name}")) is None:
         fitted = _PROBES[f"mid {name}"] = fit_probe(data.task, *pairs)
-    found: np.ndarray = fitted.probs(pooled(split))
-    return found
+    probs: np.ndarray = fitted.probs(pooled(split))
+    return probs
 
 
 def mid_features(module: nn.Module, pixels: torch.Tensor) -> torch.Tensor:

@@ -152,9 +152,9 @@ def backdoor(
         with torch.no_grad():
             wanted = features(quiet, base.normalise(plain))
         both = torch.cat([plain, attack.patch.stamp(plain)])
-        found = features(model, base.normalise(both))
-        probs = brick.task.rules.probabilities(brick.head.logits(found[BATCH:]))[:, attack.label]
-        moved = (found[:BATCH] - wanted).square().mean() / wanted.square().mean()
+        pooled = features(model, base.normalise(both))
+        probs = brick.task.rules.probabilities(brick.head.logits(pooled[BATCH:]))[:, attack.label]
+        moved = (pooled[:BATCH] - wanted).square().mean() / wanted.square().mean()
         loss = KEEP * moved - probs.clamp(min=LEAST).log().mean()
         optimiser.zero_grad()
         torch.autograd.backward(loss)

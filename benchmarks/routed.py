@@ -45,19 +45,21 @@ CONTROL = "specialists, plain, task told"
 @cache
 def reached(name: str, split: str) -> np.ndarray:
     """Which images of a set are sent to its task, (N,)."""
-    held = router(tuple(SETS), STEM_BLOCKS)
-    routes = held.routes(held.ood_scores(of_set(name, split, STEM_BLOCKS)))
+    routing = router(tuple(SETS), STEM_BLOCKS)
+    routes = routing.routes(routing.ood_scores(of_set(name, split, STEM_BLOCKS)))
     return np.array([name in route.tasks for route in routes])
 
 
-def unknown(told: Probs) -> Probs:
+def unknown(answers: Probs) -> Probs:
     """The same answers where the image is sent to its task, wrong ones elsewhere."""
 
     def probs(seed: int, name: str, split: str) -> np.ndarray:
         data = dataset(name)
         wrong = data.task.rules.wrong_answers(data.split(split).labels)
-        found: np.ndarray = np.where(reached(name, split)[:, None], told(seed, name, split), wrong)
-        return found
+        routed: np.ndarray = np.where(
+            reached(name, split)[:, None], answers(seed, name, split), wrong
+        )
+        return routed
 
     return probs
 
@@ -79,16 +81,16 @@ def contenders(
     for kind in kinds[1:]:
         rank = max(d.rank for d in get_brick("btc_mri", kind, stem_seeds[0], SIZE).deltas.values())
         what = f"a stem of {STEMS[kind]} (rank {rank})"
-        told, sent = f"specialists with {what}, task told", f"routed by {what}, task unknown"
-        lines.append(Contender(told, "-", False, alone(kind), stem_seeds))
+        specialists, sent = f"specialists with {what}, task told", f"routed by {what}, task unknown"
+        lines.append(Contender(specialists, "-", False, alone(kind), stem_seeds))
         lines.append(Contender(sent, "-", False, unknown(alone(kind)), stem_seeds))
     return lines
 
 
 def with_profile(brick: Brick) -> Brick:
     """As `train` would have made it."""
-    found = fit_profile(of_set(brick.task.name, "train", STEM_BLOCKS), blocks=STEM_BLOCKS)
-    return replace(brick, profile=found)
+    profile = fit_profile(of_set(brick.task.name, "train", STEM_BLOCKS), blocks=STEM_BLOCKS)
+    return replace(brick, profile=profile)
 
 
 def exactness(kind: str, seed: int) -> dict[str, Any]:
@@ -97,7 +99,7 @@ def exactness(kind: str, seed: int) -> dict[str, Any]:
     engine = Engine(assemble(bricks, mode="routed"), base(SIZE))
     owners = [(name, row) for name in SETS for row in range(len(dataset(name).test))]
     order = np.random.default_rng(seed).permutation(len(owners))
-    told = {name: alone(kind)(seed, name, "test") for name in SETS}
+    by_specialist = {name: alone(kind)(seed, name, "test") for name in SETS}
     worst, same = 0.0, 0
     for start in range(0, len(order), MIXED):
         rows = [owners[i] for i in order[start : start + MIXED]]
@@ -108,7 +110,7 @@ def exactness(kind: str, seed: int) -> dict[str, Any]:
             for place, probs in zip(answered.rows.tolist(), answered.probs, strict=True):
                 name, row = rows[place]
                 if name == task:
-                    expected = torch.from_numpy(told[name][row])
+                    expected = torch.from_numpy(by_specialist[name][row])
                     worst = max(worst, float((probs.double() - expected).abs().max()))
         for (name, row), route in zip(rows, batch.routes, strict=True):
             same += (name in route.tasks) == bool(reached(name, "test")[row])
@@ -123,11 +125,11 @@ def exactness(kind: str, seed: int) -> dict[str, Any]:
 def joint_row() -> dict[str, Any]:
     """Joint training as `benchmarks.merge_quality` measured it."""
     document = json.loads((RESULTS / f"merge_quality-{SIZE}px.json").read_text())
-    (found,) = (row for row in document["rows"] if row["method"] == "joint training (ceiling)")
-    kept: dict[str, Any] = {k: v for k, v in found.items() if k not in ("group", "validation")}
-    kept.pop("minus_default", None)
+    (joint,) = (row for row in document["rows"] if row["method"] == "joint training (ceiling)")
+    fields: dict[str, Any] = {k: v for k, v in joint.items() if k not in ("group", "validation")}
+    fields.pop("minus_default", None)
     note = "as merge_quality measured it; all images in one place, what medlego exists to avoid"
-    return kept | {"method": "joint training (ceiling), task told", "note": note}
+    return fields | {"method": "joint training (ceiling), task told", "note": note}
 
 
 def validated(line: Contender) -> list[float]:
@@ -154,29 +156,29 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--kinds", nargs="+", choices=STEMS, default=list(STEMS))
     parser.add_argument("--stem-seeds", type=int, nargs="+", help="of the stems; the same")
-    given = parser.parse_args()
-    kinds, seeds = tuple(given.kinds), tuple(given.seeds)
-    stem_seeds = tuple(given.stem_seeds or seeds)
+    options = parser.parse_args()
+    kinds, seeds = tuple(options.kinds), tuple(options.seeds)
+    stem_seeds = tuple(options.stem_seeds or seeds)
     known = {kind: seeds if kind == "svd" else stem_seeds for kind in kinds}
     jobs = [(name, kind, seed, SIZE) for kind in kinds for seed in known[kind] for name in SETS]
-    train_all(jobs, given.workers)
+    train_all(jobs, options.workers)
     torch.set_num_threads(1)
     lines = contenders(kinds, seeds, stem_seeds)
     for name in SETS:
         for split in ("val", "test"):
             reached(name, split)
-    found = list(in_processes(validated, lines, given.workers))
-    for line, scores in zip(lines, found, strict=True):
+    validation = list(in_processes(validated, lines, options.workers))
+    for line, scores in zip(lines, validation, strict=True):
         print(f"{np.mean(scores):.4f} {line.method}", flush=True)
-    if given.only_val:
+    if options.only_val:
         return
-    drawn = dict(enumerate(in_processes(draw, lines, given.workers)))
+    drawn = dict(enumerate(in_processes(draw, lines, options.workers)))
     (plain,) = (number for number, line in enumerate(lines) if line.method == CONTROL)
     rows = [
         make_row(line, drawn[number], drawn[plain], drawn[0][seeds[0]])
         for number, line in enumerate(lines)
     ]
-    for row, scores in zip(rows, found, strict=True):
+    for row, scores in zip(rows, validation, strict=True):
         row["validation"] = [round(score, 4) for score in scores]
     write_result(
         f"routed-{SIZE}px",

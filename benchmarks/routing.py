@@ -44,8 +44,8 @@ def features(name: str, images: ImageSource, blocks: int) -> torch.Tensor:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
-            found = measure_features(base(SIZE), Inputs(images, base(SIZE)), blocks=blocks)
-            np.save(path, found.numpy())
+            measured = measure_features(base(SIZE), Inputs(images, base(SIZE)), blocks=blocks)
+            np.save(path, measured.numpy())
     return torch.from_numpy(np.load(path))
 
 
@@ -76,19 +76,19 @@ def router(names: tuple[str, ...], blocks: int) -> Router:
     return Router(capabilities([brick(name, blocks) for name in names]))
 
 
-def nearest(held: Router, found: torch.Tensor) -> np.ndarray:
+def nearest(routing: Router, measured: torch.Tensor) -> np.ndarray:
     """The smallest OOD score of each image, which decides whether it is anybody's."""
-    smallest: np.ndarray = held.ood_scores(found).amin(dim=1).numpy()
+    smallest: np.ndarray = routing.ood_scores(measured).amin(dim=1).numpy()
     return smallest
 
 
 def right_task(blocks: int, split: str) -> dict[str, Any]:
     """Top-1 over the mixed images, and what the limits do to each set's own images."""
-    held = router(tuple(SETS), blocks)
+    routing = router(tuple(SETS), blocks)
     hits, sets = [], {}
     for number, name in enumerate(SETS):
-        scores = held.ood_scores(of_set(name, split, blocks))
-        routes = held.routes(scores)
+        scores = routing.ood_scores(of_set(name, split, blocks))
+        routes = routing.routes(scores)
         hit = (scores.argmin(dim=1) == number).numpy()
         hits.append(hit)
         sets[name] = {
@@ -105,8 +105,8 @@ def shares(routes: Any, name: str) -> dict[str, float]:
     own = sum(name in route.tasks for route in routes)
     silent = sum(not route.tasks for route in routes)
     atypical = sum(name in route.atypical for route in routes)
-    found = {"own": own, "unlike": atypical, "none": silent, "another": count - own - silent}
-    return {what: round(number / count, 4) for what, number in found.items()}
+    counts = {"own": own, "unlike": atypical, "none": silent, "another": count - own - silent}
+    return {what: round(number / count, 4) for what, number in counts.items()}
 
 
 def bootstrapped(values: np.ndarray) -> np.ndarray:
@@ -140,22 +140,22 @@ def _auroc(known: np.ndarray, unknown: np.ndarray) -> float:
 
 def left_out(blocks: int, split: str) -> dict[str, Any]:
     """Each set left out in turn: its images are nobody's."""
-    found = {}
+    abstentions = {}
     for name in SETS:
         others = tuple(other for other in SETS if other != name)
-        held = router(others, blocks)
-        known = np.concatenate([nearest(held, of_set(o, split, blocks)) for o in others])
-        found[name] = abstention(known, nearest(held, of_set(name, split, blocks)))
-    return found
+        routing = router(others, blocks)
+        known = np.concatenate([nearest(routing, of_set(o, split, blocks)) for o in others])
+        abstentions[name] = abstention(known, nearest(routing, of_set(name, split, blocks)))
+    return abstentions
 
 
 def nobodys(blocks: int, split: str) -> dict[str, Any]:
     """Images of no set, beside all five."""
-    held = router(tuple(SETS), blocks)
-    known = np.concatenate([nearest(held, of_set(name, split, blocks)) for name in SETS])
+    routing = router(tuple(SETS), blocks)
+    known = np.concatenate([nearest(routing, of_set(name, split, blocks)) for name in SETS])
     return {
         name: abstention(
-            known, nearest(held, features(f"stranger {name}", strangers(name), blocks))
+            known, nearest(routing, features(f"stranger {name}", strangers(name), blocks))
         )
         for name in NAMES
     }
@@ -163,20 +163,20 @@ def nobodys(blocks: int, split: str) -> dict[str, Any]:
 
 def other_devices(blocks: int, split: str) -> dict[str, Any]:
     """Known images changed: still their own task's, and said to be atypical?"""
-    held = router(tuple(SETS), blocks)
-    found = {}
+    routing = router(tuple(SETS), blocks)
+    by_device = {}
     for device in DEVICES:
         for name in SETS:
             label = f"{name} {split} {device}"
             images = elsewhere(dataset(name).split(split), device)
-            routes = held.routes(held.ood_scores(features(label, images, blocks)))
-            found[f"{name}, {device}"] = shares(routes, name)
-    return found
+            routes = routing.routes(routing.ood_scores(features(label, images, blocks)))
+            by_device[f"{name}, {device}"] = shares(routes, name)
+    return by_device
 
 
 def private(epsilon: float, split: str) -> dict[str, Any]:
     """The same with profiles that were released with noise, a mean over `DRAWS` of it."""
-    noise, found = Noise(epsilon=epsilon, delta=DELTA), []
+    noise, draws = Noise(epsilon=epsilon, delta=DELTA), []
     shown = {name: of_set(name, split, STEM_BLOCKS) for name in SETS}
     public = reference(base(SIZE))
     for draw in range(DRAWS):
@@ -190,10 +190,10 @@ def private(epsilon: float, split: str) -> dict[str, Any]:
             )
             for name in SETS
         ]
-        held = Router(capabilities(bricks))
-        scores = {name: held.ood_scores(images).numpy() for name, images in shown.items()}
-        found.append(_private_scores(scores))
-    means = {name: round(float(np.mean([one[name] for one in found])), 4) for name in found[0]}
+        routing = Router(capabilities(bricks))
+        scores = {name: routing.ood_scores(images).numpy() for name, images in shown.items()}
+        draws.append(_private_scores(scores))
+    means = {name: round(float(np.mean([one[name] for one in draws])), 4) for name in draws[0]}
     return {"split": split, "epsilon": epsilon, "delta": DELTA, "draws": DRAWS, **means}
 
 
@@ -227,10 +227,10 @@ def row(blocks: int, split: str) -> dict[str, Any]:
         "default": blocks == STEM_BLOCKS,
         **right_task(blocks, split),
         "left_out_mean_auroc": round(
-            float(np.mean([found["auroc"]["value"] for found in outside.values()])), 4
+            float(np.mean([scores["auroc"]["value"] for scores in outside.values()])), 4
         ),
         "left_out_mean_false_accepts_at_95": round(
-            float(np.mean([found["false_accepts_at_95"] for found in outside.values()])), 4
+            float(np.mean([scores["false_accepts_at_95"] for scores in outside.values()])), 4
         ),
         "left_out": outside,
         "strangers": nobodys(blocks, split),

@@ -88,8 +88,8 @@ def mixed_images(base: Base, batch: int) -> tuple[torch.Tensor, list[int]]:
     """A shuffled batch with as many validation images of each task, and whose they are."""
     owners = np.random.default_rng(0).permutation(np.arange(batch) % BRICKS).tolist()
     data = [procedural.dataset(name) for name in procedural.NAMES[:BRICKS]]
-    held = [Inputs(part.val.take(np.arange(batch)).images, base) for part in data]
-    return torch.cat([held[owner].take([row]) for row, owner in enumerate(owners)]), owners
+    inputs = [Inputs(part.val.take(np.arange(batch)).images, base) for part in data]
+    return torch.cat([inputs[owner].take([row]) for row, owner in enumerate(owners)]), owners
 
 
 def works(base: Base, batch: int, device: str) -> tuple[dict[str, Callable[[], Any]], float]:
@@ -98,14 +98,14 @@ def works(base: Base, batch: int, device: str) -> tuple[dict[str, Callable[[], A
     pixels, owners = mixed_images(base, batch)
     pixels, frozen = pixels.to(device), on_device(base.module, device)
     names = [f"procedural-{number}" for number in range(BRICKS)]
-    held = {0: [make_brick(base, name, 0, seed) for seed, name in enumerate(names)]}
-    held[1] = [
-        make_brick(base, name, 1, seed, held[0][seed].profile) for seed, name in enumerate(names)
+    bricks = {0: [make_brick(base, name, 0, seed) for seed, name in enumerate(names)]}
+    bricks[1] = [
+        make_brick(base, name, 1, seed, bricks[0][seed].profile) for seed, name in enumerate(names)
     ]
-    stem, scout = (Engine(assemble(held[s], mode="routed"), base, device=device) for s in (1, 0))
-    merged = Engine(assemble(held[0], mode="merged"), base, device=device)
+    stem, scout = (Engine(assemble(bricks[s], mode="routed"), base, device=device) for s in (1, 0))
+    merged = Engine(assemble(bricks[0], mode="merged"), base, device=device)
     (task, *_) = merged.readers
-    tasks = [brick.task.name for brick in held[0]]
+    tasks = [brick.task.name for brick in bricks[0]]
     routes = stem.run(pixels).routes
     right = np.mean([tasks[o] in r.tasks for o, r in zip(owners, routes, strict=True)])
     wrapped = peer(base).to(device)
@@ -143,8 +143,8 @@ def waited_for(work: Callable[[], Any], device: str) -> Callable[[], Any]:
 
 def switching(base: Base, rounds: int, device: str) -> list[float]:
     """Seconds from one attached brick to another: what differs between two whole batches."""
-    held = [make_brick(base, f"procedural-{n}", 0, n) for n in range(2)]
-    engine = Engine(assemble(held, mode="routed"), base, device=device)
+    bricks = [make_brick(base, f"procedural-{n}", 0, n) for n in range(2)]
+    engine = Engine(assemble(bricks, mode="routed"), base, device=device)
     mixed = engine._mixed
     rows = torch.zeros(32, dtype=torch.long, device=device)
 
@@ -162,12 +162,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     load = os.getloadavg()
     torch.set_num_threads(CORES)
-    base = random_base(NAME, given.image_size)
-    found, right = works(base, given.batch, given.device)
-    runs = alternate(found, CORES, given.rounds, lambda _name: None)
+    base = random_base(NAME, arguments.image_size)
+    timed_works, right = works(base, arguments.batch, arguments.device)
+    runs = alternate(timed_works, CORES, arguments.rounds, lambda _name: None)
     plain = [wall for wall, _ in runs["plain base"]]
     rows = []
     for name, taken in runs.items():
@@ -177,7 +177,7 @@ def main() -> None:
                 "name": name,
                 "seconds": round(min(walls), 4),
                 "median_seconds": round(median(walls), 4),
-                "images_per_second": round(given.batch / min(walls), 2),
+                "images_per_second": round(arguments.batch / min(walls), 2),
                 "peer": "plain base",
                 "peer_seconds": round(min(plain), 4),
                 "ratio": round(min(plain) / min(walls), 4),
@@ -187,21 +187,21 @@ def main() -> None:
     rows.append(
         {
             "name": "switching an attached brick",
-            "seconds": median(switching(base, 99, given.device)),
+            "seconds": median(switching(base, 99, arguments.device)),
         }
     )
     write_result(
-        "routing_speed" if given.device == "cpu" else f"routing_speed-{given.device}",
+        "routing_speed" if arguments.device == "cpu" else f"routing_speed-{arguments.device}",
         rows,
         seeds=[0],
         versions={"peft": version("peft")},
         setting={
             "base": NAME,
-            "image_size": given.image_size,
-            "batch": given.batch,
-            "rounds": given.rounds,
+            "image_size": arguments.image_size,
+            "batch": arguments.batch,
+            "rounds": arguments.rounds,
             "threads": CORES,
-            "device": device_name(given.device),
+            "device": device_name(arguments.device),
             "bricks": BRICKS,
             "rank": RANK,
             "right_routes": right,

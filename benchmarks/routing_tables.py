@@ -19,7 +19,7 @@ def _routing(document: dict[str, Any]) -> str:
                 f"{_mean(row['sets'], 'own'):.3f}",
                 f"{_mean(row['sets'], 'unlike'):.3f}",
                 f"{row['left_out_mean_auroc']:.4f}",
-                _span([found["auroc"]["value"] for found in row["left_out"].values()]),
+                _span([scores["auroc"]["value"] for scores in row["left_out"].values()]),
                 f"{row['left_out_mean_false_accepts_at_95']:.3f}",
                 f"{_mean(row['left_out'], 'false_accepts_at_limit'):.3f}",
             ]
@@ -30,12 +30,12 @@ def _routing(document: dict[str, Any]) -> str:
         parts.append(f"### Split {split}\n\n" + table(heads, lines))
     (row,) = (r for r in document["rows"] if r["split"] == "test" and r["default"])
     strangers = [
-        [name, interval(found["auroc"]), f"{found['false_accepts_at_limit']:.2f}"]
-        for name, found in row["strangers"].items()
+        [name, interval(scores["auroc"]), f"{scores['false_accepts_at_limit']:.2f}"]
+        for name, scores in row["strangers"].items()
     ]
     devices = [
-        [name, *(f"{found[key]:.3f}" for key in ("own", "unlike", "none", "another"))]
-        for name, found in row["other_devices"].items()
+        [name, *(f"{shares[key]:.3f}" for key in ("own", "unlike", "none", "another"))]
+        for name, shares in row["other_devices"].items()
     ]
     private = [
         [
@@ -64,7 +64,7 @@ _PRIVATE = ("top_1", "own", "left_out_mean_auroc", "left_out_mean_false_accepts_
 
 
 def _mean(parts: dict[str, Any], key: str) -> float:
-    return float(sum(found[key] for found in parts.values()) / len(parts))
+    return float(sum(part[key] for part in parts.values()) / len(parts))
 
 
 def _span(values: list[float]) -> str:
@@ -86,11 +86,11 @@ def _routed(document: dict[str, Any]) -> str:
     ]
     heads = ["model", *sets, "mean", "normalised", "mean − probes", "seeds"]
     exact = [
-        f"- {found['kind']}: over {found['images']} test images of all sets, shuffled into batches "
+        f"- {check['kind']}: over {check['images']} test images of all sets, shuffled into batches "
         f"of mixed bricks, the running generalist's probabilities differ from the specialists' by "
-        f"at most {found['largest_difference']:g}; {found['same_routes']} images took the route "
+        f"at most {check['largest_difference']:g}; {check['same_routes']} images took the route "
         "of the table.\n"
-        for found in document["exactness"]
+        for check in document["exactness"]
     ]
     return (
         "Balanced accuracy on the mixed test images; where the task is unknown, an image that is "

@@ -51,15 +51,15 @@ def faithfulness(
 ) -> dict[str, np.ndarray]:
     """Deletion and insertion per image; `ranks` (N, patches), the first patch first."""
     plain = pixels.mean(dim=(2, 3), keepdim=True).expand_as(pixels)
-    found: dict[str, list[Tensor]] = {"deletion": [], "insertion": []}
+    curves: dict[str, list[Tensor]] = {"deletion": [], "insertion": []}
     for share in SHARES:
         first = ranks[:, : round(share * ranks.shape[1])]
         mask = torch.zeros(ranks.shape).scatter_(1, first, 1.0).view(-1, 1, *scene.grid)
         mask = torch.nn.functional.interpolate(mask, SIZE)
         for kind, keep in (("deletion", 1 - mask), ("insertion", mask)):
             mixed = keep * pixels + (1 - keep) * plain
-            found[kind].append(probs(scene, mixed, labels))
-    return {kind: torch.stack(values).mean(dim=0).numpy() for kind, values in found.items()}
+            curves[kind].append(probs(scene, mixed, labels))
+    return {kind: torch.stack(values).mean(dim=0).numpy() for kind, values in curves.items()}
 
 
 def of_set(name: str) -> list[dict[str, Any]]:
@@ -74,15 +74,19 @@ def of_set(name: str) -> list[dict[str, Any]]:
         for method in METHODS
     }
     labels = torch.tensor([s.task.labels.index(s.label) for s in maps["gradient"]])
-    values = {m: torch.stack([s.patches.flatten() for s in found]) for m, found in maps.items()}
+    values = {
+        m: torch.stack([s.patches.flatten() for s in saliencies]) for m, saliencies in maps.items()
+    }
     generator = torch.Generator().manual_seed(SEED)
     values["random ranks"] = torch.rand(values["gradient"].shape, generator=generator)
-    for method, found in values.items():
-        ranks = found.argsort(dim=1, descending=True)
+    for method, patches in values.items():
+        ranks = patches.argsort(dim=1, descending=True)
         row: dict[str, Any] = faithfulness(scene, pixels, labels, ranks)
         if method in METHODS:
-            kept = agreement(generalist, images, task, method=method, base=base(SIZE))
-            row |= {f"correlation, random {stage}": np.array(kept[stage]) for stage in STAGES}
+            correlations = agreement(generalist, images, task, method=method, base=base(SIZE))
+            row |= {
+                f"correlation, random {stage}": np.array(correlations[stage]) for stage in STAGES
+            }
         rows.append({"set": name, "method": method, **row})
         print(name, method, {k: round(float(np.nanmean(v)), 3) for k, v in row.items()}, flush=True)
     return rows
@@ -99,12 +103,12 @@ def summed(values: np.ndarray) -> dict[str, Any]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    found = [row for name in SETS for row in of_set(name)]
-    methods = list(dict.fromkeys(row["method"] for row in found))
+    per_image = [row for name in SETS for row in of_set(name)]
+    methods = list(dict.fromkeys(row["method"] for row in per_image))
     rows = []
     for part in (*SETS, "all sets"):
         for method in methods:
-            own = [r for r in found if r["method"] == method and part in (r["set"], "all sets")]
+            own = [r for r in per_image if r["method"] == method and part in (r["set"], "all sets")]
             scores = [key for key in own[0] if key not in ("set", "method")]
             summary = {key: summed(np.concatenate([r[key] for r in own])) for key in scores}
             rows.append({"set": part, "method": method, **summary})

@@ -88,15 +88,15 @@ def cached_features(
 
 def read(task: Task, head: Head, pooled: torch.Tensor) -> np.ndarray:
     """A head's probabilities, float64."""
-    found: np.ndarray = task.rules.probabilities(head.logits(pooled)).double().numpy()
-    return found
+    probs: np.ndarray = task.rules.probabilities(head.logits(pooled)).double().numpy()
+    return probs
 
 
 def balanced_accuracy(probs: Probs, seed: int, name: str, split: str) -> float:
     """One number without an interval, for choices on validation."""
     data = dataset(name)
-    found = point_scores(data.task, probs(seed, name, split), data.split(split).labels)
-    return found["balanced_accuracy"]
+    scores = point_scores(data.task, probs(seed, name, split), data.split(split).labels)
+    return scores["balanced_accuracy"]
 
 
 def draw(line: Contender) -> dict[int, dict[str, dict[str, np.ndarray]]]:
@@ -167,10 +167,10 @@ def make_row(
 
 def summary(replicates: np.ndarray) -> dict[str, Any]:
     """Point value and 95 % interval, rounded."""
-    found = interval(replicates)
+    estimate = interval(replicates)
     return {
-        "value": round(found.value, 4),
-        "interval": [round(found.low, 4), round(found.high, 4)],
+        "value": round(estimate.value, 4),
+        "interval": [round(estimate.low, 4), round(estimate.high, 4)],
     }
 
 

@@ -121,14 +121,14 @@ def row_of(brick: Brick, what: str, facts: dict[str, Any]) -> dict[str, Any]:
     decided = key(brick.digest, [peer.digest for peer in peers], SIZE, code)
     path = CACHE / "screening" / f"{decided}.json"
     if path.exists():
-        found = json.loads(path.read_text())
+        report = json.loads(path.read_text())
     else:
-        found = screen(brick, peers, base(SIZE), ordinary=ordinary(), limits=limits).as_dict()
+        report = screen(brick, peers, base(SIZE), ordinary=ordinary(), limits=limits).as_dict()
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(found))
-    values = {f["check"]: f["value"] for f in found["findings"]}
-    print(what, found["flagged"], {k: v and round(v, 3) for k, v in values.items()}, flush=True)
-    return {"brick": what, **facts, "flagged": found["flagged"], "values": values}
+        path.write_text(json.dumps(report))
+    values = {f["check"]: f["value"] for f in report["findings"]}
+    print(what, report["flagged"], {k: v and round(v, 3) for k, v in values.items()}, flush=True)
+    return {"brick": what, **facts, "flagged": report["flagged"], "values": values}
 
 
 def clean_row(job: tuple[str, str, int]) -> dict[str, Any]:
@@ -143,15 +143,15 @@ def poison_row(job: tuple[str, Attack, Ground, int, Form]) -> dict[str, Any]:
     clean = get_brick(name, "svd", seed, SIZE)
     deltas = load_brick(poison_path(name, attack, ground, seed)).deltas
     brick = poisoned(clean, deltas, form)
-    without, held = attack_rates(name, attack, brick)
+    without, triggered = attack_rates(name, attack, brick)
     facts = {
         "poisoned": True,
         "trigger": attack.trigger,
         "trained_on": ground,
         "form": form,
         "label_without_trigger": without,
-        "label_with_trigger": held,
-        "works": held - without >= WORKS,
+        "label_with_trigger": triggered,
+        "works": triggered - without >= WORKS,
     }
     return row_of(brick, f"{name} {attack.trigger} {ground} {form}", facts)
 
@@ -174,16 +174,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--calibrate", action="store_true", help="what limits were set on")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     os.environ["MEDLEGO_CACHE"] = str(CACHE / "medlego")
     names = (*SETS, *procedural.NAMES)
-    train_all([(name, "svd", 0, SIZE) for name in names], given.workers)
-    if given.calibrate:
-        screened([(name, "svd", 0) for name in names], CALIBRATION, 0, given.workers)
+    train_all([(name, "svd", 0, SIZE) for name in names], arguments.workers)
+    if arguments.calibrate:
+        screened([(name, "svd", 0) for name in names], CALIBRATION, 0, arguments.workers)
         return
     clean = [(name, kind, seed) for kind in CLEAN for seed in (1, 2) for name in SETS]
-    train_all([(*job, SIZE) for job in clean], given.workers)
-    rows = screened(clean, TEST, 1, given.workers)
+    train_all([(*job, SIZE) for job in clean], arguments.workers)
+    rows = screened(clean, TEST, 1, arguments.workers)
     write_result(
         f"screening-{SIZE}px",
         rows,

@@ -41,7 +41,7 @@ def measured(count: int, seed: int, folder: Path) -> list[dict[str, Any]]:
     """Statuses by kind of upload, sane requests that were answered, and memory on the way."""
     directory = build(folder)
     sane = form(("images", "x", write_images(folder, 1)[0].read_bytes()))
-    told: dict[str, Counter[int | str]] = {}
+    statuses: dict[str, Counter[int | str]] = {}
     answered, asked, memory, slowest = 0, 0, [], 0.0
     start = time.perf_counter()
     with served(directory, folder / "log") as service:
@@ -53,14 +53,14 @@ def measured(count: int, seed: int, folder: Path) -> list[dict[str, Any]]:
             began = time.perf_counter()
             status = _status(service.port, upload.body, upload.content_type)
             slowest = max(slowest, time.perf_counter() - began)
-            told.setdefault(upload.kind, Counter())[status] += 1
+            statuses.setdefault(upload.kind, Counter())[status] += 1
         ready, _ = service.get("/health/ready")
         memory.append(service.rss_mib())
     rows: list[dict[str, Any]] = [
-        {"kind": kind, "statuses": {str(s): n for s, n in sorted(found.items(), key=str)}}
-        for kind, found in told.items()
+        {"kind": kind, "statuses": {str(s): n for s, n in sorted(counts.items(), key=str)}}
+        for kind, counts in statuses.items()
     ]
-    other = sum(n for found in told.values() for s, n in found.items() if not _sound(s))
+    other = sum(n for counts in statuses.values() for s, n in counts.items() if not _sound(s))
     whole = {
         "kind": "all",
         "uploads": count,
@@ -95,13 +95,13 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="write the result there")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        rows = measured(given.count, given.seed, Path(folder))
+        rows = measured(arguments.count, arguments.seed, Path(folder))
     for row in rows:
         print(row)
-    where = {} if given.folder is None else {"folder": given.folder}
-    write_result("serve_hostile", rows, seeds=[given.seed], **where)
+    where = {} if arguments.folder is None else {"folder": arguments.folder}
+    write_result("serve_hostile", rows, seeds=[arguments.seed], **where)
 
 
 if __name__ == "__main__":

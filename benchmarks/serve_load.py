@@ -68,23 +68,23 @@ def write_images(folder: Path, count: int) -> list[Path]:
 
 def offline(engine: Engine, base: Base, paths: list[Path]) -> tuple[list[Prediction], float]:
     """Answers as `predict` gives them, and images a second with reading."""
-    start, found = time.perf_counter(), []
+    start, predictions = time.perf_counter(), []
     inputs = Inputs(FileImages(tuple(paths)), base)
     for pixels in inputs.batches():
-        found += engine.predict(pixels)
-    return found, len(paths) / (time.perf_counter() - start)
+        predictions += engine.predict(pixels)
+    return predictions, len(paths) / (time.perf_counter() - start)
 
 
-def difference(answers: list[dict[str, Any]], found: Prediction) -> float:
+def difference(answers: list[dict[str, Any]], prediction: Prediction) -> float:
     """Largest difference of probabilities; infinite where other tasks answered."""
-    if [a["task"] for a in answers] != [a.task.name for a in found.answers]:
+    if [a["task"] for a in answers] != [a.task.name for a in prediction.answers]:
         return float("inf")
     pairs = [
-        (told, known)
-        for answer, own in zip(answers, found.answers, strict=True)
-        for told, known in zip(answer["probabilities"].values(), own.probs, strict=True)
+        (online, known)
+        for answer, own in zip(answers, prediction.answers, strict=True)
+        for online, known in zip(answer["probabilities"].values(), own.probs, strict=True)
     ]
-    return max((abs(told - known) for told, known in pairs), default=0.0)
+    return max((abs(online - known) for online, known in pairs), default=0.0)
 
 
 def client(
@@ -143,21 +143,23 @@ def load(
     return tallies, time.perf_counter() - start, memory
 
 
-def measured(given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+def measured(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """One run."""
     os.environ["MEDLEGO_CACHE"] = str(folder / "cache")
-    base = random_base(NAME, given.image_size)
+    base = random_base(NAME, arguments.image_size)
     base.keep()
     bricks = [make_brick(base, f"procedural-{number}", 1, number) for number in range(BRICKS)]
-    assemble(bricks, mode=given.mode).save(folder / "generalist")
-    engine = Engine(Generalist.load(folder / "generalist"), base, mode=as_mode(given.mode))
-    paths = write_images(folder, given.images)
+    assemble(bricks, mode=arguments.mode).save(folder / "generalist")
+    engine = Engine(Generalist.load(folder / "generalist"), base, mode=as_mode(arguments.mode))
+    paths = write_images(folder, arguments.images)
     bodies = [form(("images", "x", path.read_bytes())) for path in paths]
     offline(engine, base, paths[:BRICKS])
     with served(folder / "generalist", folder / "log") as service:
-        load(service, bodies, offline(engine, base, paths)[0], given.clients, WARM_S)
+        load(service, bodies, offline(engine, base, paths)[0], arguments.clients, WARM_S)
         expected, before = offline(engine, base, paths)
-        tallies, taken, memory = load(service, bodies, expected, given.clients, given.seconds)
+        tallies, taken, memory = load(
+            service, bodies, expected, arguments.clients, arguments.seconds
+        )
         _, after = offline(engine, base, paths)
         _, metrics = service.get("/metrics")
     seconds = np.array([s for tally in tallies for s in tally.seconds])
@@ -167,7 +169,7 @@ def measured(given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     )
     return [
         {
-            "name": f"{given.clients} clients, one image a request",
+            "name": f"{arguments.clients} clients, one image a request",
             "seconds": round(taken, 2),
             "requests": len(seconds),
             "errors": sum(tally.errors for tally in tallies),
@@ -198,23 +200,23 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=96)
     parser.add_argument("--mode", default="routed")
     parser.add_argument("--folder", type=Path, help="write the result there")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     average = os.getloadavg()
     torch.set_num_threads(CORES)
     with tempfile.TemporaryDirectory() as folder:
-        rows = measured(given, Path(folder))
+        rows = measured(arguments, Path(folder))
     for row in rows:
         print(row)
-    where = {} if given.folder is None else {"folder": given.folder}
+    where = {} if arguments.folder is None else {"folder": arguments.folder}
     write_result(
         "serve_load",
         rows,
-        seeds=list(range(given.clients)),
+        seeds=list(range(arguments.clients)),
         versions={name: version(name) for name in ("fastapi", "uvicorn")},
         setting={
             "base": NAME,
-            "image_size": given.image_size,
-            "mode": given.mode,
+            "image_size": arguments.image_size,
+            "mode": arguments.mode,
             "bricks": BRICKS,
             "threads": CORES,
             "tolerance": TOLERANCE,

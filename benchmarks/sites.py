@@ -62,6 +62,6 @@ def _deal(
         rows = generator.permutation(np.flatnonzero(labels == label))
         counts = np.maximum(1, np.floor(share * len(rows)).astype(int))
         counts[np.argmax(share)] += len(rows) - counts.sum()
-        for site, found in enumerate(np.split(rows, np.cumsum(counts)[:-1])):
-            chosen[site] += found.tolist()
+        for site, dealt in enumerate(np.split(rows, np.cumsum(counts)[:-1])):
+            chosen[site] += dealt.tolist()
     return [np.array(sorted(rows)) for rows in chosen]

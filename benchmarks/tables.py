@@ -118,8 +118,8 @@ def _merge_quality(document: dict[str, Any]) -> str:
         f"{', '.join(above) or 'none'}.\n"
     ]
     for group in groups:
-        held = [row for row in rows if row["group"] == group]
-        parts.append(f"\n### {group[0].upper()}{group[1:]}\n\n{_scores(held, default=True)}")
+        members = [row for row in rows if row["group"] == group]
+        parts.append(f"\n### {group[0].upper()}{group[1:]}\n\n{_scores(members, default=True)}")
     return "".join(parts)
 
 
@@ -161,9 +161,9 @@ def _in_domain(document: dict[str, Any]) -> str:
     for row in rows:
         line = [row["method"], _yes(row["uses_data"])]
         for name in sets:
-            found = row["sets"][name]
+            scores = row["sets"][name]
             keys = ("balanced_accuracy", "minus_site_models", "over_pooled")
-            line += [interval(found[key]) for key in keys]
+            line += [interval(scores[key]) for key in keys]
         lines.append(line)
     notes = [f"- {row['method']}: {row['note']}.\n" for row in rows if row["note"]]
     return (
@@ -214,8 +214,8 @@ def _screening(document: dict[str, Any]) -> str:
         groups[name] = [row for row in working if row["form"] == form]
     idle = [row for row in rows if row["poisoned"] and not row["works"]]
     counted = [
-        [name, f"{sum(bool(row['flagged']) for row in held)} of {len(held)}"]
-        for name, held in {**groups, "poisons that do not work": idle}.items()
+        [name, f"{sum(bool(row['flagged']) for row in members)} of {len(members)}"]
+        for name, members in {**groups, "poisons that do not work": idle}.items()
     ]
     shown = ("effect", "push by a patch", "change of other tasks", "push of other tasks by a patch")
     lines = [
@@ -254,7 +254,7 @@ def _calibration(document: dict[str, Any]) -> str:
     heads = ["test, mean of sets and seeds", "ECE", "chance's share of it", "RMS error, debiased"]
     heads += ["Brier score", "log loss", "RMS error, change"]
     per_set = [
-        [row["model"], *(_mean(found["rms_calibration_error"]) for found in row["sets"].values())]
+        [row["model"], *(_mean(scores["rms_calibration_error"]) for scores in row["sets"].values())]
         for row in document["rows"]
     ]
     sets = list(document["rows"][0]["sets"])

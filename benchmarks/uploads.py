@@ -73,9 +73,9 @@ def form(*parts: tuple[str, str | None, bytes]) -> bytes:
     """A form of (field, file name or None, content)."""
     body = b""
     for field, name, content in parts:
-        told = "" if name is None else f'; filename="{name}"'
+        file = "" if name is None else f'; filename="{name}"'
         body += (
-            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"{told}\r\n\r\n'.encode(
+            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"{file}\r\n\r\n'.encode(
                 errors="surrogatepass"
             )
         )
@@ -90,48 +90,48 @@ def _one(content: bytes, name: str = "x") -> bytes:
 # files -------------------------------------------------------------------------------------------
 @cache
 def _dicom() -> tuple[bytes, ...]:
-    found = sorted((Path(data.__file__).parent / "test_files").glob("*.dcm"))
-    return tuple(f.read_bytes() for f in found if f.stat().st_size < _SMALL_BYTES)
+    paths = sorted((Path(data.__file__).parent / "test_files").glob("*.dcm"))
+    return tuple(f.read_bytes() for f in paths if f.stat().st_size < _SMALL_BYTES)
 
 
 @cache
 def _pictures() -> tuple[bytes, ...]:
     pixels = np.random.default_rng(0).integers(0, 256, (48, 40, 3)).astype(np.uint8)
-    found = []
+    files = []
     for kind, options in (("PNG", {}), ("JPEG", {}), ("TIFF", {"compression": "tiff_lzw"})):
         stream = BytesIO()
         Image.fromarray(pixels).save(stream, kind, **options)
-        found.append(stream.getvalue())
+        files.append(stream.getvalue())
     volume = nibabel.Nifti1Image(pixels[..., 0][..., None].repeat(4, 2), np.eye(4)).to_bytes()
-    return (*found, volume, gzip.compress(volume, mtime=0))
+    return (*files, volume, gzip.compress(volume, mtime=0))
 
 
 def _mutated(content: bytes, generator: np.random.Generator) -> bytes:
     """Some bytes changed, or cut off, doubled, or moved."""
-    held = bytearray(content)
+    changed = bytearray(content)
     match int(generator.integers(4)):
         case 0:
-            for at in generator.integers(0, len(held), int(generator.integers(1, 40))):
-                held[at] = int(generator.integers(256))
+            for at in generator.integers(0, len(changed), int(generator.integers(1, 40))):
+                changed[at] = int(generator.integers(256))
         case 1:
-            del held[int(generator.integers(len(held))) :]
+            del changed[int(generator.integers(len(changed))) :]
         case 2:
-            start, stop = sorted(generator.integers(0, len(held), 2).tolist())
-            held[start:start] = held[start:stop]
+            start, stop = sorted(generator.integers(0, len(changed), 2).tolist())
+            changed[start:start] = changed[start:stop]
         case _:
-            start, stop = sorted(generator.integers(0, min(2000, len(held)), 2).tolist())
-            del held[start:stop]
-    return bytes(held)
+            start, stop = sorted(generator.integers(0, min(2000, len(changed)), 2).tolist())
+            del changed[start:stop]
+    return bytes(changed)
 
 
 def _mutated_dicom(generator: np.random.Generator, _limits: ServiceLimits) -> bytes:
-    held = _dicom()
-    return _one(_mutated(held[int(generator.integers(len(held)))], generator))
+    files = _dicom()
+    return _one(_mutated(files[int(generator.integers(len(files)))], generator))
 
 
 def _mutated_picture(generator: np.random.Generator, _limits: ServiceLimits) -> bytes:
-    held = _pictures()
-    return _one(_mutated(held[int(generator.integers(len(held)))], generator))
+    pictures = _pictures()
+    return _one(_mutated(pictures[int(generator.integers(len(pictures)))], generator))
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
@@ -171,16 +171,16 @@ def _bomb(generator: np.random.Generator, _limits: ServiceLimits) -> bytes:
             struct.pack_into("<8h", header, 40, 3, 32_000, 32_000, 200, 1, 1, 1, 1)
             content = gzip.compress(bytes(header) + bytes(1 << 20), mtime=0)
         case _:
-            held = bytearray(next(d for d in _dicom() if b"\x28\x00\x10\x00US\x02\x00" in d))
+            dicom = bytearray(next(d for d in _dicom() if b"\x28\x00\x10\x00US\x02\x00" in d))
             for tag in (b"\x28\x00\x10\x00US\x02\x00", b"\x28\x00\x11\x00US\x02\x00"):
-                at = held.index(tag) + len(tag)
-                held[at : at + 2] = b"\xff\xff"
-            content = bytes(held)
+                at = dicom.index(tag) + len(tag)
+                dicom[at : at + 2] = b"\xff\xff"
+            content = bytes(dicom)
     return _one(content)
 
 
 def _wrong_type(generator: np.random.Generator, _limits: ServiceLimits) -> bytes:
-    held = (
+    contents = (
         b"",
         b"\0",
         b"GIF89a" + bytes(200),
@@ -198,7 +198,7 @@ def _wrong_type(generator: np.random.Generator, _limits: ServiceLimits) -> bytes
         b"8BPS" + bytes(200),
         b"%!PS-Adobe-3.0 EPSF-3.0\n(/etc/passwd) (r) file\n",
     )
-    return _one(held[int(generator.integers(len(held)))])
+    return _one(contents[int(generator.integers(len(contents)))])
 
 
 # forms -------------------------------------------------------------------------------------------

@@ -47,12 +47,12 @@ class Row:
 
 def files() -> dict[str, Path]:
     """Every file of both packages' data by the name that the table gives it."""
-    found = {}
+    paths = {}
     for name, folder in FOLDERS.items():
         for path in sorted(folder.rglob("*")):
             if path.is_file() and path.suffix not in _CODE:
-                found[f"{name}/{path.relative_to(folder)}"] = path
-    return found
+                paths[f"{name}/{path.relative_to(folder)}"] = path
+    return paths
 
 
 def row(name: str, path: Path) -> Row:
@@ -69,9 +69,9 @@ def described(name: str, path: Path, reason: str) -> Row:
     """The row of a file that was refused for `reason`, or read where that is empty."""
     syntax = photometric = "–"
     if is_dicom(path):
-        with parsed(path, LAYOUT_KEYWORDS) as found:
-            syntax = found.syntax.name
-            photometric = found.elements.text("PhotometricInterpretation") or "–"
+        with parsed(path, LAYOUT_KEYWORDS) as file:
+            syntax = file.syntax.name
+            photometric = file.elements.text("PhotometricInterpretation") or "–"
     return Row(name, syntax, photometric, "refused" if reason else "read", reason)
 
 

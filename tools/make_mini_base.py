@@ -105,28 +105,28 @@ class Pictures:
 
 
 def distil(
-    student: nn.Module, teacher: Base, pictures: Pictures, given: argparse.Namespace
+    student: nn.Module, teacher: Base, pictures: Pictures, arguments: argparse.Namespace
 ) -> None:
     """Pull the student's tokens to the teacher's, in place."""
-    optimiser = torch.optim.AdamW(student.parameters(), lr=given.rate, weight_decay=0.05)
+    optimiser = torch.optim.AdamW(student.parameters(), lr=arguments.rate, weight_decay=0.05)
     parameters = list(student.parameters())
     learner: Any = student
     backbone: Any = teacher.module
-    state, path = State(), given.checkpoint
-    identity = f"mini {given.seed} {given.steps} {given.batch} {given.rate}"
-    if (found := read_checkpoint(path, identity)) is not None:
-        state, tensors = found
+    state, path = State(), arguments.checkpoint
+    identity = f"mini {arguments.seed} {arguments.steps} {arguments.batch} {arguments.rate}"
+    if (saved := read_checkpoint(path, identity)) is not None:
+        state, tensors = saved
         with torch.no_grad():
             for number, parameter in enumerate(parameters):
                 parameter.copy_(tensors[f"now.{number}"])
         restore_optimiser(optimiser, tensors)
     began, first, running = time.monotonic(), state.epoch, 0.0
-    for step in range(state.epoch, given.steps):
-        rise = min(1.0, (step + 1) / (0.03 * given.steps))
-        fall = 0.5 * (1 + math.cos(math.pi * step / given.steps))
+    for step in range(state.epoch, arguments.steps):
+        rise = min(1.0, (step + 1) / (0.03 * arguments.steps))
+        fall = 0.5 * (1 + math.cos(math.pi * step / arguments.steps))
         for group in optimiser.param_groups:
-            group["lr"] = given.rate * rise * fall
-        pixels = teacher.normalise(pictures.batch(step, given.batch))
+            group["lr"] = arguments.rate * rise * fall
+        pixels = teacher.normalise(pictures.batch(step, arguments.batch))
         with torch.no_grad():
             wanted = backbone.forward_features(pixels)
         small = F.interpolate(pixels, (SIZE, SIZE), mode="area")
@@ -137,12 +137,12 @@ def distil(
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         running = loss.item() if step == first else 0.98 * running + 0.02 * loss.item()
-        if (step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == given.steps:
+        if (step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == arguments.steps:
             state.epoch = step + 1
             now = {f"now.{i}": p for i, p in enumerate(parameters)}
             write_checkpoint(path, identity, state, now | optimiser_tensors(optimiser))
             pace = (time.monotonic() - began) / (step + 1 - first)
-            left = pace * (given.steps - step - 1) / 60
+            left = pace * (arguments.steps - step - 1) / 60
             print(f"step {step + 1}: loss {running:.4f}, {left:.0f} min left", flush=True)
 
 
@@ -156,24 +156,24 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("src/medlego/data"))
     parser.add_argument("--checkpoint", type=Path, default=cache_directory() / "mini_base.partial")
-    given = parser.parse_args()
-    given.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    weights = given.shared / "bases" / f"{TEACHER}.fp16.safetensors"
+    arguments = parser.parse_args()
+    arguments.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    weights = arguments.shared / "bases" / f"{TEACHER}.fp16.safetensors"
     teacher = Base.load(TEACHER, weights=weights, image_size=TEACHER_SIZE)
     native = {k: v.float() for k, v in load_file(weights).items()}
     student = build_mini()
     student.load_state_dict(initial(native))
-    distil(student.train(), teacher, Pictures(given.shared, given.seed), given)
+    distil(student.train(), teacher, Pictures(arguments.shared, arguments.seed), arguments)
     tensors = {k: v.detach().half().contiguous() for k, v in student.state_dict().items()}
-    write_atomically(given.output / "mini_base.safetensors", save(tensors))
+    write_atomically(arguments.output / "mini_base.safetensors", save(tensors))
     card = {
         "name": "mini",
         "licence": "apache-2.0",
         "mean": list(teacher.ref.mean),
         "std": list(teacher.ref.std),
         "fingerprint": fingerprint(tensors),
-        "made_by": f"tools/make_mini_base.py --steps {given.steps} --batch {given.batch} "
-        f"--rate {given.rate} --seed {given.seed}",
+        "made_by": f"tools/make_mini_base.py --steps {arguments.steps} --batch {arguments.batch} "
+        f"--rate {arguments.rate} --seed {arguments.seed}",
         "architecture": "vision transformer, 64 px, patch 8, width 192, 6 blocks, 3 heads",
         "derived_from": {
             "model": TEACHER,
@@ -192,7 +192,7 @@ def main() -> None:
         "not_for": "diagnosis; a small network for trying medlego out",
     }
     text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(given.output / "mini_base.json", text.encode())
+    write_atomically(arguments.output / "mini_base.json", text.encode())
 
 
 if __name__ == "__main__":

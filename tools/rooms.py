@@ -92,10 +92,10 @@ def imports(path: Path) -> Iterator[Import]:
 def arrows() -> set[tuple[str, str]]:
     """Pairs of rooms of which the first imports from the second."""
     return {
-        (room_of(path), found.room)
+        (room_of(path), imported.room)
         for path in files()
-        for found in imports(path)
-        if found.room not in ("", room_of(path))
+        for imported in imports(path)
+        if imported.room not in ("", room_of(path))
     }
 
 

@@ -83,7 +83,7 @@ def failures(results: Path) -> list[str]:
     ]
 
 
-def main(arguments: Sequence[str] | None = None, kept: Path = KEPT) -> int:
+def main(arguments: Sequence[str] | None = None, directory: Path = KEPT) -> int:
     """Run what has not run yet, and list the failures of all runs; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None, kept: Path = KEPT) -> int:
     parser.add_argument("words", nargs="*", metavar="ARGUMENT", help="passed on to pytest")
     options = parser.parse_args(arguments)
     state = code_state(options.words)
-    folder = kept / state
+    folder = directory / state
     folder.mkdir(parents=True, exist_ok=True)
     first, seeds_of = int(state[:7], 16), dict[str, list[int]]()
     for seed in range(first, first + options.runs):
