@@ -20,7 +20,11 @@ def _leaks(document: dict[str, Any]) -> str:
     for row in document["rows"]:
         parts.setdefault(row["part"], []).append(row)
     planted = [
-        [row["kind"], str(row["twins"]), *(f"{row['recall'][name]:.3f}" for name in _DETECTORS)]
+        [
+            row["kind"],
+            str(row["near_duplicates"]),
+            *(f"{row['recall'][name]:.3f}" for name in _DETECTORS),
+        ]
         for row in parts["planted"]
     ]
     different = [
@@ -42,9 +46,9 @@ def _leaks(document: dict[str, Any]) -> str:
         f"{_DETECTORS[name]} {value:g}" for name, value in document["limits"].items()
     )
     return (
-        f"Share of planted twins that are found, test splits; limits: {limits}.\n\n"
-        + table(["twin", "planted", *_DETECTORS.values()], planted)
-        + "\nFalse alarms: different images for which a twin is found.\n\n"
+        f"Share of planted near-duplicates that are found, test splits; limits: {limits}.\n\n"
+        + table(["kind", "planted", *_DETECTORS.values()], planted)
+        + "\nFalse alarms: different images for which a near-duplicate is found.\n\n"
         + table(["set", "images", *_DETECTORS.values()], different)
         + "\nThe real sets as they are.\n\n"
         + table(["set", "images", "leaks", "contradicting labels", "images alike, by split"], real)

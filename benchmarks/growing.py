@@ -81,7 +81,7 @@ def replicates(members: Sequence[Brick], name: str, curve: Curve, split: str) ->
     return score_replicates(sample, resamples=draws, seed=BOOTSTRAP_SEED + number)[SCORE]
 
 
-def kept(curve: Curve, size: int, seeds: Sequence[int], split: str) -> np.ndarray:
+def mean_share(curve: Curve, size: int, seeds: Sequence[int], split: str) -> np.ndarray:
     """Mean normalised score over choices, their real sets and seeds, with replicates."""
     shares = []
     for seed in seeds:
@@ -100,7 +100,7 @@ def everything(
     """Every curve at every size, printed as it comes."""
     points = [(curve, size) for curve in CURVES for size in SIZES]
     by_point = {}
-    shares = in_processes(lambda point: kept(*point, seeds, split), points, workers)
+    shares = in_processes(lambda point: mean_share(*point, seeds, split), points, workers)
     for (curve, size), share in zip(points, shares, strict=True):
         print(f"{share[0]:.3f} {curve.name}, {size} bricks", flush=True)
         by_point[curve, size] = share

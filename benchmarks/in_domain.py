@@ -22,7 +22,7 @@ from benchmarks.bricks import SHARED_OUT, get_brick, site_jobs, train_all
 from benchmarks.common import arguments, base, dataset, write_result
 from benchmarks.parallel import in_processes
 from benchmarks.scoring import BOOTSTRAP_SEED, cached_features, facts, read, summary
-from benchmarks.sites import COUNT, LEAST, SKEW, held, site_names
+from benchmarks.sites import COUNT, LEAST, SKEW, site_names, site_rows
 from medlego.bricks import Brick, fold
 from medlego.evaluation.probes import Probe, fit_probe
 from medlego.generalist import assemble, specialist
@@ -76,7 +76,7 @@ def probe(name: str, site: str | None, seed: int) -> Probe:
     pairs = []
     for split in ("train", "val"):
         labels = dataset(name).split(split).labels
-        rows = np.arange(len(labels)) if site is None else held(site, seed)[split]
+        rows = np.arange(len(labels)) if site is None else site_rows(site, seed)[split]
         pairs.append((frozen(name, split).numpy()[rows], labels[rows]))
     return fit_probe(dataset(name).task, *pairs)
 

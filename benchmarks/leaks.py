@@ -1,4 +1,4 @@
-"""Does the leak check find planted near-twins, and leave different images alone?
+"""Does the leak check find planted near-duplicates, and leave different images alone?
 
 Limits are chosen on the train splits (`--calibrate` prints what they were chosen on) and reported
 on the test splits. Images of `ham_derm` show one lesion each and procedural images are drawn
@@ -29,7 +29,7 @@ from medlego.data.leaks.near_duplicates import LIKE, batched_descriptors, candid
 from medlego.images import from_array
 
 PER_SET = 24
-"""Images of each set from which every kind of twin is made."""
+"""Images of each set from which every kind of near-duplicate is made."""
 HASHES = {"phash": imagehash.phash, "dhash": imagehash.dhash}
 BITS = 64
 FALSE_ALARMS = 0.005
@@ -75,7 +75,7 @@ def distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def planted(split: str, seed: int) -> dict[str, dict[str, np.ndarray]]:
-    """Per kind and detector the score of every planted twin, higher is more alike."""
+    """Per kind and detector the score of every planted near-duplicate, higher is more alike."""
     by_kind: dict[str, dict[str, list[np.ndarray]]] = {}
     random = np.random.default_rng(seed)
     for name in SETS:
@@ -85,8 +85,8 @@ def planted(split: str, seed: int) -> dict[str, dict[str, np.ndarray]]:
         descriptors = batched_descriptors(small)
         held_hashes = {h: hashes([pictures[i] for i in chosen], h) for h in HASHES}
         for kind in PLANTED:
-            twins = [plant(kind, pictures[i], random) for i in chosen]
-            theirs = thumbnails(twins)
+            duplicates = [plant(kind, pictures[i], random) for i in chosen]
+            theirs = thumbnails(duplicates)
             described = batched_descriptors(theirs)
             both = torch.cat([descriptors, described])
             parts = np.repeat([0, 1], [len(descriptors), len(described)])
@@ -98,7 +98,7 @@ def planted(split: str, seed: int) -> dict[str, dict[str, np.ndarray]]:
             own = similarity(described, descriptors[chosen]).diagonal().numpy()
             scores.setdefault("remembered", []).append(own)
             for h, bits in held_hashes.items():
-                scores.setdefault(h, []).append(-distances(hashes(twins, h), bits).diagonal())
+                scores.setdefault(h, []).append(-distances(hashes(duplicates, h), bits).diagonal())
     return {k: {d: np.concatenate(v) for d, v in s.items()} for k, s in by_kind.items()}
 
 
@@ -142,7 +142,7 @@ def calibrate(seed: int) -> None:
     for kind, by_detector in planted("train", seed).items():
         for detector, values in by_detector.items():
             low = np.quantile(values, [0.02, 0.05, 0.1, 0.25, 0.5]).round(3)
-            print(f"twins {kind:40s} {detector:10s} q2 5 10 25 50: {low}", flush=True)
+            print(f"{kind:40s} {detector:10s} q2 5 10 25 50: {low}", flush=True)
 
 
 def as_they_are(name: str) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def main() -> None:
         {
             "part": "planted",
             "kind": kind,
-            "twins": len(scores["check"]),
+            "near_duplicates": len(scores["check"]),
             "recall": {d: float(np.mean(scores[d] >= limits[d])) for d in limits},
         }
         for kind, scores in planted("test", arguments.seed + 1).items()

@@ -27,9 +27,9 @@ SIZE = 112
 GRAM_DIRECTIONS = 32
 KINDS = {
     "svd": "plain training",
-    "refit": "plain training, heads refitted in company",
+    "refit": "plain training, heads refitted for the merge",
     "aware": "merge-aware training",
-    "aware-refit": "merge-aware training, heads refitted in company",
+    "aware-refit": "merge-aware training, heads refitted for the merge",
 }
 """Kinds of bricks and the heading of their merges; the last one is what the default gets."""
 SAME_DELTAS = {"refit": "svd", "aware-refit": "aware"}

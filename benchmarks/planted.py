@@ -1,4 +1,4 @@
-"""Near-twins planted on purpose: an image as somebody else would have stored it again."""
+"""Near-duplicates planted on purpose: an image as somebody else would have stored it again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SMOOTH = Pillow.Resampling.BICUBIC
 
 
 def plant(kind: str, array: np.ndarray, random: Random) -> np.ndarray:
-    """A twin of an image, uint8 (h, w) or (h, w, 3), perhaps of another size."""
+    """A near-duplicate of an image, uint8 (h, w) or (h, w, 3), perhaps of another size."""
     return np.ascontiguousarray(PLANTED[kind](array, random))
 
 

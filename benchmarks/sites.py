@@ -33,11 +33,11 @@ def whole_name(name: str) -> str:
 def part(name: str, seed: int) -> Dataset:
     """A site's images: its shares of train and val; test is everybody's."""
     whole = dataset(whole_name(name))
-    parts = {split: whole.split(split).take(rows) for split, rows in held(name, seed).items()}
+    parts = {split: whole.split(split).take(rows) for split, rows in site_rows(name, seed).items()}
     return Dataset.of(whole.task, {**parts, "test": whole.test}, whole.notes)
 
 
-def held(name: str, seed: int) -> dict[str, np.ndarray]:
+def site_rows(name: str, seed: int) -> dict[str, np.ndarray]:
     """Which images of train and val a site holds, sorted; the seed decides.
 
     Shares are drawn per label, the same for train and val, so that a site validates on images

@@ -487,7 +487,7 @@ def test_a_second_round_goes_on_from_a_brick_among_others(work, tmp_path, capsys
     assert report["settings"]["merge_aware"]
     assert report["settings"]["start"] == facts[own]["digest"]
     assert report["settings"]["company_bricks"] == [facts[stranger]["digest"]]
-    assert "balanced_accuracy_in_company" in report["validation"]
+    assert "balanced_accuracy_in_merge" in report["validation"]
 
 
 GATES = {"loose": "[default]\nmax_loss = 1\nmax_subgroup_loss = 1\n", "hard": "min_images = 2\n"}

@@ -29,7 +29,7 @@ REFIT_WITH = "refit_company"
 TRAINED_WITH = "company_bricks"
 """Setting of a brick trained merge-aware: digests of the other bricks in the merges."""
 
-IN_MERGE = "_in_company"
+IN_MERGE = "_in_merge"
 """End of a card's score that was measured in a merge; without it the brick was alone."""
 
 

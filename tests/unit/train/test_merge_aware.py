@@ -175,7 +175,7 @@ def test_an_epoch_is_judged_alone_and_in_merges() -> None:
     quick = TrainSettings(epochs=2, batch_size=6, rank=2, merge_aware=True)
     scores = train_brick(BASE, make_dataset(), quick, device="cpu").card.scores
     names = {"accuracy", "balanced_accuracy", "auroc", "loss"}
-    assert set(scores) == names | {f"{name}_in_company" for name in names}
+    assert set(scores) == names | {f"{name}_in_merge" for name in names}
 
 
 @pytest.mark.parametrize("parametrisation", ["svd", "lora"])

@@ -69,7 +69,7 @@ def test_the_head_is_fitted_to_every_merge_together() -> None:
     torch.testing.assert_close(after.head.weight, expected.head.weight, rtol=0, atol=0)
     assert after.settings["refit_strength"] == expected.strength
     assert after.card.scores["auroc"] == expected.scores[0]["auroc"]
-    assert after.card.scores["auroc_in_company"] == expected.scores[1]["auroc"]
+    assert after.card.scores["auroc_in_merge"] == expected.scores[1]["auroc"]
 
 
 def test_choices_grow_and_are_never_all() -> None:
