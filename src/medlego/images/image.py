@@ -12,6 +12,11 @@ from torch import Tensor
 from medlego.errors import ImageError
 from medlego.support import ShortRepr
 
+WARNING = "warning: "
+
+LEAST_SPREAD = 0.02
+"""Share of the range that a picture uses at least, unless its stored values use less themselves."""
+
 _UNEQUAL = 0.01
 """Spacings that differ by less than this share are taken as equal."""
 
@@ -21,13 +26,15 @@ class Image(ShortRepr):
     """Pixels as read, with the steps that led to them.
 
     `pixels` is (channels, height, width) float32 in [0, 1], with 1 (grey) or 3 (RGB) channels.
-    `applied` never holds patient data. `spacing_mm` is the distance of rows and of columns, None
-    where it is unknown.
+    `applied` never holds patient data; what begins with `WARNING` is to be seen by people.
+    `spacing_mm` is the distance of rows and of columns, None where it is unknown; `ratio` is what
+    it would be proportional to, where a file says only that.
     """
 
     pixels: Tensor
     applied: tuple[str, ...] = ()
     spacing_mm: tuple[float, float] | None = None
+    ratio: tuple[float, float] | None = None
 
     @classmethod
     def of(
@@ -35,17 +42,28 @@ class Image(ShortRepr):
         array: np.ndarray,
         applied: tuple[str, ...] = (),
         spacing_mm: tuple[float, float] | None = None,
+        ratio: tuple[float, float] | None = None,
     ) -> Image:
         """An image of (height, width) or (height, width, 3) float32 in [0, 1]."""
         pixels = torch.from_numpy(np.ascontiguousarray(array))
         pixels = pixels[None] if array.ndim == 2 else pixels.permute(2, 0, 1).contiguous()
-        return cls(pixels, applied, spacing_mm)
+        return cls(pixels, applied, spacing_mm, ratio)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The steps that people should see, since the file contradicted itself or was mended."""
+        return tuple(step for step in self.applied if step.startswith(WARNING))
 
     @property
     def aspect(self) -> float:
         """A pixel's height over its width; 1 where that is unknown or almost so."""
-        tall, wide = self.spacing_mm or (1.0, 1.0)
+        tall, wide = self.spacing_mm or self.ratio or (1.0, 1.0)
         return tall / wide if abs(tall / wide - 1.0) > _UNEQUAL else 1.0
+
+
+def share(spread: float) -> str:
+    """How much of the range a picture uses, in words."""
+    return f"{spread:.1%} of the range" if spread > 0 else "one grey"
 
 
 def from_array(array: np.ndarray, applied: tuple[str, ...] = ()) -> Image:

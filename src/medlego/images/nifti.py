@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import nibabel
 import numpy as np
 
 from medlego.errors import ImageError
-from medlego.images.image import Image
+from medlego.images.image import LEAST_SPREAD, WARNING, Image, share
 
 MAX_VOXELS = 1 << 28
 """Largest volume that is read: 1,024 slices of 512 × 512."""
@@ -23,6 +24,9 @@ MAX_OFFSET = 1 << 26
 HEAD_BYTES = 352
 PERCENTILES = (0.5, 99.5)
 """Of a whole volume without a display range: what becomes black and white."""
+
+_FLAT = 1e-6
+"""Least volume of a voxel, in those of a box with its sides, that says where a patient lies."""
 
 _MAGIC_1 = b"n+1\0"
 _MAGIC_2 = b"n+2\0\r\n\x1a\n"
@@ -81,18 +85,21 @@ def _read(path: Path, index: int | None, max_pixels: int) -> Image:
             )
         image = kind.from_stream(stream)
         _check(path, image, max_pixels)
-        volume, steps = _volume(image)
+        affine, warnings = _affine(image)
+        volume, steps = _volume(image, affine)
         count = volume.shape[2]
         number = count // 2 if index is None else index
         if not 0 <= number < count:
             raise ImageError(
                 f"{path}: expected a slice from 0 to {count - 1}, got {number}; choose one of these"
             )
-        low, high, scaling = _range(image, volume)
+        low, high, scaling = _range(path, image, volume)
     grey = np.nan_to_num((volume[:, :, number] - low) / (high - low)).clip(0.0, 1.0)
     applied = [f"slice: {number + 1} of {count}" + (", the middle one" if index is None else "")]
-    applied.append(scaling)
-    if _placed(image):
+    applied += [*scaling, *warnings]
+    if (spread := float(np.ptp(grey))) < LEAST_SPREAD:
+        applied.append(f"{WARNING}the picture is {share(spread)}")
+    if affine is not None:
         grey = grey[::-1, ::-1]
         applied.append("orientation: axial, turned, columns to L, rows to P")
     spacing = (steps[1], steps[0]) if min(steps) > 0 else None
@@ -113,35 +120,60 @@ def _check(path: Path, image: Any, max_pixels: int) -> None:
         )
 
 
-def _volume(image: Any) -> tuple[np.ndarray, tuple[float, float]]:
+def _volume(image: Any, affine: np.ndarray | None) -> tuple[np.ndarray, tuple[float, float]]:
     """The first volume, (x, y, z) along the patient's axes where they are known, and x, y in mm."""
     later = (0,) * max(0, len(image.shape) - 3)
     data = np.asarray(image.dataobj[(..., *later)], dtype=np.float32)
     data = data.reshape(*data.shape, 1) if data.ndim == 2 else data
     steps = [float(step) for step in image.header.get_zooms()[:3]]
-    if _placed(image):
+    if affine is not None:
         tools: Any = nibabel.orientations
-        axes = tools.io_orientation(image.affine)
+        axes = tools.io_orientation(affine)
         data = tools.apply_orientation(data, axes)
         steps = [steps[int(np.argmax(axes[:, 0] == axis))] for axis in range(3)]
     return data, (steps[0], steps[1])
 
 
-def _placed(image: Any) -> bool:
-    """Whether the header says where the patient lies."""
-    header = image.header
-    return bool(int(header["sform_code"]) or int(header["qform_code"])) and len(image.shape) > 2
+def _affine(image: Any) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Where the patient lies, by the first of the header's two statements that can be true."""
+    header, wrong = image.header, []
+    if len(image.shape) < 3:
+        return None, ()
+    for name in ("sform", "qform"):
+        if not int(header[f"{name}_code"]):
+            continue
+        with suppress(ValueError, np.linalg.LinAlgError):
+            affine = np.asarray(getattr(header, f"get_{name}")(), dtype=np.float64)
+            sides = np.linalg.norm(affine[:3, :3], axis=0)
+            if (
+                np.isfinite(affine).all()
+                and abs(np.linalg.det(affine[:3, :3])) > _FLAT * sides.prod()
+            ):
+                return affine, tuple(wrong)
+        wrong.append(f"{WARNING}orientation: {name} ignored, it is no placement in space")
+    return None, tuple(wrong)
 
 
-def _range(image: Any, volume: np.ndarray) -> tuple[float, float, str]:
+def _range(path: Path, image: Any, volume: np.ndarray) -> tuple[float, float, list[str]]:
+    """What becomes black and white, and what to say."""
+    finite = volume[np.isfinite(volume)]
+    if not finite.size:
+        raise ImageError(f"{path}: expected finite values, got none; is this the right volume?")
+    least, most = float(finite.min()), float(finite.max())
     low, high = float(image.header["cal_min"]), float(image.header["cal_max"])
+    said = []
     if np.isfinite(low) and np.isfinite(high) and high > low:
-        return low, high, f"window: {low:g} to {high:g}, the header's display range"
+        phrase = f"window: {low:g} to {high:g}, the header's display range"
+        spread = (min(most, high) - max(least, low)) / (high - low)
+        if spread >= LEAST_SPREAD or least == most:
+            return low, high, [phrase]
+        said.append(f"{WARNING}{phrase}: left out, it leaves {share(spread)}")
     slope = image.dataobj.slope if hasattr(image.dataobj, "slope") else 1.0
     if image.get_data_dtype() == np.uint8 and slope == 1.0:
-        return 0.0, 255.0, "scaled: 8 bit by 1/255"
-    finite = volume[np.isfinite(volume)]
-    low, high = np.percentile(finite, PERCENTILES) if finite.size else (0.0, 1.0)
-    high = high if high > low else low + 1.0
-    scaling = f"scaled: {low:g} to {high:g}, percentiles {PERCENTILES[0]} and {PERCENTILES[1]}"
-    return float(low), float(high), f"{scaling} of the volume"
+        return 0.0, 255.0, [*said, "scaled: 8 bit by 1/255"]
+    low, high = (float(value) for value in np.percentile(finite, PERCENTILES))
+    if high > low:
+        which = f"percentiles {PERCENTILES[0]} and {PERCENTILES[1]} of the volume"
+    else:
+        low, high, which = least, max(most, least + 1.0), "the volume's least and most"
+    return low, high, [*said, f"scaled: {low:g} to {high:g}, {which}"]

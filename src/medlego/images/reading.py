@@ -1,13 +1,15 @@
 """Image files to float32 pixels, with a record of what was applied to them.
 
-Reads PNG (8 and 16 bit), JPEG, TIFF, DICOM and NIfTI, whatever a file's name. Values are scaled
+Reads PNG (8 and 16 bit), JPEG, JPEG 2000, TIFF, BMP, PGM, DICOM and NIfTI, whatever a file's name. Values are scaled
 by the type's range or the file's own window, never by the image's minimum and maximum, so that
 equal pixels stay equal across images (NIfTI, which often says neither, by its whole volume).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image as Pillow
@@ -18,18 +20,25 @@ from medlego.images.dicom import is_dicom, read_frame
 from medlego.images.dicom.walking import visible_files
 from medlego.images.image import Image, from_array
 from medlego.images.nifti import is_nifti, read_slice
+from medlego.images.packed_tiff import packed_bits, read_tags, unpack
 
 MAX_PIXELS = 80_000_000
 """Largest width × height that is decoded; larger files are refused before decoding."""
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom", ".nii"})
+SUFFIXES = frozenset(
+    {
+        *(".png", ".jpg", ".jpeg", ".jp2", ".j2k", ".tif", ".tiff", ".bmp", ".pgm", ".ppm", ".pnm"),
+        *(".dcm", ".dicom", ".nii"),
+    }
+)
 """Names that promise an image; DICOM files need none of them, see `is_image`."""
 
 _HEAD_BYTES = 4096
-_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
-"""TIFF 6.0's tag of what values mean, and the value of inverted greys."""
+_BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
+"""TIFF 6.0's tags of bits a sample and of what values mean, and the value of inverted greys."""
 
-_FORMATS = ("PNG", "JPEG", "TIFF")
+_FORMATS = ("PNG", "JPEG", "JPEG2000", "TIFF", "BMP", "PPM")
+KINDS = "a PNG, JPEG, JPEG 2000, TIFF, BMP, PGM, DICOM or NIfTI image"
 
 
 def read_image(
@@ -51,6 +60,8 @@ def read_image(
             compressed in a way for which no codec is installed.
     """
     path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ImageError(f"{path}: expected an image file, got a device or pipe")
     if is_dicom(path):
         return read_frame(path, frame, max_pixels=max_pixels)
     if _starts_as_nifti(path):
@@ -89,9 +100,10 @@ def _read_picture(path: Path, page: int, max_pixels: int) -> Image:
     except IsADirectoryError:
         raise ImageError(f"{path}: expected an image file, got a folder") from None
     except UnidentifiedImageError:
+        if (tags := read_tags(path)) and (bits := packed_bits(tags)):
+            return _greys(unpack(path, tags, bits, max_pixels), bits, _starts_white(tags), [])
         raise ImageError(
-            f"{path}: expected a PNG, JPEG, TIFF, DICOM or NIfTI image, got something else; "
-            "convert it first"
+            f"{path}: expected {KINDS}, got something else; convert it first"
         ) from None
     except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning):
         raise ImageError(
@@ -104,10 +116,19 @@ def _read_picture(path: Path, page: int, max_pixels: int) -> Image:
         ) from error
 
 
-def _starts_white(picture: Pillow.Image) -> bool:
+def _starts_white(tags: Mapping[int, Any]) -> bool:
     """Whether a TIFF's zero is white, which Pillow undoes for up to 8 bits alone."""
-    tags = getattr(picture, "tag_v2", {})
-    return tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    return bool(tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO)
+
+
+def _greys(values: np.ndarray, bits: int, starts_white: bool, applied: list[str]) -> Image:
+    top = (1 << bits) - 1
+    applied.append(f"scaled: {bits} bit by 1/{top}")
+    grey = values.astype(np.float32) / np.float32(top)
+    if starts_white:
+        applied.append("greys: inverted, WhiteIsZero")
+        grey = 1 - grey
+    return Image.of(grey, tuple(applied))
 
 
 def _check_size(picture: Pillow.Image, path: Path, max_pixels: int) -> None:
@@ -132,7 +153,8 @@ def _turn_to(picture: Pillow.Image, page: int, path: Path) -> None:
 
 def _decode(picture: Pillow.Image) -> Image:
     applied = []
-    starts_white = _starts_white(picture)  # turning drops the tag
+    tags = getattr(picture, "tag_v2", {})  # turning drops them
+    bits, starts_white = int(tags.get(_BITS, (16,))[0]), _starts_white(tags)
     if picture.getexif().get(0x0112, 1) != 1:
         picture = ImageOps.exif_transpose(picture)
         applied.append("orientation: turned as EXIF says")
@@ -140,12 +162,9 @@ def _decode(picture: Pillow.Image) -> Image:
         values = np.asarray(picture)
         if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
             raise ValueError(f"pixels of mode {picture.mode} outside 0 to 65535")
-        applied.append("scaled: 16 bit by 1/65535")
-        grey = values.astype(np.float32) / np.float32(65535.0)
-        if starts_white:
-            applied.append("greys: inverted, WhiteIsZero")
-            grey = 1 - grey
-        return Image.of(grey, tuple(applied))
+        return _greys(
+            values, bits if picture.mode.startswith("I;16") else 16, starts_white, applied
+        )
     target = "L" if picture.mode in ("L", "1", "LA") else "RGB"
     if picture.mode not in ("L", "1", "RGB"):
         applied.append(f"colour: {picture.mode} to {'grey' if target == 'L' else 'RGB'}")

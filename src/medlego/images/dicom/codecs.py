@@ -80,8 +80,11 @@ def codec_for(path: Path, syntax: uid.UID, layout: Layout) -> Codec:
     return codec
 
 
-def check_codestream(path: Path, content: bytes, syntax: uid.UID, layout: Layout) -> None:
+def check_codestream(path: Path, content: bytes, syntax: uid.UID, layout: Layout) -> int | None:
     """Refuse a codestream that would decode to another size than its header claims.
+
+    Returns:
+        Its own bits a sample; None where it does not say.
 
     Raises:
         ImageError: no codestream of that kind, or of another size.
@@ -94,7 +97,7 @@ def check_codestream(path: Path, content: bytes, syntax: uid.UID, layout: Layout
                 f"{path}: expected an RLE frame of {expected} segments, got {segments} in "
                 f"{len(content)} bytes; fetch it again"
             )
-        return
+        return None
     if syntax in uid.JPEGLSTransferSyntaxes and _END not in content[-10:]:
         raise ImageError(  # CharLS looks for the missing rest for many seconds
             f"{path}: expected a codestream that ends as {syntax.name} does, got one cut short; "
@@ -106,21 +109,22 @@ def check_codestream(path: Path, content: bytes, syntax: uid.UID, layout: Layout
             f"{path}: expected a codestream as {syntax.name} says, got something else; "
             "fetch it again"
         )
-    wanted_size = (layout.rows, layout.columns, layout.samples)
-    if actual != wanted_size:
+    *size, bits = actual
+    expected = [layout.rows, layout.columns, layout.samples]
+    if size != expected:
         raise ImageError(
-            f"{path}: expected a codestream of {_said(wanted_size)} as the header claims, got one "
-            f"of {_said(actual)}; fetch it again"
+            f"{path}: expected a codestream of {_said(*expected)} as the header claims, got one "
+            f"of {_said(*size)}; fetch it again"
         )
+    return bits
 
 
-def _said(size: tuple[int, int, int]) -> str:
-    rows, columns, samples = size
+def _said(rows: int, columns: int, samples: int) -> str:
     return f"{rows} × {columns} with {samples} sample{'s' if samples > 1 else ''}"
 
 
-def _jpeg_size(content: bytes) -> tuple[int, int, int] | None:
-    """Rows, columns and components by the frame header, ITU-T T.81 section B.2.2."""
+def _jpeg_size(content: bytes) -> tuple[int, int, int, int] | None:
+    """Rows, columns, components and bits by the frame header, ITU-T T.81 section B.2.2."""
     at = content.find(b"\xff\xd8") + 2
     if at < 2:
         return None
@@ -131,8 +135,8 @@ def _jpeg_size(content: bytes) -> tuple[int, int, int] | None:
         if marker == 0xFF:  # fill byte
             at += 1
         elif (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
-            rows, columns, components = struct.unpack(">HHB", content[at + 5 : at + 10])
-            return rows, columns, components
+            bits, rows, columns, components = struct.unpack(">BHHB", content[at + 4 : at + 10])
+            return rows, columns, components, bits
         elif marker == 0x01 or 0xD0 <= marker <= 0xD7:
             at += 2
         else:
@@ -140,11 +144,11 @@ def _jpeg_size(content: bytes) -> tuple[int, int, int] | None:
     return None
 
 
-def _jpeg2000_size(content: bytes) -> tuple[int, int, int] | None:
-    """Rows, columns and components by the SIZ marker, ITU-T T.800 section A.5.1."""
+def _jpeg2000_size(content: bytes) -> tuple[int, int, int, int] | None:
+    """Rows, columns, components and bits by the SIZ marker, ITU-T T.800 section A.5.1."""
     start = content.find(b"\xff\x4f\xff\x51")
-    fields = content[start + 8 : start + 42]
-    if start < 0 or len(fields) < 34:
+    fields = content[start + 8 : start + 43]
+    if start < 0 or len(fields) < 35:
         return None
-    width, height, left, top, *_, components = struct.unpack(">LLLLLLLLH", fields)
-    return height - top, width - left, components
+    width, height, left, top, *_, components, depth = struct.unpack(">LLLLLLLLHB", fields)
+    return height - top, width - left, components, (depth & 0x7F) + 1

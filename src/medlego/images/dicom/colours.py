@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from medlego.images.dicom.elements import ElementError, Elements
-from medlego.images.dicom.greyscale import Greys
 from medlego.images.dicom.layout import Layout
 from medlego.images.dicom.tables import palette
 
@@ -41,13 +40,13 @@ def has_supplement(elements: Elements) -> bool:
 
 
 def show_supplemented(
-    stored: np.ndarray, greys: Greys, elements: Elements, layout: Layout
+    stored: np.ndarray, greys: np.ndarray, elements: Elements, layout: Layout
 ) -> np.ndarray:
-    """Greys with the palette's colours from its first entry on, (rows, columns, 3).
+    """Shown greys with the palette's colours from its first entry on, (rows, columns, 3).
 
     Raises:
         ElementError: a palette that is damaged.
     """
     coloured = show_palette(stored, elements, layout)
     first = palette(elements, signed=layout.signed)[0].first
-    return np.where((stored >= first)[..., None], coloured, greys.show(stored, layout)[..., None])
+    return np.where((stored >= first)[..., None], coloured, greys[..., None])

@@ -12,8 +12,12 @@ from pydicom.uid import UID
 from medlego.images.dicom.layout import Layout
 
 
-def options(layout: Layout) -> dict[str, Any]:
-    """What pydicom's decoders must be told of one frame; plain values that JSON can hold."""
+def options(layout: Layout, bits: int | None = None) -> dict[str, Any]:
+    """What pydicom's decoders must be told of one frame; plain values that JSON can hold.
+
+    `bits` are a codestream's own; up to 8 it decodes to bytes, whatever is allocated.
+    """
+    allocated = 8 if bits and bits <= 8 < layout.allocated else layout.allocated
     real = {32: "FloatPixelData", 64: "DoubleFloatPixelData"}
     return {
         "rows": layout.rows,
@@ -22,11 +26,11 @@ def options(layout: Layout) -> dict[str, Any]:
         "samples_per_pixel": layout.samples,
         "photometric_interpretation": layout.photometric,
         "planar_configuration": layout.planar,
-        "bits_allocated": layout.allocated,
-        "bits_stored": layout.stored,
+        "bits_allocated": allocated,
+        "bits_stored": min(layout.stored + layout.shift, allocated),
         "pixel_representation": int(layout.signed),
         "pixel_keyword": real[layout.allocated] if layout.real else "PixelData",
-        "pixel_vr": "OB" if layout.allocated == 8 else "OW",
+        "pixel_vr": "OB" if allocated == 8 else "OW",
     }
 
 
@@ -44,7 +48,7 @@ def decode_native(content: bytes, syntax: UID, layout: Layout, frame: int) -> np
         start = frame * layout.frame_bits % 8
         return bits[start : start + layout.pixels].reshape(layout.rows, layout.columns)
     array, _ = get_decoder(syntax).as_array(content, index=0, **options(layout))
-    return array
+    return array >> layout.shift if layout.shift else array
 
 
 def decode_compressed(

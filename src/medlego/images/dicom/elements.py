@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import Any
 
+from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_sequence
@@ -17,6 +18,8 @@ from medlego.images.dicom.stream import Stream
 
 MAX_VALUE_BYTES = 1 << 18
 """Longest value that is converted; lookup tables, the longest that are used, have 2 ^ 17."""
+
+_TEXT_NUMBERS = ("DS", "IS")
 
 
 class ElementError(ValueError):
@@ -69,14 +72,29 @@ class Elements:
         Raises:
             ElementError: anything but numbers.
         """
-        value = self.value(keyword)
-        if value is None:
-            return ()
-        values = value if isinstance(value, MultiValue | list | tuple) else [value]
+        values: Any = self._spelled(keyword)
+        if values is None:
+            value = self.value(keyword)
+            values = value if isinstance(value, MultiValue | list | tuple) else [value]
         try:
-            return tuple(float(number) for number in values)
+            return tuple(float(number) for number in values if number is not None)
         except (TypeError, ValueError):
             raise ElementError(f"{keyword}: expected numbers, got something else") from None
+
+    def _spelled(self, keyword: str) -> list[str] | None:
+        """The parts of a number that is stored as text; devices have written decimal commas."""
+        element = self._raw(keyword)
+        content = getattr(element, "value", None)
+        if not isinstance(content, bytes) or len(content) > MAX_VALUE_BYTES:
+            return None
+        if dictionary_VR(keyword) not in _TEXT_NUMBERS or element.VR not in (
+            *_TEXT_NUMBERS,
+            "UN",
+            None,
+        ):
+            return None
+        parts = content.decode("latin-1").strip(" \0").split("\\")
+        return [part.strip(" \0").replace(",", ".") for part in parts if part.strip(" \0")]
 
     def number(self, keyword: str) -> float | None:
         """The first of an element's numbers."""

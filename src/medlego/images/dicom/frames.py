@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
-from pydicom.encaps import get_frame
+import numpy as np
 
 from medlego.errors import ImageError
-from medlego.images.dicom.elements import Elements
 from medlego.images.dicom.layout import Layout
 from medlego.images.dicom.parsing import Parsed
-from medlego.images.dicom.stream import Stream
+from medlego.images.dicom.stream import OverBudgetError, Stream
+from medlego.images.image import WARNING
 
 UNDEFINED = 0xFFFFFFFF
-FRAME_KEYWORDS = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
+FRAME_KEYWORDS = ("ExtendedOffsetTable",)
 
 MAX_CODESTREAM_BYTES = 1 << 29
 """Longest compressed frame that is handed to a codec."""
+
+_CHROMA = (("YBR_FULL_422", "YBR_FULL"), ("YBR_FULL", "YBR_FULL_422"))
+_FIRST_BYTES = (b"\xff\xd8", b"\xff\x4f")
+"""Of JPEG's and JPEG-LS's codestreams, and of JPEG 2000's."""
 
 _REAL_TAGS = {0x7FE00008: 32, 0x7FE00009: 64}
 
@@ -63,6 +69,29 @@ def pixel_element(file: Parsed) -> PixelElement:
     return PixelElement(tag, "OW", file.pixels_at + 8, length)
 
 
+def native_layout(file: Parsed, element: PixelElement, layout: Layout) -> Layout:
+    """A layout that fits the bytes which are there, with a warning where the header does not.
+
+    The bytes say whether colours are subsampled, and how many frames there are.
+    """
+    there = min(element.length, max(0, file.stream.size - element.start))
+    for claimed, other in _CHROMA:
+        if layout.photometric == claimed and layout.allocated == 8:
+            fits = replace(layout, photometric=other)
+            bits = layout.frames * fits.frame_bits
+            if there in (bits // 8, bits // 8 + bits // 8 % 2):
+                warning = (
+                    f"{WARNING}colour: {other} by the number of bytes, {claimed} in the header"
+                )
+                layout = replace(fits, warnings=(*layout.warnings, warning))
+                break
+    whole = there * 8 // layout.frame_bits
+    if element.length != UNDEFINED and 1 <= whole < layout.frames:
+        warning = f"{WARNING}frames: {whole} there, {layout.frames} in the header"
+        layout = replace(layout, frames=whole, warnings=(*layout.warnings, warning))
+    return layout
+
+
 def native_frame(file: Parsed, element: PixelElement, layout: Layout, frame: int) -> bytes:
     """One uncompressed frame, with the bits before it in its first byte where it has 1-bit pixels.
 
@@ -95,11 +124,27 @@ def _swapped(file: Parsed, element: PixelElement, layout: Layout) -> bool:
     return not file.little and element.vr == "OW" and layout.allocated == 8
 
 
-def compressed_frame(file: Parsed, element: PixelElement, layout: Layout, frame: int) -> bytes:
-    """One frame's codestream.
+@dataclass(frozen=True)
+class Spans:
+    """Where the frames' codestreams lie: per frame its fragments as (start, length)."""
+
+    frames: tuple[tuple[tuple[int, int], ...], ...]
+    warnings: tuple[str, ...] = ()
+
+
+def compressed_spans(file: Parsed, element: PixelElement, count: int) -> Spans:
+    """Find the codestreams of encapsulated pixels, PS3.5 section A.4.
+
+    A fragment a frame needs no table. Else an offset table decides where it fits the fragments,
+    or else each fragment that starts as a codestream does begins a frame.
+
+    Args:
+        file: parsed.
+        element: its pixel element.
+        count: of frames, as the header claims.
 
     Raises:
-        ImageError: not encapsulated, no such frame, damaged tables, or too long.
+        ImageError: not encapsulated, or fragments that are cut short or make no frame.
     """
     if element.length != UNDEFINED:
         raise ImageError(
@@ -107,43 +152,83 @@ def compressed_frame(file: Parsed, element: PixelElement, layout: Layout, frame:
             "uncompressed ones; correct the transfer syntax"
         )
     stream = file.stream.fresh(MAX_CODESTREAM_BYTES)
-    stream.seek(element.start)
     try:
-        _check_whole(stream)
-        content = get_frame(
-            stream,
-            frame,
-            number_of_frames=layout.frames,
-            extended_offsets=_extended(file.elements),
-        )
-    except Exception:  # whatever damaged fragments make of pydicom's parser
-        too_long = "; it is longer than any that is decoded" if stream.spent else ""
+        (table, *fragments), delimited = _fragments(stream, element.start)
+    except (ValueError, OverBudgetError):
         raise ImageError(
-            f"{file.path}: expected frame {frame + 1} of {layout.frames} among the compressed "
-            f"pixels, got ones that are cut short or damaged{too_long}; fetch it again"
+            f"{file.path}: expected compressed pixels in whole fragments, got ones that are cut "
+            "short or damaged; fetch it again"
         ) from None
-    return content
+    warnings = () if delimited else (f"{WARNING}fragments: no delimiter behind them",)
+    starts = _starts(file, table, fragments, count)
+    if starts is None:
+        heads = [file.stream.slice(at, 2) for at, _ in fragments]
+        starts = [number for number, head in enumerate(heads) if head in _FIRST_BYTES]
+        if starts[:1] != [0]:  # RLE, which a fragment holds whole
+            starts = list(range(len(fragments)))
+    if not starts:
+        raise ImageError(f"{file.path}: expected compressed pixels, got none; fetch it again")
+    if len(starts) != count:
+        warnings = (*warnings, f"{WARNING}frames: {len(starts)} there, {count} in the header")
+    ends = [*starts[1:], len(fragments)]
+    frames = tuple(tuple(fragments[i:j]) for i, j in zip(starts, ends, strict=True))
+    return Spans(frames, warnings)
 
 
-def _check_whole(stream: Stream) -> None:
-    """Walk over the fragments to their delimiter, which a file that is cut short lacks.
+def _starts(
+    file: Parsed, table: tuple[int, int], fragments: Sequence[tuple[int, int]], count: int
+) -> list[int] | None:
+    """Each frame's first fragment, by number; None where the header does not say it rightly."""
+    if count == 1 and fragments:
+        return [0]
+    if count == len(fragments):
+        return list(range(count))
+    extended = file.elements.raw("ExtendedOffsetTable")
+    content = extended or file.stream.slice(*table)
+    width = 8 if extended else 4
+    if len(content) != count * width:
+        return None
+    places = {at - fragments[0][0]: number for number, (at, _) in enumerate(fragments)}
+    offsets = np.frombuffer(content, f"<u{width}").tolist()
+    starts = [places.get(offset, -1) for offset in offsets]
+    rising = starts[:1] == [0] and all(a < b for a, b in pairwise(starts))
+    return starts if rising else None
+
+
+def _fragments(stream: Stream, start: int) -> tuple[list[tuple[int, int]], bool]:
+    """Every item's (start, length), the offset table's first; whether a delimiter follows.
 
     Raises:
-        ValueError, struct.error, OverBudgetError: there is none, or there are too many fragments.
+        ValueError, OverBudgetError: no items, one that is cut short, or too many.
     """
-    start = stream.tell()
+    stream.seek(start)
+    items = []
     while True:
-        group, element, length = struct.unpack("<HHL", stream.read(8))
-        if (group, element) == (0xFFFE, 0xE0DD):
+        head = stream.read(8)
+        if len(head) < 8 or head == bytes(8):
             break
+        group, element, length = struct.unpack("<HHL", head)
+        if (group, element) == (0xFFFE, 0xE0DD):
+            return items, True
         if (group, element) != (0xFFFE, 0xE000) or stream.tell() + length > stream.size:
             raise ValueError("no whole fragment")
+        items.append((stream.tell(), length))
         stream.seek(length, os.SEEK_CUR)
-    stream.seek(start)
+    if not items:
+        raise ValueError("no offset table")
+    return items, False
 
 
-def _extended(elements: Elements) -> tuple[bytes, bytes] | None:
-    offsets, lengths = (elements.raw(keyword) for keyword in FRAME_KEYWORDS)
-    if offsets and lengths and len(offsets) == len(lengths):
-        return offsets, lengths
-    return None
+def compressed_frame(file: Parsed, spans: Spans, frame: int) -> bytes:
+    """One frame's codestream.
+
+    Raises:
+        ImageError: too long.
+    """
+    fragments = spans.frames[frame]
+    if sum(length for _, length in fragments) > MAX_CODESTREAM_BYTES:
+        raise ImageError(
+            f"{file.path}: expected a codestream of at most {MAX_CODESTREAM_BYTES:,} bytes, got "
+            "a longer one; convert it first"
+        )
+    return b"".join(file.stream.slice(at, length) for at, length in fragments)

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from pydicom import uid
 
 from medlego.images.dicom.elements import ElementError, Elements
 from medlego.images.dicom.layout import Layout
 from medlego.images.dicom.tables import grey_table
+from medlego.images.image import LEAST_SPREAD, WARNING, share
 
 GREY_KEYWORDS = (
+    "SOPClassUID",
     "Modality",
     "ModalityLUTSequence",
     "RescaleSlope",
@@ -30,44 +33,100 @@ GREY_KEYWORDS = (
 CT_RANGE_HU = (-1024.0, 3071.0)
 """What CT without a window is scaled by: the 12 bits that scanners measure in."""
 
+_PROJECTIONS = frozenset({"XA", "XRF", "RF"})
+_PROJECTION_CLASSES = frozenset(
+    {uid.XRayAngiographicImageStorage, uid.XRayRadiofluoroscopicImageStorage}
+)
+
 _Map = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Greys:
-    """A frame's way from stored values to [0, 1] and the phrases that say so.
+class Way:
+    """A way from modality values to [0, 1], apart from clipping, and the phrase that says so."""
 
-    `padding` is the range of stored values that are no image, black in the end.
+    map: _Map
+    phrase: str
+
+
+@dataclass(frozen=True)
+class Greys:
+    """A frame's ways from stored values to [0, 1], best first.
+
+    `padding` is the range of stored values that are no image, black in the end. `said` comes
+    before what a way says, `inverted` and `padding` after it.
     """
 
     modality: _Map
-    voi: _Map
+    ways: tuple[Way, ...]
     inverted: bool
     padding: tuple[int, int] | None
-    applied: tuple[str, ...]
+    said: tuple[str, ...]
 
-    def show(self, stored: np.ndarray, layout: Layout) -> np.ndarray:
-        """Stored values, (rows, columns), as float32 in [0, 1].
+    def show(self, stored: np.ndarray, layout: Layout) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Stored values, (rows, columns), as float32 in [0, 1], and what was applied.
 
-        Integers of up to 16 bits are looked up in a table of all of them, which is as exact and
-        faster.
+        The first way that keeps the picture is taken, at last the range of the frame's own values.
         """
+        image = self._is_image(stored)
+        values = stored if image is None else stored[image]
+        own = self._own_range(values)
+        said = list(self.said)
+        for way in (*self.ways, own):
+            picture = self._picture(stored, layout, way.map)
+            shown = picture if image is None else picture[image]
+            spread = float(shown.max() - shown.min()) if shown.size else 1.0
+            if way is own or spread >= LEAST_SPREAD or not _lost(spread, values, layout):
+                break
+            said.append(f"{WARNING}{way.phrase}: left out, it leaves {share(spread)}")
+        said.append(way.phrase)
+        said += ["greys: inverted, MONOCHROME1"] * self.inverted
+        said += ["padding: black"] * (self.padding is not None)
+        if spread < LEAST_SPREAD:
+            said.append(f"{WARNING}the picture is {share(spread)}")
+        return picture, tuple(said)
+
+    def _is_image(self, stored: np.ndarray) -> np.ndarray | None:
+        if self.padding is None:
+            return None
+        low, high = self.padding
+        return (stored < low) | (stored > high)
+
+    def _own_range(self, values: np.ndarray) -> Way:
+        there = self.modality(values.astype(np.float64))
+        there = there[np.isfinite(there)]
+        low, high = (float(there.min()), float(there.max())) if there.size else (0.0, 1.0)
+        return Way(
+            _line(low, high if high > low else low + 1.0),
+            f"scaled: {low:g} to {high:g}, the frame's own values",
+        )
+
+    def _picture(self, stored: np.ndarray, layout: Layout, voi: _Map) -> np.ndarray:
+        """Integers of up to 16 bits go through a table of all of them: as exact, and faster."""
         if layout.real or layout.stored > 16:
-            return self._map(stored)
-        table = self._map(np.arange(layout.lowest, layout.highest + 1))
+            return self._map(stored, voi)
+        table = self._map(np.arange(layout.lowest, layout.highest + 1), voi)
         grey: np.ndarray = table.take(stored.astype(np.int32) - layout.lowest, mode="clip")
         return grey
 
-    def _map(self, stored: np.ndarray) -> np.ndarray:
-        grey = self.voi(self.modality(stored.astype(np.float64)))
-        grey = np.nan_to_num(np.clip(grey, 0.0, 1.0))
+    def _map(self, stored: np.ndarray, voi: _Map) -> np.ndarray:
+        grey = np.nan_to_num(np.clip(voi(self.modality(stored.astype(np.float64))), 0.0, 1.0))
         if self.inverted:
             grey = 1.0 - grey
-        if self.padding is not None:
-            low, high = self.padding
-            grey[(stored >= low) & (stored <= high)] = 0.0
+        if (image := self._is_image(stored)) is not None:
+            grey[~image] = 0.0
         result: np.ndarray = grey.astype(np.float32)
         return result
+
+
+def _lost(spread: float, values: np.ndarray, layout: Layout) -> bool:
+    """Whether a picture of little spread has less of it than its stored values."""
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    if not high > low:
+        return False
+    return (
+        not spread or layout.real or (high - low) >= LEAST_SPREAD * (layout.highest - layout.lowest)
+    )
 
 
 def read_greys(elements: Elements, layout: Layout, frame: int) -> Greys:
@@ -79,28 +138,24 @@ def read_greys(elements: Elements, layout: Layout, frame: int) -> Greys:
         frame: index from 0.
 
     Raises:
-        ElementError: a table or number that is damaged, or values without any range.
+        ElementError: a modality table or number that is damaged, or values without any range.
     """
     modality, low, high, phrases, hounsfield = _modality(elements, layout, frame)
-    voi, windowed = _voi(elements, frame, signed=low < 0)
-    if voi is None:
-        if layout.real or layout.stored > 16:
-            raise ElementError(
-                "WindowWidth: expected a window for floating-point or 32-bit values, got none",
-                "give the file a window, or convert it to 16 bits",
-            )
+    ways, warnings = _voi(elements, frame, signed=low < 0)
+    if not (layout.real or layout.stored > 16):
         if hounsfield:
-            low, high = CT_RANGE_HU
-            windowed = (*windowed, f"scaled: {low:g} to {high:g} HU")
+            ways.append(Way(_line(*CT_RANGE_HU), "scaled: {:g} to {:g} HU".format(*CT_RANGE_HU)))
         else:
-            windowed = (*windowed, f"scaled: {low:g} to {high:g}, all that is stored")
-        voi = _line(low, high)
+            phrase = f"scaled: {low:g} to {high:g}, all that is stored"
+            ways.append(Way(_line(low, high), phrase))
+    elif not ways:
+        raise ElementError(
+            "WindowWidth: expected a window for floating-point or 32-bit values, got none",
+            "give the file a window, or convert it to 16 bits",
+        )
     inverted = layout.photometric == "MONOCHROME1"
-    padding = _padding(elements, layout)
-    applied = [*phrases, *windowed]
-    applied += ["greys: inverted, MONOCHROME1"] * inverted
-    applied += ["padding: black"] * (padding is not None)
-    return Greys(modality, voi, inverted, padding, tuple(applied))
+    said = (*phrases, *warnings)
+    return Greys(modality, tuple(ways), inverted, _padding(elements, layout), said)
 
 
 def functional(elements: Elements, frame: int, keyword: str) -> Elements | None:
@@ -118,14 +173,20 @@ def _modality(
     elements: Elements, layout: Layout, frame: int
 ) -> tuple[_Map, float, float, list[str], bool]:
     """The map, its range over the stored bits, what to say, and whether its unit is HU."""
-    item = elements.item("ModalityLUTSequence")
+    item, low, high = (
+        elements.item("ModalityLUTSequence"),
+        float(layout.lowest),
+        float(layout.highest),
+    )
+    if item is not None and _is_projection(elements):
+        phrase = f"{WARNING}modality: lookup table of an X-ray projection left out, not for display"
+        return (lambda x: x), low, high, [phrase], False
     if item is not None:
         table = grey_table(item, signed=layout.signed)
         top = float((1 << table.bits) - 1)
         return (lambda x: table(x) * top), 0.0, top, ["modality: lookup table"], False
     source = functional(elements, frame, "PixelValueTransformationSequence") or elements
     slope, intercept = source.number("RescaleSlope"), source.number("RescaleIntercept")
-    low, high = float(layout.lowest), float(layout.highest)
     if slope is None and intercept is None:
         return (lambda x: x), low, high, [], False
     scale, shift = 1.0 if slope is None else slope, intercept or 0.0
@@ -141,27 +202,47 @@ def _modality(
     return (lambda x: x * scale + shift), ends[0], ends[1], phrases, hounsfield
 
 
-def _voi(elements: Elements, frame: int, *, signed: bool) -> tuple[_Map | None, tuple[str, ...]]:
-    """The first VOI table, or else the first window; None where there is neither."""
+def _voi(elements: Elements, frame: int, *, signed: bool) -> tuple[list[Way], list[str]]:
+    """The VOI tables, then the windows, and what is wrong with others."""
     source = functional(elements, frame, "FrameVOILUTSequence") or elements
-    items = source.items("VOILUTSequence")
-    if items:
-        return grey_table(items[0], signed=signed), (
-            f"window: lookup table{_first_of(len(items))}",
-        )
-    centres, widths = source.numbers("WindowCenter"), source.numbers("WindowWidth")
-    if not centres or not widths:
-        return None, ()
-    function = source.text("VOILUTFunction") or "LINEAR"
-    window = Window(centres[0], widths[0], function)
-    if problem := window.problem():
-        return None, (f"window: ignored, {problem}",)
-    several = _first_of(min(len(centres), len(widths)))
-    return window, (f"window: centre {centres[0]:g}, width {widths[0]:g}, {function}{several}",)
+    ways, warnings = [], []
+    try:
+        items = source.items("VOILUTSequence")
+        ways += [_table(item, signed, number, len(items)) for number, item in enumerate(items)]
+    except ElementError:
+        warnings.append(f"{WARNING}window: lookup table ignored, it cannot be read")
+    try:
+        numbers = [source.numbers(keyword) for keyword in ("WindowCenter", "WindowWidth")]
+        function = source.text("VOILUTFunction") or "LINEAR"
+    except ElementError:
+        return ways, [*warnings, f"{WARNING}window: ignored, its numbers cannot be read"]
+    pairs = list(zip(*numbers, strict=False))
+    for number, (centre, width) in enumerate(pairs):
+        window = Window.of(centre, width, function)
+        place = _place(number, len(pairs))
+        said = f"window: centre {centre:g}, width {width:g}, {window.function}{place}"
+        if problem := window.problem():
+            warnings.append(f"{WARNING}{said}: ignored, {problem}")
+        else:
+            ways.append(Way(window, said))
+    return ways, warnings
 
 
-def _first_of(count: int) -> str:
-    return f", the first of {count}" if count > 1 else ""
+def _table(item: Elements, signed: bool, number: int, count: int) -> Way:
+    table = grey_table(item, signed=signed)
+    bits = "" if table.bits == table.declared else f", {table.bits} bits, not {table.declared}"
+    return Way(table, f"window: lookup table{_place(number, count)}{bits}")
+
+
+def _place(number: int, count: int) -> str:
+    order = ("first", "second", "third")[number] if number < 3 else f"{number + 1}th"
+    return f", the {order} of {count}" if count > 1 else ""
+
+
+def _is_projection(elements: Elements) -> bool:
+    """Whether a modality table leads to what the detector took in, PS3.3 section C.8.7.1.1.2."""
+    by_class = elements.text("SOPClassUID") in _PROJECTION_CLASSES
+    return by_class or elements.text("Modality") in _PROJECTIONS
 
 
 @dataclass(frozen=True)
@@ -172,14 +253,22 @@ class Window:
     width: float
     function: str
 
+    @classmethod
+    def of(cls, centre: float, width: float, function: str) -> Window:
+        """With the function that is meant: in any spelling, LINEAR where nobody knows it.
+
+        Widths below 1, which LINEAR cannot have, stand on scaled values and mean LINEAR_EXACT.
+        """
+        name = function.upper().replace(" ", "_").replace("-", "_")
+        if name not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+            name = "LINEAR"
+        return cls(centre, width, "LINEAR_EXACT" if name == "LINEAR" and width < 1 else name)
+
     def problem(self) -> str | None:
         """Why it cannot be used, if so."""
-        if self.function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
-            return "unknown function"
-        least = 1.0 if self.function == "LINEAR" else 0.0
         if not (np.isfinite(self.centre) and np.isfinite(self.width)):
             return "no finite numbers"
-        return None if self.width > 0 and self.width >= least else "width too small"
+        return None if self.width > 0 else "width too small"
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Modality values → [0, 1], apart from clipping."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medlego.errors import ImageError, raise_all
 from medlego.images.dicom.elements import ElementError, Elements
+from medlego.images.image import WARNING
 
 GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 PALETTE = "PALETTE COLOR"
@@ -32,7 +33,8 @@ _INTEGER_BITS = (1, 8, 16, 32)
 class Layout:
     """The Image Pixel module of PS3.3 section C.7.6.3, complete and consistent.
 
-    `real` pixels are floating point; then `stored` and `signed` say nothing.
+    `real` pixels are floating point; then `stored` and `signed` say nothing. Values stand `shift`
+    bits above the lowest. `warnings` say what was mended.
     """
 
     rows: int
@@ -45,6 +47,8 @@ class Layout:
     stored: int
     signed: bool
     real: bool
+    shift: int = 0
+    warnings: tuple[str, ...] = ()
 
     @property
     def pixels(self) -> int:
@@ -99,13 +103,15 @@ def read_layout(path: Path, elements: Elements, *, real: bool, max_pixels: int) 
     rows, columns = get("Rows", None, *side), get("Columns", None, *side)
     frames = get("NumberOfFrames", 1, lambda value: 0 <= value < 1 << 31, "1 or more") or 1
     samples = get("SamplesPerPixel", 1, lambda value: value in (1, 3), "1 or 3")
-    planar = get("PlanarConfiguration", 0, lambda value: value in (0, 1), "0 or 1")
+    planar = 0
+    if samples > 1:
+        planar = get("PlanarConfiguration", 0, lambda value: value in (0, 1), "0 or 1")
     widths = (32, 64) if real else _INTEGER_BITS
     allocated = get(
         "BitsAllocated", 32 if real else None, widths.__contains__, f"one of {str(widths)[1:-1]}"
     )
     stored = get("BitsStored", allocated, lambda n: 1 <= n <= allocated, f"1 to {allocated}")
-    get("HighBit", stored - 1, (stored - 1).__eq__, f"BitsStored − 1, which is {stored - 1}")
+    shift, warnings = _shift(elements, allocated, stored)
     signed = get("PixelRepresentation", 0, lambda value: value in (0, 1), "0 or 1")
     photometric = _photometric(elements, samples, problems)
     if samples == 3 and (real or allocated == 1):
@@ -118,8 +124,32 @@ def read_layout(path: Path, elements: Elements, *, real: bool, max_pixels: int) 
         )
     raise_all(ImageError, str(path), problems)
     return Layout(
-        rows, columns, frames, samples, photometric, planar, allocated, stored, bool(signed), real
+        rows,
+        columns,
+        frames,
+        samples,
+        photometric,
+        planar,
+        allocated,
+        stored,
+        bool(signed),
+        real,
+        shift,
+        warnings,
     )
+
+
+def _shift(elements: Elements, allocated: int, stored: int) -> tuple[int, tuple[str, ...]]:
+    """By how many bits values stand above the lowest: 0 unless HighBit says so and may."""
+    try:
+        high = elements.integer("HighBit")
+    except ElementError:
+        high = -1
+    if high is None or high == stored - 1:
+        return 0, ()
+    if stored <= high < allocated:
+        return high - stored + 1, (f"bits: {stored}, from bit {high} down, as HighBit says",)
+    return 0, (f"{WARNING}bits: {stored}, from bit {stored - 1} down, not as HighBit says",)
 
 
 def _photometric(elements: Elements, samples: int, problems: list[str]) -> str:

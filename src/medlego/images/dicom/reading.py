@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from medlego.errors import ImageError
-from medlego.images.dicom.codecs import NATIVE, check_codestream, codec_for
+from medlego.images.dicom.codecs import NATIVE, Codec, check_codestream, codec_for
 from medlego.images.dicom.colours import (
     PALETTE_KEYWORDS,
     has_supplement,
@@ -18,8 +21,12 @@ from medlego.images.dicom.decoding import decode_native, options
 from medlego.images.dicom.elements import ElementError, Elements
 from medlego.images.dicom.frames import (
     FRAME_KEYWORDS,
+    PixelElement,
+    Spans,
     compressed_frame,
+    compressed_spans,
     native_frame,
+    native_layout,
     pixel_element,
 )
 from medlego.images.dicom.greyscale import GREY_KEYWORDS, functional, read_greys
@@ -27,20 +34,17 @@ from medlego.images.dicom.guarded_decode import GuardError, decode_guarded
 from medlego.images.dicom.layout import GREY, LAYOUT_KEYWORDS, PALETTE, Layout, read_layout
 from medlego.images.dicom.orientation import Turn, turn_for
 from medlego.images.dicom.parsing import Parsed, parsed
-from medlego.images.image import Image
+from medlego.images.image import WARNING, Image
 
-_GEOMETRY_KEYWORDS = (
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "ImagerPixelSpacing",
-    "NominalScannedPixelSpacing",
-)
+_SPACING_KEYWORDS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 _KEYWORDS = (
     *LAYOUT_KEYWORDS,
     *FRAME_KEYWORDS,
     *GREY_KEYWORDS,
     *PALETTE_KEYWORDS,
-    *_GEOMETRY_KEYWORDS,
+    *_SPACING_KEYWORDS,
+    "ImageOrientationPatient",
+    "PixelAspectRatio",
 )
 
 
@@ -62,6 +66,16 @@ def read_frame(path: Path, frame: int | None, *, max_pixels: int) -> Image:
         element = pixel_element(file)
         real = element.real_bits is not None
         layout = read_layout(path, file.elements, real=real, max_pixels=max_pixels)
+        decode: Callable[[int], tuple[np.ndarray, list[str]]]
+        if file.syntax in NATIVE:
+            layout = native_layout(file, element, layout)
+            decode = partial(_native, file, element, layout)
+        else:
+            codec = codec_for(path, file.syntax, layout)
+            spans = compressed_spans(file, element, layout.frames)
+            there, warnings = len(spans.frames), (*layout.warnings, *spans.warnings)
+            layout = replace(layout, frames=there, warnings=warnings)
+            decode = partial(_compressed, file, codec, spans, layout)
         index = layout.frames // 2 if frame is None else frame
         if not 0 <= index < layout.frames:
             raise ImageError(
@@ -69,44 +83,58 @@ def read_frame(path: Path, frame: int | None, *, max_pixels: int) -> Image:
                 "choose one of these"
             )
         try:
-            stored, decoded = _stored(file, layout, index)
+            stored, decoded = decode(index)
             pixels, applied = _shown(stored, file, layout, index)
-            turn, spacing = _geometry(file.elements, index)
         except ElementError as error:
             raise ImageError(f"{path}: {error}") from None
-    steps = [*decoded, *applied]
+        geometry = _Geometry.of(file.elements, index)
+    steps = [*layout.warnings, *decoded, *applied, *geometry.warnings]
     if layout.frames > 1:
         middle = ", the middle one" if frame is None else ""
         steps.insert(0, f"frame: {index + 1} of {layout.frames}{middle}")
-    if turn is not None:
+    spacing, ratio = geometry.spacing_mm, geometry.ratio
+    if ratio:
+        steps.append(f"pixels: {ratio[0]:g} high to {ratio[1]:g} wide")
+    if (turn := geometry.turn) is not None:
         pixels = turn(pixels)
         steps.append(turn.applied)
-        spacing = spacing[::-1] if spacing and turn.transposed else spacing
-    return Image.of(pixels, tuple(steps), spacing)
+        if turn.transposed:
+            spacing, ratio = (pair and pair[::-1] for pair in (spacing, ratio))
+    return Image.of(pixels, tuple(steps), spacing, ratio)
 
 
-def _stored(file: Parsed, layout: Layout, index: int) -> tuple[np.ndarray, list[str]]:
-    """The frame's stored values, colours as RGB, and what decoding did."""
-    element = pixel_element(file)
-    steps = []
-    if layout.photometric.startswith("YBR"):
-        if layout.allocated != 8:
-            raise ElementError(f"BitsAllocated: expected 8 for YBR colours, got {layout.allocated}")
-        steps.append(f"colour: {layout.photometric} to RGB")
-    if file.syntax in NATIVE:
-        content = native_frame(file, element, layout, index)
-        return decode_native(content, file.syntax, layout, index), steps
-    codec = codec_for(file.path, file.syntax, layout)
-    content = compressed_frame(file, element, layout, index)
-    check_codestream(file.path, content, file.syntax, layout)
+def _native(
+    file: Parsed, element: PixelElement, layout: Layout, index: int
+) -> tuple[np.ndarray, list[str]]:
+    """A frame's stored values, colours as RGB, and what decoding did."""
+    steps = _check_colours(layout)
+    content = native_frame(file, element, layout, index)
+    return decode_native(content, file.syntax, layout, index), steps
+
+
+def _compressed(
+    file: Parsed, codec: Codec, spans: Spans, layout: Layout, index: int
+) -> tuple[np.ndarray, list[str]]:
+    """As `_native`."""
+    steps = _check_colours(layout)
+    content = compressed_frame(file, spans, index)
+    bits = check_codestream(file.path, content, file.syntax, layout)
     try:
-        stored = decode_guarded(content, codec, options(layout))
+        stored = decode_guarded(content, codec, options(layout, bits))
     except GuardError as error:
         raise ImageError(
             f"{file.path}: expected a codestream that decodes, got a damaged one ({error}); "
             "fetch it again"
         ) from None
     return stored, [f"decoded: {file.syntax.name}", *steps]
+
+
+def _check_colours(layout: Layout) -> list[str]:
+    if not layout.photometric.startswith("YBR"):
+        return []
+    if layout.allocated != 8:
+        raise ElementError(f"BitsAllocated: expected 8 for YBR colours, got {layout.allocated}")
+    return [f"colour: {layout.photometric} to RGB"]
 
 
 def _shown(
@@ -120,19 +148,42 @@ def _shown(
         top = np.float32(layout.highest)
         rgb = (stored.astype(np.float32) / top).clip(0.0, 1.0)
         return rgb, (f"scaled: {layout.stored} bit by 1/{top:g}",)
-    greys = read_greys(elements, layout, index)
+    greys, applied = read_greys(elements, layout, index).show(stored, layout)
     if has_supplement(elements):
         rgb = show_supplemented(stored, greys, elements, layout)
-        return rgb, (*greys.applied, "colour: supplemental palette over greys")
-    return greys.show(stored, layout), greys.applied
+        return rgb, (*applied, "colour: supplemental palette over greys")
+    return greys, applied
 
 
-def _geometry(elements: Elements, index: int) -> tuple[Turn | None, tuple[float, float] | None]:
-    plane = functional(elements, index, "PlaneOrientationSequence") or elements
-    turn = turn_for(plane.numbers("ImageOrientationPatient"))
-    measures = functional(elements, index, "PixelMeasuresSequence") or elements
-    for keyword in _GEOMETRY_KEYWORDS[1:]:
-        spacing = measures.numbers(keyword)
-        if len(spacing) == 2 and all(0 < side < 1e4 for side in spacing):
-            return turn, (spacing[0], spacing[1])
-    return turn, None
+@dataclass(frozen=True)
+class _Geometry:
+    """How pixels lie and how far apart; what cannot be read is unknown, and `warnings` say so."""
+
+    turn: Turn | None
+    spacing_mm: tuple[float, float] | None
+    ratio: tuple[float, float] | None
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, elements: Elements, index: int) -> _Geometry:
+        unread = []
+
+        def numbers(group: str | None, keyword: str) -> tuple[float, ...]:
+            try:
+                item = functional(elements, index, group) if group else None
+                return (item or elements).numbers(keyword)
+            except ElementError:
+                unread.append(f"{WARNING}{keyword}: ignored, it cannot be read")
+                return ()
+
+        turn = turn_for(numbers("PlaneOrientationSequence", "ImageOrientationPatient"))
+        spacings = (_pair(numbers("PixelMeasuresSequence", k), 1e4) for k in _SPACING_KEYWORDS)
+        spacing = next((spacing for spacing in spacings if spacing), None)
+        ratio = None if spacing else _pair(numbers(None, "PixelAspectRatio"), 1e6)
+        return cls(turn, spacing, ratio, tuple(unread))
+
+
+def _pair(numbers: tuple[float, ...], below: float) -> tuple[float, float] | None:
+    """Two positive numbers, of rows and of columns."""
+    fits = len(numbers) == 2 and all(0 < number < below for number in numbers)
+    return (numbers[0], numbers[1]) if fits else None

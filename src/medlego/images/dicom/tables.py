@@ -15,11 +15,15 @@ _RUN, _LINE, _REPETITION = range(3)
 
 @dataclass(frozen=True, eq=False)
 class LookupTable:
-    """`entries` (n,) in [0, 1] for the inputs `first` … `first` + n − 1; others take the ends."""
+    """`entries` (n,) in [0, 1] for the inputs `first` … `first` + n − 1; others take the ends.
+
+    `bits` are what the entries need to be told apart, `declared` what their descriptor says.
+    """
 
     first: int
     entries: np.ndarray
     bits: int
+    declared: int
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Look values up; an input between two whole numbers takes the nearer."""
@@ -63,7 +67,7 @@ def _colour(elements: Elements, colour: str, signed: bool) -> LookupTable:
         raise ElementError(
             f"{keyword}: expected segments of {count} entries, got damaged ones"
         ) from None
-    return LookupTable(first, entries / ((1 << bits) - 1), bits)
+    return LookupTable(first, entries / ((1 << bits) - 1), bits, bits)
 
 
 def _plain(elements: Elements, name: str, signed: bool) -> LookupTable:
@@ -75,8 +79,8 @@ def _plain(elements: Elements, name: str, signed: bool) -> LookupTable:
         entries = _words(content[:count], 8, elements.little)
     else:
         raise ElementError(f"{name}Data: expected {count} entries, got fewer")
-    top = (1 << bits) - 1
-    return LookupTable(first, np.minimum(entries / top, 1.0), bits)
+    used = int(entries.max()).bit_length() or bits
+    return LookupTable(first, entries / ((1 << used) - 1), used, bits)
 
 
 def _descriptor(elements: Elements, keyword: str, signed: bool) -> tuple[int, int, int]:
