@@ -59,8 +59,7 @@ def _before_after(document: dict[str, Any]) -> str:
     return (
         f"Seconds before over seconds after, of {document['rounds']} rounds in turns; above 1 is "
         "faster. The rows of the plain base and of PEFT run no line of ours: they show the "
-        "noise.\n\n"
-        + table(["what", before, after, "ratio"], rows)
+        "noise.\n\n" + table(["what", before, after, "ratio"], rows)
     )
 
 
