@@ -31,7 +31,7 @@ JOBS = {
     "merge_speed": "--repeats 3 --stream 100",
     "edit_speed": "--repeats 5",
     "routing_speed": "--rounds 4 --batch 8",
-    "dicom_reading": "--files 200 --epochs 1 --rounds 2",
+    "dicom_reading": "--files 200 --epochs 2 --rounds 2",
     "many_images": "--images 300 --rounds 2 --long 2000",
     "serve_load": "--clients 16 --seconds 20 --image-size 112",
 }

@@ -45,6 +45,24 @@ def _mini_base(document: dict[str, Any]) -> str:
     )
 
 
+def _before_after(document: dict[str, Any]) -> str:
+    rows = [
+        [
+            f"{row['benchmark']}: {row['row']}",
+            _time(row["peer_seconds"]),
+            _time(row["seconds"]),
+            interval({"value": row["ratio"], "interval": row["interval"]}),
+        ]
+        for row in document["rows"]
+    ]
+    before, after = (document["commits"][side][:7] for side in ("before", "after"))
+    return (
+        f"Seconds before over seconds after, of {document['rounds']} rounds in turns; above 1 is "
+        "faster. The rows of the plain base and of PEFT run no line of ours: they show the "
+        "noise.\n\n" + table(["what", before, after, "ratio"], rows)
+    )
+
+
 def _merge_speed(document: dict[str, Any]) -> str:
     rows = [
         [row["name"], _time(row["seconds"]), *_peer(row), _memory(row)] for row in document["rows"]
@@ -275,6 +293,7 @@ _WRITERS = {
     "saliency": _saliency,
     "screening": _screening,
     "mini_base": _mini_base,
+    "before_after": _before_after,
     "merge_speed": _merge_speed,
     "edit_speed": _edit_speed,
     "main_job": _main_job,

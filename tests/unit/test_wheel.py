@@ -88,7 +88,8 @@ def test_every_public_name_has_a_type(
     lines = [f"# {tmp_path}: mypy says nothing of a program that it has seen before"]
     lines += [f"import {place}" for place in PLACES] + [f"reveal_type({name})" for name in names]
     program.write_text("\n".join(lines) + "\n")
-    cache = pytestconfig.cache.mkdir("mypy") if pytestconfig.cache else tmp_path / "cache"
+    folders = getattr(pytestconfig, "cache", None)  # absent with -p no:cacheprovider
+    cache = folders.mkdir("mypy") if folders else tmp_path / "cache"
     options = ["--strict", "--no-error-summary", f"--cache-dir={cache}"]
     run = subprocess.run(
         [sys.executable, "-m", "mypy", *options, "--python-executable", python, program],

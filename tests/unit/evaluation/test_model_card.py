@@ -20,8 +20,8 @@ from medlego.data import Task
 from medlego.data.task import Code
 from medlego.errors import SettingsError
 from medlego.evaluation import Evaluated, Facts, brick_card, generalist_card
-from medlego.evaluation.model_card.evaluated import GENERALIST, SPECIALIST
 from medlego.evaluation.model_card.write import hub_name, plain
+from medlego.evaluation.result import GENERALIST, SPECIALIST
 from medlego.generalist import Stamp, assemble
 from medlego.merge import Provider
 

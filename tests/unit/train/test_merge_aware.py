@@ -208,7 +208,7 @@ def test_going_on_takes_half_the_epochs() -> None:
     ("change", "expected"),
     [
         ({"rank": 3}, "rank: expected 3, got 2"),
-        ({"targets": ("q",)}, "targets: expected those of the settings"),
+        ({"targets": ("q",)}, "targets: expected the 2 of the settings, got 4"),
     ],
 )
 def test_a_start_that_does_not_fit_the_settings_is_refused(
