@@ -1,6 +1,6 @@
 """Image files to float32 pixels, with a record of what was applied to them.
 
-Reads PNG (8 and 16 bit), JPEG, JPEG 2000, TIFF, BMP, PGM, DICOM and NIfTI, whatever a file's name. Values are scaled
+Reads PNG, JPEG, JPEG 2000, TIFF, BMP, PGM, DICOM and NIfTI, whatever a file's name. Values are scaled
 by the type's range or the file's own window, never by the image's minimum and maximum, so that
 equal pixels stay equal across images (NIfTI, which often says neither, by its whole volume).
 """

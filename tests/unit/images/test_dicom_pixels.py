@@ -172,20 +172,49 @@ def test_window_of_width_one_is_a_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "function", "why"),
-    [
-        (0, "LINEAR", "width too small"),
-        (-5, "SIGMOID", "width too small"),
-        (0.5, "LINEAR", "width too small"),
-        (5, "CUBIC", "unknown function"),
-    ],
+    ("width", "function"), [(0, "LINEAR"), (-5, "SIGMOID"), (0, "LINEAR_EXACT")]
 )
-def test_window_that_makes_no_sense_is_ignored_and_said(
-    tmp_path: Path, width: float, function: str, why: str
+def test_window_of_no_width_is_ignored_and_said(
+    tmp_path: Path, width: float, function: str
 ) -> None:
     image = read(tmp_path, RAMP, WindowCenter=5, WindowWidth=width, VOILUTFunction=function)
     same(image, RAMP / 65535)
-    assert image.applied[0] == f"window: ignored, {why}"
+    assert image.warnings[0].endswith(": ignored, width too small")
+
+
+@pytest.mark.parametrize(
+    ("function", "meant"),
+    [
+        ("sigmoid", "SIGMOID"),
+        ("Sigmoid ", "SIGMOID"),
+        ("linear exact", "LINEAR_EXACT"),
+        ("LINEAR-EXACT", "LINEAR_EXACT"),
+        ("CUBIC", "LINEAR"),
+        ("", "LINEAR"),
+    ],
+)
+def test_functions_are_known_in_any_spelling_and_linear_where_nobody_knows_them(
+    tmp_path: Path, function: str, meant: str
+) -> None:
+    window = {"WindowCenter": 2000, "WindowWidth": 900}
+    image = read(tmp_path, RAMP, VOILUTFunction=function, **window)
+    assert torch.equal(image.pixels, read(tmp_path, RAMP, VOILUTFunction=meant, **window).pixels)
+    assert image.applied == (f"window: centre 2000, width 900, {meant}",)
+
+
+@pytest.mark.parametrize(("slope", "width"), [(1e-4, 0.2), (1e-3, 0.999), (1e-6, 0.002)])
+def test_linear_windows_narrower_than_one_stand_on_scaled_values(
+    tmp_path: Path, slope: float, width: float
+) -> None:
+    image = read(
+        tmp_path,
+        RAMP,
+        RescaleSlope=slope,
+        RescaleIntercept=0,
+        WindowCenter=width,
+        WindowWidth=width,
+    )
+    same(image, np.clip((RAMP * slope - width) / width + 0.5, 0, 1))
 
 
 def test_voi_table_goes_before_a_window_and_takes_negative_inputs(tmp_path: Path) -> None:
@@ -498,7 +527,7 @@ def test_generalist_answers_a_dicom_file_as_its_pixels(tmp_path: Path) -> None:
 
 
 def test_table_takes_its_ends_outside() -> None:
-    table = LookupTable(10, np.array([0.0, 0.5, 1.0]), 8)
+    table = LookupTable(10, np.array([0.0, 0.5, 1.0]), 8, 8)
     greys = table(np.array([-5.0, 10.0, 11.4, 99.0]))
     np.testing.assert_array_equal(greys, [0.0, 0.0, 0.5, 1.0])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import BytesIO
 from typing import Any
 
@@ -19,7 +20,9 @@ from medlego.images.dicom.stream import Stream
 MAX_VALUE_BYTES = 1 << 18
 """Longest value that is converted; lookup tables, the longest that are used, have 2 ^ 17."""
 
-_TEXT_NUMBERS = ("DS", "IS")
+_TEXTS = ("DS", "IS")
+_DECIMAL = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
+"""A number stored as text; devices in some countries have written decimal commas."""
 
 
 class ElementError(ValueError):
@@ -72,29 +75,29 @@ class Elements:
         Raises:
             ElementError: anything but numbers.
         """
-        values: Any = self._spelled(keyword)
-        if values is None:
-            value = self.value(keyword)
-            values = value if isinstance(value, MultiValue | list | tuple) else [value]
+        if (parts := self._text_numbers(keyword)) is not None:
+            if not all(_DECIMAL.fullmatch(part) for part in parts):
+                raise ElementError(f"{keyword}: expected numbers, got something else")
+            return tuple(float(part.replace(",", ".")) for part in parts)
+        value = self.value(keyword)
+        if value is None:
+            return ()
+        values = value if isinstance(value, MultiValue | list | tuple) else [value]
         try:
-            return tuple(float(number) for number in values if number is not None)
+            return tuple(float(number) for number in values)
         except (TypeError, ValueError):
             raise ElementError(f"{keyword}: expected numbers, got something else") from None
 
-    def _spelled(self, keyword: str) -> list[str] | None:
-        """The parts of a number that is stored as text; devices have written decimal commas."""
+    def _text_numbers(self, keyword: str) -> list[str] | None:
+        """The parts of numbers that are stored as text, None of others."""
         element = self._raw(keyword)
         content = getattr(element, "value", None)
         if not isinstance(content, bytes) or len(content) > MAX_VALUE_BYTES:
             return None
-        if dictionary_VR(keyword) not in _TEXT_NUMBERS or element.VR not in (
-            *_TEXT_NUMBERS,
-            "UN",
-            None,
-        ):
+        if dictionary_VR(keyword) not in _TEXTS or element.VR not in (*_TEXTS, "UN", None):
             return None
-        parts = content.decode("latin-1").strip(" \0").split("\\")
-        return [part.strip(" \0").replace(",", ".") for part in parts if part.strip(" \0")]
+        parts = (part.strip(" \0") for part in content.decode("latin-1").split("\\"))
+        return [part for part in parts if part]
 
     def number(self, keyword: str) -> float | None:
         """The first of an element's numbers."""
