@@ -80,14 +80,17 @@ case(
     of(Rows=4096, Columns=4096, NumberOfFrames=65536),
     r"expected 1,099,511,627,776 bytes of uncompressed pixels, got 1,440;",
 )
-case("as many frames as fit", of(NumberOfFrames=2**31 - 1), "uncompressed pixels, got 1,440")
+case(
+    "many frames and none of them whole",
+    of(NumberOfFrames=2**31 - 1, Rows=400),
+    "uncompressed pixels, got 1,440",
+)
 case("no frame and a negative one", of(NumberOfFrames=-3), "NumberOfFrames: expected 1 or more")
 case("no rows", of(Rows=0), "Rows: expected 1 to 65535, got 0")
 case("no rows at all", of(Rows=None), "Rows: expected 1 to 65535, got nothing")
 case("64 bits", of(BitsAllocated=64, BitsStored=64), "BitsAllocated: expected one of 1, 8, 16, 32")
 case("12 bits packed", of(BitsAllocated=12, BitsStored=12), "BitsAllocated: expected one of")
 case("more bits stored than there are", of(BitsStored=9), "BitsStored: expected 1 to 8, got 9")
-case("bits high up", of(BitsStored=5, HighBit=7), "HighBit: expected BitsStored − 1, which is 4")
 case("four samples", of(SamplesPerPixel=4), "SamplesPerPixel: expected 1 or 3, got 4")
 case("two problems", of(Rows=0, Columns=0), r"2 problems\n.*Rows.*\n.*Columns")
 case("colours of one sample", of(PhotometricInterpretation="RGB"), "expected one of MONOCHROME1, M")
@@ -230,15 +233,11 @@ case("uncompressed by name only", lambda: as_named(None), "got compressed ones")
 case("a film", holding(UID("1.2.840.10008.1.2.4.102"), b"film"), "transfer syntax of still images")
 case("an unknown compression", holding(UID("1.2.3.4.5"), b"data"), "got an unknown one; convert it")
 case(
-    "fragments without an end",
-    lambda: as_bytes(compress(dataset(GREY), RLELossless))[:-8],
-    "expected frame 1 of 1 among the compressed pixels, got ones that are cut short",
+    "a fragment that is cut short",
+    lambda: as_bytes(compress(dataset(GREY), RLELossless))[:-9],
+    "expected compressed pixels in whole fragments, got ones that are cut short",
 )
-case(
-    "fewer compressed frames than claimed",
-    holding(RLELossless, codestream(RLELossless), NumberOfFrames=5),
-    "expected frame 3 of 5 among the compressed pixels",
-)
+case("no compressed frame at all", holding(RLELossless, NumberOfFrames=5), "expected compressed p")
 
 
 def as_named(syntax: str | None) -> bytes:
@@ -280,7 +279,8 @@ def test_preamble_of_a_tiff_is_read(tmp_path: Path) -> None:
 # one file cut and changed anywhere --------------------------------------------------------------
 def test_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.dcm"
-    for whole in (as_bytes(dataset(GREY)), as_bytes(compress(dataset(GREY), RLELossless))):
+    compressed = as_bytes(compress(dataset(GREY), RLELossless))
+    for whole in (as_bytes(dataset(GREY)), compressed[:-8]):  # a delimiter is not needed
         for length in range(0, len(whole), 13):
             path.write_bytes(whole[:length])
             with pytest.raises(ImageError, match=rf"^{path}: "):

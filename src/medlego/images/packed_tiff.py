@@ -63,7 +63,8 @@ def unpack(path: Path, tags: Mapping[int, Any], bits: int, max_pixels: int) -> n
             content += stream.read(min(count, row * height - len(content)))
     if len(content) < row * height:
         raise ImageError(
-            f"{path}: expected {row * height:,} bytes of pixels, got {len(content):,}; fetch it again"
+            f"{path}: expected {row * height:,} bytes of pixels, got {len(content):,}; "
+            "fetch it again"
         )
     rows = np.frombuffer(content, np.uint8).reshape(height, row)
     columns = np.unpackbits(rows, axis=1)[:, : width * bits].reshape(height, width, bits)

@@ -1,8 +1,9 @@
 """Image files to float32 pixels, with a record of what was applied to them.
 
-Reads PNG, JPEG, JPEG 2000, TIFF, BMP, PGM, DICOM and NIfTI, whatever a file's name. Values are scaled
-by the type's range or the file's own window, never by the image's minimum and maximum, so that
-equal pixels stay equal across images (NIfTI, which often says neither, by its whole volume).
+Reads PNG, JPEG, JPEG 2000, TIFF, BMP, PGM, DICOM and NIfTI, whatever a file's name. Values are
+scaled by the type's range or the file's own window, and not by the image's minimum and maximum, so
+that equal pixels stay equal across images. NIfTI, which often says neither, is scaled by its whole
+volume, and a DICOM frame of which its window leaves nothing is said to be mended.
 """
 
 from __future__ import annotations

@@ -193,6 +193,7 @@ def test_window_of_no_width_is_ignored_and_said(
         ("", "LINEAR"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
 def test_functions_are_known_in_any_spelling_and_linear_where_nobody_knows_them(
     tmp_path: Path, function: str, meant: str
 ) -> None:

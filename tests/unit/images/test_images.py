@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from medlego.errors import ImageError
-from medlego.images import Image, fit, from_array, read_image
+from medlego.images import Image, fit, from_array, image_files, read_image
+from medlego.images.reading import KINDS
 
 GREY = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
 COLOUR = np.stack([GREY, GREY[::-1], 255 - GREY], axis=2)
@@ -52,6 +54,79 @@ def test_16_bits_become_0_to_1(tmp_path: Path, suffix: str) -> None:
     image = read_image(saved(tmp_path / f"x.{suffix}", Pillow.fromarray(DEEP)))
     same(image, as_pixels(DEEP, 65535.0))
     assert image.applied == ("scaled: 16 bit by 1/65535",)
+
+
+def packed_tiff(path: Path, values: np.ndarray, bits: int, photometric: int = 1) -> Path:
+    """An uncompressed TIFF of greys in two strips, rows starting on whole bytes."""
+    height, width = values.shape
+    planes = (values[..., None] >> np.arange(bits - 1, -1, -1)) & 1
+    rows = np.packbits(planes.reshape(height, -1).astype(np.uint8), axis=1)
+    first = rows[: height // 2].tobytes()
+    second = rows[height // 2 :].tobytes()
+    at = 8 + len(first) + len(second)
+    lists = struct.pack("<4L", 8, 8 + len(first), len(first), len(second))
+    entries = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 277: 1}
+    entries |= {278: height // 2}
+    packed = [struct.pack("<HHLHH", tag, 3, 1, value, 0) for tag, value in entries.items()]
+    packed += [struct.pack("<HHLL", 273, 4, 2, at), struct.pack("<HHLL", 279, 4, 2, at + 8)]
+    packed.sort(key=lambda entry: struct.unpack("<H", entry[:2]))
+    directory = struct.pack("<H", len(packed)) + b"".join(packed) + bytes(4)
+    head = b"II*\0" + struct.pack("<L", at + len(lists))
+    path.write_bytes(head + first + second + lists + directory)
+    return path
+
+
+@pytest.mark.parametrize("bits", range(9, 16))
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_tiff_of_9_to_15_bits_is_scaled_by_them(
+    tmp_path: Path, bits: int, photometric: int
+) -> None:
+    values = np.random.default_rng(bits).integers(0, 1 << bits, (6, 5))
+    values[0, :2] = 0, (1 << bits) - 1
+    image = read_image(packed_tiff(tmp_path / "x.tif", values, bits, photometric))
+    greys = values / ((1 << bits) - 1)
+    same(image, torch.tensor(greys if photometric else 1 - greys, dtype=torch.float32)[None])
+    assert image.applied[0] == f"scaled: {bits} bit by 1/{(1 << bits) - 1}"
+
+
+@pytest.mark.parametrize("change", ["compressed", "short"])
+def test_packed_tiff_that_cannot_be_unpacked_is_refused(tmp_path: Path, change: str) -> None:
+    path = packed_tiff(tmp_path / "x.tif", np.zeros((6, 5), int), 10)
+    content = path.read_bytes()
+    if change == "compressed":
+        content = content.replace(
+            struct.pack("<HHLH", 259, 3, 1, 1), struct.pack("<HHLH", 259, 3, 1, 5)
+        )
+    else:
+        content = content.replace(
+            struct.pack("<HHLH", 257, 3, 1, 6), struct.pack("<HHLH", 257, 3, 1, 60000)
+        )
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=r"x\.tif: expected .* (convert it to 16 bits|fetch it)"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "pgm", "ppm", "jp2"])
+def test_other_formats_of_the_field_are_read(tmp_path: Path, suffix: str) -> None:
+    array = np.tile(COLOUR if suffix == "ppm" else GREY, (16, 16, 1)[: 2 + (suffix == "ppm")])
+    options = {"irreversible": False} if suffix == "jp2" else {}
+    path = saved(tmp_path / f"x.{suffix}", Pillow.fromarray(array), **options)
+    same(read_image(path), as_pixels(array))
+    assert image_files(tmp_path) == [path]
+
+
+@pytest.mark.parametrize("top", [1023, 4095, 65535])
+def test_pgm_is_scaled_by_its_own_greatest_value(tmp_path: Path, top: int) -> None:
+    values = np.linspace(0, top, 24).round().reshape(4, 6)
+    (tmp_path / "x.pgm").write_bytes(f"P5 6 4 {top}\n".encode() + values.astype(">u2").tobytes())
+    expected = torch.tensor(values / top, dtype=torch.float32)[None]
+    torch.testing.assert_close(read_image(tmp_path / "x.pgm").pixels, expected, rtol=0, atol=1e-5)
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.png")
+    with pytest.raises(ImageError, match="expected an image file, got a device or pipe"):
+        read_image(tmp_path / "x.png")
 
 
 @pytest.mark.parametrize("array", [GREY, DEEP])
@@ -168,14 +243,14 @@ def test_folder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"text", b"GIF89a" + bytes(20), b"\x89PNG\r\n"])
 def test_other_formats_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.png").write_bytes(content)
-    rule = r"x\.png: expected a PNG, JPEG, TIFF, DICOM or NIfTI image, got something else; convert "
+    rule = rf"x\.png: expected {KINDS}, got something else; convert it"
     with pytest.raises(ImageError, match=rule):
         read_image(tmp_path / "x.png")
 
 
 def test_format_that_pillow_knows_but_medlego_does_not_is_refused(tmp_path: Path) -> None:
-    path = saved(tmp_path / "x.png", Pillow.fromarray(GREY), format="BMP")
-    with pytest.raises(ImageError, match="expected a PNG, JPEG, TIFF, DICOM or NIfTI image"):
+    path = saved(tmp_path / "x.png", Pillow.fromarray(GREY), format="GIF")
+    with pytest.raises(ImageError, match=f"expected {KINDS}"):
         read_image(path)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import torch
 
 from medlego.errors import ImageError
 from medlego.images import Image, read_image
@@ -127,3 +128,61 @@ def test_plane_is_one_slice(tmp_path: Path) -> None:
 def test_slice_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="expected a slice from 0 to 5, got 6"):
         read(tmp_path, VOLUME, None, 6)
+
+
+# headers that contradict themselves --------------------------------------------------------------
+def placed(tmp_path: Path, sform: np.ndarray, qform: np.ndarray | None) -> Image:
+    """A volume whose header says both; nibabel would not write what is wrong."""
+    path = tmp_path / "x.nii"
+    nibabel.save(nibabel.Nifti1Image(VOLUME, None), path)
+    content = path.read_bytes()
+    header = nibabel.Nifti1Header(content[:348])
+    header.set_qform(qform, int(qform is not None))
+    header["sform_code"] = 1
+    header["srow_x"], header["srow_y"], header["srow_z"] = sform[:3]
+    path.write_bytes(header.binaryblock + content[348:])
+    return read_image(path)
+
+
+FLAT = np.diag([1.0, 0.0, 1.0, 1.0])
+SKEWED = np.array([[1.0, 1.0, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+NAN = np.full((4, 4), np.nan)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((4, 4)), FLAT, SKEWED, NAN, np.full((4, 4), np.inf)])
+def test_one_bad_placement_and_one_good(tmp_path: Path, wrong: np.ndarray) -> None:
+    image = placed(tmp_path, wrong, np.diag([-1, -1, 2, 1]))
+    same(image, VOLUME[:, :, 3].T / 255)
+    assert image.warnings == ("warning: orientation: sform ignored, it is no placement in space",)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((4, 4)), NAN])
+def test_without_any_good_placement_slices_stay_as_stored(
+    tmp_path: Path, wrong: np.ndarray
+) -> None:
+    image = placed(tmp_path, wrong, None)
+    same(image, VOLUME[:, :, 3].T / 255)
+    assert len(image.warnings) == 1
+
+
+@pytest.mark.parametrize("display", [(1000.0, 2000.0), (-9.0, -3.0), (0.0, 1e9)])
+def test_a_display_range_that_leaves_nothing_is_left_out(
+    tmp_path: Path, display: tuple[float, float]
+) -> None:
+    volume = VOLUME.astype(np.int16)
+    image = read(tmp_path, volume, None, display=display)
+    assert torch.equal(image.pixels, read(tmp_path, volume, None).pixels)
+    assert "left out, it leaves" in image.warnings[0]
+
+
+def test_a_mask_of_few_voxels_keeps_them(tmp_path: Path) -> None:
+    mask = np.zeros((40, 50, 6), np.int16)
+    mask[3, 4, 3] = 7
+    image = read(tmp_path, mask, None)
+    assert image.pixels.max() == 1.0
+    assert image.applied[-1] == "scaled: 0 to 7, the volume's least and most"
+
+
+def test_a_volume_of_nothing_finite_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="expected finite values, got none"):
+        read(tmp_path, np.full((4, 5, 6), np.nan, np.float32), None)
