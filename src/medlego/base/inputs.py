@@ -11,6 +11,7 @@ from torch import Tensor
 
 from medlego.base.base import Base
 from medlego.data import ImageSource
+from medlego.images import by_subject, warning_notes
 from medlego.support import Progress, silent
 
 BATCH = 64
@@ -26,12 +27,21 @@ class Inputs:
         self, images: ImageSource, base: Base, *, memory_bytes: int = MEMORY_BYTES
     ) -> None:
         self._images, self._base = images, base
+        self._warnings: dict[int, tuple[str, ...]] = {}
         self._decoded: Tensor | None = None
         if len(images) * 3 * base.ref.image_size**2 * 4 <= memory_bytes:
             self._decoded = self._decode(range(len(images)))
 
     def __len__(self) -> int:
         return len(self._images)
+
+    def notes(self) -> tuple[str, ...]:
+        """What reading the images so far had to mend, for people to see."""
+        return warning_notes(self._warnings.values(), len(self))
+
+    def mended(self) -> dict[str, int]:
+        """Images so far by what reading them had to mend."""
+        return {about: len(texts) for about, texts in by_subject(self._warnings.values()).items()}
 
     def take(self, indices: Sequence[int]) -> Tensor:
         """The inputs at `indices`, in that order."""
@@ -52,7 +62,10 @@ class Inputs:
         result = torch.empty(len(indices), 3, side, side)
 
         def fill(position: int) -> None:
-            result[position] = self._base.prepare(self._images[indices[position]])
+            image = self._images[indices[position]]
+            if image.warnings:
+                self._warnings[indices[position]] = image.warnings
+            result[position] = self._base.prepare(image)
 
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             for _ in pool.map(fill, range(len(indices))):

@@ -16,7 +16,7 @@ from medlego.bricks.profile import ProfileEntry
 from medlego.data import Plain, Task
 from medlego.errors import BrickError
 from medlego.metrics import Calibration, calibration_problems
-from medlego.support import FrozenModel, shown
+from medlego.support import FrozenModel, left_out, shown
 
 MAX_TARGETS = 4096
 MAX_RANK = 1024
@@ -78,6 +78,10 @@ class Card(FrozenModel):
     """Validation scores of the saved epoch."""
     made_with: dict[str, str] = Field(default_factory=dict)
     """Versions of the packages and the number of threads that made it."""
+    mended: dict[str, int] = Field(default_factory=dict)
+    """Images by what reading them had to mend; left out where that is nothing."""
+
+    _sparse = left_out(mended={})
 
 
 class StatedDocument(FrozenModel):

@@ -102,7 +102,9 @@ def _fingerprints(
 
     dataset = reading.read(text, options.TaskOptions(kind=kind).hints(text), show, keep_torn=True)
     terminal.note(*(f"{text}: {note}" for note in dataset.notes))
-    return Fingerprints.of(text, dataset, splits=splits, show=show)
+    fingerprints = Fingerprints.of(text, dataset, splits=splits, show=show)
+    terminal.note(*(f"{text}: {note}" for note in fingerprints.notes))
+    return fingerprints
 
 
 def _show(terminal: Terminal, report: LeakReport) -> None:

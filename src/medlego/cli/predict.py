@@ -186,6 +186,7 @@ def _answer(
             "medlego head-round fits a calibration to it"
         )
     for prediction in predictions:
+        terminal.note(*(f"{prediction.image}: {text}" for text in prediction.warnings))
         _show_route(terminal, prediction, selection["task"])
     if selection["task"] is None and not selection["every_task"]:
         terminal.note(*profile_notes(generalist))

@@ -24,6 +24,8 @@ MODES: dict[Mode, str] = {
 
 def show_new_brick(terminal: Terminal, brick: Brick, output: Path, **facts: Any) -> None:
     """Say where a brick was written, and emit its digest with further facts."""
+    mended = brick.card.mended.items()
+    terminal.note(*(f"{count} images were mended while read: {about}" for about, count in mended))
     size = output.stat().st_size / 1e6
     terminal.say(f"wrote {output} ({size:.2f} MB, {brick.digest[:12]})")
     terminal.emit({"output": str(output), "digest": brick.digest, **facts})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -84,7 +84,13 @@ def evaluate(
             answers,
             replicates,
             draws,
-            (*dataset.notes, *align_notes, *_site_notes(capability), *_notes(working, split)),
+            (
+                *dataset.notes,
+                *align_notes,
+                *models.image_notes(),
+                *_site_notes(capability),
+                *_notes(working, split),
+            ),
         )
         if working.routing:
             routing[name] = working.routing
@@ -119,6 +125,8 @@ class _Models:
         self._generalist, self._base, self._device = generalist, base, device
         self._engine = Engine(generalist, base, device=device)
         self._bare = Backbone(base, device=device)
+        self.image_notes: Callable[[], tuple[str, ...]] = tuple
+        """What reading the last task's images had to mend."""
         self._merged = None
         if generalist.recipe.mode != "merged":
             self._merged = Backbone.of(generalist, base, device)
@@ -128,6 +136,7 @@ class _Models:
     ) -> dict[str, TaskAnswers]:
         """Every model's answers to a task's images."""
         name, inputs = capability.task.name, Inputs(samples.images, self._base)
+        self.image_notes = inputs.notes
         bare = features_of(self._bare.features, inputs)
         working = answer_task(self._engine, name, inputs)
         answers = {GENERALIST: working}

@@ -168,6 +168,7 @@ def check(
                     f"{name}: its labels changed; those that are new count as never answered"
                 )
         answers = _answers(new, task, samples, inputs, show)
+        notes += [f"{name}: {note}" for note in inputs.notes()]
         draws = Draws(resamples, seed + number)
         tasks.append(_judged(draws, previous, answers, samples.groups, limits))
     show("checked", len(datasets), len(datasets))

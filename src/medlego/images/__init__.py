@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from medlego.images.dicom.silence import nothing_said
     from medlego.images.dicom.sniffing import is_dicom
     from medlego.images.dicom.walking import find_dicom
-    from medlego.images.image import Image, fit, from_array, letterbox
+    from medlego.images.image import (
+        Image,
+        by_subject,
+        fit,
+        from_array,
+        letterbox,
+        warning_notes,
+        warnings_of,
+    )
     from medlego.images.reading import MAX_PIXELS, image_files, is_image, read_image
 
 __all__ = [
@@ -21,6 +29,7 @@ __all__ = [
     "ElementError",
     "Header",
     "Image",
+    "by_subject",
     "find_dicom",
     "fit",
     "from_array",
@@ -32,6 +41,8 @@ __all__ = [
     "parsed",
     "read_header",
     "read_image",
+    "warning_notes",
+    "warnings_of",
 ]
 
 load_lazily(__name__)

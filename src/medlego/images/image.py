@@ -10,12 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medlego.errors import ImageError
+from medlego.images.mending import warnings_of
 from medlego.support import ShortRepr
-
-WARNING = "warning: "
-
-LEAST_SPREAD = 0.02
-"""Share of the range that a picture uses at least, unless its stored values use less themselves."""
 
 _UNEQUAL = 0.01
 """Spacings that differ by less than this share are taken as equal."""
@@ -52,18 +48,13 @@ class Image(ShortRepr):
     @property
     def warnings(self) -> tuple[str, ...]:
         """The steps that people should see, since the file contradicted itself or was mended."""
-        return tuple(step for step in self.applied if step.startswith(WARNING))
+        return warnings_of(self.applied)
 
     @property
     def aspect(self) -> float:
         """A pixel's height over its width; 1 where that is unknown or almost so."""
         tall, wide = self.spacing_mm or self.ratio or (1.0, 1.0)
         return tall / wide if abs(tall / wide - 1.0) > _UNEQUAL else 1.0
-
-
-def share(spread: float) -> str:
-    """How much of the range a picture uses, in words."""
-    return f"{spread:.1%} of the range" if spread > 0 else "one grey"
 
 
 def from_array(array: np.ndarray, applied: tuple[str, ...] = ()) -> Image:

@@ -13,7 +13,8 @@ import nibabel
 import numpy as np
 
 from medlego.errors import ImageError
-from medlego.images.image import LEAST_SPREAD, WARNING, Image, share
+from medlego.images.image import Image
+from medlego.images.mending import LEAST_SPREAD, WARNING, share
 
 MAX_VOXELS = 1 << 28
 """Largest volume that is read: 1,024 slices of 512 × 512."""
@@ -98,7 +99,7 @@ def _read(path: Path, index: int | None, max_pixels: int) -> Image:
     applied = [f"slice: {number + 1} of {count}" + (", the middle one" if index is None else "")]
     applied += [*scaling, *warnings]
     if (spread := float(np.ptp(grey))) < LEAST_SPREAD:
-        applied.append(f"{WARNING}the picture is {share(spread)}")
+        applied.append(f"{WARNING}picture: {share(spread)}")
     if affine is not None:
         grey = grey[::-1, ::-1]
         applied.append("orientation: axial, turned, columns to L, rows to P")

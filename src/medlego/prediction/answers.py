@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from medlego.data import Samples, Task
+from medlego.images import warnings_of
 from medlego.merge import Capability
 from medlego.metrics import OperatingPoint, Sample, State
 from medlego.prediction.routing import Route
@@ -63,6 +64,11 @@ class Prediction(ShortRepr):
     applied: tuple[str, ...]
     answers: tuple[Answer, ...]
     route: Route | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What reading the image had to mend."""
+        return warnings_of(self.applied)
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""

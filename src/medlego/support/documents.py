@@ -24,7 +24,7 @@ MAX_PROBLEMS = 20
 class FrozenModel(ShortRepr, BaseModel):
     """A pydantic model that nobody changes and that refuses unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     def spelled(self, *without: str) -> bytes:
         """As JSON in its one spelling, without some of its fields."""

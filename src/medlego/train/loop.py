@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -328,6 +329,7 @@ class _Run:
                 },
                 "scores": {name: round(s, 6) for name, s in self.state.best_scores.items()},
                 "made_with": tools_used(self._device),
+                "mended": dict(Counter(self._train.mended()) + Counter(self._val.mended())),
             }
         )
         settings = self._settings.of_training()

@@ -70,14 +70,14 @@ def test_the_frame_s_own_range_is_the_last_resort(tmp_path: Path) -> None:
 def test_a_blank_frame_stays_blank_and_says_so(tmp_path: Path, value: int) -> None:
     image = read(tmp_path, np.full((8, 8), value, np.uint16), **OFF)
     assert image.pixels.unique().numel() == 1
-    assert image.warnings == ("warning: the picture is one grey",)
+    assert image.warnings == ("warning: picture: one grey",)
 
 
 def test_noise_of_a_blank_frame_is_not_blown_up(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 30, (8, 8)).astype(np.uint16)
     image = read(tmp_path, noise, **OFF)
     assert image.pixels.max() < 0.001
-    assert image.warnings[-1].startswith("warning: the picture is 0.0% of the range")
+    assert image.warnings[-1].startswith("warning: picture: 0.0% of the range")
 
 
 def test_padding_does_not_make_a_picture(tmp_path: Path) -> None:

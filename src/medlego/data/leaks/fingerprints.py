@@ -15,7 +15,7 @@ from torch import Tensor
 
 from medlego.data.leaks.descriptors import SIDE, thumbnail
 from medlego.data.samples import SPLITS, Dataset, FileImages, ImageSource, Samples
-from medlego.images import Image
+from medlego.images import Image, warning_notes
 from medlego.support import Progress, ShortRepr, silent
 
 
@@ -35,7 +35,7 @@ class Fingerprints(ShortRepr):
 
     `pixels` are SHA-256 digests; `patients` ids, empty where unknown; `answers` says of each of
     `labels` whether it is present (1), absent (0) or unknown (NaN), (n, labels) float32;
-    `thumbnails` (n, SIDE, SIDE) uint8.
+    `thumbnails` (n, SIDE, SIDE) uint8; `notes` say what reading had to mend.
     """
 
     name: str = field(repr=False)
@@ -45,6 +45,7 @@ class Fingerprints(ShortRepr):
     patients: tuple[str, ...]
     answers: np.ndarray
     thumbnails: Tensor
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -63,6 +64,7 @@ class Fingerprints(ShortRepr):
         places: list[ImagePlace] = []
         patients: list[str] = []
         pixels: list[bytes] = []
+        warnings: list[tuple[str, ...]] = []
         answers, thumbnails = [], []
         task, total = dataset.task, sum(len(dataset.split(split)) for split in splits)
         for split in splits:
@@ -73,10 +75,11 @@ class Fingerprints(ShortRepr):
             answers.append(task.rules.matrix(samples.labels))
             with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
                 read = partial(_read, samples.images)
-                for digest, small in pool.map(read, range(len(samples))):
+                for digest, small, own in pool.map(read, range(len(samples))):
                     show(f"reading {name}", len(pixels), total)
                     pixels.append(digest)
                     thumbnails.append(small)
+                    warnings += [own] if own else []
         small = torch.stack(thumbnails) if thumbnails else torch.empty(0, SIDE, SIDE)
         return cls(
             name,
@@ -86,6 +89,7 @@ class Fingerprints(ShortRepr):
             tuple(patients),
             np.concatenate(answers),
             small.to(torch.uint8),
+            warning_notes(warnings, total),
         )
 
     def __len__(self) -> int:
@@ -104,9 +108,9 @@ def pixel_digest(image: Image) -> bytes:
     return hashlib.sha256(f"{values.shape}".encode() + values.tobytes()).digest()
 
 
-def _read(images: ImageSource, index: int) -> tuple[bytes, Tensor]:
+def _read(images: ImageSource, index: int) -> tuple[bytes, Tensor, tuple[str, ...]]:
     image = images[index]
-    return pixel_digest(image), thumbnail(image)
+    return pixel_digest(image), thumbnail(image), image.warnings
 
 
 def _places(name: str, split: str, samples: Samples) -> list[ImagePlace]:

@@ -14,7 +14,7 @@ from medlego.errors import ImageError
 from medlego.images.dicom.layout import Layout
 from medlego.images.dicom.parsing import Parsed
 from medlego.images.dicom.stream import OverBudgetError, Stream
-from medlego.images.image import WARNING
+from medlego.images.mending import WARNING
 
 UNDEFINED = 0xFFFFFFFF
 FRAME_KEYWORDS = ("ExtendedOffsetTable",)

@@ -12,7 +12,7 @@ from pydicom import uid
 from medlego.images.dicom.elements import ElementError, Elements
 from medlego.images.dicom.layout import Layout
 from medlego.images.dicom.tables import grey_table
-from medlego.images.image import LEAST_SPREAD, WARNING, share
+from medlego.images.mending import LEAST_SPREAD, WARNING, share
 
 GREY_KEYWORDS = (
     "SOPClassUID",
@@ -83,7 +83,7 @@ class Greys:
         said += ["greys: inverted, MONOCHROME1"] * self.inverted
         said += ["padding: black"] * (self.padding is not None)
         if spread < LEAST_SPREAD:
-            said.append(f"{WARNING}the picture is {share(spread)}")
+            said.append(f"{WARNING}picture: {share(spread)}")
         return picture, tuple(said)
 
     def _is_image(self, stored: np.ndarray) -> np.ndarray | None:

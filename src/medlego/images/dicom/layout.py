@@ -8,7 +8,7 @@ from pathlib import Path
 
 from medlego.errors import ImageError, raise_all
 from medlego.images.dicom.elements import ElementError, Elements
-from medlego.images.image import WARNING
+from medlego.images.mending import WARNING
 
 GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 PALETTE = "PALETTE COLOR"

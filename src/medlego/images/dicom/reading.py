@@ -34,7 +34,8 @@ from medlego.images.dicom.guarded_decode import GuardError, decode_guarded
 from medlego.images.dicom.layout import GREY, LAYOUT_KEYWORDS, PALETTE, Layout, read_layout
 from medlego.images.dicom.orientation import Turn, turn_for
 from medlego.images.dicom.parsing import Parsed, parsed
-from medlego.images.image import WARNING, Image
+from medlego.images.image import Image
+from medlego.images.mending import WARNING
 
 _SPACING_KEYWORDS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 _KEYWORDS = (
