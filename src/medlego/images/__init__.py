@@ -13,15 +13,8 @@ if TYPE_CHECKING:
     from medlego.images.dicom.silence import nothing_said
     from medlego.images.dicom.sniffing import is_dicom
     from medlego.images.dicom.walking import find_dicom
-    from medlego.images.image import (
-        Image,
-        by_subject,
-        fit,
-        from_array,
-        letterbox,
-        warning_notes,
-        warnings_of,
-    )
+    from medlego.images.image import Image, fit, from_array, letterbox
+    from medlego.images.mending import by_subject, warning_notes, warnings_of
     from medlego.images.reading import MAX_PIXELS, image_files, is_image, read_image
 
 __all__ = [

@@ -253,6 +253,27 @@ def test_more_frames_in_the_header_than_there_are_lose_none_of_those(
     assert read_image(path).applied[0] == "frame: 3 of 4, the middle one"
 
 
+@pytest.mark.parametrize("syntax", [None, JPEGLSLossless])
+@pytest.mark.parametrize("number", [b"-9", b"4x", b"x4"])
+def test_frames_are_counted_where_the_header_s_number_cannot_be_read(
+    tmp_path: Path, syntax: Any, number: bytes
+) -> None:
+    instance = dataset(FRAMES, frames=4)
+    instance.NumberOfFrames = 14
+    path = write(
+        tmp_path / "x", compress(dataset(FRAMES, frames=4), syntax) if syntax else instance
+    )
+    if syntax:
+        header = b"(\0\x08\0IS\x02\0"
+        content = path.read_bytes().replace(header + b"4 ", header + number)
+    else:
+        content = path.read_bytes().replace(b"IS\x02\x0014", b"IS\x02\0" + number)
+    path.write_bytes(content)
+    assert number in content
+    same(read_image(path, 3), FRAMES[3] / 65535)
+    assert "NumberOfFrames cannot be read" in read_image(path).warnings[0]
+
+
 @pytest.mark.parametrize("ending", [b"", bytes(8), b"\xfe\xff", b"\0"])
 @pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
 def test_fragments_need_no_delimiter_behind_them(

@@ -10,6 +10,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
 from medlego.images.dicom.layout import Layout
+from medlego.images.dicom.silence import heard
 
 
 def options(layout: Layout, bits: int | None = None) -> dict[str, Any]:
@@ -34,8 +35,12 @@ def options(layout: Layout, bits: int | None = None) -> dict[str, Any]:
     }
 
 
-def decode_native(content: bytes, syntax: UID, layout: Layout, frame: int) -> np.ndarray:
+def decode_native(
+    content: bytes, syntax: UID, layout: Layout, frame: int
+) -> tuple[np.ndarray, list[str]]:
     """One uncompressed frame, (rows, columns) or (rows, columns, 3), YBR turned to RGB.
+
+    With it come the library's warnings.
 
     Args:
         content: the frame's bytes; of 1-bit pixels with the bits before it in the first byte.
@@ -46,19 +51,22 @@ def decode_native(content: bytes, syntax: UID, layout: Layout, frame: int) -> np
     if layout.allocated == 1:
         bits = np.unpackbits(np.frombuffer(content, np.uint8), bitorder="little")
         start = frame * layout.frame_bits % 8
-        return bits[start : start + layout.pixels].reshape(layout.rows, layout.columns)
-    array, _ = get_decoder(syntax).as_array(content, index=0, **options(layout))
-    return array >> layout.shift if layout.shift else array
+        return bits[start : start + layout.pixels].reshape(layout.rows, layout.columns), []
+    with heard() as said:
+        array, _ = get_decoder(syntax).as_array(content, index=0, **options(layout))
+    return (array >> layout.shift if layout.shift else array), said
 
 
 def decode_compressed(
     content: bytes, syntax: UID, plugin: str, frame_options: dict[str, Any]
-) -> np.ndarray:
+) -> tuple[np.ndarray, list[str]]:
     """One codestream as an array, (rows, columns) or (rows, columns, 3), YBR turned to RGB.
 
-    Runs in the worker: a codec may take any time and memory, or the process with it.
+    With it come the library's warnings. Runs in the worker: a codec may take any time and memory,
+    or the process with it.
     """
-    array, _ = get_decoder(syntax).as_array(
-        encapsulate([content]), index=0, decoding_plugin=plugin, **frame_options
-    )
-    return array
+    with heard() as said:
+        array, _ = get_decoder(syntax).as_array(
+            encapsulate([content]), index=0, decoding_plugin=plugin, **frame_options
+        )
+    return array, said

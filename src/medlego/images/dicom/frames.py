@@ -86,6 +86,8 @@ def native_layout(file: Parsed, element: PixelElement, layout: Layout) -> Layout
                 layout = replace(fits, warnings=(*layout.warnings, warning))
                 break
     whole = there * 8 // layout.frame_bits
+    if not layout.frames:
+        return replace(layout, frames=max(1, whole))
     if element.length != UNDEFINED and 1 <= whole < layout.frames:
         warning = f"{WARNING}frames: {whole} there, {layout.frames} in the header"
         layout = replace(layout, frames=whole, warnings=(*layout.warnings, warning))
@@ -168,7 +170,7 @@ def compressed_spans(file: Parsed, element: PixelElement, count: int) -> Spans:
             starts = list(range(len(fragments)))
     if not starts:
         raise ImageError(f"{file.path}: expected compressed pixels, got none; fetch it again")
-    if len(starts) != count:
+    if len(starts) != count and count:
         warnings = (*warnings, f"{WARNING}frames: {len(starts)} there, {count} in the header")
     ends = [*starts[1:], len(fragments)]
     frames = tuple(tuple(fragments[i:j]) for i, j in zip(starts, ends, strict=True))

@@ -25,7 +25,7 @@ class GuardError(Exception):
 
 def decode_guarded(
     content: bytes, codec: Codec, frame_options: dict[str, Any], *, timeout_s: float = TIMEOUT_S
-) -> np.ndarray:
+) -> tuple[np.ndarray, list[str]]:
     """Decode one codestream in a worker.
 
     Args:
@@ -35,7 +35,7 @@ def decode_guarded(
         timeout_s: after this the worker is killed.
 
     Returns:
-        (rows, columns) or (rows, columns, 3), integers.
+        (rows, columns) or (rows, columns, 3), integers; and the library's warnings.
 
     Raises:
         GuardError: the codec failed, took too long or too much, or its process ended.
@@ -52,7 +52,7 @@ def decode_guarded(
     ]
     if tuple(answer["shape"]) != shape or answer["dtype"] not in _DTYPES:
         raise GuardError("it gave pixels of another shape")
-    return np.frombuffer(body, answer["dtype"]).reshape(shape)
+    return np.frombuffer(body, answer["dtype"]).reshape(shape), list(map(str, answer["said"]))
 
 
 _pool = Pool("medlego.images.dicom.worker")

@@ -101,7 +101,7 @@ def read_layout(path: Path, elements: Elements, *, real: bool, max_pixels: int) 
 
     side = (lambda value: 1 <= value <= 65535, "1 to 65535")
     rows, columns = get("Rows", None, *side), get("Columns", None, *side)
-    frames = get("NumberOfFrames", 1, lambda value: 0 <= value < 1 << 31, "1 or more") or 1
+    frames, unread = _frames(elements)
     samples = get("SamplesPerPixel", 1, lambda value: value in (1, 3), "1 or 3")
     planar = 0
     if samples > 1:
@@ -135,8 +135,19 @@ def read_layout(path: Path, elements: Elements, *, real: bool, max_pixels: int) 
         bool(signed),
         real,
         shift,
-        warnings,
+        (*unread, *warnings),
     )
+
+
+def _frames(elements: Elements) -> tuple[int, tuple[str, ...]]:
+    """How many there are, 0 where only the pixels can say."""
+    try:
+        frames = elements.integer("NumberOfFrames")
+    except ElementError:
+        frames = -1
+    if frames is None or frames >= 0:
+        return frames or 1, ()
+    return 0, (f"{WARNING}frames: counted, since NumberOfFrames cannot be read",)
 
 
 def _shift(elements: Elements, allocated: int, stored: int) -> tuple[int, tuple[str, ...]]:

@@ -110,7 +110,8 @@ def _native(
     """A frame's stored values, colours as RGB, and what decoding did."""
     steps = _check_colours(layout)
     content = native_frame(file, element, layout, index)
-    return decode_native(content, file.syntax, layout, index), steps
+    stored, said = decode_native(content, file.syntax, layout, index)
+    return stored, [*steps, *said]
 
 
 def _compressed(
@@ -121,13 +122,13 @@ def _compressed(
     content = compressed_frame(file, spans, index)
     bits = check_codestream(file.path, content, file.syntax, layout)
     try:
-        stored = decode_guarded(content, codec, options(layout, bits))
+        stored, said = decode_guarded(content, codec, options(layout, bits))
     except GuardError as error:
         raise ImageError(
             f"{file.path}: expected a codestream that decodes, got a damaged one ({error}); "
             "fetch it again"
         ) from None
-    return stored, [f"decoded: {file.syntax.name}", *steps]
+    return stored, [f"decoded: {file.syntax.name}", *steps, *said]
 
 
 def _check_colours(layout: Layout) -> list[str]:

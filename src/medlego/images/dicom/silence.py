@@ -10,6 +10,11 @@ from contextlib import contextmanager
 
 from pydicom import config
 
+from medlego.images.mending import WARNING
+
+MAX_WARNING = 200
+"""Characters of a library's warning that are kept."""
+
 LIBRARIES = ("highdicom", "dicomweb_client")
 
 _ONE_AT_A_TIME = threading.RLock()
@@ -30,6 +35,17 @@ def quietly() -> Iterator[None]:
             yield
         finally:
             logger.disabled = disabled
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """Collect what libraries warn of while they decode pixels; of these they know only numbers."""
+    said: list[str] = []
+    with _ONE_AT_A_TIME, warnings.catch_warnings(record=True) as records:
+        warnings.simplefilter("always")
+        yield said
+    texts = (" ".join(str(record.message).split()) for record in records)
+    said += dict.fromkeys(f"{WARNING}decoder: {text[:MAX_WARNING]}" for text in texts)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The process that runs codecs, `python -m medlego.images.dicom.worker`.
 
 A request has `syntax`, `plugin` and `options`, and a codestream behind it. An answer has `error`,
-or `shape` and `dtype` with the pixels behind it.
+or `shape`, `dtype` and the library's warnings in `said`, with the pixels behind it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ MEMORY_BYTES = 6 << 30
 def decode(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
     """One request's answer; whatever goes wrong is named by its kind alone."""
     try:
-        array = decode_compressed(
+        array, said = decode_compressed(
             content, UID(request["syntax"]), request["plugin"], request["options"]
         )
-        return {"shape": array.shape, "dtype": array.dtype.str}, np.ascontiguousarray(
-            array
-        ).tobytes()
+        answer = {"shape": array.shape, "dtype": array.dtype.str, "said": said}
+        return answer, np.ascontiguousarray(array).tobytes()
     except Exception as error:
         return {"error": type(error).__name__}, b""
 
