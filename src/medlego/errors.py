@@ -45,6 +45,10 @@ class ImageError(InputError):
     """An image file cannot be read as what it claims to be."""
 
 
+class NoPatientImageError(ImageError):
+    """A DICOM object is whole, but no image of a patient: a segmentation, a localizer, a report."""
+
+
 class DatasetError(InputError):
     """A data set's files, labels or splits are wrong."""
 

@@ -73,7 +73,8 @@ def command(
     terminal: Terminal,
     directory: options.Directory,
     images: Annotated[
-        list[Path] | None, Argument(metavar="IMAGE…", help="PNG, JPEG, TIFF, DICOM or NIfTI.")
+        list[Path] | None,
+        Argument(metavar="IMAGE…", help="PNG, JPEG, JPEG 2000, TIFF, BMP, PGM, DICOM or NIfTI."),
     ] = None,
     *,
     task: Annotated[
@@ -81,6 +82,14 @@ def command(
     ] = None,
     every_task: Annotated[
         bool, Option("--every-task", help="Answer every task for every image, without routing.")
+    ] = False,
+    any_object: Annotated[
+        bool,
+        Option(
+            "--any-object",
+            help="Answer DICOM objects that are no images of patients too: segmentations, dose "
+            "maps, localizers, screen saves.",
+        ),
     ] = False,
     mode: Annotated[
         str | None, Option(help="{medlego.cli.summaries:MODES}; the generalist's own by default.")
@@ -106,7 +115,7 @@ def command(
     """
     if task is not None and every_task:
         raise GeneralistError("--every-task: expected it without --task, got both; choose one")
-    selection = {"task": task, "every_task": every_task, "mode": mode}
+    selection = {"task": task, "every_task": every_task, "mode": mode, "any_object": any_object}
     if batch.complete:
         for word, value in {"IMAGE": images, "--saliency": saliency}.items():
             if value:
@@ -180,6 +189,10 @@ def _answer(
         for prob, label in sorted(zip(answer.probs, answer.task.labels, strict=True), reverse=True)
     ]
     terminal.table(("image", "task", "label", "probability"), rows)
+    problems = [prediction.problem for prediction in predictions if prediction.problem]
+    terminal.note(*problems)
+    if problems:
+        terminal.note(f"{len(problems)} of {len(predictions)} files were not answered")
     if stale := {a.task.name for p in predictions for a in p.answers if a.state == "stale"}:
         terminal.note(
             f"not calibrated, since a merge answers: {', '.join(sorted(stale))}; "

@@ -43,7 +43,11 @@ KINDS = "a PNG, JPEG, JPEG 2000, TIFF, BMP, PGM, DICOM or NIfTI image"
 
 
 def read_image(
-    path: str | Path, frame: int | None = None, *, max_pixels: int = MAX_PIXELS
+    path: str | Path,
+    frame: int | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    any_object: bool = False,
 ) -> Image:
     """Read one image file, known by its content.
 
@@ -52,11 +56,13 @@ def read_image(
         frame: which of several, from 0: a DICOM file's frames, a TIFF's pages, a NIfTI volume's
             slices. Left out, the middle frame or slice, and a TIFF's first page.
         max_pixels: largest width × height that is decoded.
+        any_object: read DICOM objects that are no images of a patient too.
 
     Returns:
         The image, (1 or 3, height, width) float32 in [0, 1].
 
     Raises:
+        NoPatientImageError: a DICOM segmentation, dose map, localizer, screen save, report, …
         ImageError: missing, not an image, damaged, too large, without that frame, or
             compressed in a way for which no codec is installed.
     """
@@ -64,7 +70,7 @@ def read_image(
     if path.exists() and not path.is_file() and not path.is_dir():
         raise ImageError(f"{path}: expected an image file, got a device or pipe")
     if is_dicom(path):
-        return read_frame(path, frame, max_pixels=max_pixels)
+        return read_frame(path, frame, max_pixels=max_pixels, any_object=any_object)
     if _starts_as_nifti(path):
         return read_slice(path, frame, max_pixels=max_pixels)
     return _read_picture(path, frame or 0, max_pixels)

@@ -58,12 +58,14 @@ class Prediction(ShortRepr):
     """Every asked task's answer to one image, and where its route leads, if there is one.
 
     `image` is the image's name, empty where nobody named it; `applied` says what reading it did.
+    An image that was not read has a `problem` and no answers.
     """
 
     image: str = field(repr=False)
     applied: tuple[str, ...]
     answers: tuple[Answer, ...]
     route: Route | None = None
+    problem: str | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:

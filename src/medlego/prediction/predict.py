@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from medlego.base import Base, Inputs
+from medlego.errors import ImageError
 from medlego.generalist import Generalist
 from medlego.images import Image, read_image
 from medlego.prediction.answers import Prediction, TaskAnswers
@@ -26,8 +27,12 @@ def predict(
     every_task: bool = False,
     mode: str | None = None,
     device: str = "cpu",
+    any_object: bool = False,
 ) -> list[Prediction]:
     """Answer each image by the tasks that it belongs to.
+
+    A file that cannot be read, or is no image of a patient, gets a `Prediction.problem` instead
+    of answers; the others are answered.
 
     Args:
         generalist: its bricks' profiles tell what an image belongs to; where none has a profile,
@@ -38,22 +43,42 @@ def predict(
         every_task: ask every task of every image.
         mode: how the generalist works, see `medlego.merge.Mode`; its recipe's when left out.
         device: `cpu` or `cuda`.
+        any_object: answer DICOM objects that are no images of patients too.
 
     Returns:
         One prediction per image, in order. One without answers abstains; its route says why.
 
     Raises:
-        ImageError: a file that cannot be read; none is answered then.
+        ImageError: no file can be read.
         GeneralistError: no such task, or another base.
         MergeError: an unknown mode, or bricks of a group that cannot be merged.
         BaseError: the base is not to be found.
     """
     if task is not None:
         generalist.capability(task)
-    read = [image if isinstance(image, Image) else read_image(image) for image in images]
+    outcomes = [_read(image, any_object) for image in images]
+    read = [outcome for outcome in outcomes if isinstance(outcome, Image)]
+    if not read and outcomes and isinstance(outcomes[0], ImageError):
+        raise outcomes[0]
     engine = Engine(generalist, base or Base.find(generalist.base), mode=mode, device=device)
     names = [f"image {i + 1}" if isinstance(im, Image) else str(im) for i, im in enumerate(images)]
-    return predict_images(engine, read, names, engine.tasks_to_ask(task, every_task=every_task))
+    tasks = engine.tasks_to_ask(task, every_task=every_task)
+    answered = iter(predict_images(engine, read, [""] * len(read), tasks))
+    return [
+        replace(next(answered), image=name)
+        if isinstance(outcome, Image)
+        else Prediction(name, (), (), problem=str(outcome))
+        for name, outcome in zip(names, outcomes, strict=True)
+    ]
+
+
+def _read(image: str | Path | Image, any_object: bool) -> Image | ImageError:
+    if isinstance(image, Image):
+        return image
+    try:
+        return read_image(image, any_object=any_object)
+    except ImageError as error:
+        return error
 
 
 def predict_images(

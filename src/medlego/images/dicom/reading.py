@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medlego.errors import ImageError
+from medlego.errors import ImageError, NoPatientImageError
 from medlego.images.dicom.codecs import NATIVE, Codec, check_codestream, codec_for
 from medlego.images.dicom.colours import (
     PALETTE_KEYWORDS,
@@ -32,6 +32,7 @@ from medlego.images.dicom.frames import (
 from medlego.images.dicom.greyscale import GREY_KEYWORDS, functional, read_greys
 from medlego.images.dicom.guarded_decode import GuardError, decode_guarded
 from medlego.images.dicom.layout import GREY, LAYOUT_KEYWORDS, PALETTE, Layout, read_layout
+from medlego.images.dicom.objects import OBJECT_KEYWORDS, no_patient_image
 from medlego.images.dicom.orientation import Turn, turn_for
 from medlego.images.dicom.parsing import Parsed, parsed
 from medlego.images.image import Image
@@ -39,6 +40,7 @@ from medlego.images.mending import WARNING
 
 _SPACING_KEYWORDS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 _KEYWORDS = (
+    *OBJECT_KEYWORDS,
     *LAYOUT_KEYWORDS,
     *FRAME_KEYWORDS,
     *GREY_KEYWORDS,
@@ -49,21 +51,27 @@ _KEYWORDS = (
 )
 
 
-def read_frame(path: Path, frame: int | None, *, max_pixels: int) -> Image:
+def read_frame(
+    path: Path, frame: int | None, *, max_pixels: int, any_object: bool = False
+) -> Image:
     """Read one frame, its greys or colours as the file wants them shown.
 
     Args:
         path: a DICOM file.
         frame: index from 0; None is the middle one.
         max_pixels: largest rows × columns that is decoded.
+        any_object: read what is no image of a patient too.
 
     Returns:
         The frame, what was applied, and the distance of its rows and of its columns.
 
     Raises:
+        NoPatientImageError: a segmentation, localizer, report, …
         ImageError: no image, damaged, too large, of another frame count, or without a codec.
     """
     with parsed(path, _KEYWORDS) as file:
+        if not any_object and (kind := no_patient_image(file.elements, file.meta)):
+            raise NoPatientImageError(f"{path}: expected an image of a patient, got {kind}")
         element = pixel_element(file)
         real = element.real_bits is not None
         layout = read_layout(path, file.elements, real=real, max_pixels=max_pixels)

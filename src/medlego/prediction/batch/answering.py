@@ -41,6 +41,7 @@ class Work:
     mode: Mode
     task: str | None
     every_task: bool
+    any_object: bool
     root: Path
     batch_size: int
     workers: int | None
@@ -116,7 +117,7 @@ class Answerer:
 
     def _decode(self, name: str) -> _Decoded:
         try:
-            image = read_image(self._work.root / name)
+            image = read_image(self._work.root / name, any_object=self._work.any_object)
             return _Decoded(self._engine.base.prepare(image), image.applied)
         except ImageError as error:
             self._check_root(name)

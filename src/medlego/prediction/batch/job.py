@@ -31,6 +31,7 @@ from medlego.prediction.batch.listing import Listing
 from medlego.prediction.batch.rows import SCHEMA
 from medlego.support import (
     FrozenModel,
+    left_out,
     put_in_place,
     read_document,
     read_expected,
@@ -56,9 +57,12 @@ class Job(FrozenModel):
     mode: Mode
     task: str | None
     every_task: bool
+    any_object: bool = False
     images: Annotated[int, Field(ge=1)]
     images_sha256: Digest
     part_images: Annotated[int, Field(ge=1)]
+
+    _sparse = left_out(any_object=False)
 
     @classmethod
     def of(cls, work: Work, listing: Listing) -> Job:
@@ -70,6 +74,7 @@ class Job(FrozenModel):
             mode=work.mode,
             task=work.task,
             every_task=work.every_task,
+            any_object=work.any_object,
             images=listing.images,
             images_sha256=listing.sha256,
             part_images=listing.part_images,

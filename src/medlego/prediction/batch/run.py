@@ -71,6 +71,7 @@ def predict_many(
     base_weights: str | Path | None = None,
     task: str | None = None,
     every_task: bool = False,
+    any_object: bool = False,
     mode: str | None = None,
     limit: int | None = None,
     batch_size: int = BATCH,
@@ -92,7 +93,7 @@ def predict_many(
         output: a Parquet file to write; `batch.rows.SCHEMA` has its columns. Beside it `OUTPUT.job`
             lies meanwhile.
         base_weights: the base's file; found by fingerprint when left out.
-        task, every_task, mode: as of `predict`.
+        task, every_task, any_object, mode: as of `predict`.
         limit: answer only the first so many images.
         batch_size: images that pass through the model together.
         workers: decoding threads for each device or actor; cores by default, at most 16.
@@ -127,6 +128,7 @@ def predict_many(
         mode=generalist.recipe.mode if mode is None else as_mode(mode),
         task=task,
         every_task=every_task,
+        any_object=any_object,
         root=root.absolute(),
         batch_size=batch_size,
         workers=workers,

@@ -46,9 +46,10 @@ def draw_answers(
     pictures = [(*answer, folder / name) for answer, name in zip(answers, names, strict=True)]
     for task in dict.fromkeys(answer.task.name for _, answer, _ in pictures):
         own = [picture for picture in pictures if picture[1].task.name == task]
+        images = [read_image(image, any_object=True) for image, _, _ in own]
         maps = explain(
             generalist,
-            [image for image, _, _ in own],
+            images,
             task,
             label=[_likeliest(answer) for _, answer, _ in own],
             method=method,
@@ -57,8 +58,8 @@ def draw_answers(
             device=device,
             show=show,
         )
-        for (image, _, path), saliency in zip(own, maps, strict=True):
-            save_overlay(read_image(image), saliency, path)
+        for image, (*_, path), saliency in zip(images, own, maps, strict=True):
+            save_overlay(image, saliency, path)
     return [path for _, _, path in pictures]
 
 
