@@ -79,7 +79,7 @@ async def predict(request: Request, service: ServiceOfApp) -> PredictionsDocumen
             result = await service.predict(form.images, task, every_task=form.every_task)
     except TimeoutError:
         raise RequestError(503, ["answer: expected within the time limit, was not"]) from None
-    return PredictionsDocument.of(result.model, result.images, result.answers)
+    return PredictionsDocument.of(result.model, result.answers)
 
 
 @router.get("/v1/generalist", response_model_exclude={"bricks"}, responses=_UNAUTHORISED)

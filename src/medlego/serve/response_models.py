@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from medlego.bricks import Brick, BrickSignature
 from medlego.evaluation import brick_facts
-from medlego.images import Image
 from medlego.prediction import Prediction
 from medlego.serve.reload import Model
 
@@ -49,7 +48,7 @@ class RouteDocument(BaseModel):
 
 
 class PredictionDocument(BaseModel):
-    """The answers to one image; without any, the route's reason says why."""
+    """The answers to one image; without any, the route's reason or the problem says why."""
 
     model_config = _CLOSED
 
@@ -57,6 +56,7 @@ class PredictionDocument(BaseModel):
     applied: list[str] = Field(description="What was done to its pixels while reading it.")
     answers: list[AnswerDocument]
     route: RouteDocument | None
+    problem: str | None = Field(description="Why the file was not answered at all.")
 
 
 class PredictionsDocument(BaseModel):
@@ -69,13 +69,11 @@ class PredictionsDocument(BaseModel):
     predictions: list[PredictionDocument]
 
     @classmethod
-    def of(
-        cls, model: Model, images: Sequence[Image], answers: Sequence[Prediction]
-    ) -> PredictionsDocument:
+    def of(cls, model: Model, answers: Sequence[Prediction]) -> PredictionsDocument:
         """A model's answers to images, as they are sent."""
         predictions = []
-        for number, (image, prediction) in enumerate(zip(images, answers, strict=True), 1):
-            named = replace(prediction, image=f"image {number}", applied=image.applied)
+        for number, prediction in enumerate(answers, 1):
+            named = replace(prediction, image=f"image {number}")
             document: dict[str, Any] = named.as_dict()
             for answer in document["answers"]:
                 answer["bricks"] = [b.digest for b in model.engine.bricks(answer["task"])]

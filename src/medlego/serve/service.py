@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medlego.errors import ImageError
@@ -121,16 +121,24 @@ class Service(NoPickle, instead="start one on the same directory there"):
             view_size: side in pixels that the images are returned with; the model's when left out.
 
         Raises:
-            UploadError: files that cannot be read; none is answered then.
+            UploadError: no file can be read.
             GeneralistError: no such task.
         """
         model = self.model
         tasks = model.engine.tasks_to_ask(task, every_task=every_task)
         side = model.base.ref.image_size
         decoded = await self.decode(uploads, [side] if view_size is None else [side, view_size])
-        answers = await self.answer(model, [fitted[0] for fitted in decoded], tasks)
+        read = [fitted for fitted in decoded if not isinstance(fitted, ImageError)]
+        answers = await self.answer(model, [fitted[0] for fitted in read], tasks)
         self.metrics.answered(answers)
-        return RequestAnswers(model, [fitted[-1] for fitted in decoded], answers)
+        answered = iter(answers)
+        predictions = [
+            Prediction("", (), (), problem=str(fitted))
+            if isinstance(fitted, ImageError)
+            else replace(next(answered), applied=fitted[-1].applied)
+            for fitted in decoded
+        ]
+        return RequestAnswers(model, [fitted[-1] for fitted in read], predictions)
 
     async def answer(
         self, model: Model, images: Sequence[FittedImage], tasks: Tasks
@@ -141,25 +149,39 @@ class Service(NoPickle, instead="start one on the same directory there"):
 
     async def decode(
         self, uploads: Sequence[bytes], sizes: Sequence[int]
-    ) -> list[list[FittedImage]]:
+    ) -> list[list[FittedImage] | ImageError]:
         """Decode files once, each fitted to network inputs of these sizes; see `Decoders.decode`.
 
         Raises:
-            UploadError: files that cannot be read.
+            UploadError: no file can be read.
         """
         decoded = await asyncio.gather(
             *(self.decoders.decode(content, sizes) for content in uploads), return_exceptions=True
         )
-        problems = []
-        for number, one in enumerate(decoded, 1):
-            if isinstance(one, ImageError):
-                problems.append(f"image {number}: {one}")
-            elif isinstance(one, BaseException):
+        outcomes: list[list[FittedImage] | ImageError] = []
+        for one in decoded:
+            if isinstance(one, BaseException) and not isinstance(one, ImageError):
                 raise one
-        if problems:
-            self.metrics.unreadable.inc(len(problems))
+            outcomes.append(one)
+        problems = [
+            f"image {number}: {one}"
+            for number, one in enumerate(outcomes, 1)
+            if isinstance(one, ImageError)
+        ]
+        self.metrics.unreadable.inc(len(problems))
+        if len(problems) == len(outcomes):
             raise UploadError(problems)
-        return [one for one in decoded if not isinstance(one, BaseException)]
+        return outcomes
+
+    async def decode_one(self, upload: bytes, sizes: Sequence[int]) -> list[FittedImage]:
+        """As `decode`, of one file.
+
+        Raises:
+            UploadError: it cannot be read.
+        """
+        (fitted,) = await self.decode([upload], sizes)
+        assert not isinstance(fitted, ImageError), "decode refuses where no file can be read"
+        return fitted
 
     async def _follow(self) -> None:
         while True:

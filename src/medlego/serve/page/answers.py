@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -42,7 +43,7 @@ async def answers(request: Request, page: PageOfApp, number: int = 1) -> dict[st
         image=image_view(result.model, prediction, trust),
         model=result.model,
     )
-    return {"html": html, "document": PredictionsDocument.of(result.model, [image], [prediction])}
+    return {"html": html, "document": PredictionsDocument.of(result.model, [prediction])}
 
 
 @router.post("/saliency")
@@ -56,7 +57,8 @@ async def saliency(request: Request, page: PageOfApp) -> dict[str, str]:
             409, ["generalist: expected the one that answered, got a newer one; answer it again"]
         )
     async with _in_time(service):
-        ((image,),) = await service.decode(form.images, [model.base.ref.image_size])
+        (upload,) = form.images
+        (image,) = await service.decode_one(upload, [model.base.ref.image_size])
         work = partial(explain, label=form.label, base=model.base)
         (overlay,) = await asyncio.get_running_loop().run_in_executor(
             page.explaining, work, model.generalist, [image], form.task
@@ -75,7 +77,8 @@ async def comparison(request: Request, page: PageOfApp, other: str) -> dict[str,
     async with _in_time(service):
         models = [present, await page.comparisons.model(other, present)]
         sizes = {VIEW_SIZE, *(model.base.ref.image_size for model in models)}
-        (fitted,) = await service.decode(form.images, list(sizes))
+        (upload,) = form.images
+        fitted = await service.decode_one(upload, list(sizes))
         by_size = dict(zip(sizes, fitted, strict=True))
         predictions = []
         for model in models:
@@ -95,7 +98,7 @@ async def comparison(request: Request, page: PageOfApp, other: str) -> dict[str,
         changes=changes(*predictions),
     )
     documents = {
-        side: PredictionsDocument.of(model, [image], [one])
+        side: PredictionsDocument.of(model, [replace(one, applied=image.applied)])
         for side, model, one in zip(("present", "other"), models, predictions, strict=True)
     }
     return {"html": html, "document": documents}
