@@ -122,17 +122,41 @@ class Reading:
 
     data_seed: Annotated[int, Option(help="Seed of the split, if DATA has none.")] = 0
     labels_map: LabelsMap = None
+    path_column: Annotated[
+        str | None, Option(help="Column of a table that names the image; path by default.")
+    ] = None
+    label_column: Annotated[
+        list[str] | None,
+        Option(help="Column of the label; repeat it for the columns of a multilabel task."),
+    ] = None
+    patient_column: Annotated[str | None, Option(help="Column of the patient's id.")] = None
+    split_column: Annotated[str | None, Option(help="Column of the split.")] = None
+    uncertain: Annotated[
+        str, Option(help="What -1 means in a column of a label: unknown, positive or negative.")
+    ] = "unknown"
 
     def read(
         self, data: str, hints: TaskHints, show: Progress, *, keep_torn: bool = False
     ) -> Dataset:
         """The data set of DATA."""
-        from medlego.data import LabelMap, load_dataset
+        from medlego.data import Columns, LabelMap, as_uncertain, load_dataset
 
         renames = None if self.labels_map is None else LabelMap.load(self.labels_map)
         show("reading data", 0, 0)
         return load_dataset(
-            data, hints, label_map=renames, seed=self.data_seed, keep_torn=keep_torn, show=show
+            data,
+            hints,
+            label_map=renames,
+            seed=self.data_seed,
+            keep_torn=keep_torn,
+            columns=Columns(
+                self.path_column,
+                tuple(self.label_column or ()),
+                self.patient_column,
+                self.split_column,
+            ),
+            uncertain=as_uncertain(self.uncertain),
+            show=show,
         )
 
     def read_for(self, task: Task, data: str, show: Progress) -> Dataset:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from medlego.data.leaks.fingerprints import Fingerprints, ImagePlace
     from medlego.data.leaks.sidecar import Memory, SiteKey
     from medlego.data.load import AT, load_dataset, table_and_folder, task_stem
-    from medlego.data.readers.table import TABLE_SUFFIXES
+    from medlego.data.readers.columns import Columns, usual_name
+    from medlego.data.readers.csv_file import open_csv
+    from medlego.data.readers.labels import Uncertain, as_uncertain
+    from medlego.data.readers.table import TABLE_SUFFIXES, read_table
     from medlego.data.samples import (
         SPLITS,
         ArrayImages,
@@ -45,6 +48,7 @@ __all__ = [
     "SYNTHETIC_TASKS",
     "TABLE_SUFFIXES",
     "ArrayImages",
+    "Columns",
     "Dataset",
     "Fingerprints",
     "ImagePlace",
@@ -59,8 +63,10 @@ __all__ = [
     "Task",
     "TaskHints",
     "Text",
+    "Uncertain",
     "align",
     "as_task_name",
+    "as_uncertain",
     "check_leaks",
     "describe",
     "find_kind",
@@ -69,10 +75,13 @@ __all__ = [
     "join",
     "load_dataset",
     "match_labels",
+    "open_csv",
+    "read_table",
     "synthetic_dataset",
     "synthetic_image",
     "table_and_folder",
     "task_stem",
+    "usual_name",
 ]
 
 load_lazily(__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from medlego.data.kinds import find_kind
 from medlego.data.label_map import LabelMap, map_labels
 from medlego.data.medmnist import fetch
 from medlego.data.readers import READERS, DataSource
+from medlego.data.readers.columns import Columns
+from medlego.data.readers.labels import Uncertain
 from medlego.data.readers.npz import read_npz
 from medlego.data.readers.table import TABLE_SUFFIXES
 from medlego.data.samples import SPLITS, Dataset, TaskHints, join
@@ -29,6 +32,8 @@ def load_dataset(
     label_map: LabelMap | None = None,
     seed: int = 0,
     keep_torn: bool = False,
+    columns: Columns | None = None,
+    uncertain: Uncertain = "unknown",
     show: Progress = silent,
 ) -> Dataset:
     """Read labelled images.
@@ -44,6 +49,7 @@ def load_dataset(
         seed: of the split, where the source has none (70/10/20, stratified by label; all
             images of a patient stay in one split).
         keep_torn: accept a given split that parts a patient's images, for a leak check.
+        columns, uncertain: of a table, see `read_manifest`.
         show: called with bytes done and bytes in all while a file is fetched.
 
     Raises:
@@ -56,7 +62,15 @@ def load_dataset(
     if label_map is not None:
         several = hints.kind is not None and not find_kind(hints.kind).exclusive
         raw = replace(hints, labels=None, codes=None, kind=hints.kind if several else None)
-    dataset = _read(text, raw, seed, keep_torn, show)
+    dataset = _read(
+        text,
+        raw,
+        show,
+        seed=seed,
+        keep_torn=keep_torn,
+        columns=columns,
+        uncertain=uncertain,
+    )
     if label_map is not None:
         dataset = map_labels(dataset, label_map, hints)
     return _checked(text, dataset)
@@ -67,7 +81,7 @@ def task_stem(source: str) -> str:
     return Path(table_and_folder(source)[0]).stem
 
 
-def _read(text: str, hints: TaskHints, seed: int, keep_torn: bool, show: Progress) -> Dataset:
+def _read(text: str, hints: TaskHints, show: Progress, **settings: Any) -> Dataset:
     if text.startswith("medmnist:"):
         name = text.removeprefix("medmnist:")
         file, hints = fetch(name, hints, progress=lambda done, total: show(text, done, total))
@@ -81,7 +95,7 @@ def _read(text: str, hints: TaskHints, seed: int, keep_torn: bool, show: Progres
     where = None if folder is None else Path(folder)
     for reader in READERS:
         if reader.accepts(path) and (where is None or reader.images_elsewhere):
-            return reader.read(DataSource(path, hints, seed, where, keep_torn))
+            return reader.read(DataSource(path, hints, folder=where, **settings))
     raise DatasetError(f"{expected}, got {path.suffix or 'a file'}")
 
 

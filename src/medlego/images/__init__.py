@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from medlego.images.dicom.parsing import parsed
     from medlego.images.dicom.silence import nothing_said
     from medlego.images.dicom.sniffing import is_dicom
-    from medlego.images.dicom.walking import find_dicom
+    from medlego.images.dicom.walking import find_dicom, visible_files
     from medlego.images.image import Image, fit, from_array, letterbox
     from medlego.images.mending import by_subject, warning_notes, warnings_of
     from medlego.images.reading import MAX_PIXELS, image_files, is_image, read_image
@@ -34,6 +34,7 @@ __all__ = [
     "parsed",
     "read_header",
     "read_image",
+    "visible_files",
     "warning_notes",
     "warnings_of",
 ]

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from medlego.data.readers.columns import Columns
 from medlego.data.readers.folder import read_folder
+from medlego.data.readers.labels import Uncertain
 from medlego.data.readers.manifest import read_manifest
 from medlego.data.readers.npz import read_npz
 from medlego.data.readers.table import TABLE_SUFFIXES
@@ -21,6 +23,8 @@ class DataSource(NamedTuple):
     seed: int
     folder: Path | None
     keep_torn: bool
+    columns: Columns | None = None
+    uncertain: Uncertain = "unknown"
 
 
 class Reader(NamedTuple):
@@ -40,10 +44,16 @@ READERS = (
         lambda of: read_folder(of.path, of.hints, of.seed, keep_torn=of.keep_torn),
     ),
     Reader(
-        "a .csv or .parquet manifest",
+        "a table (.csv, .tsv, .parquet, .xlsx)",
         lambda path: path.suffix.lower() in TABLE_SUFFIXES,
         lambda of: read_manifest(
-            of.path, of.hints, of.seed, folder=of.folder, keep_torn=of.keep_torn
+            of.path,
+            of.hints,
+            of.seed,
+            folder=of.folder,
+            keep_torn=of.keep_torn,
+            columns=of.columns,
+            uncertain=of.uncertain,
         ),
         images_elsewhere=True,
     ),

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from medlego.data.readers.building import make_task, split_samples
 from medlego.data.readers.headers import with_headers
+from medlego.data.readers.labels import plain_label
 from medlego.data.readers.table import TABLE_SUFFIXES
 from medlego.data.samples import SPLITS, Dataset, FileImages, Samples, TaskHints
-from medlego.errors import DatasetError
-from medlego.images import image_files
+from medlego.errors import DatasetError, raise_all
+from medlego.images import image_files, visible_files
 
 
 def read_folder(folder: Path, hints: TaskHints, seed: int, *, keep_torn: bool = False) -> Dataset:
@@ -30,7 +31,8 @@ def read_folder(folder: Path, hints: TaskHints, seed: int, *, keep_torn: bool = 
         raise DatasetError(f"{folder}: expected sub-folders train, val and test, or none of them")
     tops = {name: folder / name for name in SPLITS} if has_splits else {"": folder}
     folders = {d.name for top in tops.values() for d in top.iterdir() if d.is_dir()}
-    classes = sorted(name for name in folders if not name.startswith("."))
+    names = _class_names(folder, {name for name in folders if not name.startswith(".")})
+    classes = sorted(names)
     labels = hints.labels or tuple(classes)
     if unknown := sorted(set(classes) - set(labels)):
         raise DatasetError(f"{folder}: expected classes {', '.join(labels)}, got also {unknown}")
@@ -41,9 +43,17 @@ def read_folder(folder: Path, hints: TaskHints, seed: int, *, keep_torn: bool = 
     parts: dict[str, Samples] = {}
     notes: dict[str, None] = {}
     for name, top in tops.items():
-        pairs = [(p, i) for i, label in enumerate(labels) for p in image_files(top / label)]
+        pairs = []
+        for number, label in enumerate(labels):
+            below = top / names.get(label, label)
+            images = image_files(below)
+            pairs += [(path, number) for path in images]
+            if others := sum(1 for _ in visible_files(below)) - len(images):
+                notes[
+                    f"left out: {others} files of {label} that are no images by name or content"
+                ] = None
         if not pairs:
-            raise DatasetError(f"{top}: expected images, found none")
+            raise DatasetError(f"{top}: expected images, found none; see docs/dicom.md for formats")
         files, values = zip(*pairs, strict=True)
         samples = Samples(FileImages(files), np.array(values, dtype=np.int64))
         parts[name], hints, header_notes = with_headers(samples, files, hints)
@@ -54,6 +64,27 @@ def read_folder(folder: Path, hints: TaskHints, seed: int, *, keep_torn: bool = 
             _check_patients(folder, parts)
         return Dataset.of(task, parts, tuple(notes))
     return Dataset.of(task, split_samples(parts[""], None, seed), tuple(notes))
+
+
+def _class_names(folder: Path, found: Collection[str]) -> dict[str, str]:
+    """The sub-folders by the label that each stands for.
+
+    Raises:
+        DatasetError: names with invisible characters, or two that look alike.
+    """
+    names: dict[str, str] = {}
+    problems = []
+    for name in sorted(found):
+        try:
+            label = plain_label(name)
+        except ValueError as error:
+            problems.append(f"sub-folder: {error}; rename it")
+            continue
+        if label in names:
+            problems.append(f"sub-folder {label!r}: expected one of this name, got two alike")
+        names[label] = name
+    raise_all(DatasetError, str(folder), problems)
+    return names
 
 
 def _check_patients(folder: Path, parts: Mapping[str, Samples]) -> None:

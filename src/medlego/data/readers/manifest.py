@@ -8,25 +8,21 @@ from pathlib import Path
 import numpy as np
 
 from medlego.data.readers.building import make_task, split_samples
+from medlego.data.readers.columns import GROUP_PREFIX, KEYS, LABEL_PREFIX, Columns
 from medlego.data.readers.dicomtree import find_rows
 from medlego.data.readers.headers import with_headers
+from medlego.data.readers.labels import Uncertain, many_labels, single_labels
 from medlego.data.readers.table import TextTable, read_table
 from medlego.data.samples import SPLITS, Dataset, FileImages, Samples, TaskHints
 from medlego.errors import DatasetError, raise_all
 from medlego.images import Header
 
-GROUP_PREFIX = "group_"
-LABEL_PREFIX = "label_"
-"""Columns of a multilabel task: `label_effusion`, …, with 1, 0 or nothing (unknown)."""
-
-KEYS: Mapping[str, Callable[[Header], str | None]] = {
+OF_HEADER: Mapping[str, Callable[[Header], str | None]] = {
     "sop_instance_uid": lambda header: header.sop_uid,
     "series_instance_uid": lambda header: header.series_uid,
     "study_instance_uid": lambda header: header.study_uid,
 }
-"""Columns that name DICOM images by their headers, the most exact first."""
-
-_COLUMNS = {"path", "label", "patient_id", "split", "site", *KEYS}
+"""What the columns `KEYS` name images by."""
 
 
 def read_manifest(
@@ -36,8 +32,10 @@ def read_manifest(
     *,
     folder: Path | None = None,
     keep_torn: bool = False,
+    columns: Columns | None = None,
+    uncertain: Uncertain = "unknown",
 ) -> Dataset:
-    """Read a CSV or Parquet table of labels.
+    """Read a CSV, Parquet or Excel table of labels.
 
     A row's images are named by `path`, relative to the folder; or, where there is no such column,
     by `sop_instance_uid`, `series_instance_uid` or `study_instance_uid`, which are looked up in
@@ -45,8 +43,10 @@ def read_manifest(
     `label_NAME` columns with 1, 0 or nothing. Optional columns: `patient_id`, `split`, `site`,
     and `group_NAME`, which says to which part an image belongs, for checks by subgroup (an empty
     cell: to none). What the table does not say of patients and groups, DICOM headers say. A row
-    whose `label` is empty is left out; an empty `label_NAME` cell is unknown. Other columns are
-    ignored. Messages name rows, the header being row 1, and no patient.
+    whose `label` is empty is left out; an empty `label_NAME` cell is unknown, and so is -1. A cell
+    without a value may say so (`MISSING`: NA, N/A, NULL, …); 1.0 is the label 1; several labels in
+    a cell, between `|`, make a multilabel task. Names of columns may be in any case. Other columns
+    are ignored. Messages name rows, the header being row 1, and no patient.
 
     Args:
         path: the table.
@@ -54,19 +54,23 @@ def read_manifest(
         seed: of the split, where the table has none.
         folder: where the images lie; the table's own by default.
         keep_torn: accept a given split that parts a patient's images, for a leak check.
+        columns: names of columns where they are not the usual ones.
+        uncertain: what -1 means in a `label_NAME` column.
 
     Raises:
         DatasetError: columns, labels, files or splits are wrong.
         ImageError: a DICOM file that a row names cannot be read.
     """
     folder = path.parent if folder is None else folder
-    table = read_table(path, _is_read)
+    table = read_table(path, (columns or Columns()).rename, words=hints.labels or ())
     many = any(name.startswith(LABEL_PREFIX) for name in table.columns)
     key = next((name for name in ("path", *KEYS) if name in table.columns), None)
     if key is None or not ("label" in table.columns or many):
         raise DatasetError(
             f"{path}: expected columns 'path' and 'label' (or '{LABEL_PREFIX}…'), or one of "
-            f"{', '.join(KEYS)} in place of 'path', got {', '.join(sorted(table.columns))}"
+            f"{', '.join(KEYS)} in place of 'path', got "
+            f"{', '.join(name[:60] for name in table.header[:20]) or 'none'}; name others with "
+            "--path-column and --label-column"
         )
     notes: list[str] = []
     if "label" in table.columns:
@@ -80,15 +84,18 @@ def read_manifest(
     if key == "path":
         files = _files(table, folder)
     else:
-        rows, files, headers, row_notes = find_rows(table, key, KEYS[key], folder)
+        rows, files, headers, row_notes = find_rows(table, key, OF_HEADER[key], folder)
         table, notes = table.take(rows), notes + row_notes
     groups = {
         name.removeprefix(GROUP_PREFIX): table.words(name)
         for name in table.columns
         if name == "site" or name.startswith(GROUP_PREFIX)
     }
-    exclusive = "label" in table.columns
-    labels, names = (_single_labels if exclusive else _many_labels)(table, hints)
+    if "label" in table.columns:
+        labels, names, label_notes = single_labels(table, hints.labels)
+    else:
+        labels, names, label_notes = many_labels(table, hints.labels, uncertain)
+    exclusive = labels.ndim == 1
     samples = Samples(FileImages(files), labels, table.filled("patient_id"), groups)
     samples, hints, lacking = with_headers(samples, files, hints, headers)
     task = make_task(path, path.stem, names, hints, exclusive=exclusive)
@@ -97,22 +104,26 @@ def read_manifest(
         raise DatasetError(f"{path}: split: expected {', '.join(SPLITS)}, got {', '.join(wrong)}")
     if samples.patients is not None and splits is not None and not keep_torn:
         _check_patients(table, samples.patients, splits)
-    return Dataset.of(task, split_samples(samples, splits, seed), (*notes, *lacking))
-
-
-def _is_read(name: str) -> bool:
-    return name in _COLUMNS or name.startswith((LABEL_PREFIX, GROUP_PREFIX))
+    return Dataset.of(task, split_samples(samples, splits, seed), (*notes, *label_notes, *lacking))
 
 
 def _files(table: TextTable, folder: Path) -> tuple[Path, ...]:
-    files = tuple(folder / cell for cell in table.columns["path"])
+    files = tuple(_below(folder, cell) for cell in table.columns["path"])
     missing = [
-        f"row {i}: no file {f.name[:100]!r}"
+        f"row {i}: no file {f.name[:100]!r} below {folder}"
         for i, f in zip(table.numbers, files, strict=True)
         if not _is_file(f)
     ]
+    if missing:
+        missing[min(len(missing), 20) - 1] += "; where they lie elsewhere, pass TABLE@FOLDER"
     raise_all(DatasetError, str(table.path), missing[:20])
     return files
+
+
+def _below(folder: Path, cell: str) -> Path:
+    """A row's file; backslashes part folders where a path was written on Windows."""
+    path = folder / cell
+    return folder / cell.replace("\\", "/") if "\\" in cell and not _is_file(path) else path
 
 
 def _is_file(path: Path) -> bool:
@@ -120,36 +131,6 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):  # a name that no file can have
         return False
-
-
-def _single_labels(table: TextTable, hints: TaskHints) -> tuple[np.ndarray, tuple[str, ...]]:
-    values = table.columns["label"]
-    names = hints.labels or tuple(sorted(set(values)))
-    if unknown := sorted(set(values) - set(names)):
-        raise DatasetError(f"{table.path}: expected labels {', '.join(names)}, got also {unknown}")
-    number = {name: i for i, name in enumerate(names)}
-    return np.array([number[v] for v in values], dtype=np.int64), names
-
-
-def _many_labels(table: TextTable, hints: TaskHints) -> tuple[np.ndarray, tuple[str, ...]]:
-    cells = {"": np.nan, "0": 0.0, "1": 1.0}
-    columns = [name for name in table.columns if name.startswith(LABEL_PREFIX)]
-    problems = [
-        f"row {number}, {name}: expected 1, 0 or nothing, got {cell[:40]!r}"
-        for name in columns
-        for number, cell in zip(table.numbers, table.columns[name], strict=True)
-        if cell not in cells
-    ]
-    raise_all(DatasetError, str(table.path), problems[:20])
-    in_columns = tuple(name.removeprefix(LABEL_PREFIX) for name in columns)
-    names = hints.labels or in_columns
-    if set(names) != set(in_columns):
-        raise DatasetError(
-            f"{table.path}: labels: expected those of the columns, {', '.join(in_columns)}, "
-            f"got {', '.join(names)}"
-        )
-    values = [[cells[cell] for cell in table.columns[f"{LABEL_PREFIX}{name}"]] for name in names]
-    return np.array(values, dtype=np.float32).T.copy(), names
 
 
 def _check_patients(table: TextTable, patients: np.ndarray, splits: np.ndarray) -> None:

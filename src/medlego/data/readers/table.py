@@ -1,19 +1,19 @@
-"""Tables of text: CSV or Parquet in, columns of cells with their rows' numbers out."""
+"""Tables of text: CSV, Parquet or Excel in, columns of cells with their rows' numbers out."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from medlego.data.readers.csv_file import check_widths, open_csv
 from medlego.errors import DatasetError, raise_all
 
-TABLE_SUFFIXES = (".csv", ".parquet")
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".xlsx", ".xls")
 MAX_ROWS = 5_000_000
 """Longer tables are refused."""
 
@@ -23,8 +23,10 @@ MAX_WORD = 200
 MAX_TEXT_BYTES = 1 << 30
 """Of a Parquet file's columns together."""
 
-_UNKNOWN = "nan"
-"""How tables written from floating-point columns spell a cell without a value."""
+MISSING = frozenset(
+    ["-", "NA", "N/A", "n/a", "<NA>", "#N/A", "#NA", "NULL", "null", "None", "NaN", "nan", "NAN"]
+)
+"""How programs and people spell a cell without a value."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class TextTable:
     path: Path
     columns: Mapping[str, tuple[str, ...]]
     numbers: tuple[int, ...]
+    header: tuple[str, ...] = ()
+    """All columns of the file."""
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -45,7 +49,7 @@ class TextTable:
     def take(self, indices: Sequence[int] | np.ndarray) -> TextTable:
         """The rows at `indices`, in that order; a row may come more than once."""
         columns = {name: tuple(cells[i] for i in indices) for name, cells in self.columns.items()}
-        return TextTable(self.path, columns, tuple(self.numbers[i] for i in indices))
+        return replace(self, columns=columns, numbers=tuple(self.numbers[i] for i in indices))
 
     def filled(self, name: str) -> np.ndarray | None:
         """A column with a value in every row, (N,) of text; None where there is no such column.
@@ -77,64 +81,99 @@ class TextTable:
         return np.array(cells)
 
 
-def read_table(path: Path, selects: Callable[[str], bool] = lambda _name: True) -> TextTable:
-    """Read a `.csv` (UTF-8) or a `.parquet` file.
+Rename = Callable[[Sequence[str]], Mapping[str, str]]
+"""A header to the columns that are read, and what each is called from here."""
+
+
+def all_columns(header: Sequence[str]) -> dict[str, str]:
+    """Every column that has a name, as it is called."""
+    return {name: name for name in header if name}
+
+
+def read_table(
+    path: Path, rename: Rename = all_columns, *, words: Collection[str] = ()
+) -> TextTable:
+    """Read a CSV, Parquet or Excel table; its ending decides.
 
     Args:
-        path: the file; its ending decides.
-        selects: which columns are read, by name.
+        path: `.csv` or `.tsv`, see `open_csv`; `.parquet`; `.xlsx` or `.xls`, the first sheet.
+        rename: which columns are read; may raise ValueError.
+        words: cells that mean themselves, though they are spelled as missing values are.
 
     Raises:
         DatasetError: no such format, not readable, no row, more than `MAX_ROWS`, or (CSV) rows
             that have not as many cells as the header.
     """
-    table = _read_parquet(path, selects) if path.suffix.lower() == ".parquet" else _read_csv(path)
+    reads = {".parquet": _read_parquet, ".xlsx": _read_excel, ".xls": _read_excel}
+    try:
+        table = reads.get(path.suffix.lower(), _read_csv)(path, rename)
+    except ValueError as problem:
+        raise DatasetError(f"{path}: {problem}") from None
     if not len(table):
         raise DatasetError(f"{path}: expected a header and at least one row, got none")
     if len(table) > MAX_ROWS:
         raise DatasetError(f"{path}: expected at most {MAX_ROWS:,} rows, got more; split it")
-    return table
+    missing = MISSING - set(words)
+    columns = {
+        name: tuple("" if cell in missing else cell for cell in cells)
+        for name, cells in table.columns.items()
+    }
+    return replace(table, columns=columns)
 
 
-def _read_csv(path: Path) -> TextTable:
+def _read_csv(path: Path, rename: Rename) -> TextTable:
     # Not polars: it names no row where cells are missing or too many, reads an empty line as a
     # row, and its messages quote the file.
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream)
-            header = next(reader, [])
-            numbered = ((number, row) for number, row in enumerate(reader, 2) if row)
-            rows = list(islice(numbered, MAX_ROWS + 1))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path}: expected UTF-8 CSV with a header ({error})") from error
-    except OSError as error:
-        raise DatasetError(f"{path}: expected a file to read, got {error.strerror}") from None
-    twice = sorted({name for name in header if header.count(name) > 1})
-    problems = [f"column {name[:60]!r}: expected it once" for name in twice]
-    problems += [
-        f"row {number}: expected {len(header)} cells, got {len(row)}"
-        for number, row in rows
-        if len(row) != len(header)
-    ]
-    raise_all(DatasetError, str(path), problems[:20])
+    with open_csv(path) as (header, numbered):
+        rows = list(islice(numbered, MAX_ROWS + 1))
+    raise_all(DatasetError, str(path), check_widths(header, rows)[:20])
+    names = rename(header)
     cells = zip(*(row for _, row in rows), strict=True) if rows else [()] * len(header)
-    columns = {name: tuple(map(_cell, column)) for name, column in zip(header, cells, strict=True)}
-    return TextTable(path, columns, tuple(number for number, _ in rows))
+    columns = {
+        names[text]: tuple(cell.strip() for cell in column)
+        for text, column in zip(header, cells, strict=True)
+        if text in names
+    }
+    return TextTable(path, columns, tuple(number for number, _ in rows), tuple(header))
 
 
-def _read_parquet(path: Path, selects: Callable[[str], bool]) -> TextTable:
+def _read_excel(path: Path, rename: Rename) -> TextTable:
+    try:
+        frame = pl.read_excel(path, raise_if_empty=False)
+    except ModuleNotFoundError:
+        raise DatasetError(
+            f"{path}: expected the package fastexcel to read Excel files, got none installed; "
+            "pip install 'medlego[excel]', or save the table as CSV UTF-8"
+        ) from None
+    except Exception as error:  # calamine's own classes, of many kinds
+        raise DatasetError(
+            f"{path}: expected a whole Excel file, got another ({type(error).__name__}); save the "
+            "table as CSV UTF-8"
+        ) from None
+    return _from_frame(path, frame, rename(frame.columns), frame.columns)
+
+
+def _read_parquet(path: Path, rename: Rename) -> TextTable:
     try:
         lazy = pl.scan_parquet(path, glob=False)
-        names = [name for name in lazy.collect_schema().names() if selects(name)]
+        header = lazy.collect_schema().names()
+        names = rename(header)
         count = int(lazy.select(pl.len()).collect().item())
         if count > MAX_ROWS or not names:
-            return TextTable(path, {}, tuple(range(2, count + 2)))
-        frame = lazy.select(names).collect()
+            return TextTable(path, {}, tuple(range(2, count + 2)), tuple(header))
+        frame = lazy.select(list(names)).collect()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise DatasetError(
             f"{path}: expected a whole Parquet file, got another ({type(error).__name__}); "
             "write it again"
         ) from None
+    return _from_frame(path, frame, names, header)
+
+
+def _from_frame(
+    path: Path, frame: pl.DataFrame, names: Mapping[str, str], header: Sequence[str]
+) -> TextTable:
+    frame = frame.select(list(names))
     problems = [
         f"column {column.name[:60]!r}: expected text, numbers or truth values, got {column.dtype}"
         for column in frame
@@ -147,8 +186,8 @@ def _read_parquet(path: Path, selects: Callable[[str], bool]) -> TextTable:
         raise DatasetError(
             f"{path}: expected at most {MAX_TEXT_BYTES:,} bytes of text, got {size:,}; shorten it"
         )
-    columns = {column.name: _texts(column) for column in frame}
-    return TextTable(path, columns, tuple(range(2, len(frame) + 2)))
+    columns = {names[column.name]: _texts(column) for column in frame}
+    return TextTable(path, columns, tuple(range(2, len(frame) + 2)), tuple(header))
 
 
 def _texts(column: pl.Series) -> tuple[str, ...]:
@@ -157,10 +196,5 @@ def _texts(column: pl.Series) -> tuple[str, ...]:
     if column.dtype.is_float():
         # whole numbers with gaps are stored as floating point: 1.0 is the label 1
         values = [None if v is None else int(v) if v.is_integer() else v for v in column]
-        return tuple("" if v is None else _cell(str(v)) for v in values)
-    return tuple("" if v is None else _cell(v) for v in column.cast(pl.String))
-
-
-def _cell(text: str) -> str:
-    text = text.strip()
-    return "" if text.lower() == _UNKNOWN else text
+        return tuple("" if v is None else str(v) for v in values)
+    return tuple("" if v is None else v.strip() for v in column.cast(pl.String))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 import polars as pl
 
-from medlego.data import AT, TABLE_SUFFIXES, table_and_folder
+from medlego.data import AT, TABLE_SUFFIXES, open_csv, read_table, table_and_folder, usual_name
 from medlego.errors import DatasetError, raise_all
 from medlego.images import is_image
 
@@ -39,8 +38,8 @@ def find_images(source: str | Path, skip: Path) -> tuple[Path, Iterator[ListedIm
     """Where a job's images lie, and the images in a fixed order, found while they are asked for.
 
     Args:
-        source: a folder, searched with all that is below, hidden names left out; or a CSV or
-            Parquet table with a column `path`, relative to the table's own folder, or to another
+        source: a folder, searched with all that is below, hidden names left out; or a table (CSV,
+            Parquet, Excel) with a column `path`, relative to the table's own folder, or to another
             as `TABLE@FOLDER`. Other columns are ignored; a path may stand there more than once.
         skip: a folder that is not looked into.
 
@@ -54,8 +53,8 @@ def find_images(source: str | Path, skip: Path) -> tuple[Path, Iterator[ListedIm
         root = path.parent if folder is None else Path(folder)
         if not root.is_dir():
             raise DatasetError(f"{root}: expected a folder of images, found none; check it")
-        cells = _parquet_cells if path.suffix.lower() == ".parquet" else _csv_cells
-        return root, (_stated(root, name) for name in _names(path, cells(path)))
+        cells = _CELLS.get(path.suffix.lower(), _csv_cells)(path)
+        return root, (_stated(root, name) for name in _names(path, cells))
     if path.is_dir() and folder is None:
         return path, _below(path, skip.resolve())
     got = "found nothing there" if not path.exists() else f"got {path.suffix or 'a file'}"
@@ -130,18 +129,19 @@ def _names(path: Path, cells: Iterable[Cell]) -> Iterator[str]:
 
 
 def _csv_cells(path: Path) -> Iterator[Cell]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream)
-            header = next(reader, [])
-            column = _column(path, header)
-            for number, row in enumerate(filter(None, reader), 2):
-                if len(row) == len(header):
-                    yield row[column], _nameless(number)
-                else:
-                    yield "", f"row {number}: expected {len(header)} cells, got {len(row)}"
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path}: expected UTF-8 CSV with a header ({error})") from error
+    with open_csv(path) as (header, rows):
+        column = header.index(_column(path, header))
+        for number, row in rows:
+            if len(row) == len(header):
+                yield row[column], _nameless(number)
+            else:
+                yield "", f"row {number}: expected {len(header)} cells, got {len(row)}"
+
+
+def _sheet_cells(path: Path) -> Iterator[Cell]:
+    table = read_table(path, lambda header: {_column(path, header): COLUMN})
+    for number, cell in zip(table.numbers, table.columns[COLUMN], strict=True):
+        yield cell, _nameless(number)
 
 
 def _parquet_cells(path: Path) -> Iterator[Cell]:
@@ -149,11 +149,11 @@ def _parquet_cells(path: Path) -> Iterator[Cell]:
     try:
         lazy = pl.scan_parquet(path, glob=False)
         schema = lazy.collect_schema()
-        _column(path, schema.names())
-        if schema[COLUMN] != pl.String:
-            raise DatasetError(f"{path}: {COLUMN}: expected text, got {schema[COLUMN]}")
-        for rows in lazy.select(COLUMN).collect_batches(chunk_size=_ROWS_AT_ONCE):
-            for cell in rows[COLUMN]:
+        column = _column(path, schema.names())
+        if schema[column] != pl.String:
+            raise DatasetError(f"{path}: {column}: expected text, got {schema[column]}")
+        for rows in lazy.select(column).collect_batches(chunk_size=_ROWS_AT_ONCE):
+            for cell in rows[column]:
                 yield cell or "", _nameless(next(numbers))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise DatasetError(
@@ -162,12 +162,22 @@ def _parquet_cells(path: Path) -> Iterator[Cell]:
         ) from None
 
 
-def _column(path: Path, header: list[str]) -> int:
-    if header.count(COLUMN) != 1:
+def _column(path: Path, header: Sequence[str]) -> str:
+    """The one column that means `COLUMN`, as the file calls it."""
+    names = [name for name in header if usual_name(name) == COLUMN]
+    if len(names) != 1:
         columns = ", ".join(name[:60] for name in header[:20]) or "none"
         raise DatasetError(f"{path}: columns: expected one {COLUMN!r}, got {columns}")
-    return header.index(COLUMN)
+    return names[0]
 
 
 def _nameless(number: int) -> str:
     return f"row {number}: {COLUMN}: expected a value, got none"
+
+
+_CELLS: Mapping[str, Callable[[Path], Iterator[Cell]]] = {
+    ".parquet": _parquet_cells,
+    ".xlsx": _sheet_cells,
+    ".xls": _sheet_cells,
+}
+"""How a table is read by its ending; any other is CSV."""
