@@ -130,7 +130,7 @@ def test_class_that_is_not_among_the_labels_is_refused(tmp_path: Path) -> None:
 def test_folder_without_images_is_refused(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         (tmp_path / "pets" / name).mkdir(parents=True)
-    with pytest.raises(DatasetError, match=r"pets: expected images, found none$"):
+    with pytest.raises(DatasetError, match=r"pets: expected images, found none"):
         load_dataset(tmp_path / "pets")
 
 
@@ -223,23 +223,23 @@ def test_order_of_label_columns_can_be_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "rows", "rule"),
     [
-        ("path,class", PETS, r"'path' and 'label' .* in place of 'path', got class, path$"),
-        ("file,label", PETS, r"'path' and 'label' .* in place of 'path', got file, label$"),
-        ("path;label", PETS, r"row 2: expected 1 cells"),
+        ("path,class", PETS, r"'path' and 'label' .* in place of 'path', got path, class; name o"),
+        ("file,label", PETS, r"'path' and 'label' .* in place of 'path', got file, label; name o"),
+        ("path;label", PETS, r"row 2: expected 2 cells, got 1"),
         ("path,label", [], r"expected a header and at least one row, got none$"),
         ("", [], r"expected a header and at least one row, got none$"),
         ("path,label", ["x.png,"], r"expected at least one labelled row, got none$"),
         ("path,label", [*PETS, "x.png,cat,more"], r"row 22: expected 2 cells, got 3$"),
-        ("path,label", [*PETS, "y.png,cat"], r"row 22: no file 'y\.png'$"),
+        ("path,label", [*PETS, "y.png,cat"], r"row 22: no file 'y\.png' below .*; where t"),
         ("path,label", [*PETS, ",cat"], r"row 22: no file "),
-        ("path,label", [*PETS, f"{'y' * 5000},cat"], r"row 22: no file 'y{100}'$"),
+        ("path,label", [*PETS, f"{'y' * 5000},cat"], r"row 22: no file 'y{100}' below "),
         ("path,label", [f"{'y' * 200_000},cat"], r"expected UTF-8 CSV with a header \(field larg"),
         ("path,label,patient_id", ["x.png,cat,", "x.png,dog,p"], r"patient_id: expected a value"),
         ("path,label,split", ["x.png,cat,", "x.png,dog,val"], r"split: expected a value in every"),
-        ("path,label,split", ["x.png,cat,valid", "x.png,dog,val"], r"split: expected train, val, "),
+        ("path,label,split", ["x.png,cat,vault", "x.png,dog,val"], r"split: expected train, val, "),
         ("path,label,split", ["x.png,cat,train", "x.png,dog,val"], r"in split 'test', got none"),
         ("path,label", ["x.png,cat"] * 20, r"labels: expected at least 2 for a multiclass task"),
-        ("path,label_a,label_b", ["x.png,1,yes"], r"row 2, label_b: expected 1, 0 or nothing"),
+        ("path,label_a,label_b", ["x.png,1,yes"], r"row 2, label_b: expected 1, 0, -1 or n"),
     ],
 )
 def test_wrong_manifest_is_refused(tmp_path: Path, header: str, rows: list[str], rule: str) -> None:
@@ -260,12 +260,12 @@ def test_a_patient_in_two_splits_is_refused_by_row_and_not_by_name(tmp_path: Pat
 
 def test_rows_are_numbered_as_in_the_file_where_some_are_left_out(tmp_path: Path) -> None:
     path = manifest(tmp_path / "pets.csv", "path,label", "x.png,", "x.png,cat", "y.png,dog")
-    with pytest.raises(DatasetError, match=r"row 4: no file 'y\.png'$"):
+    with pytest.raises(DatasetError, match=r"row 4: no file 'y\.png' below"):
         load_dataset(path)
 
 
 def test_manifest_in_another_encoding_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "x.csv").write_bytes("path,label\nx.png,ä".encode("utf-16"))
+    (tmp_path / "x.csv").write_bytes("path,label\nx.png,ä".encode("latin-1"))
     with pytest.raises(DatasetError, match=r"x\.csv: expected UTF-8 CSV with a header \("):
         load_dataset(tmp_path / "x.csv")
 
@@ -279,7 +279,9 @@ def test_first_missing_files_are_listed_together(tmp_path: Path) -> None:
 
 def test_label_that_is_not_among_the_given_is_refused(tmp_path: Path) -> None:
     path = manifest(tmp_path / "pets.csv", "path,label", *PETS)
-    with pytest.raises(DatasetError, match=r"expected labels cat, emu, got also \['dog'\]$"):
+    with pytest.raises(
+        DatasetError, match=r"expected one of cat, emu, got also 'dog' \(first in r"
+    ):
         load_dataset(path, TaskHints(labels=("cat", "emu")))
 
 
@@ -480,7 +482,7 @@ def test_truncated_npz_is_refused(tmp_path: Path) -> None:
 
 def test_missing_source_is_refused(tmp_path: Path) -> None:
     rule = (
-        r"x: expected a folder, a \.csv or \.parquet manifest or a \.npz, found nothing there; ch"
+        r"x: expected a folder, a table \(.*\) or a \.npz, found nothing there; ch"
     )
     with pytest.raises(DatasetError, match=rule):
         load_dataset(tmp_path / "x")
@@ -489,7 +491,7 @@ def test_missing_source_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "got"), [("x.txt", r"\.txt"), ("x", "a file")])
 def test_other_files_are_refused(tmp_path: Path, name: str, got: str) -> None:
     (tmp_path / name).write_bytes(b"")
-    rule = rf"{name}: expected a folder, a \.csv or \.parquet manifest or a \.npz, got {got}$"
+    rule = rf"{name}: expected a folder, a table \(.*\) or a \.npz, got {got}$"
     with pytest.raises(DatasetError, match=rule):
         load_dataset(tmp_path / name)
 

@@ -160,6 +160,14 @@ def test_backslashes_part_folders(folder: Path) -> None:
     assert everything(load_dataset(folder / "x.csv")) == PLAIN
 
 
+def test_splits_in_any_spelling(folder: Path) -> None:
+    names = ["Training", "VAL", "testing", "TRAIN", "validation", "Test"]
+    lines = [f"{ROWS[i][0]},{ROWS[i][1]},{names[i % 6]}" for i in range(18)]
+    (folder / "x.csv").write_text("\n".join(["path,label,split", *lines]))
+    dataset = load_dataset(folder / "x.csv")
+    assert [len(dataset.split(split)) for split in SPLITS] == [6, 6, 6]
+
+
 # labels ------------------------------------------------------------------------------------------
 def written(folder: Path, labels: list[str], header: str = "path,label") -> Path:
     lines = [header, *(f"{ROWS[i % 20][0]},{label}" for i, label in enumerate(labels))]

@@ -17,6 +17,14 @@ from medlego.data.samples import SPLITS, Dataset, FileImages, Samples, TaskHints
 from medlego.errors import DatasetError, raise_all
 from medlego.images import Header
 
+_SPLITS = {
+    **{name: name for name in SPLITS},
+    **dict.fromkeys(("training",), "train"),
+    **dict.fromkeys(("valid", "validation", "dev", "tune"), "val"),
+    **dict.fromkeys(("testing",), "test"),
+}
+"""What splits are called, in any case."""
+
 OF_HEADER: Mapping[str, Callable[[Header], str | None]] = {
     "sop_instance_uid": lambda header: header.sop_uid,
     "series_instance_uid": lambda header: header.series_uid,
@@ -100,6 +108,8 @@ def read_manifest(
     samples, hints, lacking = with_headers(samples, files, hints, headers)
     task = make_task(path, path.stem, names, hints, exclusive=exclusive)
     splits = table.filled("split")
+    if splits is not None:
+        splits = np.array([_SPLITS.get(s.casefold(), s) for s in splits.tolist()])
     if splits is not None and (wrong := sorted(set(splits) - set(SPLITS))):
         raise DatasetError(f"{path}: split: expected {', '.join(SPLITS)}, got {', '.join(wrong)}")
     if samples.patients is not None and splits is not None and not keep_torn:
