@@ -49,8 +49,8 @@ def test_file_is_refused_for_the_reason_on_the_page(name: str) -> None:
 def test_file_is_read_as_pydicom_reads_it(name: str) -> None:
     image = read_image(FILES[name])
     outcome = "mended" if image.warnings else "read"
-    row = described(name, FILES[name], outcome, "; ".join(image.warnings))
-    assert row.line() == ROWS[name]
+    line = described(name, FILES[name], outcome, "; ".join(image.warnings)).line()
+    assert line == ROWS[name]
     if known := KNOWN.get(name):
         for (row, column), value in known.items():
             assert image.pixels[0, row, column] == pytest.approx(value, abs=1e-6)

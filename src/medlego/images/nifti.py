@@ -137,7 +137,8 @@ def _volume(image: Any, affine: np.ndarray | None) -> tuple[np.ndarray, tuple[fl
 
 def _affine(image: Any) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Where the patient lies, by the first of the header's two statements that can be true."""
-    header, wrong = image.header, []
+    header = image.header
+    wrong: list[str] = []
     if len(image.shape) < 3:
         return None, ()
     for name in ("sform", "qform"):

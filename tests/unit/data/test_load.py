@@ -481,9 +481,7 @@ def test_truncated_npz_is_refused(tmp_path: Path) -> None:
 
 
 def test_missing_source_is_refused(tmp_path: Path) -> None:
-    rule = (
-        r"x: expected a folder, a table \(.*\) or a \.npz, found nothing there; ch"
-    )
+    rule = r"x: expected a folder, a table \(.*\) or a \.npz, found nothing there; ch"
     with pytest.raises(DatasetError, match=rule):
         load_dataset(tmp_path / "x")
 

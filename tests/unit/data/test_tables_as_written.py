@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from medlego.data import SPLITS, Columns, Dataset, TaskHints, join, load_dataset
+from medlego.data import SPLITS, Columns, Dataset, TaskHints, as_uncertain, join, load_dataset
 from medlego.errors import DatasetError
 
 ROWS = [(f"img/{i:02}.png", ("cat", "dog")[i % 2], f"p{i // 2}") for i in range(20)]
@@ -32,13 +32,9 @@ def text(delimiter: str = ",", header: str = "path,label,patient_id") -> str:
 
 def everything(dataset: Dataset) -> list[tuple[str, str]]:
     samples = join([dataset.split(split) for split in SPLITS])
-    return sorted(
-        zip(
-            (dataset.task.labels[i] for i in samples.labels),
-            (str(patient) for patient in samples.patients if samples.patients is not None),
-            strict=True,
-        )
-    )
+    assert samples.patients is not None
+    labels = (dataset.task.labels[i] for i in samples.labels)
+    return sorted(zip(labels, map(str, samples.patients), strict=True))
 
 
 PLAIN = sorted((label, patient) for _, label, patient in ROWS)
@@ -218,7 +214,7 @@ def test_several_labels_in_a_cell_are_multilabel(folder: Path) -> None:
 def test_uncertain_is_what_somebody_says(folder: Path, rule: str, value: float) -> None:
     cells = ["1.0,0.0", "-1.0,1.0", "0,-1", ","] * 5
     path = written(folder, cells, header="path,label_a,label_b")
-    dataset = load_dataset(path, uncertain=rule)
+    dataset = load_dataset(path, uncertain=as_uncertain(rule))
     samples = join([dataset.split(split) for split in SPLITS])
     counts = dict.fromkeys(("nan", "0.0", "1.0"), 0)
     for cell in samples.labels.ravel():

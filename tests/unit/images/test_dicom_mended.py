@@ -32,15 +32,15 @@ def same(image: Image, expected: np.ndarray, atol: float = 1e-6) -> None:
 
 
 # pictures that a window leaves nothing of -------------------------------------------------------
-OFF = {"WindowCenter": 30000, "WindowWidth": 10}
-NARROW = {"WindowCenter": 0, "WindowWidth": 1e7}
+OFF: dict[str, Any] = {"WindowCenter": 30000, "WindowWidth": 10}
+NARROW: dict[str, Any] = {"WindowCenter": 0, "WindowWidth": 1e7}
 
 
 @pytest.mark.parametrize("window", [OFF, NARROW], ids=["off", "too wide"])
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 def test_a_window_that_leaves_no_picture_is_left_out_with_a_warning(
-    tmp_path: Path, window: dict[str, float], photometric: str, *, signed: bool
+    tmp_path: Path, window: dict[str, Any], photometric: str, *, signed: bool
 ) -> None:
     array = RAMP.astype(np.int16) - 2048 * signed if signed else RAMP
     plain = read(tmp_path, array, BitsStored=12, PhotometricInterpretation=photometric)
@@ -138,7 +138,12 @@ def test_a_high_bit_that_cannot_be_is_left_out_with_a_warning(tmp_path: Path, hi
 @pytest.mark.parametrize("planar", [0, 1])
 def test_three_bytes_a_pixel_are_not_subsampled(tmp_path: Path, planar: int) -> None:
     array = COLOURS if planar == 0 else COLOURS.transpose(2, 0, 1)
-    elements = {"Rows": 8, "Columns": 8, "PlanarConfiguration": planar, "SamplesPerPixel": 3}
+    elements: dict[str, Any] = {
+        "Rows": 8,
+        "Columns": 8,
+        "PlanarConfiguration": planar,
+        "SamplesPerPixel": 3,
+    }
     images = [
         read_image(
             write(
@@ -179,7 +184,7 @@ def with_text(tmp_path: Path, before: str, after: str, **elements: Any) -> Path:
 
 
 def test_decimal_commas_are_points(tmp_path: Path) -> None:
-    window = {"WindowCenter": "2000.25", "WindowWidth": "1500.75"}
+    window: dict[str, Any] = {"WindowCenter": "2000.25", "WindowWidth": "1500.75"}
     plain = read(tmp_path, RAMP, **window)
     path = with_text(tmp_path, "2000.25", "2000,25", **window)
     path.write_bytes(path.read_bytes().replace(b"1500.75", b"1500,75"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,7 +82,9 @@ def test_images_of_patients_are_read(
     tmp_path: Path, sop_class: str, modality: str | None, values: list[str] | None
 ) -> None:
     elements = {"SOPClassUID": sop_class, "Modality": modality, "ImageType": values}
-    stated = {keyword: value for keyword, value in elements.items() if value is not None}
+    stated: dict[str, Any] = {
+        keyword: value for keyword, value in elements.items() if value is not None
+    }
     assert read_image(write(tmp_path / "x", dataset(RAMP, **stated))).warnings == ()
 
 

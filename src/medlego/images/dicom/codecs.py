@@ -109,14 +109,13 @@ def check_codestream(path: Path, content: bytes, syntax: uid.UID, layout: Layout
             f"{path}: expected a codestream as {syntax.name} says, got something else; "
             "fetch it again"
         )
-    *size, bits = actual
-    expected = [layout.rows, layout.columns, layout.samples]
-    if size != expected:
+    size, claimed = actual[:3], (layout.rows, layout.columns, layout.samples)
+    if size != claimed:
         raise ImageError(
-            f"{path}: expected a codestream of {_said(*expected)} as the header claims, got one "
+            f"{path}: expected a codestream of {_said(*claimed)} as the header claims, got one "
             f"of {_said(*size)}; fetch it again"
         )
-    return bits
+    return actual[3]
 
 
 def _said(rows: int, columns: int, samples: int) -> str:

@@ -90,9 +90,8 @@ class Elements:
 
     def _text_numbers(self, keyword: str) -> list[str] | None:
         """The parts of numbers that are stored as text, None of others."""
-        element = self._raw(keyword)
-        content = getattr(element, "value", None)
-        if not isinstance(content, bytes) or len(content) > MAX_VALUE_BYTES:
+        element, content = self._raw(keyword), self.raw(keyword)
+        if element is None or content is None or len(content) > MAX_VALUE_BYTES:
             return None
         if dictionary_VR(keyword) not in _TEXTS or element.VR not in (*_TEXTS, "UN", None):
             return None

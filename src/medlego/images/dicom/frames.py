@@ -204,7 +204,7 @@ def _fragments(stream: Stream, start: int) -> tuple[list[tuple[int, int]], bool]
         ValueError, OverBudgetError: no items, one that is cut short, or too many.
     """
     stream.seek(start)
-    items = []
+    items: list[tuple[int, int]] = []
     while True:
         head = stream.read(8)
         if len(head) < 8 or head == bytes(8):
