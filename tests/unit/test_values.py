@@ -29,6 +29,7 @@ from medlego.base import Inputs
 from medlego.bricks import Adapter, Mixed, Noise, Reference, RefitHead, Signer, sign_brick
 from medlego.data import (
     ArrayImages,
+    Columns,
     Dataset,
     Fingerprints,
     ImagePlace,
@@ -160,6 +161,7 @@ MAKE: dict[str, Callable[[], Any]] = {
     "images.Header": header,
     "images.Image": lambda: from_array(np.zeros((64, 64), np.uint8)),
     "data.ArrayImages": lambda: ArrayImages(np.zeros((9, 64, 64), np.uint8)),
+    "data.Columns": lambda: Columns(path="image", label=MANY),
     "data.Dataset": dataset,
     "data.LabelMap": lambda: LabelMap(Path(IMAGE), {("", name): (name, 1) for name in MANY}),
     "data.LeakReport": lambda: LeakReport(9, (pair(),) * 1000),

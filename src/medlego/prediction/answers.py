@@ -65,7 +65,7 @@ class Prediction(ShortRepr):
     applied: tuple[str, ...]
     answers: tuple[Answer, ...]
     route: Route | None = None
-    problem: str | None = None
+    problem: str | None = field(default=None, repr=False)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -160,14 +160,14 @@ def test_one_task_can_be_asked_alone(place, tmp_path):
 def test_an_unreadable_image_gets_a_row_with_the_error(whole):
     (row,) = whole.filter(pl.col("outcome") == "unreadable").to_dicts()
     assert (row["image"], row["position"], row["task"]) == ("001.txt.png", 2, None)
-    assert "expected a PNG, JPEG, TIFF, DICOM or NIfTI image" in row["reason"]
+    assert "expected a PNG, JPEG, JPEG 2000, TIFF, BMP, PGM, DICOM or NIfTI" in row["reason"]
 
 
 def test_an_image_that_breaks_the_reader_ends_no_job(place, tmp_path, monkeypatch):
-    def read(path: Path):
+    def read(path: Path, **options):
         if path.name == "x.png":
             raise RuntimeError("with what the file says")
-        return read_image(path)
+        return read_image(path, **options)
 
     monkeypatch.setattr(answering, "read_image", read)
     out = tmp_path / "out.parquet"
@@ -314,7 +314,7 @@ def test_dicom_is_found_by_content(tmp_path):
         ("", "columns: expected one 'path', got none"),
         ("image,label\na,b\n", "columns: expected one 'path', got image, label"),
         ("path,path\na,b\n", "columns: expected one 'path', got path, path"),
-        ("path,label\n,b\n\na\n", "2 problems.*row 2: path.*\n.*row 3: expected 2 cells, got 1"),
+        ("path,label\n,b\n\na\n", "2 problems.*row 2: path.*\n.*row 4: expected 2 cells, got 1"),
         ("path\n\xff\n", "expected UTF-8 CSV"),
     ],
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image as Pillow
 
+from dicomfiles import dataset, write
 from factories import make_base, make_bricks, make_images
 from medlego.base import BATCH
 from medlego.data import KINDS, Task
@@ -57,13 +59,34 @@ def test_an_unknown_task_names_the_known_ones():
         predict(generalist_of_all_kinds(base), make_images(1), base=base, task="chest")
 
 
-def test_a_bad_file_is_named(tmp_path):
+def test_a_bad_file_is_named_and_stops_no_other(tmp_path):
     base = make_base()
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
     Pillow.new("L", (16, 16)).save(good)
     bad.write_bytes(good.read_bytes()[:40])
+    generalist = generalist_of_all_kinds(base)
+    first, problem, last = predict(generalist, [good, bad, good], base=base)
+    assert (problem.image, problem.answers) == (str(bad), ())
+    assert str(problem.problem).startswith(f"{bad}: expected ")
+    assert first.problem is last.problem is None
+    both = predict(generalist, [good, good], base=base)
+    assert (first.answers, last.answers) == (both[0].answers, both[1].answers)
     with pytest.raises(ImageError, match=r"bad\.png"):
-        predict(generalist_of_all_kinds(base), [good, bad], base=base)
+        predict(generalist, [bad, bad], base=base)
+
+
+def test_an_object_that_is_no_patient_image_is_answered_only_when_asked_for(tmp_path):
+    base, generalist = make_base(), generalist_of_all_kinds(make_base())
+    pixels = np.arange(4096, dtype=np.uint8).reshape(64, 64)
+    image = write(tmp_path / "image", dataset(pixels))
+    localizer = write(
+        tmp_path / "localizer", dataset(pixels, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    )
+    answered, skipped = predict(generalist, [image, localizer], base=base)
+    assert skipped.problem == f"{localizer}: expected an image of a patient, got a localizer"
+    _, asked = predict(generalist, [image, localizer], base=base, any_object=True)
+    for one, other in zip(asked.answers, answered.answers, strict=True):
+        assert one.probs == pytest.approx(other.probs, abs=1e-5)
 
 
 def test_multilabel_answers_name_every_label_above_one_half():

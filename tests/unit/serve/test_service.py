@@ -119,11 +119,23 @@ def test_answers_name_the_bricks_that_answered(place, mode, count):
     assert prediction["answers"][0]["bricks"] == digests[:count]
 
 
-def test_one_unreadable_image_leaves_all_unanswered_and_is_named_by_its_place(client):
-    answer = client.post("/v1/predict", files=files(png(picture()), b"no image"))
+def test_one_unreadable_image_stops_no_other(client):
+    pictures = png(picture()), b"no image", png(picture())
+    first, problem, last = client.post("/v1/predict", files=files(*pictures)).json()["predictions"]
+    assert problem["image"] == "image 2"
+    assert problem["problem"].startswith("expected a PNG, JPEG, JPEG 2000, TIFF, BMP, PGM, DICOM")
+    assert problem["answers"] == []
+    assert first["problem"] is last["problem"] is None
+    assert first["answers"] == last["answers"] != []
+
+
+def test_images_none_of_which_can_be_read_are_named_by_their_places(client):
+    answer = client.post("/v1/predict", files=files(b"no image", b"none either"))
     assert answer.status_code == 422
-    (problem,) = answer.json()["problems"]
-    assert problem.startswith("image 2: expected a PNG, JPEG, TIFF, DICOM or NIfTI image")
+    assert [text[:17] for text in answer.json()["problems"]] == [
+        "image 1: expected",
+        "image 2: expected",
+    ]
 
 
 @pytest.mark.parametrize(

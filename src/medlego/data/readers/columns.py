@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from medlego.support import ShortRepr
+
 GROUP_PREFIX = "group_"
 LABEL_PREFIX = "label_"
 """Columns of a multilabel task: `label_effusion`, …, with 1, 0 or nothing (unknown)."""
@@ -16,8 +18,8 @@ KEYS = ("sop_instance_uid", "series_instance_uid", "study_instance_uid")
 USUAL = ("path", "label", "patient_id", "split", "site", *KEYS)
 
 
-@dataclass(frozen=True)
-class Columns:
+@dataclass(frozen=True, repr=False)
+class Columns(ShortRepr):
     """Names of a table's columns where they are not the usual ones.
 
     Several `label` columns are those of a multilabel task.

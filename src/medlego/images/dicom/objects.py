@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pydicom import uid
+from pydicom.uid import UID_dictionary
 
 from medlego.images.dicom.elements import ElementError, Elements
 
@@ -70,8 +70,9 @@ def no_patient_image(elements: Elements, meta: Elements) -> str | None:
     name = _text(elements, "SOPClassUID") or _text(meta, "MediaStorageSOPClassUID")
     if kind := _LATER_CLASSES.get(name):
         return kind
+    title = UID_dictionary.get(name, ("",))[0]
     for pattern, kind in _CLASSES:
-        if re.search(pattern, uid.UID(name).name):
+        if re.search(pattern, title):
             return kind
     if kind := _MODALITIES.get(_text(elements, "Modality").upper()):
         return kind

@@ -41,10 +41,10 @@ class Work:
     mode: Mode
     task: str | None
     every_task: bool
-    any_object: bool
     root: Path
     batch_size: int
     workers: int | None
+    any_object: bool = False
 
 
 @dataclass(frozen=True, eq=False)
