@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "scans" / label).mkdir(parents=True)
         for number in range(30):
             array = random.integers(low, low + 2000, (64, 64)).astype(np.uint16)
-            window = {"WindowCenter": 60000, "WindowWidth": 10} if number % 3 == 0 else {}
+            window: dict[str, Any] = {}
+            if number % 3 == 0:
+                window = {"WindowCenter": 60000, "WindowWidth": 10}
             image = dataset(array, BitsStored=12, PatientID=f"p{label}{number}", **window)
             write(folder / "scans" / label / f"{number}.dcm", image)
     words = ("--epochs", 1, "--image-size", 64, "--device", "cpu")
@@ -64,9 +67,7 @@ def test_predict_says_so_and_names_what_it_did_not_answer(
     assert [bool(document["problem"]) for document in problems] == [True, True]
 
 
-def test_predict_answers_any_object_when_asked(
-    place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_predict_answers_any_object_when_asked(place: Path) -> None:
     localizer = dataset(
         np.zeros((64, 64), np.uint16), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]
     )

@@ -10,8 +10,9 @@ import pytest
 from pydicom import uid
 
 from dicomfiles import dataset, write
+from medlego.data import SPLITS, load_dataset
 from medlego.errors import ImageError, NoPatientImageError
-from medlego.images import read_image
+from medlego.images import read_header, read_image
 
 RAMP = np.arange(64, dtype=np.uint8).reshape(8, 8)
 
@@ -94,3 +95,51 @@ def test_an_object_without_pixels_is_none_even_when_asked_for(tmp_path: Path) ->
         read_image(path)
     with pytest.raises(ImageError, match="expected pixel data, got none"):
         read_image(path, any_object=True)
+
+
+# data sets ---------------------------------------------------------------------------------------
+def scans(folder: Path) -> Path:
+    """Ten images of patients in each of two classes, and in one what is none."""
+    for number, label in enumerate(("a", "b")):
+        (folder / label).mkdir(parents=True)
+        for i in range(10):
+            image = dataset(RAMP + i + 20 * number, PatientID=f"{label}{i}")
+            write(folder / label / f"{i}.dcm", image)
+    others = {
+        "loc": dataset(RAMP, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]),
+        "seg": dataset(RAMP, SOPClassUID=uid.SegmentationStorage),
+        "sr": dataset(RAMP, SOPClassUID=uid.ComprehensiveSRStorage, PixelData=None),
+    }
+    for name, instance in others.items():
+        write(folder / "a" / name, instance)
+    (folder / "a" / "broken.dcm").write_bytes((folder / "a" / "0.dcm").read_bytes()[:140])
+    return folder
+
+
+NOTES = {
+    "left out: 1 DICOM files that are no image of a patient but a localizer",
+    "left out: 1 DICOM files that are no image of a patient but a report",
+    "left out: 1 DICOM files that are no image of a patient but a segmentation",
+    "left out: 1 DICOM files without pixels",
+}
+
+
+def test_a_folder_per_class_leaves_them_out_and_counts_them(tmp_path: Path) -> None:
+    data = load_dataset(scans(tmp_path / "scans"))
+    assert sum(len(data.split(split)) for split in SPLITS) == 20
+    assert set(data.notes) >= NOTES
+
+
+@pytest.mark.parametrize("key", ["path", "sop_instance_uid"])
+def test_a_table_leaves_them_out_and_counts_them(tmp_path: Path, key: str) -> None:
+    folder = scans(tmp_path / "scans")
+    rows = [f"{key},label,patient_id"]
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        if key == "path":
+            rows.append(f"{path.relative_to(folder)},{path.parent.name},{path.name}")
+        elif path.stem.isdigit():
+            rows.append(f"{read_header(path).sop_uid},{path.parent.name},{path.name}")
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    data = load_dataset(f"{tmp_path / 't.csv'}@{folder}")
+    assert sum(len(data.split(split)) for split in SPLITS) == 20
+    assert set(data.notes) >= NOTES

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from medlego.data.readers.headers import patient_images
 from medlego.data.readers.table import TextTable
-from medlego.errors import DatasetError, ImageError, raise_all
-from medlego.images import Header, find_dicom, read_header
+from medlego.errors import DatasetError, raise_all
+from medlego.images import Header, find_dicom
 
 
 def find_rows(
@@ -32,7 +33,9 @@ def find_rows(
         raise DatasetError(f"{folder}: expected a folder of DICOM files, found none; check it")
     values = table.filled(key)
     assert values is not None, "the caller saw the column"
-    headers, unreadable = _headers(folder)
+    found = find_dicom(folder)
+    kept, headers, notes = patient_images(found)
+    headers = {found[i]: headers[found[i]] for i in kept}
     by_key: dict[str, list[Path]] = {}
     repeated = 0
     sops: set[str] = set()
@@ -51,28 +54,9 @@ def find_rows(
     pairs = [(row, path) for row, value in enumerate(values) for path in by_key[value]]
     files = tuple(path for _, path in pairs)
     others = sum(map(len, by_key.values())) - len(set(files))
-    notes = [
-        f"left out: {count} DICOM {what}"
-        for count, what in (
-            (others, "images that the table does not name"),
-            (repeated, "files that repeat another's SOP instance UID"),
-            (unreadable, "files whose header cannot be read"),
-        )
-        if count
-    ]
-    return [row for row, _ in pairs], files, headers, notes
-
-
-def _headers(folder: Path) -> tuple[dict[Path, Header], int]:
-    """The headers of all files with pixels, and how many files have none that can be read."""
-    headers: dict[Path, Header] = {}
-    unreadable = 0
-    for path in find_dicom(folder):
-        try:
-            header = read_header(path)
-        except ImageError:
-            unreadable += 1
-            continue
-        if header.has_pixels:
-            headers[path] = header
-    return headers, unreadable
+    counts = {
+        "images that the table does not name": others,
+        "files that repeat another's SOP instance UID": repeated,
+    }
+    notes += tuple(f"left out: {count} DICOM {what}" for what, count in counts.items() if count)
+    return [row for row, _ in pairs], files, headers, list(notes)

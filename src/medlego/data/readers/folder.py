@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medlego.data.readers.building import make_task, split_samples
-from medlego.data.readers.headers import with_headers
+from medlego.data.readers.headers import patient_images, with_headers
 from medlego.data.readers.labels import plain_label
 from medlego.data.readers.table import TABLE_SUFFIXES
 from medlego.data.samples import SPLITS, Dataset, FileImages, Samples, TaskHints
@@ -54,9 +54,13 @@ def read_folder(folder: Path, hints: TaskHints, seed: int, *, keep_torn: bool = 
                 ] = None
         if not pairs:
             raise DatasetError(f"{top}: expected images, found none; see docs/dicom.md for formats")
-        files, values = zip(*pairs, strict=True)
+        kept, headers, skipped = patient_images([path for path, _ in pairs])
+        notes |= dict.fromkeys(skipped)
+        if not kept:
+            raise DatasetError(f"{top}: expected images of patients, found none; {skipped[0]}")
+        files, values = zip(*(pairs[i] for i in kept), strict=True)
         samples = Samples(FileImages(files), np.array(values, dtype=np.int64))
-        parts[name], hints, header_notes = with_headers(samples, files, hints)
+        parts[name], hints, header_notes = with_headers(samples, files, hints, headers)
         notes |= dict.fromkeys(header_notes)
     task = make_task(folder, folder.name, labels, hints)
     if has_splits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from medlego.data.samples import Samples, TaskHints
+from medlego.errors import ImageError
 from medlego.images import Header, is_dicom, read_header
 
 AGE_BANDS = ((18, "0-17"), (40, "18-39"), (60, "40-59"), (80, "60-79"), (float("inf"), "80+"))
@@ -17,6 +19,35 @@ AGE_BANDS = ((18, "0-17"), (40, "18-39"), (60, "40-59"), (80, "60-79"), (float("
 
 _MODALITY, _PART = r"[A-Z]{2,8}", r"[A-Z][A-Z_ ]{0,31}"
 """The forms of these that tasks ask for."""
+
+
+def patient_images(
+    files: Sequence[Path],
+) -> tuple[list[int], dict[Path, Header], tuple[str, ...]]:
+    """Which files are images of patients, as far as DICOM headers say.
+
+    Returns:
+        Positions of those that are, or are no DICOM; their headers; notes on what is left out.
+    """
+    headers: dict[Path, Header] = {}
+    reasons: dict[Path, str] = {}
+    for path in dict.fromkeys(files):
+        if not is_dicom(path):
+            continue
+        try:
+            header = read_header(path)
+        except ImageError:
+            reasons[path] = "whose header cannot be read"
+            continue
+        if header.no_image:
+            reasons[path] = f"that are no image of a patient but {header.no_image}"
+        elif not header.has_pixels:
+            reasons[path] = "without pixels"
+        else:
+            headers[path] = header
+    counts = Counter(reasons[path] for path in files if path in reasons)
+    notes = tuple(f"left out: {count} DICOM files {why}" for why, count in sorted(counts.items()))
+    return [i for i, path in enumerate(files) if path not in reasons], headers, notes
 
 
 def with_headers(

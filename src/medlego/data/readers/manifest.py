@@ -10,7 +10,7 @@ import numpy as np
 from medlego.data.readers.building import make_task, split_samples
 from medlego.data.readers.columns import GROUP_PREFIX, KEYS, LABEL_PREFIX, Columns
 from medlego.data.readers.dicomtree import find_rows
-from medlego.data.readers.headers import with_headers
+from medlego.data.readers.headers import patient_images, with_headers
 from medlego.data.readers.labels import Uncertain, many_labels, single_labels
 from medlego.data.readers.table import TextTable, read_table
 from medlego.data.samples import SPLITS, Dataset, FileImages, Samples, TaskHints
@@ -67,7 +67,6 @@ def read_manifest(
 
     Raises:
         DatasetError: columns, labels, files or splits are wrong.
-        ImageError: a DICOM file that a row names cannot be read.
     """
     folder = path.parent if folder is None else folder
     table = read_table(path, (columns or Columns()).rename, words=hints.labels or ())
@@ -88,9 +87,14 @@ def read_manifest(
         if not labelled:
             raise DatasetError(f"{path}: expected at least one labelled row, got none")
         table = table.take(labelled)
-    headers = None
+    headers: Mapping[Path, Header]
     if key == "path":
         files = _files(table, folder)
+        kept, headers, skipped = patient_images(files)
+        if not kept:
+            raise DatasetError(f"{path}: expected images of patients, got none; {skipped[0]}")
+        table, files = table.take(kept), tuple(files[i] for i in kept)
+        notes += skipped
     else:
         rows, files, headers, row_notes = find_rows(table, key, OF_HEADER[key], folder)
         table, notes = table.take(rows), notes + row_notes

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from medlego.errors import ImageError, raise_all
 from medlego.images.dicom.elements import ElementError, Elements
+from medlego.images.dicom.objects import OBJECT_KEYWORDS, no_patient_image
 from medlego.images.dicom.parsing import parsed
 from medlego.support import ShortRepr
 
 _KEYWORDS = (
-    "SOPClassUID",
+    *OBJECT_KEYWORDS,
     "SOPInstanceUID",
     "StudyInstanceUID",
     "SeriesInstanceUID",
@@ -22,7 +23,6 @@ _KEYWORDS = (
     "PatientAge",
     "PatientBirthDate",
     "StudyDate",
-    "Modality",
     "BodyPartExamined",
     "Manufacturer",
     "ManufacturerModelName",
@@ -63,6 +63,8 @@ class Header(ShortRepr):
     frames: int
     transfer_syntax_uid: str
     has_pixels: bool
+    no_image: str | None = None
+    """What the object is instead of an image of a patient."""
 
     @property
     def site(self) -> str | None:
@@ -105,6 +107,7 @@ def read_header(path: str | Path) -> Header:
             frames=reader.integer("NumberOfFrames") or 1,
             transfer_syntax_uid=str(file.syntax),
             has_pixels=file.pixels_at is not None,
+            no_image=no_patient_image(file.elements, file.meta),
         )
     raise_all(ImageError, str(path), reader.problems)
     return header
