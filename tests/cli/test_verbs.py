@@ -65,6 +65,20 @@ def data_flags(work: Path) -> list[object]:
     return ["--data", f"chest={work / 'chest'}", "--data", f"brain={work / 'brain'}"]
 
 
+@pytest.mark.parametrize("split", ["test", "all"])
+def test_a_test_set_from_outside_is_evaluated_without_a_probe(work, tmp_path, capsys, split):
+    files = sorted((work / "chest").rglob("*.png"))
+    rows = [f"{path},{path.parent.name},test" for path in files]
+    (tmp_path / "chest.csv").write_text("\n".join(["path,label,split", *rows]))
+    words = ("evaluate", work / "generalist", "--data", f"chest={tmp_path / 'chest.csv'}")
+    assert run(*words, "--split", split, "--resamples", 50) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{len(files)}" in said
+    assert "no probe: it is fitted to training and validation images" in said
+    assert run(*words, "--split", "val") == 2
+    assert "expected images in split 'val', got none" in " ".join(capsys.readouterr().err.split())
+
+
 def test_train_names_the_task_after_its_data(work, capsys):
     assert run("--json", "inspect", work / "brain.brick.safetensors") == 0
     (facts,) = json.loads(capsys.readouterr().out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from typer import Option
@@ -57,9 +58,9 @@ def command(
             device=compute.place,
             data_note=training.data_note,
             licence=training.licence,
+            save=partial(save_brick, path=output),
             show=show,
         )
-        save_brick(result.brick, output)
     terminal.note(*dataset.notes)
     rows = [
         (

@@ -159,7 +159,7 @@ def _search(
     with terminal.progress() as show:
         search = search_coefficients(
             bricks,
-            reading.read_all(tasks, data, show),
+            reading.read_all(tasks, data, show, needs=("val",)),
             method,
             base=compute.find(bricks[0].base),
             device=compute.place,

@@ -100,7 +100,8 @@ def _fingerprints(
 ) -> Fingerprints:
     from medlego.data import Fingerprints
 
-    dataset = reading.read(text, options.TaskOptions(kind=kind).hints(text), show, keep_torn=True)
+    hints = options.TaskOptions(kind=kind).hints(text)
+    dataset = reading.read(text, hints, show, keep_torn=True, needs=())
     terminal.note(*(f"{text}: {note}" for note in dataset.notes))
     fingerprints = Fingerprints.of(text, dataset, splits=splits, show=show)
     terminal.note(*(f"{text}: {note}" for note in fingerprints.notes))

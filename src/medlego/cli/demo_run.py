@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -111,10 +112,15 @@ def _brick(
     def named(what: str, done: int, total: int) -> None:
         show(f"{dataset.task.name}: {what}", done, total)
 
-    partial = path.with_name(f"{path.name}.partial")
-    brick = train_brick(base, dataset, settings, checkpoint=partial, device=device, show=named)
-    save_brick(brick, path)
-    return brick
+    return train_brick(
+        base,
+        dataset,
+        settings,
+        checkpoint=path.with_name(f"{path.name}.partial"),
+        device=device,
+        save=partial(save_brick, path=path),
+        show=named,
+    )
 
 
 def _truth(dataset: Dataset) -> str:

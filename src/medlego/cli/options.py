@@ -136,9 +136,15 @@ class Reading:
     ] = "unknown"
 
     def read(
-        self, data: str, hints: TaskHints, show: Progress, *, keep_torn: bool = False
+        self,
+        data: str,
+        hints: TaskHints,
+        show: Progress,
+        *,
+        keep_torn: bool = False,
+        needs: Sequence[str] = ("train", "val", "test"),
     ) -> Dataset:
-        """The data set of DATA."""
+        """The data set of DATA; `needs` are the splits that must have images."""
         from medlego.data import Columns, LabelMap, as_uncertain, load_dataset
 
         renames = None if self.labels_map is None else LabelMap.load(self.labels_map)
@@ -156,20 +162,28 @@ class Reading:
                 self.split_column,
             ),
             uncertain=as_uncertain(self.uncertain),
+            needs=needs,
             show=show,
         )
 
-    def read_for(self, task: Task, data: str, show: Progress) -> Dataset:
+    def read_for(
+        self,
+        task: Task,
+        data: str,
+        show: Progress,
+        *,
+        needs: Sequence[str] = ("train", "val", "test"),
+    ) -> Dataset:
         """The data set of DATA for a known task: its kind, and its labels if they are renamed."""
         from medlego.data import TaskHints
 
         hints = TaskHints(kind=task.kind)
         if self.labels_map is not None:
             hints = TaskHints(task.name, task.kind, task.labels, codes=task.codes)
-        return self.read(data, hints, show)
+        return self.read(data, hints, show, needs=needs)
 
     def read_all(
-        self, tasks: Iterable[Task], texts: list[str], show: Progress
+        self, tasks: Iterable[Task], texts: list[str], show: Progress, *, needs: Sequence[str] = ()
     ) -> dict[str, Dataset]:
         """The data sets of `TASK=DATA` texts by task.
 
@@ -181,7 +195,10 @@ class Reading:
             raise SettingsError(
                 f"--data: expected tasks out of {', '.join(known)}, got {', '.join(unknown)}"
             )
-        return {name: self.read_for(known[name], data, show) for name, data in pairs.items()}
+        return {
+            name: self.read_for(known[name], data, show, needs=needs)
+            for name, data in pairs.items()
+        }
 
 
 @dataclass(frozen=True)

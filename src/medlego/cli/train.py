@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -123,9 +124,9 @@ def command(
             device=compute.place,
             data_note=training.data_note,
             licence=training.licence,
+            save=partial(save_brick, path=output),
             show=show,
         )
-        save_brick(brick, output)
     terminal.note(*dataset.notes)
     if brick.profile is None and settings.profile:
         terminal.note(

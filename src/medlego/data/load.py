@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ def load_dataset(
     keep_torn: bool = False,
     columns: Columns | None = None,
     uncertain: Uncertain = "unknown",
+    needs: Collection[str] = SPLITS,
     show: Progress = silent,
 ) -> Dataset:
     """Read labelled images.
@@ -50,6 +52,7 @@ def load_dataset(
             images of a patient stay in one split).
         keep_torn: accept a given split that parts a patient's images, for a leak check.
         columns, uncertain: of a table, see `read_manifest`.
+        needs: the splits that must have images; none of them for a test set from outside.
         show: called with bytes done and bytes in all while a file is fetched.
 
     Raises:
@@ -73,7 +76,7 @@ def load_dataset(
     )
     if label_map is not None:
         dataset = map_labels(dataset, label_map, hints)
-    return _checked(text, dataset)
+    return _checked(text, dataset, needs)
 
 
 def task_stem(source: str) -> str:
@@ -109,8 +112,8 @@ def table_and_folder(text: str) -> tuple[str, str | None]:
     return text, None
 
 
-def _checked(source: str, dataset: Dataset) -> Dataset:
-    for name in SPLITS:
+def _checked(source: str, dataset: Dataset, needs: Collection[str]) -> Dataset:
+    for name in needs:
         samples = dataset.split(name)
         if len(samples) == 0:
             whole = join([dataset.split(split) for split in SPLITS])
@@ -123,13 +126,10 @@ def _checked(source: str, dataset: Dataset) -> Dataset:
                 f"{source}: expected images in split {name!r}, got none; add some or drop the "
                 "split column to have one made"
             )
-    if dataset.task.rules.exclusive:
-        present = np.unique(dataset.train.labels)
-        absent = [
-            dataset.task.labels[i] for i in range(len(dataset.task.labels)) if i not in present
-        ]
-        if absent:
-            dataset = replace(
-                dataset, notes=(*dataset.notes, f"no training image of: {', '.join(absent)}")
-            )
-    return dataset
+    notes = list(dataset.notes)
+    for name, what in (("train", "training"), ("val", "validation")):
+        labels = dataset.split(name).labels
+        if dataset.task.rules.exclusive and len(labels):
+            absent = [label for i, label in enumerate(dataset.task.labels) if i not in labels]
+            notes += [f"no {what} image of: {', '.join(absent)}"] if absent else []
+    return replace(dataset, notes=tuple(notes))

@@ -29,6 +29,8 @@ from medlego.metrics import MAIN_SCORES, RESAMPLES, interval
 from medlego.prediction import Backbone, Engine, TaskAnswers, answer_task, features_of
 from medlego.support import Progress, silent
 
+NO_PROBE = "no probe: it is fitted to training and validation images, and there are none to spare"
+
 
 def evaluate(
     generalist: Generalist,
@@ -90,6 +92,7 @@ def evaluate(
                 *models.image_notes(),
                 *_site_notes(capability),
                 *_notes(working, split),
+                *([NO_PROBE] if split != "train" and PROBE not in answers else []),
             ),
         )
         if working.routing:
@@ -148,7 +151,7 @@ class _Models:
         alone = Backbone.of(self._generalist.alone(name), self._base, self._device)
         answers[SPECIALIST] = TaskAnswers.read(capability, features_of(alone.features, inputs))
         answers[BARE_BASE] = TaskAnswers.read(capability.uncalibrated(), bare)
-        if split in ("val", "test"):
+        if split in ("val", "test") and len(dataset.train) and len(dataset.val):
             train, val = self._labelled(dataset.train), self._labelled(dataset.val)
             probe = fit_probe(capability.task, train, val)
             answers[PROBE] = TaskAnswers(probe.probs(bare.numpy()))

@@ -21,7 +21,19 @@ def check_data(verb: str, datasets: Mapping[str, Dataset], split: str) -> None:
 
 
 def samples_of(dataset: Dataset, split: str) -> Samples:
-    """A data set's images of one split, or of `all`."""
+    """A data set's images of one split, or of `all`.
+
+    Raises:
+        DatasetError: there are none.
+    """
     if split == "all":
-        return join([dataset.split(name) for name in SPLITS])
-    return dataset.split(split)
+        parts = [part for name in SPLITS if len(part := dataset.split(name))]
+        samples = join(parts) if parts else dataset.test
+    else:
+        samples = dataset.split(split)
+    if not len(samples):
+        raise DatasetError(
+            f"{dataset.task.name}: expected images in split {split!r}, got none; choose another "
+            "split"
+        )
+    return samples

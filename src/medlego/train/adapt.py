@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -81,6 +81,7 @@ def adapt(
     device: str = "auto",
     data_note: str | None = None,
     licence: str | None = None,
+    save: Callable[[Brick], object] | None = None,
     show: Progress = silent,
 ) -> Adaptation:
     """Train a new task's brick from each start and keep the one that is best on `val`.
@@ -95,7 +96,7 @@ def adapt(
             `merged` and `coefficients` have the ranks of all bricks together.
         checkpoint: what names of files begin with that keep each start's state, and what finished
             starts came to, so that a killed run goes on; they go when all are done.
-        device, data_note, licence: as for `train_brick`.
+        device, data_note, licence, save: as for `train_brick`.
         show: called with what is under way, done and total.
 
     Raises:
@@ -123,6 +124,7 @@ def adapt(
                 attempts.append(attempt)
                 continue
         history: list[float] = []
+        keep = None if done is None else partial(done.write, history)
         brick = train_brick(
             base,
             dataset,
@@ -133,13 +135,14 @@ def adapt(
             data_note=data_note,
             licence=licence,
             watch=partial(_copy, history),
+            save=keep,
             show=partial(_named, show, start),
         )
         attempts.append(Attempt(start, brick, tuple(history)))
-        if done is not None:
-            done.write(attempts[-1])
     best = max(attempts, key=lambda a: a.score if math.isfinite(a.score) else -math.inf)
     brick, loss = cut_brick(best.brick, rank)
+    if save is not None:
+        save(brick)
     for done in finished:
         done.remove()
     return Adaptation(brick, best.start, tuple(attempts), loss)
@@ -179,11 +182,11 @@ class _Done:
             return None
         return Attempt(start, load_brick(file), tuple(document["history"]))
 
-    def write(self, attempt: Attempt) -> None:
+    def write(self, history: Sequence[float], brick: Brick) -> None:
         """Keep it, the note last."""
         file, note = self._files
-        save_brick(attempt.brick, file)
-        document = {"owner": self.owner, "history": attempt.history}
+        save_brick(brick, file)
+        document = {"owner": self.owner, "history": list(history)}
         write_atomically(note, json.dumps(document).encode())
 
     def remove(self) -> None:

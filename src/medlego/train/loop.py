@@ -63,6 +63,7 @@ def train_brick(
     licence: str | None = None,
     foundation: Foundation | None = None,
     watch: Watch | None = None,
+    save: Callable[[Brick], object] | None = None,
     show: Progress = silent,
 ) -> Brick:
     """Train a brick on the `train` split and choose its epoch on `val`; `test` stays unread.
@@ -75,12 +76,14 @@ def train_brick(
         others: published bricks of other tasks on this base, for merge-aware training; random
             deltas stand in where there are too few.
         checkpoint: a file that keeps the state after each epoch. An existing one is resumed;
-            it is removed when training ends.
+            it is removed when training has ended and `save` returned.
         device: `cpu`, `cuda`, or `auto` for a GPU where there is one (mixed precision there).
         data_note, licence: free text for the card.
         foundation: deltas of other tasks' bricks to start from, see `medlego.train.adapt`.
         watch: called after each epoch, and before the first where `head_first` is set, with the
             selecting scores so far and a function that makes the brick as it stands.
+        save: called with the brick before the checkpoint is removed, so that nothing is lost
+            where writing it fails.
         show: called with what is under way, done and total.
 
     Returns:
@@ -120,6 +123,8 @@ def train_brick(
         if path is not None:
             write_checkpoint(path, identity, run.state, run.tensors())
     brick = run.finish(notes)
+    if save is not None:
+        save(brick)
     if path is not None:
         path.unlink(missing_ok=True)
     return brick
@@ -327,7 +332,11 @@ class _Run:
                     "train": describe(self._dataset.train, labels),
                     "val": describe(self._dataset.val, labels),
                 },
-                "scores": {name: round(s, 6) for name, s in self.state.best_scores.items()},
+                "scores": {
+                    name: round(score, 6)
+                    for name, score in self.state.best_scores.items()
+                    if math.isfinite(score)  # undefined where val has one label only
+                },
                 "made_with": tools_used(self._device),
                 "mended": dict(Counter(self._train.mended()) + Counter(self._val.mended())),
             }

@@ -264,7 +264,9 @@ def test_what_another_run_left_is_not_taken_for_this_one(tmp_path):
     first = adapt(generalist(), new_task(), settings, base=BASE, starts=("plain",))
     from medlego.train.adapt import _Done
 
-    _Done(Path(f"{state}.plain"), ["another"]).write(first.attempts[0])
+    _Done(Path(f"{state}.plain"), ["another"]).write(
+        first.attempts[0].history, first.attempts[0].brick
+    )
     adaptation = adapt(
         generalist(), new_task(), SETTINGS, base=BASE, starts=("plain",), checkpoint=state
     )

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from factories import make_base, make_dataset
-from medlego.bricks import canonical_problems
-from medlego.data import KINDS, Samples
+from medlego.bricks import canonical_problems, load_brick, save_brick
+from medlego.data import KINDS, Dataset, Samples
 from medlego.errors import BaseError, BrickError, SettingsError, TrainingError
 from medlego.images import Image
-from medlego.train import TrainSettings, train_brick
+from medlego.train import TrainSettings, loop, train_brick
 
 QUICK = TrainSettings(epochs=3, batch_size=5, rank=2, learning_rate=0.01, head_rate=0.05)
 
@@ -68,6 +68,44 @@ def test_a_state_of_another_run_is_refused(tmp_path):
     with pytest.raises(TrainingError, match="expected the state of this run"):
         train_brick(make_base(), make_dataset(seed=1), QUICK, checkpoint=path, device="cpu")
     assert path.exists()
+
+
+@pytest.mark.parametrize("last", ["save", "calibration"])
+def test_a_run_whose_last_step_fails_loses_no_epoch(tmp_path, monkeypatch, last):
+    base, data, path = make_base(), make_dataset(), tmp_path / "state"
+    epochs = []
+
+    def fail(*_arguments, **_more):
+        raise OSError("no space left")
+
+    def count(what, _done, _total):
+        epochs.append(what)
+
+    settings = QUICK.model_copy(update={"calibrate": True})
+    with monkeypatch.context() as patched:
+        if last == "calibration":
+            patched.setattr(loop, "fit_calibration", fail)
+        with pytest.raises(OSError, match="no space"):
+            train_brick(base, data, settings, checkpoint=path, device="cpu", save=fail)
+    assert path.exists()
+    saved: list[object] = []
+    brick = train_brick(
+        base, data, settings, checkpoint=path, device="cpu", save=saved.append, show=count
+    )
+    assert not any("epoch" in what for what in epochs)
+    assert saved == [brick]
+    assert not path.exists()
+
+
+def test_scores_that_one_label_leaves_undefined_are_left_out(tmp_path):
+    data = make_dataset()
+    val = data.val.take(np.flatnonzero(data.val.labels == 0))
+    data = Dataset.of(data.task, {"train": data.train, "val": val, "test": data.test})
+    brick = train_brick(make_base(), data, QUICK, device="cpu")
+    assert "auroc" not in brick.card.scores
+    assert "accuracy" in brick.card.scores
+    save_brick(brick, tmp_path / "x")
+    assert load_brick(tmp_path / "x").digest == brick.digest
 
 
 def test_a_damaged_state_is_refused(tmp_path):
