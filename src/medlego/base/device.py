@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 from medlego.errors import SettingsError
@@ -11,10 +13,15 @@ def resolve_device(device: str) -> str:
     """`auto` becomes a GPU if there is one.
 
     Raises:
-        SettingsError: another word than `auto`, `cpu`, `cuda` or `cuda:N`.
+        SettingsError: another word than `auto`, `cpu`, `cuda` or `cuda:N`, or no such GPU.
     """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.partition(":")[0] not in ("cpu", "cuda"):
-        raise SettingsError(f"device: expected cpu, cuda or auto, got {device!r}")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise SettingsError(f"device: expected cpu, cuda, cuda:N or auto, got {device!r}")
+    count = torch.cuda.device_count()
+    if device != "cpu" and int(device.partition(":")[2] or 0) >= count:
+        raise SettingsError(
+            f"device: expected one of {count} GPUs here, got {device!r}; choose cpu or auto"
+        )
     return device

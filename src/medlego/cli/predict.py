@@ -139,14 +139,13 @@ def _run_job(
     """Run or resume a job over many images, and summarise it."""
     from medlego.prediction import predict_many
 
-    of_cluster = batch.engine == "ray" and compute.device == "auto"
     with terminal.progress() as show:
         summary = predict_many(
             directory,
             str(batch.input),
             str(batch.output),
             base_weights=compute.base_weights,
-            device="auto" if of_cluster else compute.place,
+            device=compute.device if batch.engine == "ray" else compute.place,
             show=show,
             **selection,
             **batch.settings,

@@ -52,5 +52,7 @@ def parse_tables(content: bytes, error: type[MedLegoError], complaint: str) -> d
     """
     try:
         return tomllib.loads(content.decode())
+    except RecursionError:
+        raise error(f"{complaint} (nested too deep)") from None
     except ValueError as failure:
         raise error(f"{complaint} ({failure})") from failure

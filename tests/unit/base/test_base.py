@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from factories import TIMM_NAME, make_base, make_delta, make_pixels, save_weights
-from medlego.base import TARGET_KINDS, Base, features
+from medlego.base import TARGET_KINDS, Base, features, resolve_device
 from medlego.base.base import fingerprint
 from medlego.bricks import fold
-from medlego.errors import BaseError
+from medlego.errors import BaseError, SettingsError
 from medlego.images import Image
 
 
@@ -203,6 +203,28 @@ def test_misspelt_name_gets_a_suggestion() -> None:
     rule = r"base 'deit_tinny_patch16_224': expected a timm model's name; did you mean deit_tiny_p"
     with pytest.raises(BaseError, match=rule):
         Base.load("deit_tinny_patch16_224")
+
+
+def test_weights_that_an_architecture_lacks_get_a_suggestion() -> None:
+    rule = r"expected weights that timm knows for deit_tiny_patch16_224, got 'fb_in1'; try deit_ti"
+    with pytest.raises(BaseError, match=rule):
+        Base.load("deit_tiny_patch16_224.fb_in1")
+
+
+@pytest.mark.parametrize("device", ["cuda:", "cuda:x", "gpu", "cpu:x", ""])
+def test_a_device_that_is_none_is_refused(device: str) -> None:
+    with pytest.raises(SettingsError, match=r"^device: expected "):
+        resolve_device(device)
+
+
+@pytest.mark.parametrize(("device", "count"), [("cuda", 0), ("cuda:0", 0), ("cuda:2", 2)])
+def test_a_gpu_that_is_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch, device: str, count: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    rule = rf"device: expected one of {count} GPUs here, got '{device}'; choose cpu or auto"
+    with pytest.raises(SettingsError, match=rule):
+        resolve_device(device)
 
 
 def test_name_like_no_other_gets_a_next_step() -> None:

@@ -73,6 +73,9 @@ def test_toml_is_read_with_the_same_words(tmp_path):
     (tmp_path / "a.toml").write_text("format = 1\nelse = 1\n")
     with pytest.raises(SettingsError, match=r"a\.toml: 2 problems\n  - name: .*\n  - else: "):
         load_toml(Sheet, tmp_path / "a.toml", SettingsError, "a sheet")
+    (tmp_path / "a.toml").write_text(f"a = {'[' * 3000}{']' * 3000}")
+    with pytest.raises(SettingsError, match=r"a\.toml: expected a sheet in TOML \(nested too deep"):
+        load_toml(Sheet, tmp_path / "a.toml", SettingsError, "a sheet")
     (tmp_path / "a.toml").write_text("format")
     with pytest.raises(SettingsError, match=r"a\.toml: expected a sheet in TOML \("):
         load_toml(Sheet, tmp_path / "a.toml", SettingsError, "a sheet")
