@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from medlego.data.label_text import visible_label
 from medlego.data.samples import SPLITS, Dataset, Samples
 from medlego.data.task import Task
 from medlego.errors import DatasetError
@@ -14,7 +15,7 @@ from medlego.errors import DatasetError
 def align(dataset: Dataset, task: Task) -> tuple[Dataset, tuple[str, ...]]:
     """The same images with labels numbered as a task's, matched by name, never by index.
 
-    A set that knows only some of the task's labels is fine. An npz without names (`class 0`,
+    Names that look alike are the same. A set that knows only some of the task's labels is fine. An npz without names (`class 0`,
     `class 1`, …) is taken by index where the counts agree, and a note says so.
 
     Raises:
@@ -26,6 +27,8 @@ def align(dataset: Dataset, task: Task) -> tuple[Dataset, tuple[str, ...]]:
         if names != task.labels:
             notes = ("the data names no classes; its numbers were taken in the task's order",)
         names = task.labels
+    known = {visible_label(label): label for label in task.labels}
+    names = tuple(known.get(visible_label(name), name) for name in names)
     if unknown := [name for name in names if name not in task.labels]:
         raise DatasetError(
             f"data for {task.name!r}: expected labels out of {', '.join(task.labels)}, got also "

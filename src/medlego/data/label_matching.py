@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from medlego.data.label_text import visible_label
 from medlego.data.task import MAX_LABELS, Code, Task
 
 Key = str | tuple[str, str]
@@ -27,7 +28,8 @@ class Matched:
 def match_labels(tasks: Sequence[Task], names: Sequence[str]) -> Matched:
     """One task of all labels: the first site's in its order, then new ones as they appear.
 
-    Two labels are one where they share a code, or a name while one of them states no code.
+    Two labels are one where they share a code, or a name while one of them states no code. Names
+    that look alike are the same.
     The first name and the first code stated are kept.
 
     Args:
@@ -85,8 +87,9 @@ def _joined(tasks: Sequence[Task]) -> dict[str, Key]:
     for task in tasks:
         for label, code in _coded(task):
             top = root(label)
+            parent[root(("", visible_label(label)))] = top
             if code is not None:
-                parent[root((code.scheme, code.value))] = top
+                parent[root((code.scheme, code.value))] = root(label)
     return {label: root(label) for task in tasks for label in task.labels}
 
 

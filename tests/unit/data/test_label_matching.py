@@ -30,6 +30,13 @@ def test_labels_are_matched_by_name() -> None:
     assert matched.places == ((0, 1, 2), (2, 0, 1))
 
 
+@pytest.mark.parametrize("other", ["e\u0301te\u0301", " \u00e9t\u00e9", "\u00e9t\u00e9\u200b"])
+def test_labels_that_look_alike_are_one(other: str) -> None:
+    matched = match(site("\u00e9t\u00e9", "b"), site("b", other))
+    assert matched.task.labels == ("\u00e9t\u00e9", "b")
+    assert matched.places == ((0, 1), (1, 0))
+
+
 def test_new_labels_come_after_the_first_site_s_in_order_of_appearance() -> None:
     matched = match(site("b", "a"), site("d", "a", "c"), site("e", "c"))
     assert matched.task.labels == ("b", "a", "d", "c", "e")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from medlego.data.label_text import plain_label
 from medlego.data.readers.building import make_task, split_samples
 from medlego.data.readers.headers import patient_images, with_headers
-from medlego.data.readers.labels import plain_label
 from medlego.data.readers.table import TABLE_SUFFIXES
 from medlego.data.samples import SPLITS, Dataset, FileImages, Samples, TaskHints
 from medlego.errors import DatasetError, raise_all

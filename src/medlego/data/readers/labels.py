@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Literal, cast
 
 import numpy as np
 
+from medlego.data.label_text import plain_label
 from medlego.data.readers.columns import LABEL_PREFIX
 from medlego.data.readers.table import TextTable
 from medlego.errors import DatasetError, SettingsError, raise_all
@@ -29,21 +29,6 @@ _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 
 Read = tuple[np.ndarray, tuple[str, ...], list[str]]
 """Labels as `Samples` hold them, the labels' names, and notes."""
-
-
-def plain_label(text: str) -> str:
-    """A label as it is compared: composed (NFC) and without space around it.
-
-    Raises:
-        ValueError: characters that nobody sees.
-    """
-    label = unicodedata.normalize("NFC", text).strip()
-    if hidden := [c for c in label if unicodedata.category(c) in ("Cc", "Cf", "Cs")]:
-        raise ValueError(
-            f"expected text without invisible characters, got U+{ord(hidden[0]):04X} in "
-            f"{label!a:.60}"
-        )
-    return label
 
 
 def as_uncertain(text: str) -> Uncertain:

@@ -1,0 +1,28 @@
+"""Labels as text: what people type in different ways and see as the same."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_HIDDEN = ("Cc", "Cf", "Cs")
+
+
+def plain_label(text: str) -> str:
+    """A label as data sets are read: composed (NFC) and without space around it.
+
+    Raises:
+        ValueError: characters that nobody sees.
+    """
+    label = unicodedata.normalize("NFC", text).strip()
+    if hidden := [char for char in label if unicodedata.category(char) in _HIDDEN]:
+        raise ValueError(
+            f"expected text without invisible characters, got U+{ord(hidden[0]):04X} in "
+            f"{label!a:.60}"
+        )
+    return label
+
+
+def visible_label(text: str) -> str:
+    """What people see of a label, for comparing those of bricks that were made elsewhere."""
+    composed = unicodedata.normalize("NFC", text).strip()
+    return "".join(char for char in composed if unicodedata.category(char) not in _HIDDEN)
