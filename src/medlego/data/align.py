@@ -15,8 +15,9 @@ from medlego.errors import DatasetError
 def align(dataset: Dataset, task: Task) -> tuple[Dataset, tuple[str, ...]]:
     """The same images with labels numbered as a task's, matched by name, never by index.
 
-    Names that look alike are the same. A set that knows only some of the task's labels is fine. An npz without names (`class 0`,
-    `class 1`, …) is taken by index where the counts agree, and a note says so.
+    Names that look alike are the same. A set that knows only some of the task's labels is fine. An
+    npz without names (`class 0`, `class 1`, …) is taken by index where the counts agree, and a note
+    says so.
 
     Raises:
         DatasetError: a label that the task lacks, or another kind of task.
