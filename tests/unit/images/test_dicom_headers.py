@@ -55,6 +55,7 @@ def test_header_says_what_data_sets_need(tmp_path: Path) -> None:
         "frames": 1,
         "transfer_syntax_uid": "1.2.840.10008.1.2.1",
         "has_pixels": True,
+        "no_image": None,
     }
     assert header.site == "Clinic"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -49,8 +50,9 @@ class Elements:
         Raises:
             ElementError: longer than any such value, or not to be converted.
         """
+        if (raw := self._raw(keyword)) is None:
+            return None
         with quietly():
-            raw = self._raw(keyword)
             if isinstance(raw, RawDataElement) and len(raw.value or b"") > MAX_VALUE_BYTES:
                 raise ElementError(f"{keyword}: expected a short value, got a very long one")
             try:
@@ -128,10 +130,10 @@ class Elements:
         Raises:
             ElementError: not a sequence, or one of too many items.
         """
+        raw = self._raw(keyword)
+        if raw is None or not raw.value:
+            return []
         with quietly():
-            raw = self._raw(keyword)
-            if raw is None or not raw.value:
-                return []
             implicit, little = self._implicit, self.little
             if isinstance(raw, DataElement):
                 items: Any = raw.value
@@ -154,4 +156,8 @@ class Elements:
         return items[index] if index < len(items) else None
 
     def _raw(self, keyword: str) -> RawDataElement | DataElement | None:
-        return self._dataset.get_item(Tag(keyword)) if keyword in self._dataset else None
+        tag = _tag(keyword)
+        return self._dataset.get_item(tag) if tag in self._dataset else None
+
+
+_tag = lru_cache(Tag)

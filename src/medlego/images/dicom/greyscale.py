@@ -70,15 +70,16 @@ class Greys:
         """
         image = self._is_image(stored)
         values = stored if image is None else stored[image]
-        own = self._own_range(values)
         said = list(self.said)
-        for way in (*self.ways, own):
+        for way in self.ways:
             picture = self._picture(stored, layout, way.map)
-            shown = picture if image is None else picture[image]
-            spread = float(shown.max() - shown.min()) if shown.size else 1.0
-            if way is own or spread >= LEAST_SPREAD or not _lost(spread, values, layout):
+            spread = _spread(picture if image is None else picture[image])
+            if spread >= LEAST_SPREAD or not _lost(spread, values, layout):
                 break
             said.append(f"{WARNING}{way.phrase}: left out, it leaves {share(spread)}")
+        else:
+            way, spread = self._own_range(values), 1.0
+            picture = self._picture(stored, layout, way.map)
         said.append(way.phrase)
         said += ["greys: inverted, MONOCHROME1"] * self.inverted
         said += ["padding: black"] * (self.padding is not None)
@@ -119,14 +120,16 @@ class Greys:
         return result
 
 
+def _spread(values: np.ndarray) -> float:
+    """Greatest less least; 0 of nothing."""
+    return float(values.max()) - float(values.min()) if values.size else 0.0
+
+
 def _lost(spread: float, values: np.ndarray, layout: Layout) -> bool:
     """Whether a picture of little spread has less of it than its stored values."""
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    if not high > low:
-        return False
-    return (
-        not spread or layout.real or (high - low) >= LEAST_SPREAD * (layout.highest - layout.lowest)
-    )
+    there = _spread(values[np.isfinite(values)] if layout.real else values)
+    whole = layout.highest - layout.lowest
+    return there > 0 and (not spread or layout.real or there >= LEAST_SPREAD * whole)
 
 
 def read_greys(elements: Elements, layout: Layout, frame: int) -> Greys:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from pydicom.uid import UID_dictionary
 
@@ -68,12 +69,8 @@ def no_patient_image(elements: Elements, meta: Elements) -> str | None:
         meta: the file's meta information.
     """
     name = _text(elements, "SOPClassUID") or _text(meta, "MediaStorageSOPClassUID")
-    if kind := _LATER_CLASSES.get(name):
+    if kind := _of_class(name):
         return kind
-    title = UID_dictionary.get(name, ("",))[0]
-    for pattern, kind in _CLASSES:
-        if re.search(pattern, title):
-            return kind
     if kind := _MODALITIES.get(_text(elements, "Modality").upper()):
         return kind
     try:
@@ -84,6 +81,13 @@ def no_patient_image(elements: Elements, meta: Elements) -> str | None:
         if kind := _IMAGE_TYPES.get(re.sub(r"[^A-Z]", "", str(value).upper())):
             return kind
     return None
+
+
+@lru_cache
+def _of_class(name: str) -> str | None:
+    title = UID_dictionary.get(name, ("",))[0]
+    kinds = (kind for pattern, kind in _CLASSES if re.search(pattern, title))
+    return _LATER_CLASSES.get(name) or next(kinds, None)
 
 
 def _text(elements: Elements, keyword: str) -> str:
