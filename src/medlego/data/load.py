@@ -126,10 +126,11 @@ def _checked(source: str, dataset: Dataset, needs: Collection[str]) -> Dataset:
                 f"{source}: expected images in split {name!r}, got none; add some or drop the "
                 "split column to have one made"
             )
-    notes = list(dataset.notes)
+    notes, expected = list(dataset.notes), list(range(len(dataset.task.labels)))
     for name, what in (("train", "training"), ("val", "validation")):
         labels = dataset.split(name).labels
         if dataset.task.rules.exclusive and len(labels):
-            absent = [label for i, label in enumerate(dataset.task.labels) if i not in labels]
+            absent = [dataset.task.labels[i] for i in expected if i not in labels]
             notes += [f"no {what} image of: {', '.join(absent)}"] if absent else []
+            expected = [i for i in expected if i in labels]
     return replace(dataset, notes=tuple(notes))

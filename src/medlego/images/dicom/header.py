@@ -63,7 +63,7 @@ class Header(ShortRepr):
     frames: int
     transfer_syntax_uid: str
     has_pixels: bool
-    no_image: str | None = None
+    no_image: str | None = field(default=None, repr=False)
     """What the object is instead of an image of a patient."""
 
     @property
