@@ -224,6 +224,17 @@ def test_a_window_that_cannot_be_read_never_loses_the_image(tmp_path: Path) -> N
     assert image.warnings == ("warning: window: ignored, its numbers cannot be read",)
 
 
+def test_a_table_of_no_known_type_never_loses_the_image(tmp_path: Path) -> None:
+    table = grey_lut(0, np.arange(4096), 12)
+    content = as_bytes(dataset(RAMP, BitsStored=12, VOILUTSequence=[table]))
+    before = b"\x28\0\x06\x30OW"
+    assert content.count(before) == 1
+    (tmp_path / "x").write_bytes(content.replace(before, b"\x28\0\x06\x30QW"))
+    image = read_image(tmp_path / "x")
+    same(image, RAMP / 4095)
+    assert image.warnings == ("warning: window: lookup table ignored, it cannot be read",)
+
+
 # proportions -------------------------------------------------------------------------------------
 def test_pixels_have_the_proportions_that_the_aspect_ratio_says(tmp_path: Path) -> None:
     image = read(tmp_path, RAMP, PixelAspectRatio=[2, 1])

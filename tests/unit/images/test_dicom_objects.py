@@ -89,6 +89,15 @@ def test_images_of_patients_are_read(
     assert read_image(write(tmp_path / "x", dataset(RAMP, **stated))).warnings == ()
 
 
+def test_an_image_type_of_another_kind_says_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path / "x", dataset(RAMP, ImageType=["ORIGINAL", "PRIMARY"]))
+    content = path.read_bytes()
+    assert content.count(b"\x08\0\x08\0CS\x10\0ORIGINAL\\PRIMARY") == 1
+    number = b"\x08\0\x08\0IS\x10\0" + b"1".ljust(16)
+    path.write_bytes(content.replace(b"\x08\0\x08\0CS\x10\0ORIGINAL\\PRIMARY", number))
+    assert read_image(path).pixels.shape == (1, 8, 8)
+
+
 def test_an_object_without_pixels_is_none_even_when_asked_for(tmp_path: Path) -> None:
     path = write(tmp_path / "x", dataset(RAMP, SOPClassUID=uid.RawDataStorage, PixelData=None))
     with pytest.raises(NoPatientImageError, match="raw data"):

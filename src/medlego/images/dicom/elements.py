@@ -57,10 +57,8 @@ class Elements:
                 raise ElementError(f"{keyword}: expected a short value, got a very long one")
             try:
                 value = self._dataset.get(keyword)
-            except Exception as error:  # any of pydicom's converters may fail in its own way
-                raise ElementError(
-                    f"{keyword}: expected a value of its type, got one that cannot be read"
-                ) from error
+            except Exception as error:  # as in `_raw`
+                raise _unreadable(keyword) from error
         return None if value is None or (hasattr(value, "__len__") and not len(value)) else value
 
     def text(self, keyword: str) -> str | None:
@@ -119,7 +117,11 @@ class Elements:
         return int(number)
 
     def raw(self, keyword: str) -> bytes | None:
-        """An element's bytes as they lie in the file, where it is not converted yet."""
+        """An element's bytes as they lie in the file, where it is not converted yet.
+
+        Raises:
+            ElementError: it cannot be converted.
+        """
         element = self._raw(keyword)
         value = None if element is None else element.value
         return value if isinstance(value, bytes) else None
@@ -156,8 +158,20 @@ class Elements:
         return items[index] if index < len(items) else None
 
     def _raw(self, keyword: str) -> RawDataElement | DataElement | None:
+        """One element as it lies in the file, or as pydicom converts it at once.
+
+        Raises:
+            ElementError: it cannot be converted.
+        """
         tag = _tag(keyword)
-        return self._dataset.get_item(tag) if tag in self._dataset else None
+        try:
+            return self._dataset.get_item(tag) if tag in self._dataset else None
+        except Exception as error:  # any of pydicom's converters may fail in its own way
+            raise _unreadable(keyword) from error
 
 
 _tag = lru_cache(Tag)
+
+
+def _unreadable(keyword: str) -> ElementError:
+    return ElementError(f"{keyword}: expected a value of its type, got one that cannot be read")

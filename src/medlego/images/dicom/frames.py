@@ -147,6 +147,7 @@ def compressed_spans(file: Parsed, element: PixelElement, count: int) -> Spans:
 
     Raises:
         ImageError: not encapsulated, or fragments that are cut short or make no frame.
+        ElementError: an extended offset table that cannot be read.
     """
     if element.length != UNDEFINED:
         raise ImageError(

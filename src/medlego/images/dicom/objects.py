@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from pydicom.multival import MultiValue
 from pydicom.uid import UID_dictionary
 
 from medlego.images.dicom.elements import ElementError, Elements
@@ -74,10 +75,10 @@ def no_patient_image(elements: Elements, meta: Elements) -> str | None:
     if kind := _MODALITIES.get(_text(elements, "Modality").upper()):
         return kind
     try:
-        values = elements.value("ImageType") or ()
+        values = elements.value("ImageType")
     except ElementError:
         return None
-    for value in [values] if isinstance(values, str) else values:
+    for value in values if isinstance(values, MultiValue) else [values]:
         if kind := _IMAGE_TYPES.get(re.sub(r"[^A-Z]", "", str(value).upper())):
             return kind
     return None

@@ -81,7 +81,10 @@ def read_frame(
             decode = partial(_native, file, element, layout)
         else:
             codec = codec_for(path, file.syntax, layout)
-            spans = compressed_spans(file, element, layout.frames)
+            try:
+                spans = compressed_spans(file, element, layout.frames)
+            except ElementError as error:
+                raise ImageError(f"{path}: {error}") from None
             there, warnings = len(spans.frames), (*layout.warnings, *spans.warnings)
             layout = replace(layout, frames=there, warnings=warnings)
             decode = partial(_compressed, file, codec, spans, layout)
