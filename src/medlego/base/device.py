@@ -19,8 +19,10 @@ def resolve_device(device: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise SettingsError(f"device: expected cpu, cuda, cuda:N or auto, got {device!r}")
+    if device == "cpu":
+        return device
     count = torch.cuda.device_count()
-    if device != "cpu" and int(device.partition(":")[2] or 0) >= count:
+    if int(device.partition(":")[2] or 0) >= count:
         raise SettingsError(
             f"device: expected one of {count} GPUs here, got {device!r}; choose cpu or auto"
         )

@@ -33,17 +33,24 @@ def build(name: str) -> nn.Module:
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"; did you mean {', '.join(near)}?" if near else "; see timm.list_models('vit_*')"
         raise BaseError(f"base {name!r}: expected a timm model's name{hint}")
-    known = (full.partition(".") for full in timm.list_pretrained(f"{architecture}*"))
-    tags = [own for whose, _, own in known if whose == architecture]
-    if tag and tag not in tags:
-        near = difflib.get_close_matches(tag, tags, n=3) or tags[:3]
-        raise BaseError(
-            f"base {name!r}: expected weights that timm knows for {architecture}, got {tag!r}; "
-            f"try {architecture}.{near[0] if near else ''}".rstrip(".")
-        )
+    if tag:
+        _check_tag(name, architecture, tag)
     module: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
     family_of(module, f"base {name!r}")
     return module
+
+
+def _check_tag(name: str, architecture: str, tag: str) -> None:
+    import timm
+
+    known = (full.partition(".") for full in timm.list_pretrained(f"{architecture}*"))
+    tags = [own for whose, _, own in known if whose == architecture]
+    if tag not in tags:
+        near = difflib.get_close_matches(tag, tags, n=1) or tags[:1]
+        raise BaseError(
+            f"base {name!r}: expected weights that timm knows for {architecture}, got {tag!r}; "
+            f"try {'.'.join([architecture, *near])}"
+        )
 
 
 def known_facts(name: str, module: nn.Module) -> Mapping[str, Any]:

@@ -128,9 +128,9 @@ def _checked(source: str, dataset: Dataset, needs: Collection[str]) -> Dataset:
             )
     notes, expected = list(dataset.notes), list(range(len(dataset.task.labels)))
     for name, what in (("train", "training"), ("val", "validation")):
-        labels = dataset.split(name).labels
-        if dataset.task.rules.exclusive and len(labels):
-            absent = [dataset.task.labels[i] for i in expected if i not in labels]
+        present = set(np.unique(dataset.split(name).labels).tolist())
+        if dataset.task.rules.exclusive and present:
+            absent = [dataset.task.labels[i] for i in expected if i not in present]
             notes += [f"no {what} image of: {', '.join(absent)}"] if absent else []
-            expected = [i for i in expected if i in labels]
+            expected = [i for i in expected if i in present]
     return replace(dataset, notes=tuple(notes))

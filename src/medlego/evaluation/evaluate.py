@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -72,7 +72,8 @@ def evaluate(
         show(f"evaluate {name}", number, len(datasets))
         dataset, align_notes = align(datasets[name], capability.task)
         samples = samples_of(dataset, split)
-        answers = models.answers(capability, dataset, samples, split)
+        inputs = Inputs(samples.images, models.base)
+        answers = models.answers(capability, dataset, inputs, split)
         draws = Draws(resamples, seed + number)
         replicates = {m: draws.scores(capability.task, samples, a) for m, a in answers.items()}
         for model, own in replicates.items():
@@ -89,7 +90,7 @@ def evaluate(
             (
                 *dataset.notes,
                 *align_notes,
-                *models.image_notes(),
+                *inputs.notes(),
                 *_site_notes(capability),
                 *_notes(working, split),
                 *([NO_PROBE] if split != "train" and PROBE not in answers else []),
@@ -125,21 +126,18 @@ class _Models:
     """A generalist and its controls, ready to answer."""
 
     def __init__(self, generalist: Generalist, base: Base, device: str) -> None:
-        self._generalist, self._base, self._device = generalist, base, device
+        self._generalist, self.base, self._device = generalist, base, device
         self._engine = Engine(generalist, base, device=device)
         self._bare = Backbone(base, device=device)
-        self.image_notes: Callable[[], tuple[str, ...]] = tuple
-        """What reading the last task's images had to mend."""
         self._merged = None
         if generalist.recipe.mode != "merged":
             self._merged = Backbone.of(generalist, base, device)
 
     def answers(
-        self, capability: Capability, dataset: Dataset, samples: Samples, split: str
+        self, capability: Capability, dataset: Dataset, inputs: Inputs, split: str
     ) -> dict[str, TaskAnswers]:
         """Every model's answers to a task's images."""
-        name, inputs = capability.task.name, Inputs(samples.images, self._base)
-        self.image_notes = inputs.notes
+        name = capability.task.name
         bare = features_of(self._bare.features, inputs)
         working = answer_task(self._engine, name, inputs)
         answers = {GENERALIST: working}
@@ -148,7 +146,7 @@ class _Models:
             answers[MERGED] = TaskAnswers.read(self._generalist.reader(name), merged)
         elif self._engine.router.tasks:
             answers[MERGED] = replace(working, answered=None)
-        alone = Backbone.of(self._generalist.alone(name), self._base, self._device)
+        alone = Backbone.of(self._generalist.alone(name), self.base, self._device)
         answers[SPECIALIST] = TaskAnswers.read(capability, features_of(alone.features, inputs))
         answers[BARE_BASE] = TaskAnswers.read(capability.uncalibrated(), bare)
         if split in ("val", "test") and len(dataset.train) and len(dataset.val):
@@ -159,7 +157,7 @@ class _Models:
 
     def _labelled(self, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
         """Features of the bare base (N, features) with their labels: what a probe is fitted to."""
-        inputs = Inputs(samples.images, self._base)
+        inputs = Inputs(samples.images, self.base)
         return features_of(self._bare.features, inputs).numpy(), samples.labels
 
 

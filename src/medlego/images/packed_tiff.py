@@ -67,7 +67,8 @@ def unpack(path: Path, tags: Mapping[int, Any], bits: int, max_pixels: int) -> n
             "fetch it again"
         )
     rows = np.frombuffer(content, np.uint8).reshape(height, row)
-    columns = np.unpackbits(rows, axis=1)[:, : width * bits].reshape(height, width, bits)
-    padded = np.zeros((height, width, 16), np.uint8)
-    padded[..., 16 - bits :] = columns
-    return np.packbits(padded, axis=2).view(">u2")[..., 0].astype(np.uint16)
+    powers = 1 << np.arange(bits - 1, -1, -1, dtype=np.uint16)
+    samples = np.empty((height, width), np.uint16)
+    for number, packed in enumerate(rows):  # row by row: bits take a byte each
+        samples[number] = np.unpackbits(packed)[: width * bits].reshape(width, bits) @ powers
+    return samples

@@ -42,18 +42,13 @@ class Columns(ShortRepr):
             wanted["label"] = self.label[0]
         wanted |= {LABEL_PREFIX + name: name for name in self.label if len(self.label) > 1}
         renamed = {_find(header, text): name for name, text in wanted.items()}
-        taken = {
-            name.partition("_")[0] if name.startswith(LABEL_PREFIX) else name for name in wanted
-        }
         for text in header:
             name = usual_name(text)
-            if (
-                text not in renamed
-                and name
-                and name not in taken
-                and not (self.label and name.startswith(LABEL_PREFIX))
-            ):
-                renamed[text] = name
+            if name is None or name in wanted or text in renamed:
+                continue
+            if self.label and (name == "label" or name.startswith(LABEL_PREFIX)):
+                continue
+            renamed[text] = name
         names = list(renamed.values())
         if twice := sorted({name for name in names if names.count(name) > 1}):
             one = [text for text, name in renamed.items() if name == twice[0]]

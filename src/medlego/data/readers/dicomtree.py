@@ -33,9 +33,7 @@ def find_rows(
         raise DatasetError(f"{folder}: expected a folder of DICOM files, found none; check it")
     values = table.filled(key)
     assert values is not None, "the caller saw the column"
-    found = find_dicom(folder)
-    kept, headers, notes = patient_images(found)
-    headers = {found[i]: headers[found[i]] for i in kept}
+    _, headers, notes = patient_images(find_dicom(folder), all_dicom=True)
     by_key: dict[str, list[Path]] = {}
     repeated = 0
     sops: set[str] = set()

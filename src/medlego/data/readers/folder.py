@@ -14,7 +14,7 @@ from medlego.data.readers.headers import patient_images, with_headers
 from medlego.data.readers.table import TABLE_SUFFIXES
 from medlego.data.samples import SPLITS, Dataset, FileImages, Samples, TaskHints
 from medlego.errors import DatasetError, raise_all
-from medlego.images import image_files, visible_files
+from medlego.images import is_image, visible_files
 
 
 def read_folder(folder: Path, hints: TaskHints, seed: int, *, keep_torn: bool = False) -> Dataset:
@@ -45,10 +45,10 @@ def read_folder(folder: Path, hints: TaskHints, seed: int, *, keep_torn: bool = 
     for name, top in tops.items():
         pairs = []
         for number, label in enumerate(labels):
-            below = top / names.get(label, label)
-            images = image_files(below)
+            below = sorted(visible_files(top / names.get(label, label)))
+            images = [path for path in below if is_image(path)]
             pairs += [(path, number) for path in images]
-            if others := sum(1 for _ in visible_files(below)) - len(images):
+            if others := len(below) - len(images):
                 notes[
                     f"left out: {others} files of {label} that are no images by name or content"
                 ] = None

@@ -22,9 +22,13 @@ _MODALITY, _PART = r"[A-Z]{2,8}", r"[A-Z][A-Z_ ]{0,31}"
 
 
 def patient_images(
-    files: Sequence[Path],
+    files: Sequence[Path], *, all_dicom: bool = False
 ) -> tuple[list[int], dict[Path, Header], tuple[str, ...]]:
     """Which files are images of patients, as far as DICOM headers say.
+
+    Args:
+        files: images, of any format unless `all_dicom`.
+        all_dicom: their content was looked at before.
 
     Returns:
         Positions of those that are, or are no DICOM; their headers; notes on what is left out.
@@ -32,7 +36,7 @@ def patient_images(
     headers: dict[Path, Header] = {}
     reasons: dict[Path, str] = {}
     for path in dict.fromkeys(files):
-        if not is_dicom(path):
+        if not (all_dicom or is_dicom(path)):
             continue
         try:
             header = read_header(path)

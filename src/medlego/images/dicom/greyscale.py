@@ -176,11 +176,8 @@ def _modality(
     elements: Elements, layout: Layout, frame: int
 ) -> tuple[_Map, float, float, list[str], bool]:
     """The map, its range over the stored bits, what to say, and whether its unit is HU."""
-    item, low, high = (
-        elements.item("ModalityLUTSequence"),
-        float(layout.lowest),
-        float(layout.highest),
-    )
+    low, high = float(layout.lowest), float(layout.highest)
+    item = elements.item("ModalityLUTSequence")
     if item is not None and _is_projection(elements):
         phrase = f"{WARNING}modality: lookup table of an X-ray projection left out, not for display"
         return (lambda x: x), low, high, [phrase], False

@@ -75,26 +75,14 @@ def read_frame(
         element = pixel_element(file)
         real = element.real_bits is not None
         layout = read_layout(path, file.elements, real=real, max_pixels=max_pixels)
-        decode: Callable[[int], tuple[np.ndarray, list[str]]]
-        if file.syntax in NATIVE:
-            layout = native_layout(file, element, layout)
-            decode = partial(_native, file, element, layout)
-        else:
-            codec = codec_for(path, file.syntax, layout)
-            try:
-                spans = compressed_spans(file, element, layout.frames)
-            except ElementError as error:
-                raise ImageError(f"{path}: {error}") from None
-            there, warnings = len(spans.frames), (*layout.warnings, *spans.warnings)
-            layout = replace(layout, frames=there, warnings=warnings)
-            decode = partial(_compressed, file, codec, spans, layout)
-        index = layout.frames // 2 if frame is None else frame
-        if not 0 <= index < layout.frames:
-            raise ImageError(
-                f"{path}: expected a frame from 0 to {layout.frames - 1}, got {index}; "
-                "choose one of these"
-            )
         try:
+            layout, decode = _decoder(file, element, layout)
+            index = layout.frames // 2 if frame is None else frame
+            if not 0 <= index < layout.frames:
+                raise ImageError(
+                    f"{path}: expected a frame from 0 to {layout.frames - 1}, got {index}; "
+                    "choose one of these"
+                )
             stored, decoded = decode(index)
             pixels, applied = _shown(stored, file, layout, index)
         except ElementError as error:
@@ -115,10 +103,26 @@ def read_frame(
     return Image.of(pixels, tuple(steps), spacing, ratio)
 
 
+_Decode = Callable[[int], tuple[np.ndarray, list[str]]]
+"""A frame's number to its stored values, colours as RGB, and what decoding did."""
+
+
+def _decoder(file: Parsed, element: PixelElement, layout: Layout) -> tuple[Layout, _Decode]:
+    """The layout as the pixels have it, and what decodes their frames."""
+    if file.syntax in NATIVE:
+        layout = native_layout(file, element, layout)
+        return layout, partial(_native, file, element, layout)
+    codec = codec_for(file.path, file.syntax, layout)
+    spans = compressed_spans(file, element, layout.frames)
+    warnings = (*layout.warnings, *spans.warnings)
+    layout = replace(layout, frames=len(spans.frames), warnings=warnings)
+    return layout, partial(_compressed, file, codec, spans, layout)
+
+
 def _native(
     file: Parsed, element: PixelElement, layout: Layout, index: int
 ) -> tuple[np.ndarray, list[str]]:
-    """A frame's stored values, colours as RGB, and what decoding did."""
+    """See `_Decode`."""
     steps = _check_colours(layout)
     content = native_frame(file, element, layout, index)
     stored, said = decode_native(content, file.syntax, layout, index)
@@ -128,7 +132,7 @@ def _native(
 def _compressed(
     file: Parsed, codec: Codec, spans: Spans, layout: Layout, index: int
 ) -> tuple[np.ndarray, list[str]]:
-    """As `_native`."""
+    """See `_Decode`."""
     steps = _check_colours(layout)
     content = compressed_frame(file, spans, index)
     bits = check_codestream(file.path, content, file.syntax, layout)
