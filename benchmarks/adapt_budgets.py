@@ -41,7 +41,7 @@ def rows(
         }
         for new, by_start in tasks.items():
             whole = _runs(runs, seeds, new, "plain", ALL)
-            target = TARGET * float(over_seeds(whole)[0])
+            target = TARGET * float(over_seeds(whole).values[0])
             for start, tried in by_start.items():
                 row = {"new": new, "epochs": epochs, "start": start, **compare(start, [by_start])}
                 row["per_seed"] = [round(final(run), 4) for run in tried]

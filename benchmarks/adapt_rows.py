@@ -12,7 +12,7 @@ from benchmarks.adapt_jobs import Job, Run
 from benchmarks.adapt_pictures import continued
 from benchmarks.common import SETS, dataset
 from benchmarks.scoring import BOOTSTRAP_SEED, summary
-from medlego.metrics import RESAMPLES, Sample, score_replicates
+from medlego.metrics import RESAMPLES, Replicates, Sample, score_replicates
 from medlego.train import DEFAULT_STARTS
 from medlego.train.adapt import CHOICES
 
@@ -84,24 +84,22 @@ def compare(start: str, tasks: Sequence[Mapping[str, Sequence[Run]]]) -> dict[st
     return scores
 
 
-def _mean_over_tasks(start: str, tasks: Sequence[Mapping[str, Sequence[Run]]]) -> np.ndarray:
-    mean: np.ndarray = np.mean([over_seeds(by_start[start]) for by_start in tasks], axis=0)
-    return mean
+def _mean_over_tasks(start: str, tasks: Sequence[Mapping[str, Sequence[Run]]]) -> Replicates:
+    return Replicates.mean([over_seeds(by_start[start]) for by_start in tasks])
 
 
-def over_seeds(tried: Sequence[Run]) -> np.ndarray:
-    """Mean over seeds of their replicates, (1 + resamples,)."""
-    mean: np.ndarray = np.mean([replicates(run) for run in tried], axis=0)
-    return mean
+def over_seeds(tried: Sequence[Run]) -> Replicates:
+    """Mean over seeds."""
+    return Replicates.mean([replicates(run) for run in tried])
 
 
-def replicates(run: Run) -> np.ndarray:
-    """Test balanced accuracy at the best epoch, and on bootstrap replicates: (1 + resamples,)."""
+def replicates(run: Run) -> Replicates:
+    """Test balanced accuracy at the best epoch."""
     return _replicates(run["new"], run["hits"])
 
 
 @cache
-def _replicates(new: str, hits: str) -> np.ndarray:
+def _replicates(new: str, hits: str) -> Replicates:
     """Each set has draws of its own, so that a mean over sets has them independent."""
     task, labels = dataset(new).task, dataset(new).test.labels
     right = np.array([hit == "1" for hit in hits])
@@ -114,7 +112,7 @@ def _replicates(new: str, hits: str) -> np.ndarray:
 
 def final(run: Run) -> float:
     """Test balanced accuracy at the best epoch."""
-    return float(replicates(run)[0])
+    return float(replicates(run).values[0])
 
 
 def _row(start: str, by_start: Mapping[str, Sequence[Run]]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from medlego.metrics import (
     PROBABILISTIC,
     RESAMPLES,
     Calibration,
+    Replicates,
     Sample,
     ece_floor,
     score_replicates,
@@ -78,7 +79,7 @@ MODELS: dict[str, tuple[Logits, Logits | None, bool]] = {
 """Logits, whose calibration they go through, and whether only images that are answered count."""
 
 
-def replicates(model: str, seed: int, number: int, name: str) -> dict[str, np.ndarray]:
+def replicates(model: str, seed: int, number: int, name: str) -> dict[str, Replicates]:
     """Scores of one set and, under `ece_floor`, what chance alone would show."""
     logits, by, routed = MODELS[model]
     task, test = dataset(name).task, dataset(name).test
@@ -86,32 +87,32 @@ def replicates(model: str, seed: int, number: int, name: str) -> dict[str, np.nd
     probabilities, labels = probs(logits, by, seed, name)[rows], test.labels[rows]
     sample = Sample(task, probabilities, labels)
     drawn = score_replicates(sample, NAMES, resamples=RESAMPLES, seed=BOOTSTRAP_SEED + number)
-    return drawn | {"ece_floor": np.array([ece_floor(sample)])}
+    floor = np.array([ece_floor(sample)])
+    return drawn | {"ece_floor": Replicates(floor, floor, floor)}
 
 
-def mean(drawn: dict[tuple[str, int], dict[str, np.ndarray]], score: str) -> np.ndarray:
+def mean(drawn: dict[tuple[str, int], dict[str, Replicates]], score: str) -> Replicates:
     """Over sets and seeds, replicate by replicate on the same draws."""
-    means: np.ndarray = np.mean([part[score] for part in drawn.values()], axis=0)
-    return means
+    return Replicates.mean([part[score] for part in drawn.values()])
 
 
 def make_row(
     model: str,
-    drawn: dict[tuple[str, int], dict[str, np.ndarray]],
-    before: dict[tuple[str, int], dict[str, np.ndarray]] | None,
+    drawn: dict[tuple[str, int], dict[str, Replicates]],
+    before: dict[tuple[str, int], dict[str, Replicates]] | None,
     seeds: list[int],
 ) -> dict[str, Any]:
     """A model's scores, and their differences to the heads' own probabilities."""
     row: dict[str, Any] = {"model": model}
     row |= {f"mean_{score}": summary(mean(drawn, score)) for score in NAMES}
-    row["mean_ece_floor"] = round(float(mean(drawn, "ece_floor")[0]), 4)
+    row["mean_ece_floor"] = round(float(mean(drawn, "ece_floor").values[0]), 4)
     if before is not None:
         row["minus_uncalibrated"] = {
             score: summary(mean(drawn, score) - mean(before, score)) for score in NAMES
         }
     row["sets"] = {
         name: {
-            score: [round(float(drawn[name, seed][score][0]), 4) for seed in seeds]
+            score: [round(float(drawn[name, seed][score].values[0]), 4) for seed in seeds]
             for score in (*NAMES, "ece_floor")
         }
         for name in SETS

@@ -35,7 +35,7 @@ from benchmarks.scoring import BOOTSTRAP_SEED, cached_features, facts, read, sum
 from medlego.bricks import Brick, load_brick, save_brick
 from medlego.data import SPLITS, Dataset, Samples
 from medlego.generalist import Generalist, assemble, specialist
-from medlego.metrics import RESAMPLES, Sample, point_scores, score_replicates
+from medlego.metrics import RESAMPLES, Replicates, Sample, point_scores, score_replicates
 from medlego.train import train_brick
 
 SIZE = 112
@@ -157,7 +157,7 @@ def probs(kind: str, question: str, seed: int, split: str) -> np.ndarray:
     return read(own.task, own.head, pooled[torch.from_numpy(rows)])
 
 
-def scored(kind: str, split: str, seeds: tuple[int, ...]) -> dict[str, np.ndarray]:
+def scored(kind: str, split: str, seeds: tuple[int, ...]) -> dict[str, Replicates]:
     """Per question balanced accuracy and its replicates, mean over seeds."""
     scores = {}
     for number, question in enumerate(QUESTIONS):
@@ -173,7 +173,7 @@ def scored(kind: str, split: str, seeds: tuple[int, ...]) -> dict[str, np.ndarra
             )["balanced_accuracy"]
             for seed in seeds
         ]
-        scores[question] = np.mean(each, axis=0)
+        scores[question] = Replicates.mean(each)
     return scores
 
 
@@ -207,10 +207,10 @@ def main() -> None:
     if options.only_val:
         return
     drawn = {kind: scored(kind, "test", seeds) for kind in KINDS}
-    whole = np.mean(list(drawn["routed"].values()), axis=0)
+    whole = Replicates.mean(list(drawn["routed"].values()))
     rows: list[dict[str, Any]] = []
     for kind, questions in drawn.items():
-        mean = np.mean(list(questions.values()), axis=0)
+        mean = Replicates.mean(list(questions.values()))
         rows.append(
             {
                 "kind": kind,

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 
 from benchmarks import procedural
 from benchmarks.bricks import get_brick, train_all
@@ -25,7 +24,7 @@ from benchmarks.parallel import in_processes
 from benchmarks.scoring import BOOTSTRAP_SEED, cached_features, facts, read, summary
 from medlego.bricks import Brick
 from medlego.generalist import assemble, specialist
-from medlego.metrics import RESAMPLES, Sample, score_replicates
+from medlego.metrics import RESAMPLES, Replicates, Sample, score_replicates
 
 SIZE = 112
 SIZES = (2, 3, 4, 5, 7, 10, 15, 20)
@@ -65,8 +64,8 @@ def member(name: str, kind: str, seed: int) -> Brick:
     return get_brick(name, kind, seed, SIZE)
 
 
-def replicates(members: Sequence[Brick], name: str, curve: Curve, split: str) -> np.ndarray:
-    """A set's score in one merge, with its bootstrap replicates, (1 + resamples,)."""
+def replicates(members: Sequence[Brick], name: str, curve: Curve, split: str) -> Replicates:
+    """A set's score in one merge, with its bootstrap replicates."""
     (brick,) = (brick for brick in members if brick.task.name == name)
     merged = assemble(members, curve.method) if len(members) > 1 else specialist(brick)
     label = f"{len(members)}-bricks"
@@ -81,7 +80,7 @@ def replicates(members: Sequence[Brick], name: str, curve: Curve, split: str) ->
     return score_replicates(sample, resamples=draws, seed=BOOTSTRAP_SEED + number)[SCORE]
 
 
-def mean_share(curve: Curve, size: int, seeds: Sequence[int], split: str) -> np.ndarray:
+def mean_share(curve: Curve, size: int, seeds: Sequence[int], split: str) -> Replicates:
     """Mean normalised score over choices, their real sets and seeds, with replicates."""
     shares = []
     for seed in seeds:
@@ -90,19 +89,18 @@ def mean_share(curve: Curve, size: int, seeds: Sequence[int], split: str) -> np.
             for name in (name for name in names if name in SETS):
                 whole = replicates([member(name, "svd", seed)], name, curve, split)
                 shares.append(replicates(members, name, curve, split) / whole)
-    mean: np.ndarray = np.mean(shares, axis=0)
-    return mean
+    return Replicates.mean(shares)
 
 
 def everything(
     seeds: Sequence[int], split: str, workers: int
-) -> dict[tuple[Curve, int], np.ndarray]:
+) -> dict[tuple[Curve, int], Replicates]:
     """Every curve at every size, printed as it comes."""
     points = [(curve, size) for curve in CURVES for size in SIZES]
     by_point = {}
     shares = in_processes(lambda point: mean_share(*point, seeds, split), points, workers)
     for (curve, size), share in zip(points, shares, strict=True):
-        print(f"{share[0]:.3f} {curve.name}, {size} bricks", flush=True)
+        print(f"{share.values[0]:.3f} {curve.name}, {size} bricks", flush=True)
         by_point[curve, size] = share
     return by_point
 

@@ -27,7 +27,7 @@ from medlego.bricks import Brick, fold
 from medlego.evaluation.probes import Probe, fit_probe
 from medlego.generalist import assemble, specialist
 from medlego.merge import METHODS
-from medlego.metrics import RESAMPLES, Sample, point_scores, score_replicates
+from medlego.metrics import RESAMPLES, Replicates, Sample, point_scores, score_replicates
 
 SIZE = 112
 STRENGTHS = (0.7, 1.0, 1.3, 1.7, 2.2)
@@ -198,8 +198,8 @@ def lines() -> list[Line]:
     ]
 
 
-def draw(line: Line, name: str, seeds: Sequence[int]) -> np.ndarray:
-    """Test balanced accuracy and its replicates, mean over seeds and parts, (1 + resamples,)."""
+def draw(line: Line, name: str, seeds: Sequence[int]) -> Replicates:
+    """Test balanced accuracy and its replicates, mean over seeds and parts."""
     data = dataset(name)
     scores = [
         score_replicates(
@@ -208,8 +208,7 @@ def draw(line: Line, name: str, seeds: Sequence[int]) -> np.ndarray:
         for seed in seeds
         for probs in line.model(seed, name, "test")
     ]
-    mean: np.ndarray = np.mean(scores, axis=0)
-    return mean
+    return Replicates.mean(scores)
 
 
 def validated(seeds: Sequence[int], workers: int) -> None:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from benchmarks.common import BASE_FILE, SETS, SHARED, base, dataset, write_result
+from benchmarks.scoring import summary
 from medlego.base import Base, Inputs, features
 from medlego.base.mini import build_mini, mini_card, mini_weights
 from medlego.evaluation.probes import fit_probe
-from medlego.metrics import Sample, interval, score_replicates
+from medlego.metrics import Replicates, Sample, score_replicates
 
 RANDOM_SEEDS = (0, 1, 2)
 BATCH = 64
@@ -31,7 +31,7 @@ def random_mini(seed: int) -> Base:
     return Base.of(f"random {seed}", module, mini_card())
 
 
-def probe_replicates(frozen: Base, name: str) -> np.ndarray:
+def probe_replicates(frozen: Base, name: str) -> Replicates:
     """Balanced accuracy of a probe on the test split, point value and replicates."""
     data = dataset(name)
     pooled = {}
@@ -52,15 +52,15 @@ def main() -> None:
     for name in SETS:
         ours = probe_replicates(mini, name)
         chance = [probe_replicates(random_mini(seed), name) for seed in RANDOM_SEEDS]
-        mean_chance = np.mean(chance, axis=0)
+        mean_chance = Replicates.mean(chance)
         rows.append(
             {
                 "set": name,
                 "seen_without_labels": name in ("busi_us", "btc_mri"),
-                "mini_64px": _summary(ours),
-                "random_64px": _summary(mean_chance),
-                "mini_minus_random": _summary(ours - mean_chance),
-                "deit_tiny_112px": _summary(probe_replicates(base(112), name)),
+                "mini_64px": summary(ours),
+                "random_64px": summary(mean_chance),
+                "mini_minus_random": summary(ours - mean_chance),
+                "deit_tiny_112px": summary(probe_replicates(base(112), name)),
             }
         )
         print(rows[-1], flush=True)
@@ -69,14 +69,6 @@ def main() -> None:
         "mini_base", rows, seeds=list(RANDOM_SEEDS), data=[mini_weights(), BASE_FILE, *files]
     )
     print(f"wrote {path}")
-
-
-def _summary(replicates: np.ndarray) -> dict[str, Any]:
-    estimate = interval(replicates)
-    return {
-        "value": round(estimate.value, 4),
-        "interval": [round(estimate.low, 4), round(estimate.high, 4)],
-    }
 
 
 if __name__ == "__main__":

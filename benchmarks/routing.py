@@ -113,7 +113,7 @@ def bootstrapped(values: np.ndarray) -> np.ndarray:
     """Mean of values, and of resamples of them: (1 + resamples,)."""
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     drawn = values[rng.integers(0, len(values), (RESAMPLES, len(values)))].mean(axis=1)
-    return np.concatenate([[values.mean()], drawn])
+    return np.append(values.mean(), drawn)
 
 
 def abstention(known: np.ndarray, unknown: np.ndarray) -> dict[str, Any]:

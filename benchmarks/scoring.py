@@ -18,7 +18,14 @@ from medlego.base import Inputs, features
 from medlego.bricks import Head
 from medlego.data import Task
 from medlego.evaluation.evaluate import normalised_balanced_accuracy
-from medlego.metrics import RESAMPLES, Sample, interval, point_scores, score_replicates
+from medlego.metrics import (
+    RESAMPLES,
+    Replicates,
+    Sample,
+    interval,
+    point_scores,
+    score_replicates,
+)
 
 BOOTSTRAP_SEED = 2026
 BATCH = 64
@@ -26,8 +33,8 @@ BATCH = 64
 Probs = Callable[[int, str, str], np.ndarray]
 """Seed, set and split to probabilities, (N, labels)."""
 
-Replicates = Mapping[str, Mapping[str, np.ndarray]]
-"""Per set and score, (1 + resamples,)."""
+Drawn = Mapping[str, Mapping[str, Replicates]]
+"""Per set and score."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ def balanced_accuracy(probs: Probs, seed: int, name: str, split: str) -> float:
     return scores["balanced_accuracy"]
 
 
-def draw(line: Contender) -> dict[int, dict[str, dict[str, np.ndarray]]]:
+def draw(line: Contender) -> dict[int, dict[str, dict[str, Replicates]]]:
     """Test scores of one line: per seed and set the point value and its replicates."""
     return {
         seed: {
@@ -120,10 +127,10 @@ def draw(line: Contender) -> dict[int, dict[str, dict[str, np.ndarray]]]:
 
 def make_row(
     line: Contender,
-    drawn: Mapping[int, Replicates],
-    alone: Mapping[int, Replicates],
-    probes: Replicates,
-    default: Mapping[int, Replicates] | None = None,
+    drawn: Mapping[int, Drawn],
+    alone: Mapping[int, Drawn],
+    probes: Drawn,
+    default: Mapping[int, Drawn] | None = None,
 ) -> dict[str, Any]:
     """A line's scores with intervals.
 
@@ -133,12 +140,13 @@ def make_row(
     other has the same seeds.
     """
     mean = _mean_over_sets(drawn, line.seeds)
-    normalised = np.mean(
-        [normalised_balanced_accuracy(drawn[s], alone[s]) for s in line.seeds], axis=0
+    normalised = Replicates.mean(
+        [normalised_balanced_accuracy(drawn[s], alone[s]) for s in line.seeds]
     )
-    over_probes = mean - np.mean([probes[n]["balanced_accuracy"] for n in SETS], axis=0)
+    over_probes = mean - Replicates.mean([probes[n]["balanced_accuracy"] for n in SETS])
     per_seed = [
-        float(np.mean([drawn[s][n]["balanced_accuracy"][0] for n in SETS])) for s in line.seeds
+        float(np.mean([drawn[s][n]["balanced_accuracy"].values[0] for n in SETS]))
+        for s in line.seeds
     ]
     row: dict[str, Any] = {"group": line.group} if line.group else {}
     row |= {
@@ -154,7 +162,7 @@ def make_row(
         "seed_deviation": float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 else None,
         "sets": {
             name: {
-                score: summary(np.mean([drawn[s][name][score] for s in line.seeds], axis=0))
+                score: summary(Replicates.mean([drawn[s][name][score] for s in line.seeds]))
                 for score in ("accuracy", "balanced_accuracy", "auroc")
             }
             for name in SETS
@@ -165,9 +173,10 @@ def make_row(
     return row
 
 
-def summary(replicates: np.ndarray) -> dict[str, Any]:
-    """Point value and 95 % interval, rounded."""
-    estimate = interval(replicates)
+def summary(replicates: Replicates | np.ndarray) -> dict[str, Any]:
+    """Point value and 95 % interval, rounded: of the draws alone, as in all committed tables."""
+    values = replicates.values if isinstance(replicates, Replicates) else replicates
+    estimate = interval(Replicates(values, values, values))
     return {
         "value": round(estimate.value, 4),
         "interval": [round(estimate.low, 4), round(estimate.high, 4)],
@@ -183,8 +192,5 @@ def facts(image_size: int, sets: Iterable[str] = SETS) -> dict[str, Any]:
     }
 
 
-def _mean_over_sets(drawn: Mapping[int, Replicates], seeds: Iterable[int]) -> np.ndarray:
-    mean: np.ndarray = np.mean(
-        [[drawn[s][n]["balanced_accuracy"] for n in SETS] for s in seeds], axis=(0, 1)
-    )
-    return mean
+def _mean_over_sets(drawn: Mapping[int, Drawn], seeds: Iterable[int]) -> Replicates:
+    return Replicates.mean([drawn[s][n]["balanced_accuracy"] for s in seeds for n in SETS])

@@ -504,7 +504,10 @@ def test_a_second_round_goes_on_from_a_brick_among_others(work, tmp_path, capsys
     assert "balanced_accuracy_in_merge" in report["validation"]
 
 
-GATES = {"loose": "[default]\nmax_loss = 1\nmax_subgroup_loss = 1\n", "hard": "min_images = 2\n"}
+GATES = {
+    "loose": "[default]\nmax_loss = 1\nmax_subgroup_loss = 1\nmin_task_images = 3\n",
+    "hard": "min_images = 2\n",
+}
 
 
 @pytest.fixture

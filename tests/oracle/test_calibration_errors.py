@@ -65,7 +65,7 @@ def test_replicates_are_the_loops_over_bins_and_pairs(grouped: bool) -> None:
     for number, row in enumerate(np.concatenate(list(draws(ids, 4, 0)))):
         rows = np.repeat(np.arange(COUNT), row.astype(int))
         expected = loop_ece(probs[:, 1], labels, rows), loop_rms(probs[:, 1], labels, row, ids)
-        actual = tuple(float(replicates[name][number]) for name in NAMES)
+        actual = tuple(float(replicates[name].values[number]) for name in NAMES)
         assert actual == pytest.approx(expected, rel=RTOL, abs=1e-9)
 
 

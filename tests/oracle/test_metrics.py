@@ -184,7 +184,7 @@ def test_scores_of_each_label_are_sklearns(kind: str) -> None:
     expected = by_label(kind, probs, labels)
     assert actual.keys() == expected.keys()
     for label, replicates in actual.items():
-        points = {name: float(values[0]) for name, values in replicates.items()}
+        points = {name: float(own.values[0]) for name, own in replicates.items()}
         assert points == pytest.approx(expected[label], rel=RTOL, abs=ATOL, nan_ok=True)
 
 
@@ -228,7 +228,7 @@ def test_unknown_columns_leave_everything_undefined() -> None:
     probs, names = sample("multilabel", 0)[0], score_names(task)
     unknown = Sample(task, probs, np.full(probs.shape, NAN))
     replicates = score_replicates(unknown, names, resamples=5)
-    assert all(np.isnan(values).all() for values in replicates.values())
+    assert all(np.isnan(own.values).all() for own in replicates.values())
 
 
 def test_one_unknown_column_leaves_the_others_as_they_are() -> None:
@@ -255,7 +255,7 @@ def test_replicate_is_sklearn_on_the_repeated_sample(kind: str, ties: bool, grou
     expected = [sklearn_scores(kind, probs[rows], labels[rows]) for rows in repeated]
     for name in names:
         wanted = [row[name] for row in expected]
-        np.testing.assert_allclose(actual[name], wanted, rtol=RTOL, atol=ATOL, err_msg=name)
+        np.testing.assert_allclose(actual[name].values, wanted, rtol=RTOL, atol=ATOL, err_msg=name)
 
 
 cells = st.tuples(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.sampled_from([0.0, 1.0, NAN]))
@@ -269,7 +269,7 @@ def test_any_column_is_sklearns_or_undefined(column: list[tuple[float, float]]) 
     known = ~np.isnan(labels[:, 0])
     expected = one_label(labels[known, 0] > 0, probs[known, 0], probs[known, 0] > 0.5)
     scores = label_replicates(Sample(task, probs, labels), resamples=0)["a"]
-    points = {name: values[0] for name, values in scores.items()}
+    points = {name: own.values[0] for name, own in scores.items()}
     assert points == pytest.approx(expected, rel=RTOL, abs=ATOL, nan_ok=True)
 
 

@@ -56,6 +56,7 @@ from medlego.metrics import (
     GroupRow,
     Interval,
     OperatingPoint,
+    Replicates,
     Sample,
 )
 from medlego.metrics.comparison import PairedTest
@@ -187,6 +188,7 @@ MAKE: dict[str, Callable[[], Any]] = {
     "metrics.OperatingPoint": lambda: OperatingPoint(
         aim="sensitivity", value=0.9, thresholds=(0.5,) * 1000
     ),
+    "metrics.Replicates": lambda: Replicates(NUMBERS, NUMBERS, NUMBERS),
     "metrics.Sample": lambda: Sample(
         make_task(), np.full((9, 3), 1 / 3), np.zeros(9, np.int64), np.array([PERSON] * 9)
     ),

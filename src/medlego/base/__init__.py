@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from medlego.base.blocks import depth, embed, features, pool, stem_features, through
     from medlego.base.device import resolve_device
     from medlego.base.families import family_of
-    from medlego.base.inputs import BATCH, Inputs
+    from medlego.base.inputs import BATCH, LEFT_OUT, Inputs
     from medlego.base.mini import MINI_NAME
     from medlego.base.moments import Moments, input_moments
     from medlego.base.targets import DEFAULT_KINDS, TARGET_KINDS, Target, by_module, module_rows
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BATCH",
     "DEFAULT_KINDS",
+    "LEFT_OUT",
     "MINI_NAME",
     "TARGET_KINDS",
     "Base",

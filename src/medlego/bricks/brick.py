@@ -20,7 +20,7 @@ from medlego.bricks.lowrank import LowRank
 from medlego.bricks.profile import Profile
 from medlego.data import Task
 from medlego.errors import BrickError
-from medlego.metrics import Calibration
+from medlego.metrics import Aim, Calibration, missing_thresholds
 from medlego.support import ShortRepr, read_fields
 
 REFIT_WITH = "refit_company"
@@ -91,6 +91,11 @@ class Brick(ShortRepr):
         Both take place in merges that weigh all blocks alike.
         """
         return bool(self.settings.get("merge_aware")) or REFIT_WITH in self.settings
+
+    @property
+    def missing_thresholds(self) -> str | None:
+        """That its training was asked for thresholds and had too few images, in words."""
+        return missing_thresholds(Aim.of(self.settings), self.calibration, self.task)
 
     @cached_property
     def deltas_digest(self) -> str:

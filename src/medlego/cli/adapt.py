@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Option
 
 from medlego.cli import options
-from medlego.cli.summaries import show_new_brick
+from medlego.cli.summaries import show_dataset, show_new_brick
 from medlego.cli.terminal import Terminal
 
 
@@ -47,6 +47,8 @@ def command(
     generalist = Generalist.load(directory)
     with terminal.progress() as show:
         dataset = reading.read(data, task.hints(data), show)
+    show_dataset(terminal, dataset)
+    with terminal.progress() as show:
         result = adapt(
             generalist,
             dataset,
@@ -61,7 +63,6 @@ def command(
             save=partial(save_brick, path=output),
             show=show,
         )
-    terminal.note(*dataset.notes)
     rows = [
         (
             attempt.start + " *" * (attempt.start == result.chosen),

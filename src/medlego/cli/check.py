@@ -60,11 +60,9 @@ def show_gate(terminal: Terminal, report: GateReport) -> None:
         rows.append(
             (
                 task.task,
-                "-" if task.before is None else f"{task.before.value:.3f}",
-                f"{task.after.value:.3f}",
-                "-"
-                if change is None
-                else f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]",
+                "-" if task.before is None else task.before.format("{:.3f}"),
+                task.after.format("{:.3f}"),
+                "-" if change is None else change.format("{:+.3f} [{:+.3f}, {:+.3f}]"),
                 "-" if worst is None else f"{worst.name} {worst.change.value:+.3f}",
                 task.verdict,
             )
@@ -83,6 +81,6 @@ def failure(report: GateReport) -> str:
     bad = [
         f"{task.task} {task.verdict} ({task.reason})"
         for task in report.tasks
-        if task.verdict == "fail" or (task.verdict == "unclear" and not report.passed)
+        if not report.limits.accepts(task.verdict)
     ]
     return f"gate: expected every task to pass, got {'; '.join(bad)}"

@@ -59,6 +59,7 @@ def fit_command(
 ) -> None:
     """Fit a task's head and its calibration to merged features of the site's own images."""
     from medlego.bricks import load_brick, save_head
+    from medlego.metrics import missing_thresholds
     from medlego.train import TrainSettings, refit_head
 
     aim = TrainSettings.build(sensitivity=sensitivity, specificity=specificity).aim
@@ -76,7 +77,8 @@ def fit_command(
         save_head(refit, output)
     rows = [(name.replace("_", " "), f"{value:.3f}") for name, value in refit.card.scores.items()]
     terminal.table((f"{refit.task.name} on val", ""), rows)
-    terminal.say(f"calibration: {calibration_line(refit.calibration, refit.task)}")
+    missing = missing_thresholds(aim, refit.calibration, refit.task)
+    terminal.say(f"calibration: {calibration_line(refit.calibration, refit.task, missing)}")
     numbers = refit.head.weight.numel() + refit.head.bias.numel()
     terminal.say(f"wrote {output} ({numbers:,} numbers, {refit.digest[:12]})")
     terminal.emit({"output": str(output), "digest": refit.digest, "validation": refit.card.scores})

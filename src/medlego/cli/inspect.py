@@ -54,6 +54,7 @@ def _show_brick(terminal: Terminal, path: Path, brick: Brick) -> None:
     rows = [
         ("task", f"{brick.task.name} ({brick.task.kind})"),
         ("labels", ", ".join(brick.task.labels)),
+        *([("positive label", brick.task.positive)] if brick.task.positive else []),
         ("modality, body part", f"{brick.task.modality or '?'}, {brick.task.body_part or '?'}"),
         ("base", f"{brick.base.name} at {brick.base.image_size} px"),
         ("base fingerprint", brick.base.fingerprint),
@@ -64,7 +65,7 @@ def _show_brick(terminal: Terminal, path: Path, brick: Brick) -> None:
         ("validation", scores_line(brick.card.scores) or "?"),
         ("grams", _grams(brick)),
         ("profile", _profile(brick)),
-        ("calibration", calibration_line(brick.calibration, brick.task)),
+        ("calibration", calibration_line(brick.calibration, brick.task, brick.missing_thresholds)),
         ("data", brick.card.data or "?"),
         ("licence", brick.card.licence or "?"),
         ("digest", brick.digest),

@@ -212,6 +212,13 @@ class TaskOptions:
     labels: Annotated[
         str | None, Option(help="Labels in order, comma-separated; of a scale lowest first.")
     ] = None
+    positive: Annotated[
+        str | None,
+        Option(
+            help="The one of two labels that sensitivity speaks of; by default that of a "
+            "well-known pair (malignant, not benign), else the second."
+        ),
+    ] = None
     modality: Annotated[
         str | None, Option(help="DICOM modality, such as MR; decides the augmentation.")
     ] = None
@@ -234,6 +241,7 @@ class TaskOptions:
             labels=None if labels is None else tuple(part.strip() for part in labels.split(",")),
             modality=self.modality,
             body_part=self.body_part,
+            positive=self.positive,
         )
 
 

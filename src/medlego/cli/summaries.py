@@ -10,7 +10,7 @@ from medlego.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from medlego.bricks import Brick
-    from medlego.data import Task
+    from medlego.data import Dataset, Task
     from medlego.generalist import Generalist
     from medlego.merge import Mode
     from medlego.metrics import Calibration
@@ -22,10 +22,33 @@ MODES: dict[Mode, str] = {
 }
 
 
+def show_dataset(terminal: Terminal, dataset: Dataset) -> None:
+    """Say what will be trained on, before it is."""
+    from medlego.data import describe, positive_line
+
+    task = dataset.task
+    counts = describe(dataset.train, task.labels).items()
+    terminal.note(*dataset.notes)
+    terminal.say(
+        f"task {task.name} ({task.kind}); training images: "
+        + ", ".join(f"{count} {label}" for label, count in counts)
+    )
+    if task.positive is not None:
+        terminal.say(positive_line(task))
+
+
 def show_new_brick(terminal: Terminal, brick: Brick, output: Path, **facts: Any) -> None:
     """Say where a brick was written, and emit its digest with further facts."""
-    mended = brick.card.mended.items()
-    terminal.note(*(f"{count} images were mended while read: {about}" for about, count in mended))
+    from medlego.base import LEFT_OUT
+
+    terminal.note(
+        *(
+            f"{count} images {about}; medlego data check names them"
+            if about == LEFT_OUT
+            else f"{count} images were mended while read: {about}"
+            for about, count in brick.card.mended.items()
+        )
+    )
     size = output.stat().st_size / 1e6
     terminal.say(f"wrote {output} ({size:.2f} MB, {brick.digest[:12]})")
     terminal.emit({"output": str(output), "digest": brick.digest, **facts})
@@ -81,10 +104,11 @@ def profile_notes(generalist: Generalist) -> list[str]:
     return [f"no profile, so only --task asks for it: {', '.join(missing)}"] if missing else []
 
 
-def calibration_line(calibration: Calibration | None, task: Task) -> str:
-    """One line: which map of how many images, what it gains, and thresholds that were chosen."""
+def calibration_line(calibration: Calibration | None, task: Task, missing: str | None) -> str:
+    """One line: which map of how many images, what it gains, thresholds, and `missing` ones."""
+    missing = f"; {missing}" if missing else ""
     if calibration is None:
-        return "none"
+        return f"none{missing}"
     methods = ", ".join(dict.fromkeys(label.method for label in calibration.maps))
     gain = f"log loss {calibration.loss_before:.3f} to {calibration.loss_after:.3f}"
     line = f"{methods}, from {calibration.images} images, {gain}"
@@ -95,4 +119,4 @@ def calibration_line(calibration: Calibration | None, task: Task) -> str:
             for label, limit in zip(labels, point.thresholds, strict=True)
         )
         line += f"; {limits} for a {point.aim} of {point.value:g}"
-    return line
+    return line + missing

@@ -9,7 +9,7 @@ from typing import Annotated
 from typer import Option
 
 from medlego.cli import options
-from medlego.cli.summaries import calibration_line, scores_line, show_new_brick
+from medlego.cli.summaries import calibration_line, scores_line, show_dataset, show_new_brick
 from medlego.cli.terminal import Terminal
 
 
@@ -92,7 +92,6 @@ def command(
     reproducible.
     """
     from medlego.bricks import MIN_PROFILE_IMAGES, load_brick, load_bricks, save_brick
-    from medlego.data import describe
     from medlego.train import train_brick
 
     options.refuse_existing(output, force)
@@ -113,6 +112,8 @@ def command(
     earlier = None if start is None else load_brick(start)
     with terminal.progress() as show:
         dataset = reading.read(data, task.hints(data), show)
+    show_dataset(terminal, dataset)
+    with terminal.progress() as show:
         show("loading base", 0, 0)
         brick = train_brick(
             compute.load(base, image_size),
@@ -127,20 +128,15 @@ def command(
             save=partial(save_brick, path=output),
             show=show,
         )
-    terminal.note(*dataset.notes)
     if brick.profile is None and settings.profile:
         terminal.note(
             f"no profile, since it needs {MIN_PROFILE_IMAGES} training images: a generalist "
             "cannot route images to this brick"
         )
-    counts = describe(dataset.train, dataset.task.labels).items()
-    terminal.say(
-        f"task {brick.task.name} ({brick.task.kind}); trained on "
-        + ", ".join(f"{count} {label}" for label, count in counts)
-    )
     epochs = f"best epoch {brick.settings['best_epoch']} of {brick.settings['epochs']}"
     terminal.say(f"{epochs}; validation {scores_line(brick.card.scores)}")
-    terminal.say(f"calibration: {calibration_line(brick.calibration, brick.task)}")
+    missing = brick.missing_thresholds
+    terminal.say(f"calibration: {calibration_line(brick.calibration, brick.task, missing)}")
     show_new_brick(
         terminal,
         brick,
@@ -149,4 +145,5 @@ def command(
         validation=brick.card.scores,
         settings=dict(brick.settings),
         calibration=brick.calibration and brick.calibration.model_dump(mode="json"),
+        missing_thresholds=missing,
     )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from medlego.data.leaks.fingerprints import Fingerprints, ImagePlace
     from medlego.data.leaks.sidecar import Memory, SiteKey
     from medlego.data.load import AT, load_dataset, table_and_folder, task_stem
+    from medlego.data.polarity import guess_positive, positive_line
     from medlego.data.readers.columns import Columns, usual_name
     from medlego.data.readers.csv_file import open_csv
     from medlego.data.readers.labels import Uncertain, as_uncertain
@@ -72,10 +73,12 @@ __all__ = [
     "find_kind",
     "fingerprint",
     "guess_kind",
+    "guess_positive",
     "join",
     "load_dataset",
     "match_labels",
     "open_csv",
+    "positive_line",
     "read_table",
     "synthetic_dataset",
     "synthetic_image",

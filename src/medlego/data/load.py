@@ -12,6 +12,7 @@ import numpy as np
 from medlego.data.kinds import find_kind
 from medlego.data.label_map import LabelMap, map_labels
 from medlego.data.medmnist import fetch
+from medlego.data.polarity import with_positive
 from medlego.data.readers import READERS, DataSource
 from medlego.data.readers.columns import Columns
 from medlego.data.readers.labels import Uncertain
@@ -76,7 +77,7 @@ def load_dataset(
     )
     if label_map is not None:
         dataset = map_labels(dataset, label_map, hints)
-    return _checked(text, dataset, needs)
+    return _checked(text, with_positive(dataset, hints), needs)
 
 
 def task_stem(source: str) -> str:

@@ -129,7 +129,8 @@ class Dataset(ShortRepr):
 class TaskHints(ShortRepr):
     """What the files do not say about the task; each overrides what reading would guess.
 
-    `codes` go with `labels`, one per label; a table of labels may refer to them.
+    `codes` go with `labels`, one per label; a table of labels may refer to them. `positive` is the
+    one of two labels of which sensitivity speaks.
     """
 
     name: str | None = None
@@ -138,6 +139,7 @@ class TaskHints(ShortRepr):
     modality: str | None = None
     body_part: str | None = None
     codes: tuple[Code | None, ...] | None = None
+    positive: str | None = None
 
 
 def split_by_patient(

@@ -72,6 +72,12 @@ class Task(FrozenModel):
         return find_kind(self.kind)(len(self.labels))
 
     @property
+    def positive(self) -> str | None:
+        """The one label of which sensitivity and specificity speak; None of other kinds."""
+        place = self.rules.positive
+        return None if place is None else self.labels[place]
+
+    @property
     def head_shape(self) -> tuple[int, int]:
         """Rows of the head's weight and length of its bias."""
         return self.rules.head_shape

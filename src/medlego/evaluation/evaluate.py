@@ -22,10 +22,10 @@ from medlego.evaluation.result import (
     TaskDetail,
 )
 from medlego.evaluation.splits import check_data, samples_of
-from medlego.evaluation.task_detail import Draws, Replicates, detail
+from medlego.evaluation.task_detail import Draws, detail
 from medlego.generalist import Generalist
 from medlego.merge import Capability
-from medlego.metrics import MAIN_SCORES, RESAMPLES, interval
+from medlego.metrics import MAIN_SCORES, RESAMPLES, Replicates, interval
 from medlego.prediction import Backbone, Engine, TaskAnswers, answer_task, features_of
 from medlego.support import Progress, silent
 
@@ -64,15 +64,14 @@ def evaluate(
     check_data("evaluate", datasets, split)
     capabilities = {name: generalist.capability(name) for name in datasets}
     models = _Models(generalist, base or Base.find(generalist.base), device)
-    drawn: dict[str, dict[str, Replicates]] = {model: {} for model in MODELS}
+    drawn: dict[str, dict[str, Mapping[str, Replicates]]] = {model: {} for model in MODELS}
     rows: list[ModelScores] = []
     tasks: dict[str, TaskDetail] = {}
     routing: dict[str, Mapping[str, int]] = {}
     for number, (name, capability) in enumerate(capabilities.items()):
         show(f"evaluate {name}", number, len(datasets))
         dataset, align_notes = align(datasets[name], capability.task)
-        samples = samples_of(dataset, split)
-        inputs = Inputs(samples.images, models.base)
+        samples, inputs = Inputs.of(samples_of(dataset, split), models.base)
         answers = models.answers(capability, dataset, inputs, split)
         draws = Draws(resamples, seed + number)
         replicates = {m: draws.scores(capability.task, samples, a) for m, a in answers.items()}
@@ -93,6 +92,7 @@ def evaluate(
                 *inputs.notes(),
                 *_site_notes(capability),
                 *_notes(working, split),
+                *(note for brick in capability.bricks if (note := brick.missing_thresholds)),
                 *([NO_PROBE] if split != "train" and PROBE not in answers else []),
             ),
         )
@@ -107,7 +107,7 @@ def evaluate(
         rows=tuple(rows),
         means={
             model: {
-                score: interval(np.mean([own[score] for own in by_task.values()], axis=0))
+                score: interval(Replicates.mean([own[score] for own in by_task.values()]))
                 for score in MAIN_SCORES
             }
             for model, by_task in measured.items()
@@ -157,7 +157,7 @@ class _Models:
 
     def _labelled(self, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
         """Features of the bare base (N, features) with their labels: what a probe is fitted to."""
-        inputs = Inputs(samples.images, self.base)
+        samples, inputs = Inputs.of(samples, self.base)
         return features_of(self._bare.features, inputs).numpy(), samples.labels
 
 
@@ -182,15 +182,9 @@ def _site_notes(capability: Capability) -> tuple[str, ...]:
 
 
 def normalised_balanced_accuracy(
-    model: Mapping[str, Replicates], specialist: Mapping[str, Replicates]
-) -> np.ndarray:
-    """Mean over tasks of model / specialist, replicate by replicate on the same draws.
-
-    NaN where a specialist scores zero.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.stack(
-            [model[t]["balanced_accuracy"] / specialist[t]["balanced_accuracy"] for t in model]
-        )
-    mean: np.ndarray = np.where(np.isfinite(ratios), ratios, np.nan).mean(axis=0)
-    return mean
+    model: Mapping[str, Mapping[str, Replicates]],
+    specialist: Mapping[str, Mapping[str, Replicates]],
+) -> Replicates:
+    """Mean over tasks of model / specialist on the same draws; undefined where the latter is 0."""
+    score = "balanced_accuracy"
+    return Replicates.mean([model[task][score] / specialist[task][score] for task in model])

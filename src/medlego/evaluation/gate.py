@@ -6,6 +6,7 @@ both, so an interval is of the change itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,12 +21,12 @@ from medlego.errors import DatasetError, SettingsError
 from medlego.evaluation.splits import check_data, samples_of
 from medlego.evaluation.task_detail import Draws
 from medlego.generalist import Generalist
-from medlego.metrics import RESAMPLES, Interval, Sample, group_rows, interval
+from medlego.metrics import RESAMPLES, Interval, Replicates, Sample, group_rows, interval
 from medlego.prediction import Engine, answer_task
 from medlego.support import FrozenModel, Progress, ShortRepr, load_toml, plain_fields, silent
 
 Score = Literal["accuracy", "balanced_accuracy", "auroc"]
-Verdict = Literal["pass", "fail", "unclear"]
+Verdict = Literal["pass", "fail", "unclear", "undecided"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -37,6 +38,8 @@ class TaskLimits(FrozenModel):
     max_subgroup_loss: Share = 0.10
     min_score: Share = 0.0
     """What the score must not be surely below, for tasks that were not there before too."""
+    min_task_images: Annotated[int, Field(ge=1)] = 20
+    """With fewer the task is `undecided`, as it is where its score is undefined."""
 
 
 class GateLimits(FrozenModel):
@@ -44,7 +47,8 @@ class GateLimits(FrozenModel):
 
     A task passes where the change's interval lies above −max_loss: shown not to be worse than the
     limit. It fails where the interval lies below it, and in between is `unclear`, which counts as
-    failed unless `unclear` says otherwise. A subgroup fails only where its whole interval lies
+    failed unless `unclear` says otherwise. A task with too few images is `undecided`, which never
+    passes. A subgroup fails only where its whole interval lies
     below −max_subgroup_loss, since small ones prove little.
     """
 
@@ -60,6 +64,10 @@ class GateLimits(FrozenModel):
     def of(self, task: str) -> TaskLimits:
         """A task's own, or the default."""
         return self.task.get(task, self.default)
+
+    def accepts(self, verdict: Verdict) -> bool:
+        """Whether a task with this verdict may go live."""
+        return verdict == "pass" or (verdict == "unclear" and self.unclear == "pass")
 
     @classmethod
     def load(cls, path: str | Path) -> GateLimits:
@@ -158,8 +166,7 @@ def check(
         task = after.capability(name).task
         dataset, align_notes = align(data, task)
         notes += [f"{name}: {note}" for note in (*dataset.notes, *align_notes)]
-        samples = samples_of(dataset, split)
-        inputs = Inputs(samples.images, base)
+        samples, inputs = Inputs.of(samples_of(dataset, split), base)
         previous = None
         if name in old.readers:
             previous = _answers(old, task, samples, inputs, show)
@@ -173,7 +180,7 @@ def check(
         tasks.append(_judged(draws, previous, answers, samples.groups, limits))
     show("checked", len(datasets), len(datasets))
     return GateReport(
-        passed=all(_passes(change, limits) for change in tasks),
+        passed=all(limits.accepts(change.verdict) for change in tasks),
         tasks=tuple(tasks),
         unchecked=tuple(name for name in names if name not in datasets),
         split=split,
@@ -193,7 +200,7 @@ def _judged(
 ) -> TaskChange:
     own, level = limits.of(new.task.name), limits.level
 
-    def scores(sample: Sample) -> np.ndarray:
+    def scores(sample: Sample) -> Replicates:
         return draws.replicates(sample, [own.score])[own.score]
 
     replicates = scores(new)
@@ -221,6 +228,10 @@ def _judged(
     if after.high < own.min_score:
         verdict = "fail"
         reasons.append(f"{own.score} lies below {own.min_score:g}")
+    if len(new) < own.min_task_images:
+        verdict, reasons = "undecided", [f"expected {own.min_task_images} images or more"]
+    elif math.isnan(after.value if change is None else change.value):
+        verdict, reasons = "undecided", [f"{own.score} is undefined on these images"]
     return TaskChange(
         task=new.task.name,
         score=own.score,
@@ -254,10 +265,6 @@ def _subgroups(
             for number, label in enumerate(sample.task.labels)
         }
     return {name: rows for name, rows in parts.items() if len(rows) >= least}
-
-
-def _passes(change: TaskChange, limits: GateLimits) -> bool:
-    return change.verdict == "pass" or (change.verdict == "unclear" and limits.unclear == "pass")
 
 
 def _answers(

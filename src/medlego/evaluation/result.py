@@ -119,6 +119,7 @@ class Report(ShortRepr):
                     "model": row.model,
                     "task": row.task,
                     "images": row.images,
+                    "positive": self._positive(row.task),
                     "calibration": row.state,
                     **plain(row.scores),
                 }
@@ -139,14 +140,21 @@ class Report(ShortRepr):
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(
-            ("task", "model", "part", "images", "score", "value", "low", "high", "undefined")
+            (
+                *("task", "model", "part", "images", "score", "value", "low", "high"),
+                *("undefined", "positive"),
+            )
         )
-        for *where, scores in self._parts():
+        for task, *where, scores in self._parts():
+            positive = self._positive(task) or ""
             for name, score in scores.items():
                 numbers = (score.value, score.low, score.high)
                 cells = ["" if math.isnan(x) else repr(x) for x in numbers]
-                writer.writerow([*where, name, *cells, score.undefined])
+                writer.writerow([task, *where, name, *cells, score.undefined, positive])
         return stream.getvalue()
+
+    def _positive(self, task: str) -> str | None:
+        return self.tasks[task].task.positive if task in self.tasks else None
 
     def _parts(self) -> Iterator[tuple[str, str, str, int, Mapping[str, Interval]]]:
         for row in self.rows:

@@ -14,6 +14,7 @@ from medlego.metrics import (
     MAIN_SCORES,
     PROBABILISTIC,
     Comparison,
+    Replicates,
     Sample,
     delong_interval,
     interval,
@@ -25,8 +26,6 @@ from medlego.metrics import (
 )
 from medlego.prediction import TaskAnswers
 
-Replicates = Mapping[str, np.ndarray]
-
 
 @dataclass(frozen=True)
 class Draws:
@@ -35,12 +34,12 @@ class Draws:
     resamples: int
     seed: int
 
-    def replicates(self, sample: Sample, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Some scores, (1 + resamples,) each."""
+    def replicates(self, sample: Sample, names: Sequence[str]) -> dict[str, Replicates]:
+        """Some scores."""
         return score_replicates(sample, names, resamples=self.resamples, seed=self.seed)
 
-    def scores(self, task: Task, samples: Samples, answers: TaskAnswers) -> dict[str, np.ndarray]:
-        """Every score of a model, (1 + resamples,) each; of probabilities where it answers."""
+    def scores(self, task: Task, samples: Samples, answers: TaskAnswers) -> dict[str, Replicates]:
+        """Every score of a model; of probabilities where it answers."""
         decided = [name for name in score_names(task) if name not in PROBABILISTIC]
         return {
             **self.replicates(answers.scored(task, samples), decided),
@@ -64,7 +63,7 @@ def detail(
     task: Task,
     samples: Samples,
     answers: Mapping[str, TaskAnswers],
-    drawn: Mapping[str, Replicates],
+    drawn: Mapping[str, Mapping[str, Replicates]],
     draws: Draws,
     notes: tuple[str, ...],
 ) -> TaskDetail:

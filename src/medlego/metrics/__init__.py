@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from medlego.support import load_lazily
 
 if TYPE_CHECKING:
-    from medlego.metrics.bootstrap import LEVEL, RESAMPLES, Interval, interval
+    from medlego.metrics.bootstrap import LEVEL, RESAMPLES, Interval, Replicates, interval
     from medlego.metrics.calibration import (
         MAX_KNOTS,
         Aim,
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
         OperatingPoint,
         State,
         calibration_problems,
+        check_aim,
+        missing_thresholds,
     )
     from medlego.metrics.comparison import Comparison, paired_tests
     from medlego.metrics.curves import Curves, confusion, curves
@@ -52,9 +54,11 @@ __all__ = [
     "Interval",
     "LogitMap",
     "OperatingPoint",
+    "Replicates",
     "Sample",
     "State",
     "calibration_problems",
+    "check_aim",
     "confusion",
     "curves",
     "delong_interval",
@@ -62,6 +66,7 @@ __all__ = [
     "group_rows",
     "interval",
     "label_replicates",
+    "missing_thresholds",
     "paired_tests",
     "point_scores",
     "reliability",

@@ -7,14 +7,16 @@ other. Which labels are answered changes by operating points alone, where somebo
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from medlego.data import Task
+from medlego.errors import SettingsError
 from medlego.support import FrozenModel
 
 MAX_KNOTS = 64
@@ -68,6 +70,15 @@ class Aim(FrozenModel):
     aim: Literal["sensitivity", "specificity"]
     value: _Share
 
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Aim | None:
+        """The one that training settings state under its name, if any."""
+        for aim in ("sensitivity", "specificity"):
+            value = settings.get(aim)
+            if isinstance(value, float) and 0 < value < 1:
+                return cls.model_validate({"aim": aim, "value": value})
+        return None
+
 
 class OperatingPoint(Aim):
     """Thresholds at which each label reached the aim on the validation images.
@@ -77,6 +88,19 @@ class OperatingPoint(Aim):
     """
 
     thresholds: tuple[_Share | None, ...]
+
+
+def check_aim(aim: Aim | None, task: Task) -> None:
+    """Refuse operating points of a task that has none.
+
+    Raises:
+        SettingsError: labels that exclude each other and are more than two.
+    """
+    if aim is not None and not task.rules.thresholds:
+        raise SettingsError(
+            f"{aim.aim}: expected a binary or multilabel task, got {task.kind} {task.name!r}; "
+            "leave it out"
+        )
 
 
 class Calibration(FrozenModel):
@@ -111,6 +135,22 @@ class Calibration(FrozenModel):
             return tuple(own)
         points = zip(own, self.operating.thresholds, strict=True)
         return tuple(sign if point is None else point for sign, point in points)
+
+
+def missing_thresholds(aim: Aim | None, calibration: Calibration | None, task: Task) -> str | None:
+    """That thresholds were asked for and could not be chosen, in words; None where all were."""
+    if aim is None:
+        return None
+    labels = task.labels[-task.head_shape[1] :]
+    point = None if calibration is None else calibration.operating
+    chosen = [None] * len(labels) if point is None else point.thresholds
+    lacking = [label for label, own in zip(labels, chosen, strict=True) if own is None]
+    if not lacking:
+        return None
+    return (
+        f"no threshold for a {aim.aim} of {aim.value:g}: {', '.join(lacking)}; val has too few "
+        "images with or without"
+    )
 
 
 def calibration_problems(calibration: Calibration, task: Task) -> list[str]:

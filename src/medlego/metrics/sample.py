@@ -26,6 +26,12 @@ class Column(ShortRepr):
     positive: np.ndarray
     answered: np.ndarray
 
+    def where(self, part: np.ndarray) -> np.ndarray:
+        """A mask (n,) of the known images as one (N,) of all."""
+        whole = self.known.copy()
+        whole[self.known] = part
+        return whole
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Sample(ShortRepr):

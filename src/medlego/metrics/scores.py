@@ -14,7 +14,7 @@ from types import MappingProxyType
 import numpy as np
 
 from medlego.data import Task
-from medlego.metrics.bootstrap import RESAMPLES, draws, nan_mean
+from medlego.metrics.bootstrap import RESAMPLES, Replicates, draws, nan_mean, seen_shares
 from medlego.metrics.ranking import Ranking
 from medlego.metrics.reliability import ece, rms_calibration_error
 from medlego.metrics.sample import Column, Sample
@@ -35,7 +35,7 @@ def score_names(task: Task) -> tuple[str, ...]:
 
 def score_replicates(
     sample: Sample, names: Sequence[str] = MAIN_SCORES, *, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, np.ndarray]:
+) -> dict[str, Replicates]:
     """Each score on the sample itself and on bootstrap replicates of it.
 
     Args:
@@ -45,29 +45,58 @@ def score_replicates(
         seed: of the draws; equal seeds draw equal images, so that models can be paired.
 
     Returns:
-        Per score (1 + resamples,): the point value first. NaN where a score is undefined. Scores
-        of single labels (AUROC, average precision, F1, sensitivity, …) are means over the labels
-        for which they are defined; of two labels that exclude each other, the second's.
+        Per score. Scores of single labels (AUROC, average precision, F1, sensitivity, …) are means
+        over the labels for which they are defined; of two labels that exclude each other, the
+        second's.
     """
-    drawn = draws(sample.patient_numbers, resamples, seed)
-    return _joined([_Block(sample, weights).scores(names) for weights in drawn])
+    values = _values(sample, names, resamples, seed)
+    return {n: _replicates(sample, n, sample.columns, own, seed) for n, own in values.items()}
 
 
 def label_replicates(
     sample: Sample, names: Sequence[str] = (), *, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, dict[str, np.ndarray]]:
+) -> dict[str, dict[str, Replicates]]:
     """Per label and score as `score_replicates`; left out, `names` are all of `LABEL_SCORES`."""
     drawn = draws(sample.patient_numbers, resamples, seed)
     parts = [_Block(sample, weights).label_scores(names or LABEL_SCORES) for weights in drawn]
-    return {label: _joined([part[label] for part in parts]) for label in parts[0]}
+    return {
+        column.label: {
+            name: _replicates(sample, name, [column], values, seed)
+            for name, values in _joined([part[column.label] for part in parts]).items()
+        }
+        for column in sample.columns
+    }
 
 
 def point_scores(
     task: Task, probs: np.ndarray, labels: np.ndarray, names: Sequence[str] = MAIN_SCORES
 ) -> dict[str, float]:
     """Every named score of probabilities (N, labels) without interval."""
-    replicates = score_replicates(Sample(task, probs, labels), names, resamples=0)
-    return {name: float(values[0]) for name, values in replicates.items()}
+    values = _values(Sample(task, probs, labels), names, 0, 0)
+    return {name: float(own[0]) for name, own in values.items()}
+
+
+def _values(
+    sample: Sample, names: Sequence[str], resamples: int, seed: int
+) -> dict[str, np.ndarray]:
+    drawn = draws(sample.patient_numbers, resamples, seed)
+    return _joined([_Block(sample, weights).scores(names) for weights in drawn])
+
+
+def _replicates(
+    sample: Sample, name: str, columns: Sequence[Column], values: np.ndarray, seed: int
+) -> Replicates:
+    """A score's values, of a task or of some labels, with what could be out of sight."""
+    score, numbers = SCORES[name], sample.patient_numbers
+    if (bounds := score.bounds(sample.task)) is None:
+        limits = values if len(np.unique(numbers)) > 1 else np.full_like(values, np.nan)
+        return Replicates(values, limits, limits)
+    terms = [
+        [int(np.count_nonzero(np.bincount(numbers[part]))) for part in term]
+        for term in score.rests_on(sample, columns)
+    ]
+    defined = [counts for counts in terms if all(counts)]
+    return Replicates.of(values, seen_shares(defined, len(values) - 1, seed), bounds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,12 +223,17 @@ def _quadratic_kappa(block: _Block) -> np.ndarray:
     return 1 - _ratio(error, np.where(chance > SMALLEST * count, chance, 0))
 
 
+def _several(task: Task) -> bool:
+    """Whether its labels exclude each other and are more than two."""
+    return task.rules.exclusive and len(task.labels) > 2
+
+
 def _brier(block: _Block) -> np.ndarray:
     """Mean squared error: of each label's probability, or summed over three labels and more."""
-    sample, count = block.sample, len(block.sample.task.labels)
-    if not sample.task.rules.exclusive or count == 2:
+    sample = block.sample
+    if not _several(sample.task):
         return block.mean(_label_brier)
-    squares = (sample.probs - np.eye(count)[sample.labels]) ** 2
+    squares = (sample.probs - np.eye(len(sample.task.labels))[sample.labels]) ** 2
     return _weighted_mean(squares.sum(axis=1), block.weights)
 
 
@@ -209,6 +243,32 @@ def _log_loss(block: _Block) -> np.ndarray:
         return block.mean(_label_log_loss)
     true = sample.probs[np.arange(len(sample)), sample.labels]
     return _weighted_mean(_surprise(true), block.weights)
+
+
+Terms = Iterator[tuple[np.ndarray, ...]]
+"""Masks (N,) of the images on which a score's terms rest, see `bootstrap.seen_shares`."""
+
+
+def _all_images(sample: Sample, _: Sequence[Column]) -> Terms:
+    yield (np.ones(len(sample), dtype=bool),)
+
+
+def _positives(_: Sample, columns: Sequence[Column]) -> Terms:
+    return ((column.where(column.positive),) for column in columns)
+
+
+def _negatives(_: Sample, columns: Sequence[Column]) -> Terms:
+    return ((column.where(~column.positive),) for column in columns)
+
+
+def _both_sides(_: Sample, columns: Sequence[Column]) -> Terms:
+    return ((c.where(c.positive), c.where(~c.positive)) for c in columns)
+
+
+def _each_class(sample: Sample, columns: Sequence[Column]) -> Terms:
+    yield from _positives(sample, columns)
+    if not _several(sample.task):
+        yield from _negatives(sample, columns)
 
 
 @dataclass(frozen=True)
@@ -225,19 +285,27 @@ class Metric:
     """Whether every task has it, or only those whose `Kind.scores` name it."""
     of_probabilities: bool = False
     """Whether it is of probabilities as such, not of their order or of what they decide."""
+    rests_on: Callable[[Sample, Sequence[Column]], Terms] = _both_sides
+    bounds: Callable[[Task], tuple[float, float] | None] = lambda _: (0.0, 1.0)
+    """The least and the most there is; without, draws alone make an interval, of two patients and
+    more."""
 
 
 SCORES: Mapping[str, Metric] = MappingProxyType(
     {
-        "accuracy": Metric("accuracy", _accuracy),
-        "balanced_accuracy": Metric("balanced accuracy", _balanced_accuracy),
+        "accuracy": Metric("accuracy", _accuracy, rests_on=_all_images),
+        "balanced_accuracy": Metric("balanced accuracy", _balanced_accuracy, rests_on=_each_class),
         "auroc": Metric("AUROC", of_label=lambda drawn: drawn.ranking.auroc()),
         "average_precision": Metric(
             "average precision", of_label=lambda drawn: drawn.ranking.average_precision()
         ),
         "f1": Metric("F1", of_label=_f1),
-        "sensitivity": Metric("sensitivity", of_label=_sensitivity, every_kind=False),
-        "specificity": Metric("specificity", of_label=_specificity, every_kind=False),
+        "sensitivity": Metric(
+            "sensitivity", of_label=_sensitivity, every_kind=False, rests_on=_positives
+        ),
+        "specificity": Metric(
+            "specificity", of_label=_specificity, every_kind=False, rests_on=_negatives
+        ),
         "sensitivity_at_90_specificity": Metric(
             "sensitivity at 90 % specificity",
             of_label=lambda drawn: drawn.ranking.sensitivity_at(STATED),
@@ -246,14 +314,33 @@ SCORES: Mapping[str, Metric] = MappingProxyType(
             "specificity at 90 % sensitivity",
             of_label=lambda drawn: drawn.ranking.specificity_at(STATED),
         ),
-        "quadratic_kappa": Metric("quadratic κ", _quadratic_kappa, every_kind=False),
-        "brier": Metric("Brier score", _brier, _label_brier, of_probabilities=True),
-        "log_loss": Metric("log loss", _log_loss, of_probabilities=True),
-        "ece": Metric("ECE", lambda block: ece(block.sample, block.weights), of_probabilities=True),
+        "quadratic_kappa": Metric(
+            "quadratic κ",
+            _quadratic_kappa,
+            every_kind=False,
+            rests_on=_all_images,
+            bounds=lambda _: (-1.0, 1.0),
+        ),
+        "brier": Metric(
+            "Brier score",
+            _brier,
+            _label_brier,
+            of_probabilities=True,
+            rests_on=_all_images,
+            bounds=lambda task: (0.0, 2.0 if _several(task) else 1.0),
+        ),
+        "log_loss": Metric("log loss", _log_loss, of_probabilities=True, bounds=lambda _: None),
+        "ece": Metric(
+            "ECE",
+            lambda block: ece(block.sample, block.weights),
+            of_probabilities=True,
+            rests_on=_all_images,
+        ),
         "rms_calibration_error": Metric(
             "RMS calibration error",
             lambda block: rms_calibration_error(block.sample, block.weights),
             of_probabilities=True,
+            rests_on=_all_images,
         ),
     }
 )

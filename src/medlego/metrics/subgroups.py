@@ -21,8 +21,7 @@ MIN_IMAGES = 20
 class GroupRow(ShortRepr):
     """One group's scores; `patients` is None where no ids are known.
 
-    `small` marks fewer than `MIN_IMAGES`: its intervals are wide and, as percentiles of few images,
-    still too narrow.
+    `small` marks fewer than `MIN_IMAGES`.
     """
 
     group: str

@@ -13,11 +13,11 @@ from typing import Any
 
 from medlego.base import Base, Inputs
 from medlego.bricks import Brick, Card, RefitHead, tools_used
-from medlego.data import Dataset, align, describe
+from medlego.data import Dataset, Samples, align, describe
 from medlego.errors import GeneralistError, raise_all
 from medlego.generalist import Generalist, Stamp, append_entry, specialist, stale_head
 from medlego.merge import head_conflicts
-from medlego.metrics import Aim, point_scores
+from medlego.metrics import Aim, check_aim, point_scores
 from medlego.prediction import Backbone, features_of
 from medlego.support import Progress, silent
 from medlego.train.calibrate import fit_calibration
@@ -87,13 +87,15 @@ def refit_head(
             f"brick {model.task.name!r}: expected a merged model from medlego head-round export, "
             "got an ordinary brick"
         )
+    check_aim(aim, model.task)
     dataset, _ = align(dataset, model.task)
     base = base or Base.find(model.base)
     backbone = Backbone.of(specialist(model), base, device)
     labelled: dict[str, Labelled] = {}
+    read: dict[str, Samples] = {}
     for name in ("val",) if keep_head else ("train", "val"):
-        samples = dataset.split(name)
-        inputs = Inputs(samples.images, base)
+        samples, inputs = Inputs.of(dataset.split(name), base)
+        read[name] = samples
         pooled = features_of(backbone.features, inputs, show, f"features of {name}")
         labelled[name] = pooled, samples.labels
     head, (pooled, truth) = model.head, labelled["val"]
@@ -112,12 +114,12 @@ def refit_head(
         head=head,
         settings=settings,
         card=Card(
-            images={name: describe(dataset.split(name), labels) for name in labelled},
+            images={name: describe(samples, labels) for name, samples in read.items()},
             scores=scores,
             made_with=tools_used(device),
         ),
         calibration=fit_calibration(
-            model.task, head.logits(pooled), truth, patients=dataset.val.patients, aim=aim
+            model.task, head.logits(pooled), truth, patients=read["val"].patients, aim=aim
         ),
     )
 

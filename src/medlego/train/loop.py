@@ -25,7 +25,7 @@ from medlego.bricks import (
 )
 from medlego.data import Dataset, describe
 from medlego.errors import BrickError, TrainingError
-from medlego.metrics import point_scores
+from medlego.metrics import check_aim, point_scores
 from medlego.support import Progress, read_fields, silent
 from medlego.train.augment import augmentation_for
 from medlego.train.calibrate import fit_calibration
@@ -98,6 +98,7 @@ def train_brick(
         TrainingError: the loss is not finite, or the checkpoint belongs to another run.
     """
     settings = settings or TrainSettings()
+    check_aim(settings.aim, dataset.task)
     notes = _notes(data_note, licence)
     if settings.gram:
         check_images(len(dataset.train))
@@ -108,7 +109,7 @@ def train_brick(
     earlier.check(base, dataset.task, settings)
     run = _Run(base, dataset, settings, earlier, device, show)
     path = None if checkpoint is None else Path(checkpoint)
-    identity = run_identity(base, dataset, settings, earlier, device)
+    identity = run_identity(base, run.dataset, settings, earlier, device)
     state = None if path is None else read_checkpoint(path, identity)
     if state is not None:
         run.restore(*state)
@@ -142,7 +143,10 @@ class _Run:
         device: str,
         show: Progress,
     ) -> None:
-        self._base, self._dataset, self._settings = base, dataset, settings
+        train, self._train = Inputs.of(dataset.train, base)
+        val, self._val = Inputs.of(dataset.val, base)
+        dataset = replace(dataset, train=train, val=val)
+        self._base, self.dataset, self._settings = base, dataset, settings
         self._earlier, self._device, self._show = earlier, device, show
         self._targets = base.targets(settings.targets, settings.stem)
         self._factors = earlier.factors(self._targets, settings, device)
@@ -163,8 +167,6 @@ class _Run:
         self._rates = [group["lr"] for group in self._optimiser.param_groups]
         if start is not None:
             self._rates = [GOING_ON * rate for rate in self._rates[:-1]] + self._rates[-1:]
-        self._train = Inputs(dataset.train.images, base)
-        self._val = Inputs(dataset.val.images, base)
         self._labels = torch.from_numpy(dataset.train.labels)
         weights = torch.ones(len(dataset.task.labels))
         if settings.class_weights == "balanced":
@@ -192,9 +194,9 @@ class _Run:
 
         Source: Kumar et al. 2022, arXiv:2202.10054, who probe before they fine-tune.
         """
-        task = self._dataset.task
-        train = self._features(self._train), self._dataset.train.labels
-        val = self._features(self._val), self._dataset.val.labels
+        task = self.dataset.task
+        train = self._features(self._train), self.dataset.train.labels
+        val = self._features(self._val), self.dataset.val.labels
         fitted = implicit(task, choose_head(task, train, [val]).head, self._device)
         for parameter, value in zip(self._head, fitted, strict=True):
             parameter.copy_(value)
@@ -232,10 +234,10 @@ class _Run:
             set_other_bricks(self._model, *self._merges.draw(self._factors.by_target, generator))
         logits, labels = self._logits(pixels), self._labels[indices].to(self._device)
         smoothing = self._settings.label_smoothing
-        loss = self._dataset.task.rules.loss(logits, labels, self._weights, smoothing)
+        loss = self.dataset.task.rules.loss(logits, labels, self._weights, smoothing)
         if not torch.isfinite(loss):
             raise TrainingError(
-                f"training {self._dataset.task.name!r}: expected a finite loss, got {loss.item()} "
+                f"training {self.dataset.task.name!r}: expected a finite loss, got {loss.item()} "
                 f"in epoch {self.state.epoch + 1}; lower the learning rate"
             )
         self._optimiser.zero_grad(set_to_none=True)
@@ -265,8 +267,8 @@ class _Run:
 
     def _scores(self) -> dict[str, float]:
         """Validation scores and the loss without smoothing, as the model stands."""
-        logits, task = self._val_logits(), self._dataset.task
-        labels = self._dataset.val.labels
+        logits, task = self._val_logits(), self.dataset.task
+        labels = self.dataset.val.labels
         truth = torch.from_numpy(labels).to(self._device)
         loss = float(task.rules.loss(logits, truth, self._weights))
         probs = task.rules.probabilities(logits).cpu().double().numpy()
@@ -279,12 +281,12 @@ class _Run:
     def _selecting(self, scores: dict[str, float]) -> float:
         by = self._settings.select_by
         if by == "auto":
-            by = self._dataset.task.rules.selects_by
+            by = self.dataset.task.rules.selects_by
         return scores[by] if math.isfinite(scores[by]) else -scores["loss"]
 
     def _logits(self, pixels: Tensor) -> Tensor:
         """Logits in float32."""
-        return Head(*explicit(self._dataset.task, self._head)).logits(self._pooled(pixels))
+        return Head(*explicit(self.dataset.task, self._head)).logits(self._pooled(pixels))
 
     def _pooled(self, pixels: Tensor) -> Tensor:
         """Features in float32; the backbone in bfloat16 on a GPU."""
@@ -324,13 +326,13 @@ class _Run:
 
     def brick(self, notes: Card) -> Brick:
         """The brick as it stands."""
-        task, labels = self._dataset.task, self._dataset.task.labels
+        task, labels = self.dataset.task, self.dataset.task.labels
         weight, bias = explicit(task, self._head)
         card = notes.model_copy(
             update={
                 "images": {
-                    "train": describe(self._dataset.train, labels),
-                    "val": describe(self._dataset.val, labels),
+                    "train": describe(self.dataset.train, labels),
+                    "val": describe(self.dataset.val, labels),
                 },
                 "scores": {
                     name: round(score, 6)
@@ -344,6 +346,8 @@ class _Run:
         settings = self._settings.of_training()
         settings |= {"epochs": self._epochs, "best_epoch": self.state.best_epoch}
         settings |= self._earlier.record()
+        if (aim := self._settings.aim) is not None:
+            settings[aim.aim] = aim.value
         targets, deltas = self._targets, self._factors.deltas()
         if self._earlier.foundation is not None:
             targets, deltas = self._earlier.foundation.whole(targets, deltas)
@@ -362,7 +366,7 @@ class _Run:
         """The brick of the best epoch, with the calibration, Grams and profile of the settings."""
         self._assign(self._best)
         set_other_bricks(self._model, 1.0, {})
-        brick, settings, val = self.brick(notes), self._settings, self._dataset.val
+        brick, settings, val = self.brick(notes), self._settings, self.dataset.val
         device, show = self._device, self._show
         if settings.calibrate:
             calibration = fit_calibration(

@@ -78,14 +78,16 @@ def refit_for_merge(
     merges = [specialist(brick)]
     merges += [assemble([brick, *choice], slope=0.0) for choice in choices]
     base = base or Base.find(brick.base)
-    inputs = {name: Inputs(dataset.split(name).images, base) for name in ("train", "val")}
+    train_samples, train_inputs = Inputs.of(dataset.train, base)
+    val_samples, val_inputs = Inputs.of(dataset.val, base)
+    dataset = replace(dataset, train=train_samples, val=val_samples)
     train: list[Tensor] = []
     val: list[Tensor] = []
     for number, merged in enumerate(merges):
         read = Backbone.of(merged, base, device).features
         what = f"merge {number + 1} of {len(merges)}"
-        train.append(features_of(read, inputs["train"], show, f"{what}, features of train"))
-        val.append(features_of(read, inputs["val"], show, f"{what}, features of val"))
+        train.append(features_of(read, train_inputs, show, f"{what}, features of train"))
+        val.append(features_of(read, val_inputs, show, f"{what}, features of val"))
     labels = np.concatenate([dataset.train.labels] * len(merges))
     fitted = choose_head(
         brick.task, (torch.cat(train), labels), [(pooled, dataset.val.labels) for pooled in val]

@@ -80,8 +80,9 @@ def search_coefficients(
     base = base or Base.find(first.base)
     val = {}
     for name, dataset in datasets.items():
-        samples = align(dataset, first.capability(name).task)[0].val
-        val[name] = Inputs(samples.images, base), samples.labels
+        aligned, _ = align(dataset, first.capability(name).task)
+        samples, inputs = Inputs.of(aligned.val, base)
+        val[name] = inputs, samples.labels
     alone = {n: _score(first.alone(n), base, device, n, *part) for n, part in val.items()}
     scores: dict[float, dict[str, float]] = {}
     for number, value in enumerate(values):

@@ -77,11 +77,7 @@ class TrainSettings(FrozenModel, populate_by_name=True):
     @property
     def aim(self) -> Aim | None:
         """What operating points are chosen for."""
-        if self.sensitivity is not None:
-            return Aim(aim="sensitivity", value=self.sensitivity)
-        if self.specificity is not None:
-            return Aim(aim="specificity", value=self.specificity)
-        return None
+        return Aim.of(vars(self))
 
     @classmethod
     def build(cls, **values: Any) -> TrainSettings:

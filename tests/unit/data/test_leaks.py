@@ -196,6 +196,38 @@ def test_no_report_names_a_patient() -> None:
     assert "Ann" not in str(report.as_dict())
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("00100", "100", True),
+        ("100.0", "100", True),
+        ("100,00", "0100", True),
+        ("100", "1000", False),
+        ("1e2", "100", False),
+        ("A100", "100", False),
+        ("0", "00", True),
+    ],
+)
+def test_ids_that_are_one_number_in_two_spellings_are_reported(one, other, same):
+    array = pictures()
+    ids = (["x", one], ["y"], [other])
+    report = check(dataset(array[:2], array[2:3], array[3:4], patients=ids))
+    expected = {("patient-number", "train", 1, "test", 0)} if same else set()
+    assert {row for row in said(report) if row[0].startswith("patient")} == expected
+    assert len(report.leaks) >= same
+    assert other not in str(report.as_dict()).replace("'index': 0", "")
+
+
+def test_ids_that_are_equal_as_they_stand_are_not_reported_twice():
+    array = pictures()
+    ids = (["7", "007"], ["7"], ["7"])
+    kinds = [
+        row[0] for row in said(check(dataset(array[:2], array[2:3], array[3:4], patients=ids)))
+    ]
+    assert kinds.count("patient") == 3
+    assert kinds.count("patient-number") == 0
+
+
 def test_contradicting_labels_are_found_within_a_split_too() -> None:
     array = pictures()
     labels = ([0, 1, 0], [0], [0])

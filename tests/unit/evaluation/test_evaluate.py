@@ -280,17 +280,17 @@ def test_probabilities_are_judged_on_the_images_that_are_answered():
     scores = Draws(5, 0).scores(data.task, data.test, answers)
     rows = np.flatnonzero(answered)
     expected = point_scores(data.task, probs[rows], labels[rows], ["brier", "accuracy"])
-    assert scores["brier"][0] == pytest.approx(expected["brier"], rel=1e-12)
+    assert scores["brier"].values[0] == pytest.approx(expected["brier"], rel=1e-12)
     right = expected["accuracy"] * len(rows)
-    assert scores["accuracy"][0] == pytest.approx(right / 24, rel=1e-12)
+    assert scores["accuracy"].values[0] == pytest.approx(right / 24, rel=1e-12)
 
 
 def test_where_nothing_is_answered_probabilities_are_undefined():
     data = make_dataset(images=24)
     answers = TaskAnswers(np.full((24, 3), 1 / 3), np.zeros(24, dtype=bool))
     scores = Draws(5, 0).scores(data.task, data.test, answers)
-    assert scores["accuracy"].tolist() == [0.0] * 6
-    assert all(np.isnan(scores[name]).all() for name in PROBABILISTIC)
+    assert scores["accuracy"].values.tolist() == [0.0] * 6
+    assert all(np.isnan(scores[name].values).all() for name in PROBABILISTIC)
 
 
 def test_a_group_of_too_many_values_is_left_out_and_said_so():

@@ -65,13 +65,45 @@ A, B = sharp(A), sharp(B)
 TURNED = {turn: sharp(make_brick("a", seed=0, base=BASE), turn) for turn in (0.3, math.pi)}
 
 
-def test_nothing_changed_passes_and_says_so():
-    report = check(assemble([A]), assemble([A]), {"a": data(A, 0.2)}, base=BASE)
+@pytest.mark.parametrize(
+    ("score", "count", "verdict"),
+    [
+        ("accuracy", 2, "undecided"),
+        ("accuracy", 19, "undecided"),
+        ("accuracy", 20, "unclear"),
+        ("accuracy", 180, "unclear"),
+        ("accuracy", 190, "pass"),
+        ("balanced_accuracy", 190, "unclear"),
+        ("balanced_accuracy", 600, "pass"),
+    ],
+)
+def test_nothing_changed_passes_where_the_images_are_enough_to_say_so(score, count, verdict):
+    dataset = data(A, 0.2)
+    rows = np.resize(np.arange(COUNT), count)
+    part = Samples(ArrayImages(images()[rows]), dataset.test.labels[rows], None, {})
+    limits = GateLimits(default=TaskLimits(score=score))
+    report = check(
+        assemble([A]), assemble([A]), {"a": replace(dataset, test=part)}, limits, base=BASE
+    )
     (change,) = report.tasks
-    assert report.passed
-    assert (change.verdict, change.images) == ("pass", COUNT)
+    assert (change.verdict, change.images) == (verdict, count)
+    assert report.passed == (verdict == "pass")
     assert change.change is not None
-    assert (change.change.value, change.change.low, change.change.high) == (0, 0, 0)
+    assert change.change.low < change.change.value == 0 < change.change.high
+
+
+def test_a_score_that_is_undefined_is_undecided():
+    dataset = data(A)
+    rows = np.flatnonzero(dataset.test.labels == dataset.test.labels[0])[:30]
+    part = Samples(ArrayImages(images()[rows]), dataset.test.labels[rows], None, {})
+    limits = GateLimits(
+        default=TaskLimits(score="auroc", min_task_images=1), unclear="pass", min_images=5
+    )
+    report = check(
+        assemble([A]), assemble([A]), {"a": replace(dataset, test=part)}, limits, base=BASE
+    )
+    assert (report.tasks[0].verdict, report.passed) == ("undecided", False)
+    assert report.tasks[0].reason == "auroc is undefined on these images"
 
 
 def test_a_task_that_is_lost_fails():
@@ -114,7 +146,8 @@ def test_the_worst_subgroup_is_named_and_can_fail_alone():
     assert 5 <= lost.sum() <= COUNT - 5
     groups = {"site": np.where(lost, "north", "south")}
     dataset = data(A, groups=groups)
-    limits = GateLimits(default=TaskLimits(max_loss=1, max_subgroup_loss=0.2), min_images=5)
+    own = TaskLimits(score="accuracy", max_loss=1, max_subgroup_loss=0.1)
+    limits = GateLimits(default=own, min_images=5)
     (change,) = check(worse, assemble([A]), {"a": dataset}, limits, base=BASE).tasks
     assert change.worst_subgroup is not None
     assert (change.worst_subgroup.name, change.worst_subgroup.images) == (
@@ -123,7 +156,7 @@ def test_the_worst_subgroup_is_named_and_can_fail_alone():
     )
     assert change.worst_subgroup.change.value == -1
     assert change.verdict == "fail"
-    assert change.reason.endswith("; site north lost more than 0.2")
+    assert change.reason.endswith("; site north lost more than 0.1")
 
 
 def test_small_subgroups_and_unknown_groups_are_left_out():

@@ -255,6 +255,31 @@ def test_thresholds_are_chosen_for_a_stated_sensitivity():
     assert len(calibration.operating.thresholds) == 1
 
 
+def test_thresholds_that_were_asked_for_and_not_made_are_said_so():
+    few, enough = (
+        train_brick(
+            make_base(),
+            make_dataset(kind="binary", images=images),
+            TrainSettings(**{**QUICK.model_dump(), "sensitivity": 0.9}),
+            device="cpu",
+        )
+        for images in (12, 30)
+    )
+    assert few.calibration is None
+    assert few.missing_thresholds == (
+        f"no threshold for a sensitivity of 0.9: {few.task.labels[1]}; val has too few images with "
+        "or without"
+    )
+    assert few.settings["sensitivity"] == 0.9
+    assert enough.missing_thresholds is None
+
+
+def test_thresholds_of_a_task_without_any_are_refused_before_training():
+    settings = TrainSettings(specificity=0.9)
+    with pytest.raises(SettingsError, match="expected a binary or multilabel task, got multiclass"):
+        train_brick(make_base(), make_dataset(), settings, device="cpu")
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"sensitivity": 0.9, "specificity": 0.9}, {"sensitivity": 0.9, "calibrate": False}],

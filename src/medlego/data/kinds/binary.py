@@ -21,6 +21,7 @@ class Binary(Kind):
     thresholds = True
     fixed_order = "a binary head speaks of the second label"
     merging = "whole"
+    positive = 1
     scores = ("sensitivity", "specificity")
 
     @property

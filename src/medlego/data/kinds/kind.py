@@ -47,6 +47,8 @@ class Kind(ABC):
     merging: ClassVar[Literal["whole", "rows", "softmax"]]
     """How heads of several sites become one: as a whole, label by label, or label by label up to
     the one row that may be added to all rows of a softmax head without changing an answer."""
+    positive: ClassVar[int | None] = None
+    """Place of the label of which sensitivity and specificity speak, if it is one."""
     linear: ClassVar[bool] = True
     """Whether a linear layer with as many outputs as labels holds the head, for other tools."""
     falling_bias: ClassVar[bool] = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +22,8 @@ REMEMBERED_LIKE = 0.985
 """Similarity of descriptors from which an image looks like a remembered one (decision 024)."""
 
 _ROWS = 512
+_NUMBER = "patient-number"
+_WHOLE = re.compile(r"0*(\d+)(?:[.,]0*)?")
 _Firsts = dict[bytes, dict[int, int]]
 """Of each value, by part, the first image that has it."""
 
@@ -29,7 +32,8 @@ _Firsts = dict[bytes, dict[int, int]]
 class LeakPair(ShortRepr):
     """Two images that share something; for `patient` the first image of either side.
 
-    `kind` is `patient`, `pixels`, or `near-duplicate` for images that look alike.
+    `kind` is `patient`, `patient-number` for ids that are the same number in two spellings
+    (`00100`, `100.0`), `pixels`, or `near-duplicate` for images that look alike.
     `leak`: one may be trained on and the other is held out from that. `conflict`: their labels
     contradict each other, which pairs of one patient may.
     """
@@ -123,6 +127,12 @@ def check_leaks(
     return LeakReport(len(images.places), tuple(pairs))
 
 
+def _as_number(patient: str) -> str:
+    """An id that is a whole number without leading zeros and decimals; empty for any other."""
+    match = _WHOLE.fullmatch(patient.strip())
+    return match[1] if match else ""
+
+
 class _Images:
     """The images of all sets in one row."""
 
@@ -163,9 +173,11 @@ class _Images:
     def shared(self) -> Iterator[LeakPair]:
         """Pairs of one patient and of equal pixels."""
         patients = [patient.encode() for patient in self.patients]
-        for kind, values in (("patient", patients), ("pixels", self.pixels)):
+        numbers = [_as_number(patient).encode() for patient in self.patients]
+        for kind, values in (("patient", patients), (_NUMBER, numbers), ("pixels", self.pixels)):
             for first, i in self.equal(kind, values):
-                yield self.pair(kind, first, i)
+                if kind != _NUMBER or patients[first] != patients[i]:
+                    yield self.pair(kind, first, i)
 
     def alike(self, like: float, show: Progress) -> Iterator[LeakPair]:
         """Pairs that look alike without being equal."""
@@ -178,7 +190,7 @@ class _Images:
     def pair(self, kind: str, one: int, other: int, likeness: float | None = None) -> LeakPair:
         first, second = self.places[one], self.places[other]
         leak = first.split != second.split and not self.whole
-        conflict = kind != "patient" and self.conflicts(one, other)
+        conflict = not kind.startswith("patient") and self.conflicts(one, other)
         return LeakPair(kind, first, second, likeness, leak, conflict)
 
     def conflicts(self, one: int, other: int) -> bool:

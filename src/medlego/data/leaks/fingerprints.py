@@ -15,6 +15,7 @@ from torch import Tensor
 
 from medlego.data.leaks.descriptors import SIDE, thumbnail
 from medlego.data.samples import SPLITS, Dataset, FileImages, ImageSource, Samples
+from medlego.errors import ImageError
 from medlego.images import Image, warning_notes
 from medlego.support import Progress, ShortRepr, silent
 
@@ -35,7 +36,8 @@ class Fingerprints(ShortRepr):
 
     `pixels` are SHA-256 digests; `patients` ids, empty where unknown; `answers` says of each of
     `labels` whether it is present (1), absent (0) or unknown (NaN), (n, labels) float32;
-    `thumbnails` (n, SIDE, SIDE) uint8; `notes` say what reading had to mend.
+    `thumbnails` (n, SIDE, SIDE) uint8; `notes` say what reading had to mend or to
+    leave out.
     """
 
     name: str = field(repr=False)
@@ -56,30 +58,33 @@ class Fingerprints(ShortRepr):
         splits: Sequence[str] = SPLITS,
         show: Progress = silent,
     ) -> Fingerprints:
-        """Read every image of some splits once.
-
-        Raises:
-            ImageError: an image that cannot be read.
-        """
+        """Read every image of some splits once; those that cannot be read stand in the notes."""
         places: list[ImagePlace] = []
         patients: list[str] = []
         pixels: list[bytes] = []
         warnings: list[tuple[str, ...]] = []
+        unread: list[str] = []
         answers, thumbnails = [], []
         task, total = dataset.task, sum(len(dataset.split(split)) for split in splits)
         for split in splits:
             samples = dataset.split(split)
-            places += _places(name, split, samples)
-            ids = samples.patients
-            patients += [""] * len(samples) if ids is None else [str(p) for p in ids]
-            answers.append(task.rules.matrix(samples.labels))
+            rows = []
             with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-                read = partial(_read, samples.images)
-                for digest, small, own in pool.map(read, range(len(samples))):
-                    show(f"reading {name}", len(pixels), total)
+                outcomes = pool.map(partial(_read, samples.images), range(len(samples)))
+                for row, outcome in enumerate(outcomes):
+                    show(f"reading {name}", len(pixels) + len(unread), total)
+                    if isinstance(outcome, ImageError):
+                        unread.append(f"{split}: left out, cannot be read: {outcome}")
+                        continue
+                    digest, small, own = outcome
+                    rows.append(row)
                     pixels.append(digest)
                     thumbnails.append(small)
                     warnings += [own] if own else []
+            ids = samples.patients
+            places += _places(name, split, samples, rows)
+            patients += ["" if ids is None else str(ids[row]) for row in rows]
+            answers.append(task.rules.matrix(samples.labels[rows]))
         small = torch.stack(thumbnails) if thumbnails else torch.empty(0, SIDE, SIDE)
         return cls(
             name,
@@ -89,7 +94,7 @@ class Fingerprints(ShortRepr):
             tuple(patients),
             np.concatenate(answers),
             small.to(torch.uint8),
-            warning_notes(warnings, total),
+            (*unread, *warning_notes(warnings, total)),
         )
 
     def __len__(self) -> int:
@@ -108,14 +113,14 @@ def pixel_digest(image: Image) -> bytes:
     return hashlib.sha256(f"{values.shape}".encode() + values.tobytes()).digest()
 
 
-def _read(images: ImageSource, index: int) -> tuple[bytes, Tensor, tuple[str, ...]]:
-    image = images[index]
+def _read(images: ImageSource, index: int) -> tuple[bytes, Tensor, tuple[str, ...]] | ImageError:
+    try:
+        image = images[index]
+    except ImageError as error:
+        return error
     return pixel_digest(image), thumbnail(image), image.warnings
 
 
-def _places(name: str, split: str, samples: Samples) -> list[ImagePlace]:
+def _places(name: str, split: str, samples: Samples, rows: Sequence[int]) -> list[ImagePlace]:
     files = samples.images.paths if isinstance(samples.images, FileImages) else None
-    return [
-        ImagePlace(name, split, i, None if files is None else str(files[i]))
-        for i in range(len(samples))
-    ]
+    return [ImagePlace(name, split, i, None if files is None else str(files[i])) for i in rows]

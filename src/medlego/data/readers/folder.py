@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,14 @@ from medlego.data.readers.table import TABLE_SUFFIXES
 from medlego.data.samples import SPLITS, Dataset, FileImages, Samples, TaskHints
 from medlego.errors import DatasetError, raise_all
 from medlego.images import is_image, visible_files
+
+
+_NO_CLASS = re.compile(
+    r"(site|hospital|clinic|cent(er|re)|scanner|patient|pat|subject|sub|case|study|series|batch|part|"
+    r"fold)s?([\s_.-]|\d|[a-z]?$)",
+    re.IGNORECASE,
+)
+"""Names of sites, people and parts of a data set, as folders of them are called."""
 
 
 def read_folder(folder: Path, hints: TaskHints, seed: int, *, keep_torn: bool = False) -> Dataset:
@@ -33,6 +42,7 @@ def read_folder(folder: Path, hints: TaskHints, seed: int, *, keep_torn: bool = 
     folders = {d.name for top in tops.values() for d in top.iterdir() if d.is_dir()}
     names = _class_names(folder, {name for name in folders if not name.startswith(".")})
     classes = sorted(names)
+    notes = dict.fromkeys(_suspicious(classes))
     labels = hints.labels or tuple(classes)
     if unknown := sorted(set(classes) - set(labels)):
         raise DatasetError(f"{folder}: expected classes {', '.join(labels)}, got also {unknown}")
@@ -41,7 +51,6 @@ def read_folder(folder: Path, hints: TaskHints, seed: int, *, keep_torn: bool = 
         step = f"; if labels stand in {tables[0]}, pass {folder / tables[0]}" if tables else ""
         raise DatasetError(f"{folder}: expected a sub-folder per class, found {len(classes)}{step}")
     parts: dict[str, Samples] = {}
-    notes: dict[str, None] = {}
     for name, top in tops.items():
         pairs = []
         for number, label in enumerate(labels):
@@ -89,6 +98,16 @@ def _class_names(folder: Path, found: Collection[str]) -> dict[str, str]:
         names[label] = name
     raise_all(DatasetError, str(folder), problems)
     return names
+
+
+def _suspicious(classes: Sequence[str]) -> list[str]:
+    """A note where sub-folders look like places or people, not like classes."""
+    if len(classes) < 2 or not all(_NO_CLASS.match(name) for name in classes):
+        return []
+    return [
+        f"the sub-folders {', '.join(classes[:3])}, … are taken for classes; if they are sites or "
+        "patients, state labels in a table (docs/many-images.md)"
+    ]
 
 
 def _check_patients(folder: Path, parts: Mapping[str, Samples]) -> None:
