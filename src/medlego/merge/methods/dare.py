@@ -56,7 +56,8 @@ def merge_dare(
     Cost: in full space an SVD of out × in a target; in core space as core-ties.
     Source: Yu et al. 2023, arXiv:2311.03099, equation 1.
     Differs: the paper drops 0.9 and more of full fine-tuning's deltas; half is PEFT's usual
-        choice for adapters.
+        choice for adapters. Entries below 1e-5 of a matrix's largest are zero, in `dare` too:
+        rounding of float32 factors, whose sign would have a vote in an election.
     """
 
     def rule(matrices: Tensor, weights: Tensor, place: str) -> Tensor:

@@ -53,7 +53,8 @@ def merge_ties(
         O((out + in) R² + K R² + R³), in KnOTS' space O(out R² + K R in log + in R²), R = Σ r_t.
     Source: Yadav et al. 2023, arXiv:2306.01708, algorithm 1; the spaces' own docstrings.
     Differs: trims each matrix, not the whole task vector at once, and averages over the entries
-        that agree, before the coefficients are known to the election: as PEFT 0.21 does.
+        that agree, before the coefficients are known to the election: as PEFT 0.21 does. Entries
+        below 1e-5 of a matrix's largest are zero, since rounding has a sign and so a vote.
     """
 
     def rule(matrices: Tensor, weights: Tensor, _place: str) -> Tensor:

@@ -26,7 +26,7 @@ def merge_wudi(
     Args:
         task_vectors: one per brick.
         coefficients: one finite number per brick, dimensionless; they scale the deltas to be
-            reached, so that zero asks for no change on that brick's inputs.
+            reached.
         rank: cut each merged delta to this rank, or keep all (None).
 
     Returns:
@@ -37,9 +37,11 @@ def merge_wudi(
 
     Cost: O((out + in) R² + R³) a target, R = Σ r_t.
     Source: Cheng et al. 2025, arXiv:2503.08099, equation 10.
-    Differs: solved exactly, where the paper runs Adam from the sum; the two have one limit, since
-        the sum lies in the span of the V_t. Where directions of two bricks nearly coincide the
-        exact solution is large, and some hundred steps would not have reached it.
+    Differs: solved exactly, where the paper runs Adam from the sum. On inputs in the span of the
+        V_t the two have one limit. Of others the objective says nothing: here Δ leaves them alone,
+        while Adam, whose steps weigh entry by entry, strays from the span and does not. Where
+        directions of two bricks nearly coincide the exact solution is large, and some hundred
+        steps would not have reached it.
     """
     return merge_targets(task_vectors, coefficients, rank, _solve, not_zero)
 
