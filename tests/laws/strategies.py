@@ -154,9 +154,7 @@ def merge(method: Method, case: Case, rank: int | None = EVERYTHING) -> Merged:
     """A merge of a suited case as `assemble` runs it."""
     case = suited(method, case)
     with one_thread():
-        if method.needs_grams:
-            return method.merge(case.task_vectors, case.coefficients, rank, grams=case.grams)
-        return method.merge(case.task_vectors, case.coefficients, rank)
+        return method(case.task_vectors, case.coefficients, rank, grams=case.grams)
 
 
 def dense(merged: Merged | TaskVector) -> dict[str, Tensor]:

@@ -60,6 +60,12 @@ class LowRank(ShortRepr):
         factors = torch.linalg.svd(matrix.double(), full_matrices=False)
         return fix_signs(*(factor.float() for factor in factors))
 
+    @classmethod
+    def zero(cls, shape: tuple[int, int]) -> LowRank:
+        """The delta (out, in) that changes nothing, of rank 1."""
+        out, columns = shape
+        return cls(torch.eye(out, 1), torch.zeros(1), torch.eye(1, columns))
+
     @property
     def shape(self) -> tuple[int, int]:
         """Shape of the delta, (out, in)."""

@@ -10,7 +10,15 @@ from typing import Any
 from torch import nn
 
 from medlego.base import Base, BaseRef
-from medlego.bricks import Adapter, Brick, BrickSignature, RefitHead, all_targets, fold
+from medlego.bricks import (
+    Adapter,
+    Brick,
+    BrickSignature,
+    LowRank,
+    RefitHead,
+    all_targets,
+    fold,
+)
 from medlego.data import Task
 from medlego.errors import GeneralistError, MergeError, collect, raise_all
 from medlego.generalist.directory import (
@@ -43,6 +51,7 @@ from medlego.merge import (
     conflicts,
     find_method,
     merged_problems,
+    present,
     share_out,
     site_weights,
     task_vectors,
@@ -204,7 +213,8 @@ def assemble(
         method: a name of `METHODS`.
         coefficients: `auto` or another name of `RULES`, one number for every task, or one per
             brick. The first two are a task's, and its sites share it by their weights; the last
-            is taken as it is.
+            is taken as it is. A brick whose number is zero is not in the merge, which has the bytes
+            of one without it; its head stays, and targets that it alone has come out as zero.
         sites: how a task's sites weigh, see `medlego.merge.sites.Sites`; kept in the recipe.
         rank: cut the merged deltas to this rank; what None means is the method's own.
         settings: the method's own, for example `{"density": 0.3}`; kept in the recipe.
@@ -252,11 +262,12 @@ def assemble(
         slope = default_slope(method, bricks) if by_default else 0.0
 
     def merge(numbers: Sequence[float]) -> Merged:
+        there, own_numbers = present(bricks, numbers), present(numbers, numbers)
         if merger.needs_grams:
-            vectors, totals = [brick.deltas for brick in bricks], list(numbers)
-            grams = _grams_by_target(bricks)
+            vectors, totals = [brick.deltas for brick in there], own_numbers
+            grams = _grams_by_target(there)
         else:
-            (vectors, totals), grams = task_vectors(bricks, numbers), None
+            (vectors, totals), grams = task_vectors(there, own_numbers), None
         merged = merger(vectors, totals, rank, settings=complete, seed=seed, grams=grams)
         if provider is not None:
             raise_all(MergeError, f"method {method!r}", merged_problems(merged, vectors))
@@ -264,7 +275,8 @@ def assemble(
 
     with one_thread():
         resolved = share_out(coefficients, bricks, weights, merge, merger.auto)
-        merged = with_slope(merge(resolved), len(own), slope)
+        tasks = {brick.task.name for brick in present(bricks, resolved)}
+        merged = with_slope(merge(resolved), len(tasks), slope)
     recipe = Recipe(
         bricks=tuple(
             Ingredient(task=b.task.name, digest=b.digest, coefficient=c)
@@ -284,7 +296,8 @@ def assemble(
         provider=provider,
     )
     targets, loss = all_targets(bricks), merged.relative_loss
-    whole = Generalist(recipe, tuple(bricks), own, targets, merged.deltas, loss, lineage=())
+    deltas = {t.name: LowRank.zero(t.shape) for t in targets} | dict(merged.deltas)
+    whole = Generalist(recipe, tuple(bricks), own, targets, deltas, loss, lineage=())
     return with_first_entry(whole, recipe, stamp)
 
 

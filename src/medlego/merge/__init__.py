@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         cut,
         merged_problems,
         numerical_rank,
+        present,
     )
     from medlego.merge.methods import DEFAULT_METHOD, METHODS, find_method, register_method
     from medlego.merge.methods.linear import merge_linear
@@ -86,6 +87,7 @@ __all__ = [
     "merge_stream",
     "merged_problems",
     "numerical_rank",
+    "present",
     "register_method",
     "share_out",
     "site_weights",

@@ -10,7 +10,7 @@ from medlego.errors import BrickError, MergeError, raise_all
 from medlego.merge.coefficients import AUTO, Coefficients, check_coefficients, check_kind, find_rule
 from medlego.merge.compatibility import Footing
 from medlego.merge.depth import check_slope, with_slope
-from medlego.merge.method import Merged, TaskVector
+from medlego.merge.method import Merged, TaskVector, present
 from medlego.merge.methods import METHODS
 from medlego.merge.stream import merge_stream
 from medlego.support import Progress, one_thread, silent
@@ -33,7 +33,7 @@ def merge_files(
     Args:
         paths: one or more brick files, of one base at one input size; each brick once.
         coefficients: `auto` or another rule that only counts bricks, one number for all, or one
-            per file.
+            per file. A file whose coefficient is zero is only checked.
         rank: cut each merged delta to this rank, or keep all (None).
         slope: as in `assemble`.
         show: called with how many files are read, then how many targets are decomposed.
@@ -63,7 +63,7 @@ def merge_files(
         merged = merge_stream(files, rank, show=show)
         if by_default and not files.prepared:
             slope = linear.slope
-        return with_slope(merged, len(paths), slope or 0.0)
+        return with_slope(merged, len(present(paths, resolved)), slope or 0.0)
 
 
 def _no_second_pass() -> Merged:

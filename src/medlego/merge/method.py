@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 from pydantic import Field, ValidationError
@@ -58,10 +58,10 @@ class Method(ShortRepr):
     """One entry of `METHODS`.
 
     `merge(task_vectors, coefficients, rank, **settings)` takes one task vector and one
-    coefficient per brick, where the sites of one task count as one; a target that a brick lacks
-    counts as zero. `settings` names what else it takes, with defaults and ranges; `draws` says
-    that it also takes a `seed`, `needs_grams` that it also takes `grams`, one mapping per brick,
-    and tells sites apart.
+    coefficient per brick, none of them zero, where the sites of one task count as one; a target
+    that a brick lacks counts as zero. `settings` names what else it takes, with defaults and
+    ranges; `draws` says that it also takes a `seed`, `needs_grams` that it also takes `grams`, one
+    mapping per brick, and tells sites apart.
     `order_matters` says whether bricks may be permuted without changing the result beyond
     rounding. `auto` names the rule of `merge.coefficients.RULES` that `auto` stands for: `norm`
     where the method averages, and so shrinks, what 1/√K expects to be added up. `slope` is how
@@ -107,6 +107,9 @@ class Method(ShortRepr):
     ) -> Merged:
         """Merge; see the method's own function for what it does.
 
+        A brick whose coefficient is zero is not there: the result has the bytes of the merge
+        without it, and none of the targets that it alone has.
+
         Raises:
             MergeError: settings or a rank out of range, a result too large for float32, or no
                 Grams where the method needs them.
@@ -122,8 +125,19 @@ class Method(ShortRepr):
                     f"method {self.name!r}: expected Grams of every brick, got none; "
                     "choose another method"
                 )
-            arguments["grams"] = grams
-        return self.merge(task_vectors, coefficients, rank, **arguments)
+            arguments["grams"] = present(grams, coefficients)
+        vectors = present(task_vectors, coefficients)
+        if not vectors:
+            return Merged({}, {})
+        return self.merge(vectors, [c for c in coefficients if c], rank, **arguments)
+
+
+T = TypeVar("T")
+
+
+def present(items: Sequence[T], coefficients: Sequence[float]) -> list[T]:
+    """The items, one per brick, of the bricks whose coefficient is not zero."""
+    return [item for item, c in zip(items, coefficients, strict=True) if c]
 
 
 def merged_problems(merged: Merged, task_vectors: Sequence[TaskVector]) -> list[str]:
@@ -174,20 +188,20 @@ def numerical_rank(S: Tensor) -> int:
 
 
 def effective(shares: Sequence[Share]) -> list[Share]:
-    """What of a target's deltas counts: no brick with coefficient zero, no negligible direction.
+    """What of a target's deltas counts: no negligible direction.
 
     Methods that look at directions whatever their size would take rounding for a message.
     """
     counted = []
     for delta, coefficient in shares:
         rank = numerical_rank(delta.S)
-        if rank and coefficient:
+        if rank:
             counted.append((delta if rank == delta.rank else delta.truncate(rank)[0], coefficient))
     return counted
 
 
 def not_zero(shares: Sequence[Share]) -> list[Share]:
-    """The deltas that change anything, whatever their coefficients."""
+    """The deltas that change anything."""
     return [(delta, coefficient) for delta, coefficient in shares if float(delta.S[0]) > 0]
 
 
@@ -205,16 +219,10 @@ def merge_targets(
         coefficients: one per brick.
         rank: cut each merged delta to this rank, or keep all (None).
         merge_one: a target's name and its shares, one or more, to the merged delta.
-        counted: chooses a target's shares; where none is left, the merge is `nothing`.
+        counted: chooses a target's shares; where none is left, the merge is zero.
     """
     whole = {}
     for name, shares in by_target(task_vectors, coefficients).items():
         left = counted(shares)
-        whole[name] = merge_one(name, left) if left else nothing(shares)
+        whole[name] = merge_one(name, left) if left else LowRank.zero(shares[0][0].shape)
     return cut(whole, rank)
-
-
-def nothing(shares: Sequence[Share]) -> LowRank:
-    """The delta that changes nothing, in the shape of the others."""
-    out, columns = shares[0][0].shape
-    return LowRank(torch.eye(out, 1), torch.zeros(1), torch.eye(1, columns))

@@ -25,13 +25,13 @@ def merge_stream(
 
     Args:
         bricks: task vectors with their coefficients; each is let go before the next is asked for,
-            but for factors that wait.
+            but for factors that wait. One whose coefficient is zero is not there.
         rank: cut each merged delta to this rank, or keep all (None).
         show: told how many targets are decomposed; whoever makes `bricks` tells how many came.
 
     Returns:
-        What `merge_linear` returns: the same bytes where Σ r_t stays below out and in, equal to
-        rounding from there. The order of bricks changes no more than rounding.
+        What the method `linear` returns: the same bytes where Σ r_t stays below out and in, equal
+        to rounding from there. The order of bricks changes no more than rounding.
 
     Raises:
         MergeError: a sum too large for float32, or a target of two shapes.
@@ -41,7 +41,8 @@ def merge_stream(
     """
     totals: dict[str, _Total] = {}
     for vector, coefficient in bricks:
-        _add(totals, vector, coefficient)
+        if coefficient:
+            _add(totals, vector, coefficient)
         del vector  # before the next brick is asked for
     whole = {}
     for number, name in enumerate(names := list(totals)):

@@ -50,6 +50,16 @@ def test_each_file_takes_its_own_coefficient(tmp_path):
         torch.testing.assert_close(merged.deltas[name].dense(), delta.dense(), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("slope", [None, 1.0])
+def test_a_file_of_coefficient_zero_is_not_there(tmp_path, slope):
+    paths = write(tmp_path, [*some(2), make_brick("deep", targets=("k",))])
+    merged = merge_files(paths, [0.5, 2.0, 0.0], slope=slope)
+    expected = merge_files(paths[:2], [0.5, 2.0], slope=slope)
+    assert merged.deltas.keys() == expected.deltas.keys()
+    for name, delta in expected.deltas.items():
+        torch.testing.assert_close(merged.deltas[name].dense(), delta.dense(), rtol=0, atol=0)
+
+
 def test_bricks_of_one_task_merge(tmp_path):
     paths = write(tmp_path, [make_brick("same", seed=seed) for seed in range(2)])
     assert merge_files(paths).deltas

@@ -20,7 +20,6 @@ from medlego.merge.method import (
     Share,
     TaskVector,
     merge_targets,
-    nothing,
     numerical_rank,
 )
 
@@ -44,7 +43,8 @@ def merge_iso_c(
         rank: cut each merged delta to this rank, or keep all (None).
 
     Returns:
-        Deltas of the numerical rank of the sum; a cut keeps its leading directions.
+        Deltas of the numerical rank of the sum (singular values above 1e-6 of its largest); a cut
+        keeps its leading directions.
 
     Raises:
         MergeError: a sum too large for float32.
@@ -66,15 +66,16 @@ def merge_iso_cts(
 ) -> Merged:
     """Directions common to all from the sum, further ones from each task, all of one strength.
 
-    Of the R directions of the sum the leading k = round(common · R) are kept. Each task adds the
-    leading (R − k) / K directions of (I − Ũ Ũᵀ) c_t ΔW_t, with Ũ the kept left ones. Left and
-    right directions are made orthonormal together, and every strength becomes their mean.
+    Each of the K tasks gets n = round((R − ⌊common · R⌋) / K) of the R directions of the sum, the
+    common space the rest: k = R − n K. Kept are the leading k directions of the sum, and of each
+    task the leading n of (I − Ũ Ũᵀ) c_t ΔW_t, with Ũ the kept left ones. Left and right directions
+    are made orthonormal together, and every strength becomes their mean.
 
     Args:
         task_vectors: one per brick.
         coefficients: one finite number per brick, dimensionless.
         rank: cut each merged delta to this rank, or keep all (None).
-        common: share of the directions taken from the sum, 0 < common <= 1.
+        common: share of the directions taken from the sum, 0 < common <= 1; 1 is `iso-c`.
 
     Returns:
         Deltas of rank at most R.
@@ -83,9 +84,10 @@ def merge_iso_cts(
         MergeError: a sum too large for float32.
 
     Cost: O((out + in) R² + R³) a target, R = Σ r_t.
-    Source: Marczak et al. 2025, arXiv:2502.04959, algorithm 1 (Iso-CTS).
-    Differs: R is the sum's numerical rank (core space), not min(out, in), and directions that do
-        not divide evenly among the tasks are left out.
+    Source: Marczak et al. 2025, arXiv:2502.04959, algorithm 1 (Iso-CTS); n and k as in the
+        authors' code, github.com/danielm1405/iso-merging, src/utils/iso.py.
+    Differs: R is the sum's numerical rank (see `merge_iso_c`), not min(out, in). That is hundreds,
+        and n never zero at the default; here n is at least one wherever common < 1 and K < R.
     """
     merge_one = partial(_common_and_own, common=common)
     return merge_targets(task_vectors, coefficients, rank, merge_one)
@@ -96,17 +98,21 @@ def _flatten(_name: str, shares: Sequence[Share]) -> LowRank:
     U, S, Vh = torch.linalg.svd(core.total(), full_matrices=False)
     rank = numerical_rank(S)
     if not rank:
-        return nothing(shares)
+        return LowRank.zero(shares[0][0].shape)
     return core.restore_product(U[:, :rank], S[:rank].mean().expand(rank), Vh[:rank].mT)
 
 
 def _common_and_own(_name: str, shares: Sequence[Share], common: float) -> LowRank:
     core = Core.of(shares)
     U, S, Vh = torch.linalg.svd(core.total(), full_matrices=False)
-    whole = numerical_rank(S)
-    shared = max(1, round(common * whole))
+    whole, tasks = numerical_rank(S), len(shares)
+    if not whole:
+        return LowRank.zero(shares[0][0].shape)
+    rest = whole - int(common * whole)
+    each = min(round(rest / tasks), whole // tasks) or int(rest > 0 and tasks < whole)
+    shared = whole - each * tasks
     lefts, values, rights = [U[:, :shared]], [S[:shared]], [Vh[:shared].mT]
-    if each := (whole - shared) // len(shares):
+    if each:
         for U_own, S_own, right in _own_directions(core, U[:, :shared]):
             lefts.append(U_own[:, :each])
             values.append(S_own[:each])

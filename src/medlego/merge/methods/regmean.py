@@ -21,7 +21,6 @@ from medlego.merge.method import (
     TaskVector,
     by_target,
     cut,
-    nothing,
 )
 
 SHRINK = 0.1
@@ -49,7 +48,7 @@ def merge_regmean(
     Args:
         task_vectors: one per brick.
         coefficients: one finite number per brick, dimensionless; shares, since a factor common to
-            all changes nothing. Zero leaves a brick out, its Gram too. All zero gives zero.
+            all changes nothing. None is zero.
         rank: cut each merged delta to this rank, or keep all (None).
         grams: one mapping per brick. A brick without the target counts as a delta of zero, if it
             has a Gram there, and otherwise not at all.
@@ -71,7 +70,7 @@ def merge_regmean(
         diagonal by an α below one; here (1 − shrink) G + shrink · tr(G) / in · I, which does not
         depend on the basis and keeps the form that is inverted on its leading directions.
     """
-    largest = max(map(abs, coefficients), default=0.0) or 1.0
+    largest = max(map(abs, coefficients))
     whole = {}
     for name, shares in by_target(task_vectors, coefficients).items():
         parts = [
@@ -79,8 +78,8 @@ def merge_regmean(
             for vector, own_grams, c in zip(task_vectors, grams, coefficients, strict=True)
         ]
         _check(name, parts, shares[0][0].shape[1])
-        moved = [p for p in parts if p.delta is not None and p.coefficient and p.delta.norm()]
-        whole[name] = _solve(name, parts, shrink) if moved else nothing(shares)
+        moved = any(delta.norm() for delta, _ in shares)
+        whole[name] = _solve(name, parts, shrink) if moved else LowRank.zero(shares[0][0].shape)
     return cut(whole, rank)
 
 
@@ -131,7 +130,7 @@ def _check(name: str, parts: Sequence[_Part], width: int) -> None:
 def _solve(name: str, parts: Sequence[_Part], shrink: float) -> LowRank:
     lefts, rights, counted = [], [], []
     for part in parts:
-        if part.gram is None or not part.coefficient:
+        if part.gram is None:
             continue
         moment = _Moment.of(part.gram, shrink)
         counted.append((moment, part.coefficient))
