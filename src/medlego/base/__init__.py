@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from medlego.base.mini import MINI_NAME
     from medlego.base.moments import Moments, input_moments
     from medlego.base.targets import DEFAULT_KINDS, TARGET_KINDS, Target, by_module, module_rows
+    from medlego.base.weights import act_alike
 
 __all__ = [
     "BATCH",
@@ -28,6 +29,7 @@ __all__ = [
     "Inputs",
     "Moments",
     "Target",
+    "act_alike",
     "by_module",
     "depth",
     "embed",

@@ -1,4 +1,4 @@
-"""The frozen vision transformer that bricks stand on, known by a fingerprint of its tensors."""
+"""The frozen vision transformer that bricks stand on: an architecture and its tensors."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ Triple = tuple[float, float, float]
 class BaseRef(FrozenModel):
     """How a brick names the base it stands on.
 
-    `fingerprint` covers the backbone's tensors at their native input size; `image_size`
-    (pixels a side), `mean` and `std` say how images are handed to it.
+    `fingerprint` covers the backbone's tensors at their native input size, `name` what is done with
+    them (see `act_alike`); `image_size` (pixels a side), `mean` and `std` say how images are handed
+    to it.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=200)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,32 @@ def build(name: str) -> nn.Module:
     module: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
     family_of(module, f"base {name!r}")
     return module
+
+
+@cache
+def act_alike(first: str, second: str) -> bool:
+    """Whether two names' modules do the same with the same tensors.
+
+    A tag of pretrained weights changes nothing of that. Of other names both modules are built,
+    without memory for tensors, and compared part by part: kinds of layers and their plain
+    settings, such as the number of heads. A name that cannot be built is like no other.
+    """
+    one, other = (name.partition(".")[0] for name in (first, second))
+    if one == other:
+        return True
+    try:
+        with torch.device("meta"):
+            return _parts(build(one)) == _parts(build(other))
+    except BaseError:
+        return False
+
+
+def _parts(module: nn.Module) -> list[tuple[str, type, dict[str, Any]]]:
+    plain = (bool, int, float, str)
+    return [
+        (path, type(part), {k: v for k, v in vars(part).items() if isinstance(v, plain)})
+        for path, part in module.named_modules()
+    ]
 
 
 def _check_tag(name: str, architecture: str, tag: str) -> None:

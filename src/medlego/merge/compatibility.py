@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from medlego.base import BaseRef, Target
+from medlego.base import BaseRef, Target, act_alike
 from medlego.bricks import Brick, RefitHead, brick_names, canonical_problems
 from medlego.data import match_labels
 from medlego.merge.recipe import Recipe
@@ -27,6 +27,11 @@ class Footing:
             return [
                 f"{subject}: expected base {a.name} {a.fingerprint[:12]}…, got {b.name} "
                 f"{b.fingerprint[:12]}…; retrain it on the others' base"
+            ]
+        if not act_alike(a.name, b.name):
+            return [
+                f"{subject}: expected base {a.name}, got {b.name}, which acts otherwise on the "
+                "same tensors; retrain it on the others' base"
             ]
         problems = []
         if (a.image_size, a.mean, a.std) != (b.image_size, b.mean, b.std):

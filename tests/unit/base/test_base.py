@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from factories import TIMM_NAME, make_base, make_delta, make_pixels, save_weights
-from medlego.base import TARGET_KINDS, Base, features, resolve_device
+from medlego.base import TARGET_KINDS, Base, act_alike, features, resolve_device
 from medlego.base.base import fingerprint
 from medlego.bricks import fold
 from medlego.errors import BaseError, SettingsError
@@ -365,6 +365,28 @@ def test_kinds_that_are_none_are_refused(kinds: tuple[str, ...]) -> None:
 def test_stem_as_deep_as_the_model_is_refused(stem: int) -> None:
     with pytest.raises(BaseError, match=rf"^stem: expected 0 to 1 blocks, got {stem}$"):
         make_base().targets(stem=stem)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "alike"),
+    [
+        ("deit_tiny_patch16_224", "deit_tiny_patch16_224.fb_in1k", True),
+        ("deit_tiny_patch16_224.fb_in1k", "vit_tiny_patch16_224.augreg_in21k", True),
+        ("vit_base_patch16_clip_224", "vit_base_patch16_clip_quickgelu_224", False),
+        ("vit_base_patch32_clip_224.openai", "vit_base_patch32_clip_quickgelu_224", False),
+        ("vit_base_patch16_gap_224", "vit_base_patch16_siglip_gap_224", False),
+        ("mini", "vit_tiny_patch16_224", False),
+        ("a name of one's own", "a name of one's own", True),
+        ("a name of one's own", "another", False),
+    ],
+)
+def test_names_act_alike_whatever_their_tag(first: str, second: str, alike: bool) -> None:
+    assert act_alike(first, second) is act_alike(second, first) is alike
+
+
+def test_a_name_that_timm_gave_up_acts_as_its_new_one() -> None:
+    with pytest.warns(UserWarning, match="deprecated model name"):
+        assert act_alike("vit_small_patch16_224_dino", "vit_small_patch16_224.dino")
 
 
 @pytest.mark.parametrize(
