@@ -262,12 +262,12 @@ def assemble(
         slope = default_slope(method, bricks) if by_default else 0.0
 
     def merge(numbers: Sequence[float]) -> Merged:
-        there, own_numbers = present(bricks, numbers), present(numbers, numbers)
+        there, nonzero = present(bricks, numbers), [c for c in numbers if c]
         if merger.needs_grams:
-            vectors, totals = [brick.deltas for brick in there], own_numbers
+            vectors, totals = [brick.deltas for brick in there], nonzero
             grams = _grams_by_target(there)
         else:
-            (vectors, totals), grams = task_vectors(there, own_numbers), None
+            (vectors, totals), grams = task_vectors(there, nonzero), None
         merged = merger(vectors, totals, rank, settings=complete, seed=seed, grams=grams)
         if provider is not None:
             raise_all(MergeError, f"method {method!r}", merged_problems(merged, vectors))

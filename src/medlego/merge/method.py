@@ -132,10 +132,10 @@ class Method(ShortRepr):
         return self.merge(vectors, [c for c in coefficients if c], rank, **arguments)
 
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
-def present(items: Sequence[T], coefficients: Sequence[float]) -> list[T]:
+def present(items: Sequence[_T], coefficients: Sequence[float]) -> list[_T]:
     """The items, one per brick, of the bricks whose coefficient is not zero."""
     return [item for item, c in zip(items, coefficients, strict=True) if c]
 

@@ -96,7 +96,7 @@ def _aligned(units: Tensor) -> Tensor:
     So every unit is aligned with its nearest, whatever the order and the signs they came with.
     """
     norms = torch.linalg.vector_norm(units, dim=1, keepdim=True)
-    place = np.lexsort([*units.mT, norms[:, 0]])
+    place = np.lexsort([units.sum(dim=1), norms[:, 0]])
     units, rows = units[place], (units / norms)[place]
     cosines = (rows @ rows.mT).numpy()
     sizes = np.abs(cosines)
