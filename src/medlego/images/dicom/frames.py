@@ -13,10 +13,10 @@ import numpy as np
 from medlego.errors import ImageError
 from medlego.images.dicom.layout import Layout
 from medlego.images.dicom.parsing import Parsed
+from medlego.images.dicom.sequences import UNDEFINED
 from medlego.images.dicom.stream import OverBudgetError, Stream
 from medlego.images.mending import WARNING
 
-UNDEFINED = 0xFFFFFFFF
 FRAME_KEYWORDS = ("ExtendedOffsetTable",)
 
 MAX_CODESTREAM_BYTES = 1 << 29

@@ -19,7 +19,7 @@ from medlego.errors import ImageError
 from medlego.images.dicom.elements import Elements
 from medlego.images.dicom.silence import quietly
 from medlego.images.dicom.sniffing import HEAD_BYTES, has_prefix, program_in_preamble, starts_bare
-from medlego.images.dicom.stream import Stream
+from medlego.images.dicom.stream import OverBudgetError, Stream
 
 MAX_INFLATED_BYTES = 1 << 29
 """Largest data set that a deflated file may become."""
@@ -91,20 +91,19 @@ def _parse(path: Path, stream: Stream, tags: list[BaseTag]) -> Parsed:
     if syntax == uid.DeflatedExplicitVRLittleEndian:
         stream = Stream(BytesIO(_inflated(path, stream)))
     implicit, little = _encoding(stream, syntax)
-    dataset = read_dataset(
-        stream, implicit, little, stop_when=_at_pixels, specific_tags=[*tags, *_CHARSET]
+    elements = Elements.read(
+        stream, implicit, little, tags=[*tags, *_CHARSET], stop_when=_at_pixels
     )
     if stream.spent:
         raise ImageError(f"{path}: {_why(OverflowError(), stream)}")
     at = stream.tell()
     has_pixels = _tag_at(stream.slice(at, 4), little) in _PIXEL_TAGS
-    implicit = bool(dataset.original_encoding[0])
     return Parsed(
         path,
-        Elements(dataset, implicit, little),
+        elements,
         Elements(meta, False, True),
-        syntax or _guessed(implicit, little),
-        implicit,
+        syntax or _guessed(elements.implicit, little),
+        elements.implicit,
         little,
         stream,
         at if has_pixels else None,
@@ -161,7 +160,7 @@ def _inflated(path: Path, stream: Stream) -> bytes:
 
 
 def _why(error: Exception, stream: Stream) -> str:
-    if stream.spent:
+    if stream.spent or isinstance(error, OverBudgetError):
         return "expected a header of ordinary size, got one of too many elements or bytes"
     if isinstance(error, RecursionError):
         return "expected sequences nested a few levels deep, got one nested far deeper"
