@@ -61,7 +61,7 @@ class Elements:
         implicit: bool,
         little: bool,
         *,
-        tags: list[BaseTag] | None = None,
+        tags: list[BaseTag | int] | None = None,
         stop_when: _StopWhen | None = None,
         in_item: bool = False,
     ) -> Elements:
@@ -93,7 +93,7 @@ class Elements:
         while opened:
             tag, vr = opened.pop()
             stream.seek(12 if vr else 8, os.SEEK_CUR)
-            items = _Items.read(stream, implicit, little)
+            items = _Items.read(stream, implicit, little, in_item)
             if tags is None or tag in tags:
                 elements._sequences[tag] = items
             rest = data_element_generator(stream, implicit, little, at_stop, specific_tags=tags)
@@ -124,6 +124,13 @@ class Elements:
             value = value[0]
         text = "" if value is None else str(value).strip(" \0")
         return text or None
+
+    def label(self, keyword: str) -> str | None:
+        """As `text`, of what no pixel depends on; None where it cannot be read."""
+        try:
+            return self.text(keyword)
+        except ElementError:
+            return None
 
     def numbers(self, keyword: str) -> tuple[float, ...]:
         """An element's numbers; empty where it is not there.
@@ -249,8 +256,10 @@ class _Items:
     _parsed: dict[int, Elements] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, stream: Stream, implicit: bool, little: bool) -> _Items:
+    def read(cls, stream: Stream, implicit: bool, little: bool, in_item: bool) -> _Items:
         """The items of a sequence of undefined length; the stream then stands behind it.
+
+        At the end of an item its delimiter may be missing.
 
         Raises:
             EOFError, OverBudgetError, RecursionError: no end, too many elements, or too deep.
@@ -261,9 +270,9 @@ class _Items:
             return stream.read(min(max(len(content), _LEAST_BYTES), _MOST_BYTES))
 
         places, end = find_items(content, implicit=implicit, little=little, more=more)
-        if end is None:
+        if end is None and not in_item:
             raise EOFError
-        stream.seek(start + end)
+        stream.seek(start + (len(content) if end is None else end))
         return cls(content, places, implicit, little)
 
     def get(self, index: int) -> Elements | None:

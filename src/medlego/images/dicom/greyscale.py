@@ -10,6 +10,7 @@ import numpy as np
 from pydicom import uid
 
 from medlego.images.dicom.elements import ElementError, Elements
+from medlego.images.dicom.groups import GROUP_KEYWORDS, FunctionalGroups
 from medlego.images.dicom.layout import Layout
 from medlego.images.dicom.tables import grey_table
 from medlego.images.mending import LEAST_SPREAD, WARNING, share
@@ -27,8 +28,7 @@ GREY_KEYWORDS = (
     "VOILUTFunction",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
+    *GROUP_KEYWORDS,
 )
 CT_RANGE_HU = (-1024.0, 3071.0)
 """What CT without a window is scaled by: the 12 bits that scanners measure in."""
@@ -132,19 +132,19 @@ def _lost(spread: float, values: np.ndarray, layout: Layout) -> bool:
     return there > 0 and (not spread or layout.real or there >= LEAST_SPREAD * whole)
 
 
-def read_greys(elements: Elements, layout: Layout, frame: int) -> Greys:
+def read_greys(elements: Elements, layout: Layout, groups: FunctionalGroups) -> Greys:
     """What a header says of one frame's greys.
 
     Args:
         elements: those of `GREY_KEYWORDS`.
         layout: of the pixels.
-        frame: index from 0.
+        groups: of the frame.
 
     Raises:
         ElementError: a modality table or number that is damaged, or values without any range.
     """
-    modality, low, high, phrases, hounsfield = _modality(elements, layout, frame)
-    ways, warnings = _voi(elements, frame, signed=low < 0)
+    modality, low, high, phrases, hounsfield = _modality(elements, layout, groups)
+    ways, warnings = _voi(groups, signed=low < 0)
     if not (layout.real or layout.stored > 16):
         if hounsfield:
             ways.append(Way(_line(*CT_RANGE_HU), "scaled: {:g} to {:g} HU".format(*CT_RANGE_HU)))
@@ -161,19 +161,8 @@ def read_greys(elements: Elements, layout: Layout, frame: int) -> Greys:
     return Greys(modality, tuple(ways), inverted, _padding(elements, layout), said)
 
 
-def functional(elements: Elements, frame: int, keyword: str) -> Elements | None:
-    """A functional group's item for a frame, its own or the one that all frames share."""
-    own = elements.item("PerFrameFunctionalGroupsSequence", frame)
-    shared = elements.item("SharedFunctionalGroupsSequence")
-    for groups in (own, shared):
-        item = groups.item(keyword) if groups is not None else None
-        if item is not None:
-            return item
-    return None
-
-
 def _modality(
-    elements: Elements, layout: Layout, frame: int
+    elements: Elements, layout: Layout, groups: FunctionalGroups
 ) -> tuple[_Map, float, float, list[str], bool]:
     """The map, its range over the stored bits, what to say, and whether its unit is HU."""
     low, high = float(layout.lowest), float(layout.highest)
@@ -185,7 +174,7 @@ def _modality(
         table = grey_table(item, signed=layout.signed)
         top = float((1 << table.bits) - 1)
         return (lambda x: table(x) * top), 0.0, top, ["modality: lookup table"], False
-    source = functional(elements, frame, "PixelValueTransformationSequence") or elements
+    source = groups.source("PixelValueTransformationSequence")
     slope, intercept = source.number("RescaleSlope"), source.number("RescaleIntercept")
     if slope is None and intercept is None:
         return (lambda x: x), low, high, [], False
@@ -196,15 +185,15 @@ def _modality(
             f"got {scale:g}, {shift:g}"
         )
     ends = sorted((low * scale + shift, high * scale + shift))
-    unit = source.text("RescaleType") or "HU"
-    hounsfield = elements.text("Modality") == "CT" and unit == "HU"
+    unit = source.label("RescaleType") or "HU"
+    hounsfield = elements.label("Modality") == "CT" and unit == "HU"
     phrases = [f"modality: slope {scale:g}, intercept {shift:g}"]
     return (lambda x: x * scale + shift), ends[0], ends[1], phrases, hounsfield
 
 
-def _voi(elements: Elements, frame: int, *, signed: bool) -> tuple[list[Way], list[str]]:
+def _voi(groups: FunctionalGroups, *, signed: bool) -> tuple[list[Way], list[str]]:
     """The VOI tables, then the windows, and what is wrong with others."""
-    source = functional(elements, frame, "FrameVOILUTSequence") or elements
+    source = groups.source("FrameVOILUTSequence")
     ways, warnings = [], []
     try:
         items = source.items("VOILUTSequence")
@@ -213,7 +202,7 @@ def _voi(elements: Elements, frame: int, *, signed: bool) -> tuple[list[Way], li
         warnings.append(f"{WARNING}window: lookup table ignored, it cannot be read")
     try:
         numbers = [source.numbers(keyword) for keyword in ("WindowCenter", "WindowWidth")]
-        function = source.text("VOILUTFunction") or "LINEAR"
+        function = source.label("VOILUTFunction") or "LINEAR"
     except ElementError:
         return ways, [*warnings, f"{WARNING}window: ignored, its numbers cannot be read"]
     pairs = list(zip(*numbers, strict=False))
@@ -241,8 +230,8 @@ def _place(number: int, count: int) -> str:
 
 def _is_projection(elements: Elements) -> bool:
     """Whether a modality table leads to what the detector took in, PS3.3 section C.8.7.1.1.2."""
-    by_class = elements.text("SOPClassUID") in _PROJECTION_CLASSES
-    return by_class or elements.text("Modality") in _PROJECTIONS
+    by_class = elements.label("SOPClassUID") in _PROJECTION_CLASSES
+    return by_class or elements.label("Modality") in _PROJECTIONS
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from medlego.errors import ImageError, raise_all
 from medlego.images.dicom.elements import ElementError, Elements
 from medlego.images.dicom.objects import OBJECT_KEYWORDS, no_patient_image
 from medlego.images.dicom.parsing import parsed
@@ -79,68 +78,52 @@ def read_header(path: str | Path) -> Header:
         path: a DICOM file, with or without preamble.
 
     Returns:
-        The header; values that are not there are None.
+        The header; values that are not there, or cannot be read, are None.
 
     Raises:
         ImageError: missing, not DICOM, or a header that cannot be parsed.
     """
     path = Path(path)
     with parsed(path, _KEYWORDS) as file:
-        reader = _Reader(file.elements)
-        header = Header(
+        elements = file.elements
+        return Header(
             path=path,
-            sop_class_uid=reader.text("SOPClassUID") or file.meta.text("MediaStorageSOPClassUID"),
-            sop_uid=reader.text("SOPInstanceUID"),
-            study_uid=reader.text("StudyInstanceUID"),
-            series_uid=reader.text("SeriesInstanceUID"),
-            patient_id=reader.text("PatientID"),
-            sex=reader.text("PatientSex"),
-            age_years=_age(reader),
-            modality=reader.text("Modality"),
-            body_part=reader.text("BodyPartExamined"),
-            manufacturer=reader.text("Manufacturer"),
-            model=reader.text("ManufacturerModelName"),
-            institution=reader.text("InstitutionName"),
-            station=reader.text("StationName"),
-            rows=reader.integer("Rows"),
-            columns=reader.integer("Columns"),
-            frames=reader.integer("NumberOfFrames") or 1,
+            sop_class_uid=elements.label("SOPClassUID")
+            or file.meta.label("MediaStorageSOPClassUID"),
+            sop_uid=elements.label("SOPInstanceUID"),
+            study_uid=elements.label("StudyInstanceUID"),
+            series_uid=elements.label("SeriesInstanceUID"),
+            patient_id=elements.label("PatientID"),
+            sex=elements.label("PatientSex"),
+            age_years=_age(elements),
+            modality=elements.label("Modality"),
+            body_part=elements.label("BodyPartExamined"),
+            manufacturer=elements.label("Manufacturer"),
+            model=elements.label("ManufacturerModelName"),
+            institution=elements.label("InstitutionName"),
+            station=elements.label("StationName"),
+            rows=_integer(elements, "Rows"),
+            columns=_integer(elements, "Columns"),
+            frames=_integer(elements, "NumberOfFrames") or 1,
             transfer_syntax_uid=str(file.syntax),
             has_pixels=file.pixels_at is not None,
-            no_image=no_patient_image(file.elements, file.meta),
+            no_image=no_patient_image(elements, file.meta),
         )
-    raise_all(ImageError, str(path), reader.problems)
-    return header
 
 
-class _Reader:
-    """Values of elements, with what is wrong with them collected."""
-
-    def __init__(self, elements: Elements) -> None:
-        self._elements = elements
-        self.problems: list[str] = []
-
-    def text(self, keyword: str) -> str | None:
-        try:
-            return self._elements.text(keyword)
-        except ElementError as error:
-            self.problems.append(str(error))
-            return None
-
-    def integer(self, keyword: str) -> int | None:
-        try:
-            return self._elements.integer(keyword)
-        except ElementError as error:
-            self.problems.append(str(error))
-            return None
+def _integer(elements: Elements, keyword: str) -> int | None:
+    try:
+        return elements.integer(keyword)
+    except ElementError:
+        return None
 
 
-def _age(reader: _Reader) -> float | None:
+def _age(elements: Elements) -> float | None:
     """Years by PatientAge, such as 009M, or from birth to study where both dates are known."""
-    stated = re.fullmatch(r"(\d{1,3})([DWMY])", reader.text("PatientAge") or "")
+    stated = re.fullmatch(r"(\d{1,3})([DWMY])", elements.label("PatientAge") or "")
     if stated:
         return _possible(int(stated[1]) / _AGE_UNITS[stated[2]])
-    born, studied = (_day(reader.text(keyword)) for keyword in ("PatientBirthDate", "StudyDate"))
+    born, studied = (_day(elements.label(keyword)) for keyword in ("PatientBirthDate", "StudyDate"))
     if born is None or studied is None or studied < born:
         return None
     return _possible((studied - born).days / 365.25)

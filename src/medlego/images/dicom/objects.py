@@ -69,10 +69,10 @@ def no_patient_image(elements: Elements, meta: Elements) -> str | None:
         elements: those of `OBJECT_KEYWORDS`.
         meta: the file's meta information.
     """
-    name = _text(elements, "SOPClassUID") or _text(meta, "MediaStorageSOPClassUID")
-    if kind := _of_class(name):
+    name = elements.label("SOPClassUID") or meta.label("MediaStorageSOPClassUID")
+    if kind := _of_class(name or ""):
         return kind
-    if kind := _MODALITIES.get(_text(elements, "Modality").upper()):
+    if kind := _MODALITIES.get((elements.label("Modality") or "").upper()):
         return kind
     try:
         values = elements.value("ImageType")
@@ -89,10 +89,3 @@ def _of_class(name: str) -> str | None:
     title = UID_dictionary.get(name, ("",))[0]
     kinds = (kind for pattern, kind in _CLASSES if re.search(pattern, title))
     return _LATER_CLASSES.get(name) or next(kinds, None)
-
-
-def _text(elements: Elements, keyword: str) -> str:
-    try:
-        return elements.text(keyword) or ""
-    except ElementError:
-        return ""

@@ -75,7 +75,7 @@ def parsed(path: Path, keywords: Sequence[str]) -> Iterator[Parsed]:
         yield result
 
 
-def _parse(path: Path, stream: Stream, tags: list[BaseTag]) -> Parsed:
+def _parse(path: Path, stream: Stream, tags: list[BaseTag | int]) -> Parsed:
     head = stream.read(HEAD_BYTES)
     if kind := program_in_preamble(head):
         raise ImageError(

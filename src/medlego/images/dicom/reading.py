@@ -29,7 +29,8 @@ from medlego.images.dicom.frames import (
     native_layout,
     pixel_element,
 )
-from medlego.images.dicom.greyscale import GREY_KEYWORDS, functional, read_greys
+from medlego.images.dicom.greyscale import GREY_KEYWORDS, read_greys
+from medlego.images.dicom.groups import FunctionalGroups
 from medlego.images.dicom.guarded_decode import GuardError, decode_guarded
 from medlego.images.dicom.layout import GREY, LAYOUT_KEYWORDS, PALETTE, Layout, read_layout
 from medlego.images.dicom.objects import OBJECT_KEYWORDS, no_patient_image
@@ -84,11 +85,12 @@ def read_frame(
                     "choose one of these"
                 )
             stored, decoded = decode(index)
-            pixels, applied = _shown(stored, file, layout, index)
+            groups = FunctionalGroups(file.elements, index, layout.frames)
+            pixels, applied = _shown(stored, file, layout, groups)
         except ElementError as error:
             raise ImageError(f"{path}: {error}") from None
-        geometry = _Geometry.of(file.elements, index)
-    steps = [*layout.warnings, *decoded, *applied, *geometry.warnings]
+        geometry = _Geometry.of(file.elements, groups)
+    steps = [*layout.warnings, *decoded, *applied, *groups.warnings, *geometry.warnings]
     if layout.frames > 1:
         middle = ", the middle one" if frame is None else ""
         steps.insert(0, f"frame: {index + 1} of {layout.frames}{middle}")
@@ -155,7 +157,7 @@ def _check_colours(layout: Layout) -> list[str]:
 
 
 def _shown(
-    stored: np.ndarray, file: Parsed, layout: Layout, index: int
+    stored: np.ndarray, file: Parsed, layout: Layout, groups: FunctionalGroups
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     elements = file.elements
     if layout.photometric == PALETTE:
@@ -165,7 +167,7 @@ def _shown(
         top = np.float32(layout.highest)
         rgb = (stored.astype(np.float32) / top).clip(0.0, 1.0)
         return rgb, (f"scaled: {layout.stored} bit by 1/{top:g}",)
-    greys, applied = read_greys(elements, layout, index).show(stored, layout)
+    greys, applied = read_greys(elements, layout, groups).show(stored, layout)
     if has_supplement(elements):
         rgb = show_supplemented(stored, greys, elements, layout)
         return rgb, (*applied, "colour: supplemental palette over greys")
@@ -182,13 +184,12 @@ class _Geometry:
     warnings: tuple[str, ...]
 
     @classmethod
-    def of(cls, elements: Elements, index: int) -> _Geometry:
+    def of(cls, elements: Elements, groups: FunctionalGroups) -> _Geometry:
         unread = []
 
         def numbers(group: str | None, keyword: str) -> tuple[float, ...]:
             try:
-                item = functional(elements, index, group) if group else None
-                return (item or elements).numbers(keyword)
+                return (groups.source(group) if group else elements).numbers(keyword)
             except ElementError:
                 unread.append(f"{WARNING}{keyword}: ignored, it cannot be read")
                 return ()
@@ -197,6 +198,8 @@ class _Geometry:
         spacings = (_pair(numbers("PixelMeasuresSequence", k), 1e4) for k in _SPACING_KEYWORDS)
         spacing = next((spacing for spacing in spacings if spacing), None)
         ratio = None if spacing else _pair(numbers(None, "PixelAspectRatio"), 1e6)
+        if turn and groups.there and not spacing and not unread:
+            unread.append(f"{WARNING}spacing: unknown, PixelMeasuresSequence does not say it")
         return cls(turn, spacing, ratio, tuple(unread))
 
 
