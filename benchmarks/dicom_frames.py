@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -86,10 +88,10 @@ def rows(counts: list[int], repeats: int) -> list[dict[str, Any]]:
             for lengths in (True, False):
                 path = Path(folder) / f"{frames}-{lengths}.dcm"
                 enhanced(frames, lengths=lengths).save_as(path, enforce_file_format=True)
-                works = {
-                    "medlego": lambda path=path: read_image(path),
-                    "header": lambda path=path: dcmread(path, stop_before_pixels=True),
-                    "groups": lambda path=path, n=frames: _of_middle_frame(path, n),
+                works: dict[str, Callable[[], Any]] = {
+                    "medlego": partial(read_image, path),
+                    "header": partial(dcmread, path, stop_before_pixels=True),
+                    "groups": partial(_of_middle_frame, path, frames),
                 }
                 runs = alternate(works, 1, repeats, lambda _: None)
                 ours, header, groups = (min(t for _, t in runs[name]) for name in works)

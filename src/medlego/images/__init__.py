@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from medlego.images.image import Image, fit, from_array, letterbox
     from medlego.images.mending import by_subject, warning_notes, warnings_of
     from medlego.images.reading import MAX_PIXELS, image_files, is_image, read_image
+    from medlego.images.volumes import is_voxels
 
 __all__ = [
     "MAX_PIXELS",
@@ -29,6 +30,7 @@ __all__ = [
     "image_files",
     "is_dicom",
     "is_image",
+    "is_voxels",
     "letterbox",
     "nothing_said",
     "parsed",

@@ -20,8 +20,9 @@ from medlego.errors import ImageError
 from medlego.images.dicom import is_dicom, read_frame
 from medlego.images.dicom.walking import visible_files
 from medlego.images.image import Image, from_array
-from medlego.images.nifti import is_nifti, read_slice
+from medlego.images.nifti import read_slice
 from medlego.images.packed_tiff import packed_bits, read_tags, unpack
+from medlego.images.volumes import check_header, find_volume, is_header
 
 MAX_PIXELS = 80_000_000
 """Largest width × height that is decoded; larger files are refused before decoding."""
@@ -34,7 +35,6 @@ SUFFIXES = frozenset(
 )
 """Names that promise an image; DICOM files need none of them, see `is_image`."""
 
-_HEAD_BYTES = 4096
 _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 """TIFF 6.0's tags of bits a sample and of what values mean, and the value of inverted greys."""
 
@@ -52,7 +52,7 @@ def read_image(
     """Read one image file, known by its content.
 
     Args:
-        path: a PNG, JPEG, TIFF, DICOM or NIfTI file.
+        path: a PNG, JPEG, TIFF, DICOM or NIfTI file, or either of an Analyze or NIfTI pair.
         frame: which of several, from 0: a DICOM file's frames, a TIFF's pages, a NIfTI volume's
             slices. Left out, the middle frame or slice, and a TIFF's first page.
         max_pixels: largest width × height that is decoded.
@@ -71,28 +71,23 @@ def read_image(
         raise ImageError(f"{path}: expected an image file, got a device or pipe")
     if is_dicom(path):
         return read_frame(path, frame, max_pixels=max_pixels, any_object=any_object)
-    if _starts_as_nifti(path):
-        return read_slice(path, frame, max_pixels=max_pixels)
+    if volume := find_volume(path):
+        return read_slice(volume, frame, max_pixels=max_pixels)
     return _read_picture(path, frame or 0, max_pixels)
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file promises to be an image by its name, or is DICOM whatever its name."""
-    name = path.name.lower()
-    return path.suffix.lower() in SUFFIXES or name.endswith(".nii.gz") or is_dicom(path)
+    """Whether a file promises to be an image by its name, or is DICOM whatever its name.
+
+    Of a volume in two files the header is the image.
+    """
+    named = path.suffix.lower() in SUFFIXES or path.name.lower().endswith(".nii.gz")
+    return named or is_header(path) or is_dicom(path)
 
 
 def image_files(folder: Path) -> list[Path]:
     """Every image file below a folder, in a fixed order; names that begin with a dot are not."""
     return sorted(path for path in visible_files(folder) if is_image(path))
-
-
-def _starts_as_nifti(path: Path) -> bool:
-    try:
-        with path.open("rb") as stream:
-            return is_nifti(stream.read(_HEAD_BYTES))
-    except OSError:
-        return False
 
 
 def _read_picture(path: Path, page: int, max_pixels: int) -> Image:
@@ -109,6 +104,7 @@ def _read_picture(path: Path, page: int, max_pixels: int) -> Image:
     except UnidentifiedImageError:
         if (tags := read_tags(path)) and (bits := packed_bits(tags)):
             return _greys(unpack(path, tags, bits, max_pixels), bits, _starts_white(tags), [])
+        check_header(path)
         raise ImageError(
             f"{path}: expected {KINDS}, got something else; convert it first"
         ) from None

@@ -15,7 +15,7 @@ from medlego.data.readers.headers import patient_images, with_headers
 from medlego.data.readers.table import TABLE_SUFFIXES
 from medlego.data.samples import SPLITS, Dataset, FileImages, Samples, TaskHints
 from medlego.errors import DatasetError, raise_all
-from medlego.images import is_image, visible_files
+from medlego.images import is_image, is_voxels, visible_files
 
 
 _NO_CLASS = re.compile(
@@ -57,7 +57,7 @@ def read_folder(folder: Path, hints: TaskHints, seed: int, *, keep_torn: bool = 
             below = sorted(visible_files(top / names.get(label, label)))
             images = [path for path in below if is_image(path)]
             pairs += [(path, number) for path in images]
-            if others := len(below) - len(images):
+            if others := len(below) - len(images) - sum(map(is_voxels, below)):
                 notes[
                     f"left out: {others} files of {label} that are no images by name or content"
                 ] = None
