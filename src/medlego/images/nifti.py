@@ -77,7 +77,7 @@ def read_slice(volume: Volume, index: int | None, *, max_pixels: int) -> Image:
     except Exception as error:  # nibabel lets header, gzip and numpy errors of many kinds through
         raise ImageError(
             f"{volume.voxels}: expected a whole {volume.kind} volume, got one that cannot be read "
-            f"({type(error).__name__}); fetch it again"
+            f"({type(error).__name__}); fetch it again, or convert it with mrconvert"
         ) from None
 
 
@@ -117,7 +117,7 @@ def _check(path: Path, header: Any, max_pixels: int) -> None:
     shape, kind = header.get_data_shape(), header.get_data_dtype()
     if kind.fields is not None or kind.kind not in "iuf":
         raise ImageError(
-            f"{path}: expected greys, got colours or complex numbers; convert it first"
+            f"{path}: expected greys, got colours or complex numbers; store one channel as greys"
         )
     voxels = math.prod(int(side) for side in shape[:3])
     if len(shape) < 2 or not 1 <= voxels <= MAX_VOXELS or shape[0] * shape[1] > max_pixels:

@@ -106,7 +106,7 @@ def _read_picture(path: Path, page: int, max_pixels: int) -> Image:
             return _greys(unpack(path, tags, bits, max_pixels), bits, _starts_white(tags), [])
         check_header(path)
         raise ImageError(
-            f"{path}: expected {KINDS}, got something else; convert it first"
+            f"{path}: expected {KINDS}, got something else; leave it out, or convert it to PNG"
         ) from None
     except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning):
         raise ImageError(
@@ -115,7 +115,7 @@ def _read_picture(path: Path, page: int, max_pixels: int) -> Image:
     except (OSError, SyntaxError, TypeError, ValueError, EOFError) as error:
         raise ImageError(
             f"{path}: expected a whole image, got one that cannot be decoded ({error}); "
-            "fetch it again"
+            "fetch it again, or convert it to PNG"
         ) from error
 
 

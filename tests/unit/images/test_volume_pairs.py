@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import nibabel
 import numpy as np
@@ -24,7 +24,7 @@ def write(
     folder: Path,
     array: np.ndarray = VOLUME,
     *,
-    order: str = "<",
+    order: Literal["<", ">"] = "<",
     slope: float = 0.0,
     orient: bytes = b"\0",
     names: tuple[str, str] = ("x.hdr", "x.img"),
@@ -61,7 +61,9 @@ def same(path: Path, expected: np.ndarray, index: int | None = None) -> tuple[st
     ],
 )
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_either_file_of_a_pair_is_read(tmp_path: Path, names: tuple[str, str], order: str) -> None:
+def test_either_file_of_a_pair_is_read(
+    tmp_path: Path, names: tuple[str, str], order: Literal["<", ">"]
+) -> None:
     write(tmp_path, names=names, order=order)
     for name in names:
         assert same(tmp_path / name, AXIAL) == (
@@ -76,7 +78,7 @@ def test_either_file_of_a_pair_is_read(tmp_path: Path, names: tuple[str, str], o
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("kind", ["i2", "i4", "f4", "f8"])
 def test_values_of_any_type_are_scaled_by_percentiles(
-    tmp_path: Path, kind: str, order: str
+    tmp_path: Path, kind: str, order: Literal["<", ">"]
 ) -> None:
     array = VOLUME.astype(kind) * 7
     low, high = np.percentile(array, [0.5, 99.5])

@@ -70,7 +70,7 @@ def codec_for(path: Path, syntax: uid.UID, layout: Layout) -> Codec:
         name = syntax.name if syntax.is_transfer_syntax else "an unknown one"
         raise ImageError(
             f"{path}: expected a transfer syntax of still images that medlego decodes, got {name}; "
-            "convert it first"
+            "decompress it with gdcmconv --raw, or save a film's frames as images"
         )
     if codec.plugin not in get_decoder(codec.syntax).available_plugins:
         raise ImageError(
@@ -95,7 +95,7 @@ def check_codestream(path: Path, content: bytes, syntax: uid.UID, layout: Layout
         if len(content) < 64 or segments != expected:
             raise ImageError(
                 f"{path}: expected an RLE frame of {expected} segments, got {segments} in "
-                f"{len(content)} bytes; fetch it again"
+                f"{len(content)} bytes; correct BitsAllocated, or fetch it again"
             )
         return None
     if syntax in uid.JPEGLSTransferSyntaxes and _END not in content[-10:]:
@@ -107,13 +107,13 @@ def check_codestream(path: Path, content: bytes, syntax: uid.UID, layout: Layout
     if actual is None:
         raise ImageError(
             f"{path}: expected a codestream as {syntax.name} says, got something else; "
-            "fetch it again"
+            "correct the transfer syntax, or fetch it again"
         )
     size, claimed = actual[:3], (layout.rows, layout.columns, layout.samples)
     if size != claimed:
         raise ImageError(
             f"{path}: expected a codestream of {_said(*claimed)} as the header claims, got one "
-            f"of {_said(*size)}; fetch it again"
+            f"of {_said(*size)}; correct Rows and Columns, or fetch it again"
         )
     return actual[3]
 

@@ -25,7 +25,7 @@ def show_palette(stored: np.ndarray, elements: Elements, layout: Layout) -> np.n
         ElementError: a palette that is missing or damaged.
     """
     if layout.stored > 16:
-        raise ElementError("BitsStored: expected at most 16 for a palette, got more")
+        raise ElementError("BitsStored: expected at most 16 for a palette, got more", "store RGB")
     tables = palette(elements, signed=layout.signed)
     possible = np.arange(layout.lowest, layout.highest + 1)
     colours = np.stack([table(possible) for table in tables], axis=1).astype(np.float32)

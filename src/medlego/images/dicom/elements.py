@@ -38,7 +38,7 @@ _DECIMAL = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
 class ElementError(ValueError):
     """An element's value is not what it must be: `<keyword>: expected …, got …; <next step>`."""
 
-    def __init__(self, problem: str, advice: str = "correct the header") -> None:
+    def __init__(self, problem: str, advice: str = "correct the header with dcmodify") -> None:
         super().__init__(f"{problem}; {advice}")
 
 

@@ -59,7 +59,9 @@ def pixel_element(file: Parsed) -> PixelElement:
     order = "<" if file.little else ">"
     explicit = head[4:6].isalpha() and not file.implicit
     if len(head) < 12:
-        raise ImageError(f"{file.path}: expected pixel data, got an empty element; fetch it again")
+        raise ImageError(
+            f"{file.path}: expected pixel data, got an empty element; fetch it with its pixels"
+        )
     group, element = struct.unpack(f"{order}HH", head[:4])
     tag = group << 16 | element
     if explicit:
@@ -107,11 +109,10 @@ def native_frame(file: Parsed, element: PixelElement, layout: Layout, frame: int
     there = min(element.length, max(0, file.stream.size - element.start))
     whole = -(-layout.frames * bits // 8)
     if element.length == UNDEFINED or whole > there:
-        got = "compressed ones" if element.length == UNDEFINED else f"{there:,}"
-        raise ImageError(
-            f"{file.path}: expected {whole:,} bytes of uncompressed pixels, got {got}; "
-            "fetch it again"
-        )
+        got = f"{there:,}; fetch it again, or correct Rows, Columns and BitsAllocated"
+        if element.length == UNDEFINED:
+            got = "compressed ones; correct the transfer syntax"
+        raise ImageError(f"{file.path}: expected {whole:,} bytes of uncompressed pixels, got {got}")
     content = file.stream.slice(element.start + first, last - first)
     if not _swapped(file, element, layout):
         return content
@@ -170,7 +171,9 @@ def compressed_spans(file: Parsed, element: PixelElement, count: int) -> Spans:
         if starts[:1] != [0]:  # RLE, which a fragment holds whole
             starts = list(range(len(fragments)))
     if not starts:
-        raise ImageError(f"{file.path}: expected compressed pixels, got none; fetch it again")
+        raise ImageError(
+            f"{file.path}: expected compressed pixels, got none; fetch it with its pixels"
+        )
     if len(starts) != count and count:
         warnings = (*warnings, f"{WARNING}frames: {len(starts)} there, {count} in the header")
     ends = [*starts[1:], len(fragments)]
@@ -232,6 +235,6 @@ def compressed_frame(file: Parsed, spans: Spans, frame: int) -> bytes:
     if sum(length for _, length in fragments) > MAX_CODESTREAM_BYTES:
         raise ImageError(
             f"{file.path}: expected a codestream of at most {MAX_CODESTREAM_BYTES:,} bytes, got "
-            "a longer one; convert it first"
+            "a longer one; decompress it with gdcmconv --raw"
         )
     return b"".join(file.stream.slice(at, length) for at, length in fragments)

@@ -95,7 +95,9 @@ def read_layout(path: Path, elements: Elements, *, real: bool, max_pixels: int) 
         value = default if value is None else value
         if value is None or not fits(value):
             got = "nothing" if value is None else value
-            problems.append(f"{keyword}: expected {rule}, got {got}; correct the header")
+            problems.append(
+                f"{keyword}: expected {rule}, got {got}; correct the header with dcmodify"
+            )
             return 1
         return value
 
@@ -116,7 +118,7 @@ def read_layout(path: Path, elements: Elements, *, real: bool, max_pixels: int) 
     photometric = _photometric(elements, samples, problems)
     if samples == 3 and (real or allocated == 1):
         got = "floating point" if real else "1"
-        problems.append(f"BitsAllocated: expected 8 to 32 for colours, got {got}; convert it first")
+        problems.append(f"BitsAllocated: expected 8 to 32 for colours, got {got}; store 8 bits")
     if rows * columns > max_pixels:
         problems.append(
             f"Rows × Columns: expected at most {max_pixels:,} pixels, got {rows} × {columns}; "
@@ -174,5 +176,7 @@ def _photometric(elements: Elements, samples: int, problems: list[str]) -> str:
         rule = f"one of {', '.join(sorted(allowed))} for SamplesPerPixel {samples}"
         known = name if name.replace("_", "").replace(" ", "").isalnum() else "something else"
         got = known[:16] if name else "nothing"
-        problems.append(f"PhotometricInterpretation: expected {rule}, got {got}; convert it first")
+        problems.append(
+            f"PhotometricInterpretation: expected {rule}, got {got}; correct it, or convert to RGB"
+        )
     return name

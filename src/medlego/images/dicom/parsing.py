@@ -83,7 +83,7 @@ def _parse(path: Path, stream: Stream, tags: list[BaseTag | int]) -> Parsed:
             "checked, then overwrite its first 128 bytes with zeros"
         )
     if not has_prefix(head) and not starts_bare(head):
-        raise ImageError(f"{path}: expected a DICOM file, got something else; convert it first")
+        raise ImageError(f"{path}: expected a DICOM file, got something else; check the path")
     stream.seek(HEAD_BYTES if has_prefix(head) else 0)
     meta = _group(stream, 0x0002, implicit=False)
     _group(stream, 0x0000, implicit=True)
@@ -154,15 +154,23 @@ def _inflated(path: Path, stream: Stream) -> bytes:
     if inflater.unconsumed_tail:
         raise ImageError(
             f"{path}: expected at most {MAX_INFLATED_BYTES:,} bytes after inflating, got more; "
-            "store it without deflating"
+            "inflate it with dcmconv +te"
         )
     return content
 
 
 def _why(error: Exception, stream: Stream) -> str:
     if stream.spent or isinstance(error, OverBudgetError):
-        return "expected a header of ordinary size, got one of too many elements or bytes"
+        return (
+            "expected a header of ordinary size, got one of too many elements or bytes; leave out "
+            "what is private with dcmodify --erase-private"
+        )
     if isinstance(error, RecursionError):
-        return "expected sequences nested a few levels deep, got one nested far deeper"
+        return (
+            "expected sequences nested a few levels deep, got one far deeper; do not trust the file"
+        )
     kind = type(error).__name__
-    return f"expected whole DICOM elements, got ones that cannot be parsed ({kind}); fetch it again"
+    return (
+        f"expected whole DICOM elements, got ones that cannot be parsed ({kind}); fetch it again, "
+        "or write it anew with dcmconv"
+    )

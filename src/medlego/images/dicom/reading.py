@@ -143,7 +143,7 @@ def _compressed(
     except GuardError as error:
         raise ImageError(
             f"{file.path}: expected a codestream that decodes, got a damaged one ({error}); "
-            "fetch it again"
+            "fetch it again, or decompress it with gdcmconv --raw"
         ) from None
     return stored, [f"decoded: {file.syntax.name}", *steps, *said]
 
@@ -152,7 +152,8 @@ def _check_colours(layout: Layout) -> list[str]:
     if not layout.photometric.startswith("YBR"):
         return []
     if layout.allocated != 8:
-        raise ElementError(f"BitsAllocated: expected 8 for YBR colours, got {layout.allocated}")
+        problem = f"BitsAllocated: expected 8 for YBR colours, got {layout.allocated}"
+        raise ElementError(problem, "convert it to RGB")
     return [f"colour: {layout.photometric} to RGB"]
 
 
