@@ -225,7 +225,11 @@ case("JPEG Lossless that is none", holding(JPEGLosslessSV1, jpeg(GREY)[:200]), "
 case("compressed by name only", lambda: as_named(JPEG2000Lossless), "got uncompressed ones")
 case("uncompressed by name only", lambda: as_named(None), "got compressed ones")
 case("a film", holding(UID("1.2.840.10008.1.2.4.102"), b"film"), "transfer syntax of still images")
-case("an unknown compression", holding(UID("1.2.3.4.5"), b"data"), "got an unknown one; decompress it")
+case(
+    "an unknown compression",
+    holding(UID("1.2.3.4.5"), b"data"),
+    "got an unknown one; decompress it",
+)
 case(
     "a fragment that is cut short",
     lambda: as_bytes(compress(dataset(GREY), RLELossless))[:-9],

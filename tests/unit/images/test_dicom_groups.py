@@ -151,6 +151,13 @@ def broken(name: str) -> bytes:
     return before + PLAIN.tag(name) + b"SQ\0\0" + PLAIN.length(nested * 200) + nested * 200 + behind
 
 
+def test_an_unknown_vr_is_stepped_over(tmp_path: Path) -> None:
+    extra = OPEN.element(0x00291010, b"XY", b"value")
+    own = OPEN.sequence(OWN, [extra + OPEN.frame(number) for number in range(4)])
+    image = read(tmp_path, OPEN.file(4, OPEN.sequence(SHARED, [b""]), own), 2)
+    assert numbers(image) == of_frame(2)
+
+
 SHARED_ITEM = PLAIN.sequence(SHARED, [b""])
 
 

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable
 from struct import Struct
 
-from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from medlego.images.dicom.stream import OverBudgetError
 
@@ -20,7 +20,6 @@ MAX_DEPTH = 100
 
 _MARK, _ITEM, _ITEM_END = 0xFFFE, 0xE000, 0xE00D
 _LONG = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_32)
-_SHORT = frozenset(vr.encode() for vr in VR) - _LONG
 
 
 def find_items(
@@ -63,11 +62,11 @@ def find_items(
                 depth -= 1
             vr = b"" if implicit else bytes(content[at + 4 : at + 6])
             at += 8
-            if vr in _SHORT:
-                (length,) = short_at(content, at - 2)
-            elif vr in _LONG and len(content) >= at + 4:
+            if vr in _LONG and len(content) >= at + 4:
                 (length,) = long_at(content, at)
                 at += 4
+            elif vr.isalpha() and vr.isupper():  # also one that nobody knows, as pydicom has it
+                (length,) = short_at(content, at - 2)
             if length != UNDEFINED:
                 at += length
             elif depth < MAX_DEPTH:
