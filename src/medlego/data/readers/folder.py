@@ -17,7 +17,6 @@ from medlego.data.samples import SPLITS, Dataset, FileImages, Samples, TaskHints
 from medlego.errors import DatasetError, raise_all
 from medlego.images import is_image, is_voxels, visible_files
 
-
 _NO_CLASS = re.compile(
     r"(site|hospital|clinic|cent(er|re)|scanner|patient|pat|subject|sub|case|study|series|batch|part|"
     r"fold)s?([\s_.-]|\d|[a-z]?$)",
