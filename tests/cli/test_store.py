@@ -80,3 +80,26 @@ def test_a_purge_reaches_the_store(place):
     assert len(digests(place)) == 2
     assert run("edit", "remove", place / "g", "a", "--purge") == 0
     assert digests(place) == [B.digest]
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_purge_reaches_what_killed_writers_left(place, again):
+    """The brick is in the store beside a writer's leavings, or these are all there is of it."""
+    files = [place / f"{name}.brick.safetensors" for name in "ab"]
+    assert run("assemble", *files, "-o", place / "g") == 0
+    left = [
+        folder / "bricks" / f".{A.digest}.{rest}.tmp"
+        for folder in (place / "g", place / "store")
+        for rest in ("brick.safetensors.k3_x9", "0123abcd")
+    ]
+    for file in left:
+        file.write_bytes(files[0].read_bytes())
+    other = place / "store" / "bricks" / f".{B.digest}.brick.safetensors.abc.tmp"
+    other.write_bytes(b"")
+    if not again:
+        assert run("store", "rm", A.digest[:8]) == 0
+        left[2].write_bytes(b"")
+    assert run("edit", "remove", place / "g", "a", "--purge") == 0
+    assert not [file for file in left if file.exists()]
+    assert other.exists(), "another brick's writer is left alone"
+    assert digests(place) == [B.digest]

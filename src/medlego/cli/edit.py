@@ -179,8 +179,7 @@ def remove_command(
     bricks = options.open_store(store)
 
     def clear_store(after: Generalist) -> None:
-        for digest in set(after.lineage[-1].removed) & set(bricks.digests()):
-            bricks.remove(digest)
+        for digest in bricks.purge(after.lineage[-1].removed):
             terminal.say(f"removed {digest[:12]} from the store {bricks.path}")
 
     editing.run(

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from medlego.bricks import Brick, Label, load_brick, read_label, save_brick
 from medlego.errors import BrickError, StoreError
-from medlego.support import ShortRepr
+from medlego.support import ShortRepr, leftovers
 
 SUFFIX = ".brick.safetensors"
 LOCK_TIMEOUT_S = 60
@@ -104,9 +104,29 @@ class Store(ShortRepr):
             StoreError: none or several start so, or the store is held for too long.
         """
         digest = self.find(start)
-        with self._alone():
-            self.file(digest).unlink(missing_ok=True)
+        self.purge([digest])
         return digest
+
+    def purge(self, digests: Collection[str]) -> list[str]:
+        """Delete bricks, and what killed writers left of them, where there is any.
+
+        Returns:
+            Digests of those that there was something of, sorted.
+
+        Raises:
+            StoreError: the store is held for too long.
+        """
+        if not self._bricks.is_dir():
+            return []
+        gone = []
+        with self._alone():
+            for digest in sorted(digests):
+                begun = leftovers(self._bricks, f"{digest}.")
+                files = [file for file in (self.file(digest), *begun) if file.exists()]
+                for file in files:
+                    file.unlink()
+                gone += [digest] * bool(files)
+        return gone
 
     def labels(
         self,

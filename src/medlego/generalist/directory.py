@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -40,8 +41,10 @@ from medlego.generalist.merged_file import made_on, merged_bytes, read_merged
 from medlego.generalist.past_states import PastStates, Shelf
 from medlego.merge import Capability, Recipe, capabilities, conflicts, find_method, head_conflicts
 from medlego.support import (
+    TEMPORARY,
     FrozenModel,
     ShortRepr,
+    leftovers,
     read_document,
     read_expected,
     refuse,
@@ -162,7 +165,7 @@ def write_directory(path: Path, state: GeneralistState) -> None:
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise GeneralistError(f"{path}: expected a new directory, found one; choose another")
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    scratch = Path(tempfile.mkdtemp(TEMPORARY, f".{path.name}.", path.parent))
     try:
         _fill(scratch, state)
         scratch.chmod(0o755)
@@ -228,22 +231,61 @@ def editing(path: Path) -> Iterator[None]:
 
 
 def sweep(path: Path, lineage: Lineage, past: PastStates) -> list[str]:
-    """Delete what an unfinished edit left: withdrawn bricks and heads, and merges of before.
+    """Delete what `strays` lists; hold the directory by `editing`.
 
     Returns:
-        Names of the files that went, relative to the directory.
+        Names of what went, relative to the directory.
+    """
+    stray = strays(path, lineage, past)
+    for file in stray:
+        if file.is_dir():
+            shutil.rmtree(file)
+        else:
+            file.unlink(missing_ok=True)
+    return [os.path.relpath(file, path) for file in stray]
+
+
+def strays(path: Path, lineage: Lineage, past: PastStates) -> list[Path]:
+    """What no state needs: withdrawn bricks and heads, merges of before, files of killed writers.
+
+    Where several wrote the directory at once when it was new, one of them put it in its place: what
+    the others began beside it is stray too.
     """
     merged = _merged_file(path, load_document(path).merged_sha256)
-    heads = {HEADS.file(path, digest) for digest in past.heads}
+    heads = {HEADS.file(path, digest) for digest in _needed_heads(lineage, past)}
     gone = [folder.file(path, d) for d in withdrawn(lineage) for folder in (BRICKS, SIGNATURES)]
-    stray = [
+    begun = [*leftovers(path), *leftovers(path.absolute().parent, f"{path.absolute().name}.")]
+    stray = {
         *(file for file in merged.parent.glob("*") if file != merged),
         *(file for file in (path / HEADS.name).glob("*") if file not in heads),
         *(file for file in gone if file.exists()),
-    ]
-    for file in stray:
-        file.unlink()
-    return sorted(str(file.relative_to(path)) for file in stray)
+        *(file for kind in (BRICKS, RECIPES, SIGNATURES) for file in leftovers(path / kind.name)),
+        *begun,
+    }
+    return sorted(stray)
+
+
+def _needed_heads(lineage: Lineage, past: PastStates) -> Collection[str]:
+    """Those of states without a withdrawn brick; all, where a recipe cannot be read."""
+    if not (gone := withdrawn(lineage)):
+        return past.heads
+    try:
+        states = [recipe.bricks for recipe in past.recipes.values()]
+    except MedLegoError:
+        return past.heads
+    whole = [bricks for bricks in states if not any(item.digest in gone for item in bricks)]
+    return past.heads.keys() & {item.head for bricks in whole for item in bricks}
+
+
+def being_edited(path: Path) -> bool:
+    """Whether somebody holds the directory by `editing` at the moment, as far as one can tell."""
+    try:
+        with FileLock(path / ".lock", timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # it cannot be written, nor edited from here
+        return False
 
 
 def _merged_file(directory: Path, sha256: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from medlego.bricks import LowRank
 from medlego.errors import MedLegoError, collect
-from medlego.generalist.directory import BRICKS, load_document
+from medlego.generalist.directory import being_edited, load_document, strays
 from medlego.generalist.generalist import Generalist, assembled_like, rebuilt
 from medlego.generalist.lineage import withdrawn
 from medlego.generalist.merged_file import made_on, merged_bytes
@@ -152,15 +153,23 @@ def _has(shelf: Mapping[str, object], digest: str) -> bool:
 
 
 def _gone(path: Path, generalist: Generalist) -> Sequence[Check]:
-    """Of withdrawn bricks nothing is left."""
+    """Of withdrawn bricks nothing is left, nor of edits that were interrupted."""
+    left = strays(path, generalist.lineage, generalist.past)
+    if left and (being_edited(path) or load_document(path).lineage != generalist.lineage):
+        left = []  # an editor's, under way or just done
+    names = [os.path.relpath(file, path) for file in left]
     checks = []
     for digest, entry in withdrawn(generalist.lineage).items():
         used = any(item.digest == digest for item in generalist.recipe.bricks)
-        left = BRICKS.file(path, digest).exists()
-        place = "still in the recipe" if used else "its file is still there" if left else "gone"
+        files = [name for name in names if digest in name]
+        place = "still in the recipe" if used else f"still there: {', '.join(files)}"
         claim = f"brick {digest[:12]}, withdrawn in entry {entry}, is gone"
-        checks.append(Check(claim, not (used or left), place))
-    return checks
+        gone = not (used or files)
+        checks.append(Check(claim, gone, "gone" if gone else place))
+    outcome = "nothing is left"
+    if names:
+        outcome = f"left: {', '.join(names)}; the next edit deletes it, or delete it yourself"
+    return (*checks, Check("interrupted edits left nothing", not names, outcome))
 
 
 def relative_distance(a: Mapping[str, LowRank], b: Mapping[str, LowRank]) -> float:

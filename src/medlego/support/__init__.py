@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from medlego.support.documents import FrozenModel, left_out, read_document, read_fields, refuse
     from medlego.support.download import ByteProgress, download
     from medlego.support.files import (
+        TEMPORARY,
         cache_directory,
+        leftovers,
         put_in_place,
         read_expected,
         write_atomically,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_HEADER_BYTES",
+    "TEMPORARY",
     "ByteProgress",
     "FrozenModel",
     "NoPickle",
@@ -44,6 +47,7 @@ __all__ = [
     "field_problems",
     "is_plain",
     "left_out",
+    "leftovers",
     "limit_resources",
     "load_lazily",
     "load_tables",

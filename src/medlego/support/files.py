@@ -10,13 +10,26 @@ from pathlib import Path
 from medlego.errors import MedLegoError
 
 
+TEMPORARY = ".tmp"
+"""How names end of what is still being written; they begin with a dot and the name to be."""
+
+
+def leftovers(folder: Path, name: str = "") -> list[Path]:
+    """What writers of a folder began and never finished, of names that begin so.
+
+    Hold the folder alone: otherwise a writer may still be at it.
+    """
+    begun = folder.glob(f".*{TEMPORARY}")
+    return sorted(path for path in begun if path.name.startswith(f".{name}"))
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` to `path` through a temporary file beside it, fsync and rename.
 
     Raises:
         OSError: the directory is missing or not writable; `path` is then as it was.
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as stream:

@@ -16,6 +16,7 @@ from medlego.generalist import (
     add,
     assemble,
     difference,
+    editing,
     remove,
     update,
     verify,
@@ -44,7 +45,9 @@ def exchange_merged(directory: Path, other: Generalist) -> None:
     """Put another merge in the place of this one, as whoever lies about a brick would."""
     content = merged_bytes(other.deltas)
     digest = hashlib.sha256(content).hexdigest()
-    (directory / "merged" / f"{digest}.safetensors").write_bytes(content)
+    (file,) = (directory / "merged").iterdir()
+    file.unlink()
+    file.with_name(f"{digest}.safetensors").write_bytes(content)
     change_document(directory, merged_sha256=digest)
 
 
@@ -56,7 +59,7 @@ def test_every_claim_about_an_honest_directory_holds(tmp_path):
     directory = saved(withdraw(add(assemble([A, B]), C), "a"), tmp_path)
     checks = verify(directory)
     assert all(check.holds for check in checks)
-    assert len(checks) == 6
+    assert len(checks) == 7
 
 
 def test_deltas_of_a_brick_that_the_recipe_does_not_name_are_found(tmp_path):
@@ -74,10 +77,35 @@ def test_made_elsewhere_deltas_are_compared_to_a_tolerance(other, count, tmp_pat
     assert any(f"to {TOLERANCE:g}, since" in check.claim for check in verify(directory))
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        "g/bricks/.{0}.brick.safetensors.abc.tmp",
+        "g/signatures/.{0}.sig.json.abc.tmp",
+        ".g.abcdefgh.tmp/bricks/{0}.brick.safetensors",
+        "g/merged/{0}.safetensors",
+        "g/heads/{0}.head.safetensors",
+    ],
+)
+def test_what_interrupted_edits_left_is_found_and_the_next_edit_deletes_it(tmp_path, place):
+    directory = saved(withdraw(add(assemble([A, B]), C), "a"), tmp_path)
+    left = tmp_path / place.format(A.digest)
+    left.parent.mkdir(parents=True, exist_ok=True)
+    left.write_bytes(b"")
+    assert failed(directory)[-1] == "interrupted edits left nothing"
+    with editing(directory):
+        assert all(check.holds for check in verify(directory)), "it may be the editor's own"
+        before = Generalist.load(directory)
+        remove(before, "c").commit(directory, after=before)
+    assert not left.exists()
+    assert not failed(directory)
+
+
 def test_a_withdrawn_brick_whose_file_is_back_is_found(tmp_path):
     directory = saved(withdraw(assemble([A, B]), "a"), tmp_path)
     save_brick(A, BRICKS.file(directory, A.digest))
-    assert failed(directory) == [f"brick {A.digest[:12]}, withdrawn in entry 1, is gone"]
+    gone = f"brick {A.digest[:12]}, withdrawn in entry 1, is gone"
+    assert failed(directory) == [gone, "interrupted edits left nothing"]
 
 
 @pytest.mark.parametrize("lost", ["bricks", "recipes"])
