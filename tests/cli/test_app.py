@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -76,6 +77,51 @@ def test_text_is_printed_as_it_is(capsys):
     out = capsys.readouterr().out
     assert out.startswith(f"{text}\nnote: {text}\n")
     assert out.count(text) == 5
+
+
+HIDDEN = "\x1b[31m \r \x9b2J \u202e \u200b \u2028 \udc80 \x00"
+SPELT = r"\x1b[31m \r \x9b2J \u202e \u200b \u2028 \udc80 \x00"
+
+
+def test_nothing_that_a_terminal_obeys_reaches_it(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
+    monkeypatch.setattr("medlego.cli.terminal.LINE_EVERY_S", -1)
+    terminal = Terminal()
+    terminal.say(HIDDEN)
+    terminal.note(HIDDEN)
+    terminal.table((HIDDEN, "n"), [(HIDDEN, "two\nlines é")], HIDDEN)
+    with terminal.progress() as show:
+        show(HIDDEN, 1, 2)
+    out, err = capsys.readouterr()
+    assert (out.count(SPELT), err.count(SPELT)) == (5, 1)
+    assert "é" in out
+    assert all(char.isprintable() or char == "\n" for char in out + err)
+
+
+def test_json_of_hidden_characters_is_spelt_and_reads_the_same(capsys, tmp_path):
+    Terminal(json=True).emit({HIDDEN: "é\n\U000e0041"}, tmp_path / "x.json")
+    out = capsys.readouterr().out
+    assert out == (tmp_path / "x.json").read_text()
+    assert all(char.isprintable() or char == "\n" for char in out)
+    assert "é" in out
+    assert json.loads(out) == {HIDDEN: "é\n\U000e0041"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("inspect", f"[/x]{HIDDEN}"),
+        ("--debug", "inspect", f"[/x]{HIDDEN}"),
+        ("keys", "show", "one.pub", f"[/x]{HIDDEN}"),
+        (f"[/x]{HIDDEN}",),
+    ],
+    ids=["error", "traceback", "usage", "verb"],
+)
+def test_names_in_errors_are_shown_and_not_obeyed(words, capsys):
+    assert run_app(app, [word.replace("\x00", "") for word in words]) == 2
+    error = capsys.readouterr().err
+    assert "[/x]" in error
+    assert all(char.isprintable() or char == "\n" for char in error)
 
 
 def test_nothing_is_printed_for_people_beside_json(capsys):

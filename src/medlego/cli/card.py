@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from medlego.cli import options
-from medlego.cli.terminal import Terminal
+from medlego.cli.terminal import Terminal, printable
 
 
 def command(
@@ -44,7 +44,7 @@ def command(
         signature = signature_beside(path)
         text = brick_card(load_brick(path), facts=stated, evaluated=evaluated, signature=signature)
     if output is None:
-        print(text, end="")
+        print(printable(text), end="")
         return
     write_atomically(output, text.encode())
     terminal.say(f"wrote {output}")

@@ -7,7 +7,12 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import typer
+
+from medlego.cli.terminal import printable, warn
 from medlego.errors import MedLegoError
+
+_UsageError: Any = typer.BadParameter.__base__  # typer does not export it
 
 ANYWHERE = ("--debug", "--quiet")
 """Global flags that may also stand behind the verb."""
@@ -25,9 +30,11 @@ def run_app(app: Callable[..., Any], arguments: list[str] | None = None) -> int:
     rest = [word for word in words[:end] if word not in ANYWHERE]
     debug = "--debug" in front
     try:
-        app(args=[*front, *rest, *words[end:]])
-    except SystemExit as exit_:
-        return exit_.code if isinstance(exit_.code, int) else 1
+        return app(args=[*front, *rest, *words[end:]], standalone_mode=False) or 0
+    except _UsageError as error:
+        error.message = printable(error.message)
+        error.show()
+        return int(error.exit_code)
     except MedLegoError as error:
         return _fail(str(error), error.exit_code, debug)
     except BrokenPipeError:
@@ -38,11 +45,10 @@ def run_app(app: Callable[..., Any], arguments: list[str] | None = None) -> int:
     except Exception as error:
         fault = f"unexpected {type(error).__name__}: {error}; run with --debug and report it"
         return _fail(fault, 1, debug)
-    return 0
 
 
 def _fail(message: str, code: int, debug: bool) -> int:
     if debug:
-        traceback.print_exc()
-    print(f"medlego: {message}", file=sys.stderr)
+        warn(traceback.format_exc().rstrip())
+    warn(f"medlego: {message}")
     return code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,17 +13,45 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, JustifyMethod
 
 LINE_EVERY_S = 60.0
 """How often `LogProgress` writes a line."""
+
+
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def printable(text: str) -> str:
+    """A text without what a terminal obeys: control characters, but for new lines and tabs.
+
+    Direction marks, other invisible characters and bytes that are no UTF-8 are spelt out too.
+    """
+    return _escaped(text, lambda character: character.encode("unicode_escape").decode())
+
+
+def warn(text: str) -> None:
+    """Print a line on standard error."""
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def _escaped(text: str, spelt: Callable[[str], str]) -> str:
+    if text.isascii() and text.replace("\n", " ").isprintable():
+        return text
+    return "".join(
+        spelt(c) if c not in "\n\t" and unicodedata.category(c) in _UNSEEN else c for c in text
+    )
+
+
+def _in_json(character: str) -> str:
+    return json.dumps(character)[1:-1]
 
 
 @dataclass(frozen=True)
 class Terminal:
     """The global flags, and the one place where a verb's text meets the screen.
 
-    Text is printed as it is: neither rich's markup nor its emoji codes are read in it.
+    Text is `printable`, and otherwise as it is: neither rich's markup nor its emoji codes are read.
     """
 
     json: bool = False
@@ -36,7 +65,7 @@ class Terminal:
     def say(self, text: str) -> None:
         """Print a line."""
         if not self.silent:
-            _console().print(text, soft_wrap=True)
+            _console().print(printable(text), soft_wrap=True)
 
     def note(self, *notes: str) -> None:
         """Print each note as a line."""
@@ -52,16 +81,17 @@ class Terminal:
         from rich import box
         from rich.table import Table
 
-        table = Table(title=title, box=box.SIMPLE, title_justify="left", padding=(0, 1))
+        table = Table(title=title and printable(title), box=box.SIMPLE, title_justify="left", padding=(0, 1))
         for number, name in enumerate(columns):
-            table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
+            side: JustifyMethod = "left" if number == 0 else "right"
+            table.add_column(printable(name), justify=side, overflow="fold")
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(printable, row))
         _console().print(table)
 
     def emit(self, document: Any, file: Path | None = None) -> None:
         """Write a document as JSON: to standard output with `--json`, and to `file` if given."""
-        text = json.dumps(document, indent=2, ensure_ascii=False)
+        text = _escaped(json.dumps(document, indent=2, ensure_ascii=False), _in_json)
         if file is not None:
             from medlego.support import write_atomically
 
@@ -76,7 +106,7 @@ class Terminal:
             yield lambda _what, _done, _total: None
             return
         if not sys.stderr.isatty():
-            yield LogProgress(lambda line: print(line, file=sys.stderr, flush=True))
+            yield LogProgress(warn)
             return
         from rich.progress import (
             BarColumn,
@@ -91,7 +121,7 @@ class Terminal:
         with Progress(*columns, console=_console(stderr=True), transient=True) as bar:
             job = bar.add_task("starting", total=None)
             yield lambda what, done, total: bar.update(
-                job, description=what, completed=done, total=total
+                job, description=printable(what), completed=done, total=total
             )
 
 

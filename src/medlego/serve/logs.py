@@ -48,7 +48,7 @@ class JsonLines(logging.Formatter):
                 line["message"] = record.getMessage().strip()
         if record.exc_info and record.exc_info[1] is not None:
             line |= _fault(record.exc_info[1])
-        return json.dumps(line, ensure_ascii=False)
+        return json.dumps(line)
 
 
 @contextmanager
