@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -146,7 +146,7 @@ def files(*contents: bytes, name: str = "x.png") -> list[tuple[str, tuple[str, b
 
 @contextmanager
 def on_a_socket(
-    service: Service, token: str | None = None, **more: Any
+    service: Service, token: str | None = None, *, proxies: Sequence[str] = (), **more: Any
 ) -> Iterator[tuple[int, Any]]:
     """The service on a free port of this machine, and uvicorn's server, which ends with the block.
 
@@ -157,7 +157,7 @@ def on_a_socket(
 
     with bound("127.0.0.1", 0) as listening:
         port = listening.getsockname()[1]
-        server = make_server(make_app(service, token=token, **more), service.limits)
+        server = make_server(make_app(service, token=token, **more), service.limits, proxies)
         thread = threading.Thread(
             target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True
         )

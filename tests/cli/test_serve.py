@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -34,9 +35,16 @@ def test_another_host_without_a_token_is_refused_before_anything_else(capsys, tm
     assert "--host: expected 127.0.0.1 or ::1 where there is no token, got '0.0.0.0'" in message
 
 
+def test_a_proxy_is_an_address_or_a_network(capsys, tmp_path):
+    message = refused(capsys, tmp_path, "--proxy", "::1", "--proxy", "*")
+    assert "'--proxy'" in message
+    assert "'*' does not appear to be an IPv4 or IPv6 network" in message.replace("\n", " ")
+
+
 def test_a_token_file_that_is_not_there_is_refused(capsys, tmp_path):
     message = refused(capsys, tmp_path, "--token-file", tmp_path / "token")
-    assert "expected a token of 16 to 512 ASCII characters, found nothing there" in message
+    assert "expected a token of at least 128 random bits and at most" in message
+    assert "found nothing there" in message
 
 
 def test_a_directory_that_is_none_is_refused(capsys, tmp_path):
@@ -58,7 +66,7 @@ def test_images_of_no_task_are_refused_at_the_start(capsys, tmp_path):
 
 def test_it_serves_until_it_is_stopped_which_is_no_failure(tmp_path):
     place = make_place(tmp_path)
-    (tmp_path / "token").write_text("0123456789abcdef\n")
+    (tmp_path / "token").write_text(f"{secrets.token_hex(16)}\n")
     (tmp_path / "limits.toml").write_text("decoders = 1\n")
     words = [place.generalist("g"), "--port", 0, "--base-weights", place.weights]
     words += ["--token-file", tmp_path / "token", "--limits", tmp_path / "limits.toml"]

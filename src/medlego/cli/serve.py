@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from medlego.generalist import Generalist
     from medlego.serve import PageGate, PageSettings
     from medlego.support import Progress
+
+
+def _network(text: str) -> str:
+    return str(ip_network(text))
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,15 @@ def command(
     token_file: Annotated[
         Path | None, Option(help="File with the token that every caller must send.")
     ] = None,
+    proxy: Annotated[
+        list[str] | None,
+        Option(
+            metavar="ADDRESS",
+            parser=_network,
+            help="A proxy in front, or its network: its X-Forwarded-For and -Proto are believed; "
+            "repeatable.",
+        ),
+    ] = None,
     limits: Annotated[
         Path | None, Option(help="TOML file with other limits; see docs/serve.md.")
     ] = None,
@@ -111,7 +125,8 @@ def command(
         address = f"[{host}]" if ":" in host else host
         with log_to():
             terminal.say(f"serving {directory} at http://{address}:{listening.getsockname()[1]}")
-            serve_app(make_app(service, token=token, page=settings), listening, allowed)
+            app = make_app(service, token=token, page=settings)
+            serve_app(app, listening, allowed, proxy or ())
 
 
 def _gate(path: Path, data: list[str], generalist: Generalist) -> PageGate:

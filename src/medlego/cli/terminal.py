@@ -81,7 +81,9 @@ class Terminal:
         from rich import box
         from rich.table import Table
 
-        table = Table(title=title and printable(title), box=box.SIMPLE, title_justify="left", padding=(0, 1))
+        table = Table(
+            title=title and printable(title), box=box.SIMPLE, title_justify="left", padding=(0, 1)
+        )
         for number, name in enumerate(columns):
             side: JustifyMethod = "left" if number == 0 else "right"
             table.add_column(printable(name), justify=side, overflow="fold")

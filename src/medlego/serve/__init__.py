@@ -8,7 +8,6 @@ from medlego.support import load_lazily
 
 if TYPE_CHECKING:
     from medlego.serve.app import make_app
-    from medlego.serve.auth import read_token
     from medlego.serve.limits import ServiceLimits
     from medlego.serve.logs import log_to
     from medlego.serve.pacs.answering import InstanceOutcome, answer_study
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from medlego.serve.page.proposals import PageGate
     from medlego.serve.server import bound, check_host, serve_app
     from medlego.serve.service import Service
+    from medlego.serve.token_check import read_token
 
 __all__ = [
     "InstanceOutcome",

@@ -31,6 +31,7 @@ from medlego.serve.response_models import (
     ProblemDocument,
 )
 from medlego.serve.service import Service
+from medlego.serve.token_check import TokenCheck
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -47,11 +48,12 @@ _REFUSALS: Responses = {
         413: "Too large.",
         415: "Not a multipart form.",
         421: "For another host.",
+        429: "Too many wrong tokens; try again after Retry-After seconds.",
         422: "Images that cannot be read, an unknown task, or an unknown field.",
         503: "Busy; try again after Retry-After seconds.",
     }.items()
 }
-_UNAUTHORISED: Responses = {status: _REFUSALS[status] for status in (401, 421)}
+_UNAUTHORISED: Responses = {status: _REFUSALS[status] for status in (401, 421, 429)}
 _UNHEALTHY: Responses = {503: {"model": HealthDocument}}
 _PREDICT_BODY = {
     "required": True,
@@ -147,7 +149,12 @@ def make_app(
         service: found by routes as `request.app.state.service`.
         token: what callers must send; without one only this machine's own names are answered to.
         page: how the page for people is run.
+
+    Raises:
+        SettingsError: a token that may be guessed.
     """
+
+    check = None if token is None else TokenCheck(token, service.metrics.token)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -167,8 +174,8 @@ def make_app(
     )
     app.state.service = service
     app.include_router(router)
-    add_page(app, service, page, token)
+    add_page(app, service, page, check)
     app.add_middleware(BodyLimits, limits=service.limits, open_path=SIGN_IN)
-    app.add_middleware(AccessGuard, token=token)
+    app.add_middleware(AccessGuard, check=check)
     app.add_middleware(RequestLog, metrics=service.metrics)  # the outermost
     return app

@@ -37,6 +37,13 @@ class ServiceMetrics:
         self._abstained = Counter("medlego_abstentions", "Images of no task.", registry=registry)
         name, about = "medlego_unreadable_images", "Images refused."
         self.unreadable = Counter(name, about, registry=registry)
+        name, about = (
+            "medlego_tokens",
+            "Tokens sent; later: told to wait.",
+        )
+        self._tokens = Counter(name, about, ("outcome",), registry=registry)
+        for outcome in ("right", "wrong", "later"):
+            self._tokens.labels(outcome)
         name, about = "medlego_reloads", "Changes of the directory."
         self.reloads = Counter(name, about, ("outcome",), registry=registry)
         for outcome in ("reloaded", "refused"):
@@ -50,6 +57,10 @@ class ServiceMetrics:
         """A request was answered, by a route as it is declared, not as it was called."""
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
+
+    def token(self, outcome: str) -> None:
+        """A token was compared, or had to wait; see `TokenCheck`."""
+        self._tokens.labels(outcome).inc()
 
     def answered(self, images: Sequence[Prediction]) -> None:
         """A request's images were answered."""

@@ -24,8 +24,10 @@ _HEADERS = {
 class RequestError(HTTPException):
     """A request that is not answered, with a status and why."""
 
-    def __init__(self, status: int, problems: Sequence[str]) -> None:
-        super().__init__(status)
+    def __init__(
+        self, status: int, problems: Sequence[str], headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status, headers=headers)
         self.problems = list(problems)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from http import HTTPMethod
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -15,6 +16,9 @@ from medlego.serve.problem_json import problem
 
 GONE = 499
 """Status, in logs and counts alone, of a client that left before its answer."""
+
+_METHODS = frozenset(HTTPMethod)
+"""Others are words of the client's own."""
 
 
 class RequestLog:
@@ -55,7 +59,7 @@ class RequestLog:
         log(
             "request",
             request=name,
-            method=scope["method"] if scope["method"].isalpha() else "?",
+            method=scope["method"] if scope["method"] in _METHODS else "?",
             route=route,
             status=status,
             seconds=round(seconds, 4),

@@ -6,7 +6,7 @@ import asyncio
 import math
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,16 +54,25 @@ def bound(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def serve_app(app: FastAPI, listening: socket.socket, limits: ServiceLimits) -> None:
-    """Answer until SIGINT or SIGTERM, then finish what is under way; a second one ends at once."""
+def serve_app(
+    app: FastAPI, listening: socket.socket, limits: ServiceLimits, proxies: Sequence[str] = ()
+) -> None:
+    """Answer until SIGINT or SIGTERM, then finish what is under way; a second one ends at once.
+
+    Args:
+        app: of `make_app`.
+        listening: of `bound`.
+        limits: the service's.
+        proxies: addresses or networks of proxies, whose word for whom they pass on is taken.
+    """
     host, port = listening.getsockname()[:2]
     log("listening", host=host, port=port)
     with _stopped_is_done():
-        make_server(app, limits).run(sockets=[listening])
+        make_server(app, limits, proxies).run(sockets=[listening])
     log("closed")
 
 
-def make_server(app: FastAPI, limits: ServiceLimits) -> Server:
+def make_server(app: FastAPI, limits: ServiceLimits, proxies: Sequence[str] = ()) -> Server:
     """uvicorn with the limits that only it can enforce."""
     config = Config(
         app,
@@ -72,7 +81,8 @@ def make_server(app: FastAPI, limits: ServiceLimits) -> Server:
         lifespan="on",
         log_config=None,
         access_log=False,
-        proxy_headers=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
         server_header=False,
         limit_concurrency=limits.connections,
         timeout_keep_alive=KEEP_ALIVE_S,

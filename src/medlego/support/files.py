@@ -9,7 +9,6 @@ from pathlib import Path
 
 from medlego.errors import MedLegoError
 
-
 TEMPORARY = ".tmp"
 """How names end of what is still being written; they begin with a dot and the name to be."""
 

@@ -25,12 +25,13 @@ from starlette.responses import PlainTextResponse
 from dicomfiles import as_bytes, dataset
 from medlego.errors import ImageError, SettingsError
 from medlego.prediction import Engine
-from medlego.serve import ServiceLimits, bound, check_host, log_to, read_token
+from medlego.serve import ServiceLimits, bound, check_host, log_to
 from medlego.serve.access import is_loopback
 from medlego.serve.auth import AccessGuard
 from medlego.serve.body_limits import BodyLimits
-from medlego.serve.logs import LOGGER, JsonLines
+from medlego.serve.logs import LOGGER, JsonLines, log
 from medlego.serve.problem_json import RequestError, problem
+from medlego.serve.token_check import TokenCheck
 from medlego.support import load_toml
 from serving import (
     OWN,
@@ -61,7 +62,8 @@ async def echo(scope, receive, send):
 
 # who ---------------------------------------------------------------------------------------------
 def guarded(token=None, base_url=OWN):
-    return TestClient(AccessGuard(echo, token=token), base_url=base_url)
+    check = None if token is None else TokenCheck(token)
+    return TestClient(AccessGuard(echo, check=check), base_url=base_url)
 
 
 @pytest.mark.parametrize(
@@ -158,19 +160,6 @@ def test_another_host_needs_a_token():
         check_host("0.0.0.0", None)
     check_host("0.0.0.0", TOKEN)
     check_host("127.0.0.1", None)
-
-
-@pytest.mark.parametrize("text", ["", "short", "x" * 600, "two words\nand another line", "ü" * 20])
-def test_a_file_without_a_fit_token_is_refused(tmp_path, text):
-    file = tmp_path / "token"
-    file.write_text(text)
-    with pytest.raises(SettingsError, match="expected a token of 16 to 512 ASCII characters"):
-        read_token(file)
-
-
-def test_a_token_is_read_without_its_line_end(tmp_path):
-    (tmp_path / "token").write_text(f"{TOKEN}\n")
-    assert read_token(tmp_path / "token") == TOKEN
 
 
 def test_a_taken_port_is_named():
@@ -484,10 +473,24 @@ def test_a_request_is_logged_without_anything_that_came_in(place, routed, lines)
         client.get("/SECRET_4711")
         client.post("/v1/predict", data={"task": "DOE^JOHN", "SECRET_4711": "1"})
         client.request("DOE^JOHN", "/")
+        client.request("SECRETJOHN", "/page/static/SECRET_4711/DOE^JOHN")
+        text = client.app.state.service.metrics.text().decode()
+    assert not [secret for secret in (*SECRETS, "JOHN") if secret in text]
     records = lines()
     asked = [line for line in records if line["event"] == "request"]
-    assert [line["status"] for line in asked] == [200, 422, 404, 415, 405]
+    assert [line["status"] for line in asked] == [200, 422, 404, 415, 405, 405]
+    assert {line["method"] for line in asked} == {"GET", "POST", "?"}
+    assert {line["route"] for line in asked} <= {"/v1/predict", "/", "none"}
     assert not [line for line in records if any(secret in json.dumps(line) for secret in SECRETS)]
+
+
+def test_a_log_line_has_nothing_that_a_terminal_obeys(lines):
+    hidden = "\n\x1b[31m\x9b2J\u202e\u2028"
+    log("refused", problem=hidden)
+    record = logging.LogRecord(LOGGER.name, 20, "", 1, "refused", (), None)
+    record.fields = {"problem": hidden}
+    assert JsonLines().format(record).isprintable()
+    assert lines()[0]["problem"] == hidden
 
 
 def test_a_fault_is_logged_by_kind_and_place_and_tells_the_caller_nothing(

@@ -207,21 +207,45 @@ def test_a_request_of_another_sites_page_is_refused(client):
 def test_sessions_end_by_time():
     now = [0.0]
     sessions = Sessions(None, lambda: now[0])
-    made = sessions.sign_in()
-    assert made
+    made = sessions.start()
     now[0] = LASTS_S - 1
     assert sessions.find(made.key) == made
     now[0] = LASTS_S
     assert sessions.find(made.key) is None
 
 
-def test_the_oldest_of_too_many_sessions_ends():
+def test_of_too_many_sessions_unused_ones_end_first_then_the_longest_idle():
     sessions = Sessions(None)
-    first, second, *_ = [sessions.sign_in() for _ in range(MAX_SESSIONS + 1)]
-    assert first
-    assert second
-    assert sessions.find(first.key) is None
-    assert sessions.find(second.key) == second
+    working, other = sessions.start(), sessions.start()
+    assert sessions.find(other.key) == other
+    assert sessions.find(working.key) == working
+    unused = [sessions.start() for _ in range(2 * MAX_SESSIONS)]
+    assert sessions.find(unused[0].key) is None
+    assert sessions.find(unused[-1].key) == unused[-1]
+    assert sessions.find(other.key) == other
+    assert sessions.find(working.key) == working
+    for _ in range(MAX_SESSIONS - 1):
+        sessions.find(sessions.start().key)
+        sessions.find(working.key)
+    assert sessions.find(working.key) == working
+    assert sessions.find(other.key) is None
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_another_sites_requests_make_no_sessions_and_end_none(client, site):
+    own = client.get("/page/").text
+    for _ in range(1100):
+        other = client.get("/page/", headers={"sec-fetch-site": site, "cookie": ""})
+    assert "set-cookie" not in other.headers
+    assert "You come from another site" in other.text
+    assert 'href="/page/"' in other.text
+    assert client.get("/page/").text == own, "the same session, so the same word"
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_a_person_who_opens_the_page_gets_a_session(client, site):
+    answer = client.get("/page/", headers={"sec-fetch-site": site, "cookie": ""})
+    assert "set-cookie" in answer.headers
 
 
 def test_sessions_made_in_many_threads_are_all_kept():
@@ -230,10 +254,10 @@ def test_sessions_made_in_many_threads_are_all_kept():
     sys.setswitchinterval(1e-6)
     try:
         with ThreadPoolExecutor(8) as pool:
-            made = list(pool.map(lambda _: sessions.sign_in(), range(count)))
+            made = list(pool.map(lambda _: sessions.start(), range(count)))
     finally:
         sys.setswitchinterval(before)
-    assert [one and sessions.find(one.key) for one in made] == made
+    assert [sessions.find(one.key) for one in made] == made
 
 
 def test_a_page_may_fetch_from_nowhere_else(client):

@@ -18,6 +18,7 @@ from medlego.serve.page.html import page_response
 from medlego.serve.page.proposals import PageGate, Proposals
 from medlego.serve.page.sessions import Sessions
 from medlego.serve.service import Service
+from medlego.serve.token_check import TokenCheck
 from medlego.support import ShortRepr
 
 
@@ -39,9 +40,9 @@ class PageSettings(ShortRepr):
 class Page:
     """One app's page."""
 
-    def __init__(self, service: Service, settings: PageSettings, token: str | None) -> None:
+    def __init__(self, service: Service, settings: PageSettings, check: TokenCheck | None) -> None:
         self.service, self.settings = service, settings
-        self.sessions = Sessions(token)
+        self.sessions = Sessions(check)
         self.proposals = Proposals(service, settings.gate)
         self.comparisons = Comparisons(settings.beside)
         # One at a time: a thread that is no longer waited for still computes.
@@ -50,10 +51,12 @@ class Page:
     def respond(self, request: Request, template: str, **context: Any) -> Response:
         """A whole page; whoever must sign in first is sent there."""
         session, fresh = self.sessions.of(request), None
-        if session is None and not self.sessions.locked:
-            session = fresh = self.sessions.sign_in()
-        if session is None:
+        if session is None and self.sessions.locked:
             return RedirectResponse(SIGN_IN, 303)
+        if session is None:
+            if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+                return page_response("enter.html")  # another site's page may send any number
+            session = fresh = self.sessions.start()
         response = page_response(
             template,
             csrf=session.csrf,

@@ -11,12 +11,13 @@ from medlego.serve.page import answers, edits, sign_in
 from medlego.serve.page.page import Page, PageOfApp, PageSettings
 from medlego.serve.page.views import brick_views, changed_tasks
 from medlego.serve.service import Service
+from medlego.serve.token_check import TokenCheck
 
 router = APIRouter(prefix=PAGE, include_in_schema=False)
 
 
 def add_page(
-    app: FastAPI, service: Service, settings: PageSettings, token: str | None = None
+    app: FastAPI, service: Service, settings: PageSettings, check: TokenCheck | None = None
 ) -> None:
     """Put the page below `PAGE`; `/` leads to it.
 
@@ -24,9 +25,9 @@ def add_page(
         app: turns `RequestError` and `MedLegoError` into responses.
         service: answers images.
         settings: how the page is run.
-        token: what people sign in with; None lets everybody in.
+        check: of the token that people sign in with; None lets everybody in.
     """
-    app.state.page = Page(service, settings, token)
+    app.state.page = Page(service, settings, check)
     app.mount(f"{PAGE}/static", StaticFiles(packages=[("medlego.serve.page", "static")]))
     for part in (sign_in, answers, edits) if settings.edits else (sign_in, answers):
         app.include_router(part.router)

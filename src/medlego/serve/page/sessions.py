@@ -17,11 +17,12 @@ from starlette.responses import Response
 from medlego.serve.access import same_secret
 from medlego.serve.auth import PAGE
 from medlego.serve.problem_json import RequestError
+from medlego.serve.token_check import TokenCheck
 
 CSRF_HEADER = "x-csrf-token"
 LASTS_S = 8 * 3600
 MAX_SESSIONS = 1024
-"""The oldest one ends where there are more."""
+"""Where there would be more, one that nothing came back from ends first, then the longest idle."""
 
 
 @dataclass(frozen=True)
@@ -52,34 +53,46 @@ class Session:
 class Sessions:
     """In memory, so that a restart signs everybody out; to be used from any thread."""
 
-    def __init__(self, token: str | None, clock: Callable[[], float] = time.monotonic) -> None:
-        """Without a token everybody is let in; `clock` returns seconds."""
-        self._token, self._clock = token, clock
-        self._by_key: dict[str, Session] = {}
+    def __init__(
+        self, check: TokenCheck | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Without a check of a token everybody is let in; `clock` returns seconds."""
+        self._check, self._clock = check, clock
+        self._unused: dict[str, Session] = {}
+        self._used: dict[str, Session] = {}
         self._lock = threading.Lock()
 
     @property
     def locked(self) -> bool:
         """Whether one must sign in."""
-        return self._token is not None
+        return self._check is not None
 
-    def sign_in(self, token: str = "") -> Session | None:
-        """A new session, or None for a wrong token."""
-        if self._token is not None and not same_secret(token, self._token):
-            return None
+    def refusal(self, token: str, request: Request) -> RequestError | None:
+        """Why nobody is signed in with a token, or None where it is right."""
+        return None if self._check is None else self._check.refusal(token, request.scope)
+
+    def start(self) -> Session:
+        """A new session, for whoever may have one."""
         now = self._clock()
         session = Session(secrets.token_urlsafe(32), secrets.token_urlsafe(32), now + LASTS_S)
         with self._lock:  # pages are made in many threads
-            self._by_key = {key: s for key, s in self._by_key.items() if s.until > now}
-            while len(self._by_key) >= MAX_SESSIONS:
-                del self._by_key[next(iter(self._by_key))]
-            self._by_key[session.key] = session
+            for sessions in (self._unused, self._used):
+                for key in [key for key, s in sessions.items() if s.until <= now]:
+                    del sessions[key]
+            while len(self._unused) + len(self._used) >= MAX_SESSIONS:
+                sessions = self._unused or self._used
+                del sessions[next(iter(sessions))]
+            self._unused[session.key] = session
         return session
 
     def find(self, key: str | None) -> Session | None:
         """The session of a cookie, unless it is over."""
-        session = self._by_key.get(key or "")
-        return session if session is not None and session.until > self._clock() else None
+        with self._lock:
+            session = self._unused.pop(key or "", None) or self._used.pop(key or "", None)
+            if session is None or session.until <= self._clock():
+                return None
+            self._used[session.key] = session  # the last one now
+        return session
 
     def of(self, request: Request) -> Session | None:
         """The browser's session, if it is signed in."""
@@ -100,7 +113,8 @@ class Sessions:
     def end(self, session: Session) -> None:
         """Sign out."""
         with self._lock:
-            self._by_key.pop(session.key, None)
+            self._unused.pop(session.key, None)
+            self._used.pop(session.key, None)
 
 
 def cookie_name(request: Request) -> str:

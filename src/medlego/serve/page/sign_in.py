@@ -12,6 +12,11 @@ from medlego.serve.page.html import page_response
 from medlego.serve.page.page import PageOfApp
 from medlego.serve.page.sessions import cookie_name
 
+WRONG = {
+    401: "Wrong token. Check that it is complete, or ask for a new one.",
+    429: "Too many wrong tokens. Wait half a minute, then try again.",
+}
+
 router = APIRouter(include_in_schema=False)
 
 
@@ -25,15 +30,19 @@ def root() -> Response:
 @router.get(SIGN_IN)
 def form() -> Response:
     """The form that asks for the token."""
-    return page_response("sign_in.html", wrong=False)
+    return page_response("sign_in.html", wrong="")
 
 
 @router.post(SIGN_IN)
 async def sign_in(request: Request, page: PageOfApp) -> Response:
     """Start a session."""
-    session = page.sessions.sign_in(await _field(request, "token"))
-    if session is None:
-        return page_response("sign_in.html", 401, wrong=True)
+    refusal = page.sessions.refusal(await _field(request, "token"), request)
+    if refusal is not None:
+        status = refusal.status_code
+        again = page_response("sign_in.html", status, wrong=WRONG[status])
+        again.headers.update(refusal.headers or {})
+        return again
+    session = page.sessions.start()
     response = RedirectResponse(f"{PAGE}/", 303)
     session.set_cookie(response, request)
     return response
