@@ -14,7 +14,7 @@ import pytest
 
 from medlego.cli.app import app
 from medlego.cli.outcome import run_app
-from serving import make_place
+from serving import PATIENCE_S, make_place
 
 CODE = "import sys; sys.argv[0] = 'medlego'; from medlego.cli import main; main()"
 
@@ -64,14 +64,15 @@ def test_images_of_no_task_are_refused_at_the_start(capsys, tmp_path):
     assert "got greyz" in refused(capsys, *words)
 
 
-def test_it_serves_until_it_is_stopped_which_is_no_failure(tmp_path):
+def started(tmp_path, code, limits):
+    """A service's process once it answers, its port, and the lines that it has logged."""
     place = make_place(tmp_path)
     (tmp_path / "token").write_text(f"{secrets.token_hex(16)}\n")
-    (tmp_path / "limits.toml").write_text("decoders = 1\n")
+    (tmp_path / "limits.toml").write_text(f"decoders = 1\n{limits}\n")
     words = [place.generalist("g"), "--port", 0, "--base-weights", place.weights]
     words += ["--token-file", tmp_path / "token", "--limits", tmp_path / "limits.toml"]
     process = subprocess.Popen(
-        [sys.executable, "-c", CODE, "serve", *map(str, words)],
+        [sys.executable, "-c", code, "serve", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -84,13 +85,58 @@ def test_it_serves_until_it_is_stopped_which_is_no_failure(tmp_path):
         if "startup complete" in lines[-1].get("message", ""):
             break
     (port,) = [line["port"] for line in lines if line["event"] == "listening"]
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    return process, port, lines
+
+
+def test_it_serves_until_it_is_stopped_which_is_no_failure(tmp_path):
+    process, port, lines = started(tmp_path, CODE, "")
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
     connection.request("GET", "/v1/bricks")
     assert connection.getresponse().status == 401
     connection.close()
     process.send_signal(signal.SIGTERM)
-    out, rest = process.communicate(timeout=120)
+    out, rest = process.communicate(timeout=PATIENCE_S)
     lines += [json.loads(line) for line in rest.splitlines()]
     assert process.returncode == 0
     assert lines[-1]["event"] == "closed"
     assert f"at http://127.0.0.1:{port}" in out
+
+
+NEVER_DONE = """
+import time
+import medlego.serve.server as server
+from medlego.serve.page.page import Page
+from medlego.serve.reload import Reloader
+
+def stay(*_):
+    print("begun", flush=True)
+    time.sleep(10**6)
+
+class Explaining(Page):
+    def __init__(self, *words):
+        super().__init__(*words)
+        self.explaining.submit(stay)
+
+server.CLOSE_S = 0.5
+"""
+PLACES = {
+    "explaining": "import medlego.serve.page.routes as routes; routes.Page = Explaining",
+    "reloading": "Reloader.check = stay",
+}
+
+
+@pytest.mark.parametrize("where", PLACES)
+@pytest.mark.parametrize(("answer_s", "signals"), [(0.1, 1), (10**6, 2)])
+def test_a_thread_that_never_ends_does_not_keep_a_stopped_service(
+    tmp_path, answer_s, signals, where
+):
+    code = "\n".join([NEVER_DONE, PLACES[where], CODE])
+    process, _, _ = started(tmp_path, code, f"answer_s = {answer_s}")
+    assert "begun\n" in iter(process.stdout.readline, "")
+    process.send_signal(signal.SIGTERM)
+    assert any("Shutting down" in line for line in process.stderr)
+    if signals == 2:
+        process.send_signal(signal.SIGTERM)
+    _, rest = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1
+    assert json.loads(rest.splitlines()[-1])["event"] == "cut short"

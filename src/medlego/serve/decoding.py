@@ -55,8 +55,13 @@ class Decoders:
         await asyncio.gather(*(self._run(content, (1,), START_S) for _ in range(count)))
 
     def close(self) -> None:
-        """End the processes; what waits is no longer decoded."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        """End the processes; what waits or is under way is no longer decoded."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.kill()
+        self._threads.shutdown()
+
+    def kill(self) -> None:
+        """End the processes alone."""
         self._pool.close()
 
     def _run(

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
+import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from types import FrameType
 from typing import Any
 
 from fastapi import FastAPI
@@ -21,6 +26,10 @@ from medlego.serve.logs import log
 
 MAX_HEAD_BYTES = 16 << 10
 KEEP_ALIVE_S = 5
+CLOSE_S = 5.0
+"""After what a shutdown waits for: until the process ends, whatever its threads are at."""
+FORCED_S = 1.0
+"""The same after a second signal."""
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -67,12 +76,52 @@ def serve_app(
     """
     host, port = listening.getsockname()[:2]
     log("listening", host=host, port=port)
-    with _stopped_is_done():
-        make_server(app, limits, proxies).run(sockets=[listening])
+    server = make_server(app, limits, proxies)
+    with _stopped_is_done(server), server.ended_in_time():
+        server.run(sockets=[listening])
+        app.state.service.decoders.kill()  # a forced shutdown leaves out the application's own
+        app.state.page.explaining.shutdown(cancel_futures=True)
     log("closed")
 
 
-def make_server(app: FastAPI, limits: ServiceLimits, proxies: Sequence[str] = ()) -> Server:
+class StoppableServer(Server):
+    """uvicorn's, whose process ends within a time after a signal: no thread can be ended alone."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        # What to wait for next, None for nothing more; a signal's handler may put into this queue.
+        self._limits: SimpleQueue[float | None] = SimpleQueue()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal: the first one stops, a second one, whichever it is, forces."""
+        self.force_exit = self.should_exit
+        super().handle_exit(sig, frame)
+        patience = (self.config.timeout_graceful_shutdown or 0) + CLOSE_S
+        self._limits.put(FORCED_S if self.force_exit else patience)
+
+    @contextmanager
+    def ended_in_time(self) -> Iterator[None]:
+        """Where the block is not left in time after a signal, the process ends with code 1."""
+        threading.Thread(target=self._watch, name="medlego-stopping", daemon=True).start()
+        try:
+            yield
+        finally:
+            self._limits.put(None)
+
+    def _watch(self) -> None:
+        limit_s = self._limits.get()
+        while limit_s is not None:
+            try:
+                limit_s = self._limits.get(timeout=limit_s)
+            except Empty:
+                log("cut short", logging.ERROR)
+                self.config.app.state.service.decoders.kill()  # type: ignore[union-attr]
+                os._exit(1)
+
+
+def make_server(
+    app: FastAPI, limits: ServiceLimits, proxies: Sequence[str] = ()
+) -> StoppableServer:
     """uvicorn with the limits that only it can enforce."""
     config = Config(
         app,
@@ -89,13 +138,17 @@ def make_server(app: FastAPI, limits: ServiceLimits, proxies: Sequence[str] = ()
         timeout_graceful_shutdown=math.ceil(limits.answer_s),
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
     )
-    return Server(config)
+    return StoppableServer(config)
 
 
 @contextmanager
-def _stopped_is_done() -> Iterator[None]:
+def _stopped_is_done(server: Server) -> Iterator[None]:
     """uvicorn raises a signal again after its shutdown; being stopped is no failure."""
-    before = {number: signal.signal(number, lambda *_: None) for number in _STOPS}
+
+    def stop(*_: object) -> None:  # one before uvicorn listens counts, too
+        server.should_exit = True
+
+    before = {number: signal.signal(number, stop) for number in _STOPS}
     try:
         yield
     finally:

@@ -68,7 +68,7 @@ class Worker:
 
         def expire() -> None:
             expired.set()
-            self._kill()
+            self.kill()
 
         timer = threading.Timer(timeout_s, expire)
         timer.start()
@@ -105,11 +105,12 @@ class Worker:
         return self._process.poll() is None
 
     def close(self) -> None:
-        """Kill the process, and those that it started."""
-        self._kill()
+        """Kill the process, and those that it started, and wait for its end."""
+        self.kill()
         self._process.communicate()
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
+        """Kill the process, and those that it started; whoever asks it gets no answer."""
         if self._process.returncode is not None:
             return
         if self._leads and hasattr(os, "killpg"):
@@ -125,6 +126,7 @@ class Pool(NoPickle, instead="start one there"):
     def __init__(self, module: str) -> None:
         self._module = module
         self._waiting: deque[Worker] = deque()
+        self._busy: set[Worker] = set()
         self._of_parent: deque[Worker] = deque()
         atexit.register(self.close)
         if hasattr(os, "register_at_fork"):
@@ -135,19 +137,23 @@ class Pool(NoPickle, instead="start one there"):
     ) -> tuple[dict[str, Any], bytes]:
         """As `Worker.ask`, by one that waits or a new one."""
         worker = self._take()
+        self._busy.add(worker)
         try:
             return worker.ask(request, content, timeout_s)
         finally:
+            self._busy.discard(worker)
             if worker.works:
                 self._waiting.append(worker)
             else:
                 worker.close()
 
     def close(self) -> None:
-        """End those that wait."""
+        """End those that wait and those at work, whose answers are not to be had any more."""
         with suppress(IndexError):
             while True:
                 self._waiting.pop().close()
+        for worker in self._busy.copy():
+            worker.kill()
 
     def _take(self) -> Worker:
         with suppress(IndexError):
@@ -159,7 +165,8 @@ class Pool(NoPickle, instead="start one there"):
         return Worker(self._module)
 
     def _forked(self) -> None:
-        self._of_parent, self._waiting = self._waiting, deque()
+        self._of_parent, self._waiting = deque([*self._waiting, *self._busy]), deque()
+        self._busy = set()
 
 
 def serve_requests(handle: Handle) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -64,11 +65,23 @@ def test_a_worker_that_is_killed_takes_those_that_it_started_with_it(folder):
     wait_until((folder / "pid").exists)
     number = int((folder / "pid").read_text())
     assert is_alive(number)
-    worker._kill()
+    worker.kill()
     asking.join(PATIENCE_S)
     worker.close()
     wait_until(lambda: not is_alive(number))
     assert messages == ["its process ended"]
+
+
+def test_a_pool_that_is_closed_ends_those_at_work(folder):
+    said = folder / "begun"
+    hang = f"pathlib.Path({str(said)!r}).touch() or time.sleep(600)"
+    module(folder, "hangs", f"import pathlib, time\nserve_requests(lambda *_: {hang})\n")
+    pool = Pool("hangs")
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(pool.ask, {}, b"", 600.0)
+        wait_until(said.exists)
+        pool.close()
+        assert str(asked.exception(PATIENCE_S)) == "its process ended"
 
 
 def test_a_worker_inside_a_worker_is_killed_alone(folder, monkeypatch):
