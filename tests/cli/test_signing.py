@@ -49,6 +49,21 @@ def assemble(place: Path, names: str, *words: object) -> int:
     return run("assemble", *(brick(place, n) for n in names), *trust, *words, "-o", place / "g")
 
 
+def test_an_older_signed_brick_replaces_a_newer_one_only_if_that_is_allowed(place, capsys):
+    key, older = Signer.new(), make_brick("a", seed=9, base=BASE)
+    save_brick(older, place / "older.brick.safetensors")
+    signature = sign_brick(older, key, "2001-01-01T00:00:00Z")
+    save_signature(signature, place / "older.brick.safetensors.sig.json")
+    assert assemble(place, "ab") == 0
+    words = ("edit", "update", place / "g", place / "older.brick.safetensors")
+    assert run(*words) == 2
+    assert "got one signed at 2001-01-01" in capsys.readouterr().err
+    assert run(*words, "--allow-older") == 0
+    assert run("edit", "update", place / "g", brick(place, "a"), "--allow-older") == 0
+    assert run(*words) == 2
+    assert "got one that entry 2 replaced by a newer one" in capsys.readouterr().err
+
+
 def test_a_signed_brick_is_verified(place, capsys):
     trust = ("--trust", place / "trust.toml")
     assert run("--json", "verify", brick(place, "a"), *trust) == 0
@@ -131,6 +146,19 @@ def test_a_lineage_says_who_edited_and_verify_finds_who_did_not_sign(place, caps
         "every brick is signed by a trusted key",
         "every entry of the lineage is signed by a trusted editor",
     ]
+
+
+def test_verify_tells_what_the_chain_does_not_prove_of_times(place, capsys):
+    assert assemble(place, "a", "--key", place / "ada.key") == 0
+    expire(place)
+    assert failed(place, capsys) == [
+        "every brick is signed by a trusted key",
+        "every entry of the lineage is signed by a trusted editor",
+    ]
+    run("--json", "edit", "verify", place / "g", "--trust", place / "trust.toml")
+    told = {c["claim"]: c["outcome"] for c in json.loads(capsys.readouterr().out)}
+    outcome = told["the chain proves the order of its entries; their times are their signers' word"]
+    assert outcome.startswith("entries 0 by key 'Ada', which ended on 2020-01-01")
 
 
 def test_entries_cut_off_the_end_show_against_a_noted_digest(place, capsys):

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -151,6 +152,15 @@ class BrickSignature(ShortRepr):
     when: str | None
     """UTC, by the signer's clock; nothing but the signer vouches for it."""
     signatures: tuple[tuple[str, bytes], ...]
+
+    @property
+    def made(self) -> datetime | None:
+        """`when` as a time in UTC; None where none is stated."""
+        try:
+            made = datetime.fromisoformat(self.when or "")
+        except ValueError:
+            return None
+        return made if made.tzinfo else made.replace(tzinfo=UTC)
 
     def signed_by(self, key: PublicKey) -> bool:
         """Whether one of the signatures is this key's."""

@@ -33,6 +33,10 @@ class Incoming:
     after_withdrawal: Annotated[
         bool, Option("--after-withdrawal", help="Take a withdrawn brick back; its owner agrees.")
     ] = False
+    allow_older: Annotated[
+        bool,
+        Option("--allow-older", help="Take a brick older than what its task has or had here."),
+    ] = False
     require_signed: options.RequireSigned = None
     screen: Annotated[
         bool,
@@ -53,7 +57,9 @@ class Incoming:
             before,
             brick,
             coefficient=self.coefficient,
+            signature=next(iter(signatures), None),
             after_withdrawal=self.after_withdrawal,
+            allow_older=self.allow_older,
             stamp=stamp,
         )
         return after.signed(signatures)

@@ -6,11 +6,11 @@ bit, the one that never held it. Every edit appends to the lineage; values stay 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from medlego.bricks import Brick
+from medlego.bricks import Brick, BrickSignature
 from medlego.errors import GeneralistError, MergeError
 from medlego.generalist.generalist import Generalist, assembled_like, default_slope
 from medlego.generalist.lineage import (
@@ -29,7 +29,9 @@ def add(
     brick: Brick,
     *,
     coefficient: float | None = None,
+    signature: BrickSignature | None = None,
     after_withdrawal: bool = False,
+    allow_older: bool = False,
     stamp: Stamp = Stamp(),
 ) -> Generalist:
     """The generalist with one more brick: a new task, or one more site of a task it has.
@@ -40,14 +42,19 @@ def add(
         coefficient: where the recipe's were given: the new brick's, at which the others keep
             theirs. Left out where one number was given or searched for every task, the new task
             gets that number too.
+        signature: the brick's, if it has one: it may state when it was made. Kept by `signed`.
         after_withdrawal: take a brick back that was withdrawn from this generalist.
+        allow_older: take a brick that a newer one replaced, or that was signed earlier.
         stamp: when and by whom; nothing by default.
 
     Raises:
         MergeError: a brick that does not go with the others, or a coefficient too few or too many.
-        GeneralistError: a brick that was withdrawn.
+        GeneralistError: a brick that was withdrawn, or is older than one of its task was here.
     """
     _check_withdrawn(generalist, brick, after_withdrawal)
+    if not allow_older:
+        present = any(one.task.name == brick.task.name for one in generalist.bricks)
+        _check_age(generalist, brick, signature, () if present else _removed(generalist, brick))
     bricks = [*generalist.bricks, brick]
     numbers = _coefficients(generalist.recipe, bricks, coefficient, new=brick)
     return _edited(generalist, "add", bricks, numbers, stamp, added=(brick.digest,))
@@ -77,7 +84,9 @@ def update(
     *,
     site: str | None = None,
     coefficient: float | None = None,
+    signature: BrickSignature | None = None,
     after_withdrawal: bool = False,
+    allow_older: bool = False,
     stamp: Stamp = Stamp(),
 ) -> Generalist:
     """The generalist with a newer brick in the place of one of the same task.
@@ -87,12 +96,14 @@ def update(
         brick: the newer one.
         site: the start of the older one's digest, where the task has several sites.
         coefficient: the newer one's, where each brick was given its own; else the older one's.
+        signature: the brick's, if it has one: it may state when it was made. Kept by `signed`.
         after_withdrawal: take a brick back that was withdrawn from this generalist.
+        allow_older: take a brick that a newer one replaced, or that was signed earlier.
         stamp: when and by whom; nothing by default.
 
     Raises:
         GeneralistError: no such task or site, several sites and no choice, or a brick that was
-            withdrawn.
+            withdrawn or is older.
         MergeError: a brick that does not go with the others, or a coefficient too many.
     """
     _check_withdrawn(generalist, brick, after_withdrawal)
@@ -104,6 +115,8 @@ def update(
             f"choose one of {known}"
         )
     (old,) = older
+    if not allow_older:
+        _check_age(generalist, brick, signature, [old.digest])
     bricks = [brick if b is old else b for b in generalist.bricks]
     numbers = _coefficients(generalist.recipe, bricks, coefficient, new=brick, old=old)
     changes = {"added": (brick.digest,), "removed": (old.digest,)}
@@ -156,6 +169,38 @@ def _check_withdrawn(generalist: Generalist, brick: Brick, again: bool) -> None:
             f"withdrawn, got one that entry {entry} withdrew; add it with --after-withdrawal if "
             "its owner agrees again"
         )
+
+
+def _check_age(
+    generalist: Generalist,
+    brick: Brick,
+    signature: BrickSignature | None,
+    replaced: Collection[str],
+) -> None:
+    """Refuse a brick older than those whose place it takes, by the lineage or by signatures."""
+    for number, entry in enumerate(generalist.lineage):
+        if entry.action == "update" and brick.digest in entry.removed:
+            raise _older(brick, f"one that entry {number} replaced by a newer one")
+    made = None if signature is None else signature.made
+    known = generalist.past.signatures
+    for digest in replaced:
+        other = known[digest].made if digest in known else None
+        if made is not None and other is not None and made < other:
+            got = f"one signed at {made.isoformat()}, before {digest[:12]}…"
+            raise _older(brick, f"{got} at {other.isoformat()}")
+
+
+def _older(brick: Brick, got: str) -> GeneralistError:
+    return GeneralistError(
+        f"brick {brick.digest[:12]}… of {brick.task.name!r}: expected none older than what its "
+        f"task had here, got {got}; allow it (--allow-older) if that is meant"
+    )
+
+
+def _removed(generalist: Generalist, brick: Brick) -> set[str]:
+    """Bricks that the task had before it was removed."""
+    recipes = generalist.past.recipes.values()
+    return {i.digest for r in recipes for i in r.bricks if i.task == brick.task.name}
 
 
 def _bricks_of(generalist: Generalist, task: str, site: str | None) -> tuple[Brick, ...]:

@@ -47,11 +47,18 @@ class TrustedKey(FrozenModel):
         """What checks the signatures."""
         return PublicKey.parse(self.public)
 
+    @property
+    def end(self) -> datetime | None:
+        """From when on nothing new by it is accepted."""
+        if self.revoked is not None:
+            return datetime.combine(self.revoked, time.min, UTC)
+        return None if self.expires is None else datetime.combine(self.expires, time.max, UTC)
+
     def refusal(self, role: Role, when: datetime) -> str | None:
         """Why the key is not accepted for something of that moment; None where it is."""
         if self.revoked is not None:
             return f"key {self.name!r} was revoked on {self.revoked}"
-        if self.expires is not None and when > datetime.combine(self.expires, time.max, UTC):
+        if self.end is not None and when > self.end:
             return f"key {self.name!r} expired after {self.expires}"
         if role not in self.roles:
             return f"key {self.name!r} may sign {', '.join(self.roles)}, not {role}"
@@ -132,6 +139,36 @@ class Trust(FrozenModel):
                     f"lineage.{number}: expected the signature of a trusted editor: {reason}"
                 )
         return problems
+
+    def undated(self, lineage: Sequence[Entry], now: datetime) -> list[str]:
+        """Entries that nothing but a key that has ended since dates before its end.
+
+        The chain proves that an entry was there before those that follow it. So a later entry by a
+        key that is trusted now, dated before that end, is another editor's word for the time.
+        """
+        notes = []
+        for trusted in self.key:
+            if (end := trusted.end) is None or now <= end:
+                continue
+            own = [
+                n for n, e in enumerate(lineage) if (e.signature or {}).get("key") == trusted.key.id
+            ]
+            vouched = [n for n, entry in enumerate(lineage) if self._witnesses(entry, end, now)]
+            if alone := [n for n in own if n > max(vouched, default=-1)]:
+                numbers = ", ".join(map(str, alone))
+                notes.append(
+                    f"entries {numbers} by key {trusted.name!r}, which ended on {end.date()}: the "
+                    f"chain proves their order, and their own dates alone that they are older; "
+                    f"the digest of entry {alone[-1]}, noted elsewhere by then, would show it"
+                )
+        return notes
+
+    def _witnesses(self, entry: Entry, end: datetime, now: datetime) -> bool:
+        if entry.when is None or entry.signature is None:
+            return False
+        holds = partial(_signed_by, entry)
+        _, reason = self._judged(entry.signature.get("key", ""), "edit", now, holds)
+        return not reason and datetime.fromisoformat(entry.when) <= end
 
     def _judged(
         self, key_id: str, role: Role, when: datetime, holds: Callable[[PublicKey], bool]

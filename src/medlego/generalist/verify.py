@@ -124,6 +124,12 @@ def _signed(generalist: Generalist, trust: Trust) -> list[Check]:
             not unsigned,
             "\n".join(unsigned) or f"{len(generalist.lineage)} entries",
         ),
+        Check(
+            "the chain proves the order of its entries; their times are their signers' word",
+            True,
+            "\n".join(trust.undated(generalist.lineage, now))
+            or "no entry rests on the word of a key that has ended alone",
+        ),
     ]
 
 

@@ -26,7 +26,7 @@ from medlego.bricks import (
     signature_beside,
 )
 from medlego.errors import SignatureError
-from medlego.generalist import Entry, Stamp, Trust, add, assemble
+from medlego.generalist import Entry, Stamp, Trust, add, assemble, remove
 
 BASE = make_base(depth=1)
 A, B = make_bricks("ab", BASE)
@@ -173,6 +173,35 @@ def test_a_key_that_expired_since_vouches_for_its_older_entries_and_a_revoked_on
     assert late.lineage_problems(lineage(), datetime(2027, 1, 1, tzinfo=UTC)) == []
     assert len(problems(lineage(), expires="2026-11-24")) == 2
     assert len(problems(lineage(), revoked="2026-11-25")) == 2
+
+
+@pytest.mark.parametrize(
+    ("witness", "fields", "alone"),
+    [
+        (None, {"expires": "2026-11-24"}, "entries 0, 1 by key 'Ada'"),
+        (None, {"revoked": "2026-11-25"}, "entries 0, 1 by key 'Ada'"),
+        (None, {"expires": "2026-11-25"}, None),
+        (None, {}, None),
+        ("2026-11-25T11:30:00Z", {"expires": "2026-11-24"}, "entries 0, 1 by key 'Ada'"),
+        ("2026-11-24T23:00:00Z", {"expires": "2026-11-24"}, None),
+        ("unsigned", {"expires": "2026-11-24"}, "entries 0, 1 by key 'Ada'"),
+    ],
+)
+def test_entries_that_only_a_key_that_ended_dates_are_named(witness, fields, alone):
+    """With the witness, an entry by another key that is trusted today."""
+    first = assemble([A], stamp=stamped("2026-11-24T10:00:00Z"))
+    second = add(first, B, stamp=stamped("2026-11-24T11:00:00Z"))
+    entries = second.lineage
+    if witness is not None:
+        signs = witness != "unsigned"
+        stamp = stamped(witness, EVE) if signs else Stamp("2026-11-24T23:00:00Z")
+        entries = remove(second, "a", stamp=stamp).lineage
+    keys = [
+        {"name": name, "public": signer.public.text, "roles": ("edit",), **more}
+        for name, signer, more in (("Ada", ADA, fields), ("Eve", EVE, {}))
+    ]
+    notes = Trust.model_validate({"key": keys}).undated(entries, NOW)
+    assert [note.partition(", which ended on")[0] for note in notes] == [alone] * bool(alone)
 
 
 def test_keys_come_back_from_their_files(tmp_path):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from factories import make_base, make_brick, make_bricks
-from medlego.bricks import Card, RefitHead
+from medlego.bricks import Card, RefitHead, Signer, sign_brick
 from medlego.errors import GeneralistError, MergeError
 from medlego.generalist import (
     Generalist,
@@ -210,6 +210,50 @@ def test_a_withdrawal_takes_the_heads_refitted_to_the_task():
     before = refitted(refitted(assemble([A, B, C]), "a"), "b")
     after = withdraw(before, "a")
     assert [head.task.name for head in after.past.heads.values()] == ["b"]
+
+
+KEY = Signer.new()
+OLD, NEW = "2025-01-01T00:00:00Z", "2026-01-01T00:00:00Z"
+
+
+def signed(brick, when):
+    return sign_brick(brick, KEY, when)
+
+
+@pytest.mark.parametrize("edit", [update, lambda g, *w, **k: add(remove(g, "a"), *w, **k)])
+def test_an_older_brick_takes_a_newer_ones_place_only_if_that_is_allowed(edit):
+    before = assemble([A, B]).signed([signed(A, NEW)])
+    late, early = signed(A2, "2026-01-01T00:00:00.5Z"), signed(A2, "2026-01-01T00:30:00+01:00")
+    says = f"got one signed at 2026-01-01T00:30:00.01:00, before {A.digest[:12]}"
+    with pytest.raises(GeneralistError, match=says) as refused:
+        edit(before, A2, signature=early)
+    assert "allow it (--allow-older)" in str(refused.value)
+    assert A2 in edit(before, A2, signature=early, allow_older=True).bricks
+    assert A2 in edit(before, A2, signature=late).bricks
+
+
+@pytest.mark.parametrize("when", [None, "yesterday", "99999"])
+def test_where_a_signature_states_no_time_its_age_is_unknown(when):
+    before = assemble([A, B]).signed([signed(A, NEW)])
+    assert A2 in update(before, A2, signature=signed(A2, when)).bricks
+    assert A2 in update(before, A2).bricks
+    before = assemble([A, B]).signed([signed(A, when)])
+    assert A2 in update(before, A2, signature=signed(A2, OLD)).bricks
+
+
+def test_a_brick_that_an_update_replaced_comes_back_only_by_undo_or_if_it_is_allowed():
+    after = update(assemble([A, B]), A2)
+    for edit in (update, add, lambda g, *w, **k: add(remove(g, "a"), *w, **k)):
+        with pytest.raises(GeneralistError, match="got one that entry 1 replaced by a newer one"):
+            edit(after, A)
+        assert A in edit(after, A, allow_older=True).bricks
+    assert A in undo(after).bricks
+    assert A2 in update(undo(after), A2).bricks
+
+
+def test_another_site_may_have_signed_earlier():
+    before = assemble([A, B]).signed([signed(A, NEW)])
+    assert len(add(before, A2, signature=signed(A2, OLD)).bricks) == 3
 
 
 def test_a_withdrawn_brick_does_not_slip_in_again():

@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -24,7 +25,7 @@ from medlego.cli.serve import PageOptions
 from medlego.errors import SettingsError
 from medlego.evaluation import GateLimits, check
 from medlego.evaluation.gate import TaskLimits
-from medlego.generalist import Generalist, Trust, remove
+from medlego.generalist import Generalist, Trust, remove, update
 from medlego.generalist.trust import TrustedKey
 from medlego.serve import PageGate, PageSettings, make_app
 from medlego.serve.page.comparisons import Comparisons
@@ -472,6 +473,23 @@ def test_a_brick_is_added_and_the_edit_undone(editor, place):
     assert preview(editor, action="undo").json()["status"] == "ready"
     act(editor, "apply")
     assert len(Generalist.load(editor.directory).bricks) == 2
+
+
+def test_an_older_brick_is_taken_only_where_the_form_allows_it(place):
+    directory, brick, key = place.generalist("older", 2), place.bricks[0], Signer.new()
+    before = Generalist.load(directory)
+    newer = replace(brick, settings={"retrained": True})
+    after = update(before, newer).signed([sign_brick(newer, key, "2026-01-01T00:00:00Z")])
+    after.commit(directory, after=before)
+    signature = signature_bytes(sign_brick(brick, key, "2025-01-01T00:00:00Z"))
+    uploads = {"brick": ("x", brick_bytes(brick)), "signature": ("y", signature)}
+    with asking(here(place, directory), page=PageSettings(edits=True)) as client:
+        client.headers["x-csrf-token"] = csrf(client)
+        assert 'name="allow_older"' in client.get("/page/bricks").text
+        refused = preview(client, uploads, action="update").json()
+        allowed = preview(client, uploads, action="update", allow_older="true").json()
+    assert (refused["status"], allowed["status"]) == ("rejected", "ready")
+    assert "expected none older than what its task had here" in refused["html"]
 
 
 def test_a_file_that_is_no_brick_is_refused(editor):

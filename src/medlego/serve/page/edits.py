@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Request
 from medlego.bricks import Brick, BrickSignature, brick_from_bytes, signature_from_bytes
 from medlego.generalist import Generalist, Stamp, Trust, add, remove, undo, update
 from medlego.serve.auth import PAGE
-from medlego.serve.forms import FileContent, Form, Text, read_form
+from medlego.serve.forms import FileContent, Flag, Form, Text, read_form
 from medlego.serve.page.html import render
 from medlego.serve.page.page import PageOfApp, require_session
 from medlego.serve.page.proposals import Edit
@@ -31,6 +31,7 @@ class EditForm(Form):
     site: Text = ""
     brick: FileContent = b""
     signature: FileContent = b""
+    allow_older: Flag = False
 
 
 @router.post("/preview")
@@ -82,11 +83,14 @@ def _requested(form: EditForm, stamp: Stamp, trust: Trust | None) -> tuple[str, 
         )
     if not form.brick:
         raise RequestError(422, ["brick: expected a brick file, got none; choose one"])
-    brick, signatures = _brick(form, trust)
+    brick, signature = _brick(form, trust)
+    older = form.allow_older
     edit, verb = (add, "Add") if form.action == "add" else (update, "Replace this task's brick:")
     return (
         f"{verb} {brick.task.name}, brick {brick.digest[:12]}…",
-        lambda before: edit(before, brick, stamp=stamp).signed(signatures),
+        lambda before: edit(
+            before, brick, signature=signature, allow_older=older, stamp=stamp
+        ).signed([signature] if signature else []),
     )
 
 
@@ -101,10 +105,10 @@ def _undone(before: Generalist, stamp: Stamp, trust: Trust | None) -> Generalist
     return after
 
 
-def _brick(form: EditForm, trust: Trust | None) -> tuple[Brick, list[BrickSignature]]:
+def _brick(form: EditForm, trust: Trust | None) -> tuple[Brick, BrickSignature | None]:
     """The brick and its signature, if it has one."""
     brick = brick_from_bytes(form.brick, "brick")
     signature = signature_from_bytes(form.signature, "signature") if form.signature else None
     if trust is not None:
         trust.check_brick(brick, signature, datetime.now(UTC))
-    return brick, [signature] if signature is not None and signature.digest == brick.digest else []
+    return brick, signature if signature and signature.digest == brick.digest else None
