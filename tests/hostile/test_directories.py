@@ -114,7 +114,7 @@ text("document cut short", lambda t: t[:-3], "expected a JSON object")
 text("document an array", lambda t: f"[{t}]", "expected a JSON object, got list")
 text("document with a key twice", lambda t: t.replace("{", '{"format": 1,', 1), ".*twice")
 text("document with infinity", lambda t: t.replace('"seed": 0', '"seed": Infinity'), ".*finite")
-text("document nested without end", lambda _: "[" * 100_000, "expected flat JSON")
+text("document nested without end", lambda _: "[" * 100_000, "expected JSON of at most 100 levels")
 for value in (0, 2, "1", True, None):
     field("format", value, "format: ")
 field("more", 1, "more: ")

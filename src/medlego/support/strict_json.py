@@ -10,13 +10,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
+MAX_DEPTH = 100
+"""Objects and lists within each other; what walks a document may recurse."""
+_TOO_DEEP = f"expected JSON of at most {MAX_DEPTH} levels, got deeply nested text"
+
 
 def parse_object(text: bytes) -> dict[str, Any]:
     """Read one JSON object in UTF-8.
 
     Raises:
-        ValueError: anything else, a key twice in one object, NaN, infinity, or a number beyond
-            float64 or a signed 64-bit integer.
+        ValueError: anything else, a key twice in one object, NaN, infinity, a number beyond
+            float64 or a signed 64-bit integer, or more than `MAX_DEPTH` levels.
     """
     try:
         value = json.loads(
@@ -27,12 +31,23 @@ def parse_object(text: bytes) -> dict[str, Any]:
             parse_constant=_finite,
         )
     except RecursionError:
-        raise ValueError("expected flat JSON, got deeply nested text") from None
+        raise ValueError(_TOO_DEEP) from None
     except ValueError as error:
         raise ValueError(f"expected a JSON object ({error})") from error
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, got {type(value).__name__}")
+    if too_deep(value):
+        raise ValueError(_TOO_DEEP)
     return value
+
+
+def too_deep(document: Mapping[str, Any]) -> bool:
+    """Whether there are more than `MAX_DEPTH` objects and lists within each other."""
+    level: list[Any] = [document]
+    for _ in range(MAX_DEPTH):
+        inner = [value.values() if isinstance(value, dict) else value for value in level]
+        level = [value for values in inner for value in values if isinstance(value, dict | list)]
+    return bool(level)
 
 
 def spell(document: Mapping[str, Any]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 from medlego.errors import MedLegoError
 from medlego.support.documents import read_fields
 from medlego.support.files import read_expected
+from medlego.support.strict_json import MAX_DEPTH, too_deep
 
 MAX_TOML_BYTES = 1 << 20
 
@@ -50,9 +52,15 @@ def parse_tables(content: bytes, error: type[MedLegoError], complaint: str) -> d
     Raises:
         MedLegoError: of the class given.
     """
+    # tomllib's memory grows with the square of a dotted key's parts
+    deep = any(piece.count(b".") >= MAX_DEPTH for piece in re.split(rb"[=,{[\n]", content))
+    tables: dict[str, Any] = {}
     try:
-        return tomllib.loads(content.decode())
+        tables = {} if deep else tomllib.loads(content.decode())
     except RecursionError:
-        raise error(f"{complaint} (nested too deep)") from None
+        deep = True
     except ValueError as failure:
         raise error(f"{complaint} ({failure})") from failure
+    if deep or too_deep(tables):
+        raise error(f"{complaint} (nested too deep)")
+    return tables

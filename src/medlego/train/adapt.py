@@ -19,7 +19,7 @@ from medlego.bricks import Brick, load_brick, save_brick
 from medlego.data import Dataset
 from medlego.errors import SettingsError
 from medlego.generalist import Generalist
-from medlego.support import Progress, silent, write_atomically
+from medlego.support import Progress, parse_object, silent, write_atomically
 from medlego.train.checkpoint import run_identity
 from medlego.train.loop import train_brick
 from medlego.train.settings import TrainSettings
@@ -173,12 +173,15 @@ class _Done:
         return self.path.with_name(f"{name}.brick"), self.path.with_name(f"{name}.json")
 
     def read(self, start: Choice) -> Attempt | None:
-        """What it came to; None where it is not there or another run's."""
+        """What it came to; None where it is not there, damaged or another run's."""
         file, note = self._files
         if not (file.exists() and note.exists()):
             return None
-        document = json.loads(note.read_text())
-        if document["owner"] != self.owner:
+        try:
+            document = parse_object(note.read_bytes())
+        except ValueError:
+            return None
+        if document.get("owner") != self.owner:
             return None
         return Attempt(start, load_brick(file), tuple(document["history"]))
 

@@ -62,7 +62,7 @@ def read_checkpoint(path: Path, identity: str) -> tuple[State, dict[str, Tensor]
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
         owner = document.pop("identity")
         state = State(**document)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise TrainingError(
             f"{path}: expected a training run's state, got a damaged file ({error}); delete it"
         ) from error

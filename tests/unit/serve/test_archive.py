@@ -85,6 +85,9 @@ def certificate(path):
     return path
 
 
+DEEP = b"[" * 50_000 + b"]" * 50_000
+
+
 def test_a_search_reads_every_page(site):
     for number in range(1, 6):
         site.add(source(number))
@@ -199,7 +202,12 @@ def test_some_refusals_that_cannot_be_read_are_no_success(site):
 
 
 @pytest.mark.parametrize(
-    ("kind", "body"), [("text/html", b"<html>log in</html>"), ("application/json", b"[]")]
+    ("kind", "body"),
+    [
+        ("text/html", b"<html>log in</html>"),
+        ("application/json", b"[]"),
+        ("application/json", DEEP),
+    ],
 )
 def test_a_success_that_is_no_answer_to_a_store_is_an_error(site, kind, body):
     site.json_type, site.store_answer = kind, (200, body)
@@ -217,7 +225,7 @@ def test_an_archive_that_refuses_everything_says_why(site):
         site.pacs().store([source(1)])
 
 
-@pytest.mark.parametrize("body", [b"null", b"5", b"[null]", b'["x"]'])
+@pytest.mark.parametrize("body", [b"null", b"5", b"[null]", b'["x"]', DEEP])
 def test_a_search_that_gives_no_objects_is_an_error(site, body):
     site.search_answer = body
     with pytest.raises(PacsError, match="DICOM JSON"):
@@ -228,6 +236,14 @@ def test_a_search_that_gives_no_objects_is_an_error(site, body):
 def test_what_is_no_uid_is_not_asked_for(site, element):
     site.search_answer = f'[{{"0020000D": {element}}}]'.encode()
     assert site.pacs().studies("DX") == []
+
+
+@pytest.mark.parametrize("value", ["[" * 150 + "]" * 150, "{}", '"' + "9" * 5000 + '"', "1e999"])
+def test_a_number_of_instances_that_is_none_is_left_out(site, value):
+    uid = '"0020000D": {"Value": ["1.2.3"]}'
+    site.search_answer = f'[{{{uid}, "00201208": {{"Value": [{value}]}}}}]'.encode()
+    (study,) = site.pacs().studies("DX")
+    assert study.instances is None
 
 
 def test_an_archive_without_room_is_away(site):

@@ -467,14 +467,15 @@ def test_a_request_is_logged_without_anything_that_came_in(place, routed, lines)
     said: dict[str, Any] = {"PatientName": "DOE^JOHN", "PatientID": "SECRET_4711"}
     whole = as_bytes(dataset(picture(), **said))
     broken = as_bytes(dataset(picture(), **said, PhotometricInterpretation="SECRET_4711"))
-    with asking(here(place, routed)) as client:
+    service = here(place, routed)
+    with asking(service) as client:
         assert ask_with_secrets(client, whole).status_code == 200
         assert ask_with_secrets(client, broken).status_code == 422
         client.get("/SECRET_4711")
         client.post("/v1/predict", data={"task": "DOE^JOHN", "SECRET_4711": "1"})
         client.request("DOE^JOHN", "/")
         client.request("SECRETJOHN", "/page/static/SECRET_4711/DOE^JOHN")
-        text = client.app.state.service.metrics.text().decode()
+        text = service.metrics.text().decode()
     assert not [secret for secret in (*SECRETS, "JOHN") if secret in text]
     records = lines()
     asked = [line for line in records if line["event"] == "request"]

@@ -58,7 +58,7 @@ class Tokens:
 
     def __init__(self):
         self.now = 0.0
-        self.counts = Counter()
+        self.counts: Counter[str] = Counter()
         self.check = TokenCheck(TOKEN, lambda outcome: self.counts.update([outcome]), self.clock)
 
     def clock(self):
@@ -145,13 +145,14 @@ def test_a_callers_own_word_for_its_address_counts_only_from_a_proxy(place, rout
 
 
 def test_tokens_are_counted_for_prometheus_by_outcome(place, routed):
-    with asking(here(place, routed), TOKEN) as client:
+    service = here(place, routed)
+    with asking(service, TOKEN) as client:
         statuses = [
             client.get("/v1/bricks", headers={"Authorization": "Bearer x"}).status_code
             for _ in range(3)
         ] + [client.post("/page/sign-in", data={"token": "x"}).status_code for _ in range(3)]
         answer = client.post("/page/sign-in", data={"token": TOKEN}, follow_redirects=False)
-        text = client.app.state.service.metrics.text().decode()
+        text = service.metrics.text().decode()
     assert (statuses, answer.status_code) == ([401] * 5 + [429], 429)
     assert answer.headers["retry-after"] == "1"
     assert "Too many wrong tokens" in answer.text

@@ -14,11 +14,13 @@ from medlego.support import (
     SafetensorsFile,
     left_out,
     load_toml,
+    parse_object,
     read_document,
     read_fields,
     safetensors_bytes,
     tensor_problems,
 )
+from medlego.support.strict_json import MAX_DEPTH
 
 
 class Sheet(FrozenModel):
@@ -73,12 +75,40 @@ def test_toml_is_read_with_the_same_words(tmp_path):
     (tmp_path / "a.toml").write_text("format = 1\nelse = 1\n")
     with pytest.raises(SettingsError, match=r"a\.toml: 2 problems\n  - name: .*\n  - else: "):
         load_toml(Sheet, tmp_path / "a.toml", SettingsError, "a sheet")
-    (tmp_path / "a.toml").write_text(f"a = {'[' * 3000}{']' * 3000}")
-    with pytest.raises(SettingsError, match=r"a\.toml: expected a sheet in TOML \(nested too deep"):
-        load_toml(Sheet, tmp_path / "a.toml", SettingsError, "a sheet")
     (tmp_path / "a.toml").write_text("format")
     with pytest.raises(SettingsError, match=r"a\.toml: expected a sheet in TOML \("):
         load_toml(Sheet, tmp_path / "a.toml", SettingsError, "a sheet")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"a = {'[' * 3000}{']' * 3000}",
+        f"a = {'[' * 150}{']' * 150}",
+        f"{'a.' * 400_000}a = 1",
+        f"{'a . ' * 400}a = 1",
+        f"[{'a.' * 400}a]",
+        f"[[{'a.' * 400}a]]",
+        f"a = {{{'b.' * 400}a = 1}}",
+        f"a = {{b = 1,{'c.' * 400}a = 1}}",
+    ],
+)
+def test_toml_that_is_nested_too_deep_is_refused(tmp_path, text):
+    (tmp_path / "a.toml").write_text(text)
+    with pytest.raises(SettingsError, match=r"a\.toml: expected a sheet in TOML \(nested too deep"):
+        load_toml(Sheet, tmp_path / "a.toml", SettingsError, "a sheet")
+
+
+@pytest.mark.parametrize("depth", [MAX_DEPTH, MAX_DEPTH + 1, 250, 100_000])
+def test_json_that_is_nested_too_deep_is_refused(depth):
+    objects = '{"a":' * depth + "1" + "}" * depth
+    lists = '{"a":' + "[" * (depth - 1) + "]" * (depth - 1) + "}"
+    for text in (objects, lists):
+        if depth <= MAX_DEPTH:
+            assert parse_object(text.encode())
+            continue
+        with pytest.raises(ValueError, match="expected JSON of at most 100 levels"):
+            parse_object(text.encode())
 
 
 def test_a_safetensors_file_gives_back_its_document_and_tensors():

@@ -278,7 +278,7 @@ def _translated(*, one_object: bool = False) -> Iterator[None]:
         raise PacsAwayError(
             f"archive: expected an answer, got none ({type(error).__name__}); is it running?"
         ) from None
-    except (requests.RequestException, ValueError) as error:
+    except (requests.RequestException, ValueError, RecursionError) as error:
         raise PacsError(
             f"archive: expected an answer in DICOM JSON, got another ({type(error).__name__})"
         ) from None
@@ -328,9 +328,9 @@ def _values(item: Mapping[str, Any], keyword: str) -> list[Any]:
 
 
 def _text(item: Mapping[str, Any], keyword: str) -> str | None:
-    """The first value of an element in DICOM JSON, as text."""
-    values = _values(item, keyword)
-    return None if not values or values[0] in (None, "") else str(values[0]).strip()
+    """The first value of an element in DICOM JSON, as text; None where it is no text or number."""
+    first = next(iter(_values(item, keyword)), "")
+    return str(first).strip() if isinstance(first, str | int | float) and first != "" else None
 
 
 def _texts(item: Mapping[str, Any], keywords: Sequence[str]) -> dict[str, str]:
@@ -339,7 +339,7 @@ def _texts(item: Mapping[str, Any], keywords: Sequence[str]) -> dict[str, str]:
 
 def _number(item: Mapping[str, Any], keyword: str) -> int | None:
     text = _text(item, keyword)
-    return int(text) if text is not None and text.isdecimal() else None
+    return int(text) if text is not None and text.isdecimal() and len(text) < 19 else None
 
 
 def _failures(answer: requests.Response) -> list[Mapping[str, Any]] | None:
