@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
+import subprocess
 import sys
 
 import numpy as np
@@ -15,6 +19,7 @@ from medlego.base import Base
 from medlego.cli.app import app
 from medlego.cli.outcome import run_app
 from medlego.generalist import assemble
+from waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -88,6 +93,27 @@ def test_a_watch_says_how_many_it_answered(site, directory, tmp_path, capsys):
     assert "1 answered, 0 refused, 0 left out" in capsys.readouterr().out
     assert run("watch", directory, site, *watched(tmp_path)) == 0
     assert "0 answered" in capsys.readouterr().out
+
+
+CODE = "import sys; sys.argv[0] = 'medlego'; from medlego.cli import main; main()"
+
+
+def test_a_watch_that_is_stopped_ends_though_the_archive_never_answers(directory, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as archive:
+        url = f"http://127.0.0.1:{archive.getsockname()[1]}/dicom-web"
+        *words, _once = watched(tmp_path)
+        process = subprocess.Popen(
+            [sys.executable, "-c", CODE, "dicomweb", "watch", directory, "--url", url, *words],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        archive.settimeout(PATIENCE_S)
+        with archive.accept()[0]:
+            process.send_signal(signal.SIGTERM)
+            out, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    assert "stopped; in the journal: nothing" in out
 
 
 def test_a_wrong_rule_and_a_wrong_address_are_bad_input(site, directory, tmp_path, capsys):
