@@ -98,6 +98,22 @@ def test_nothing_that_a_terminal_obeys_reaches_it(capsys, monkeypatch):
     assert all(char.isprintable() or char == "\n" for char in out + err)
 
 
+def test_what_libraries_warn_of_and_log_is_spelt_too():
+    code = (
+        "import logging, sys, warnings\n"
+        "from medlego.cli import main\n"
+        "import medlego.cli.outcome as outcome\n"
+        f"text = {HIDDEN!r}\n"
+        "def verb(*_):\n"
+        "    warnings.warn(text); logging.getLogger('other').warning('%s', text)\n"
+        "outcome.run_app = verb\n"
+        "main()\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert ran.stderr.count(SPELT) == 2
+    assert all(char.isprintable() or char == "\n" for char in ran.stderr)
+
+
 def test_json_of_hidden_characters_is_spelt_and_reads_the_same(capsys, tmp_path):
     Terminal(json=True).emit({HIDDEN: "é\n\U000e0041"}, tmp_path / "x.json")
     out = capsys.readouterr().out

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 import unicodedata
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +35,22 @@ def printable(text: str) -> str:
 def warn(text: str) -> None:
     """Print a line on standard error."""
     print(printable(text), file=sys.stderr, flush=True)
+
+
+def guard_standard_error() -> None:
+    """Make what libraries warn of or log `printable`, too: they may quote a file's text."""
+    before = warnings.formatwarning
+
+    def formatted(*words: Any, **more: Any) -> str:
+        return printable(before(*words, **more))
+
+    def spelt(record: logging.LogRecord) -> bool:
+        record.msg, record.args = printable(record.getMessage()), ()
+        return True
+
+    warnings.formatwarning = formatted
+    if logging.lastResort is not None:
+        logging.lastResort.addFilter(spelt)
 
 
 def _escaped(text: str, spelt: Callable[[str], str]) -> str:

@@ -254,13 +254,19 @@ def strays(path: Path, lineage: Lineage, past: PastStates) -> list[Path]:
     merged = _merged_file(path, load_document(path).merged_sha256)
     heads = {HEADS.file(path, digest) for digest in _needed_heads(lineage, past)}
     gone = [folder.file(path, d) for d in withdrawn(lineage) for folder in (BRICKS, SIGNATURES)]
-    begun = [*leftovers(path), *leftovers(path.absolute().parent, f"{path.absolute().name}.")]
+    place = path.absolute()
+    beside = [
+        scratch
+        for scratch in leftovers(place.parent, f"{place.name}.")
+        if scratch.is_dir() and scratch.name.count(".") == place.name.count(".") + 3
+    ]  # and not one of a neighbour whose name begins so
     stray = {
         *(file for file in merged.parent.glob("*") if file != merged),
         *(file for file in (path / HEADS.name).glob("*") if file not in heads),
         *(file for file in gone if file.exists()),
         *(file for kind in (BRICKS, RECIPES, SIGNATURES) for file in leftovers(path / kind.name)),
-        *begun,
+        *leftovers(path),
+        *beside,
     }
     return sorted(stray)
 

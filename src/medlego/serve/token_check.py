@@ -32,7 +32,7 @@ _ALPHABETS = (
 
 NO_TOKEN = "authorization: expected Bearer and the service's token, got another or none"
 
-FREE = 5
+FREE = 4
 """Wrong tokens from an address that cost nothing; each further one doubles its wait, from 1 s."""
 LONGEST_WAIT_S = 30.0
 FORGET_S = 3600.0
@@ -51,9 +51,9 @@ class _Caller:
 
     def wait_s(self, now: float, *, busy: bool) -> float:
         """Until a token from here is compared again."""
-        if not self.failures or now - self.right < KNOWN_S or not (busy or self.failures >= FREE):
+        if not self.failures or now - self.right < KNOWN_S or not (busy or self.failures > FREE):
             return 0.0
-        wait = LONGEST_WAIT_S if busy else 2.0 ** min(self.failures - FREE, 10)
+        wait = LONGEST_WAIT_S if busy else 2.0 ** min(self.failures - FREE - 1, 10)
         return self.failed + min(wait, LONGEST_WAIT_S) - now
 
 

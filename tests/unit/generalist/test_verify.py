@@ -101,6 +101,17 @@ def test_what_interrupted_edits_left_is_found_and_the_next_edit_deletes_it(tmp_p
     assert not failed(directory)
 
 
+def test_what_is_written_beside_by_others_is_left_alone(tmp_path):
+    directory = saved(add(assemble([A, B]), C), tmp_path)
+    (tmp_path / ".g.b.abcdefgh.tmp").mkdir()
+    (tmp_path / ".g.abcdefgh.tmp").write_bytes(b"a file's")
+    (tmp_path / ".gg.abcdefgh.tmp").mkdir()
+    before = Generalist.load(directory)
+    remove(before, "c").commit(directory, after=before)
+    assert len(list(tmp_path.glob(".*.tmp"))) == 3
+    assert not failed(directory)
+
+
 def test_a_withdrawn_brick_whose_file_is_back_is_found(tmp_path):
     directory = saved(withdraw(assemble([A, B]), "a"), tmp_path)
     save_brick(A, BRICKS.file(directory, A.digest))
