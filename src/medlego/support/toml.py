@@ -15,6 +15,10 @@ from medlego.support.files import read_expected
 from medlego.support.strict_json import MAX_DEPTH, too_deep
 
 MAX_TOML_BYTES = 1 << 20
+_LONG_KEY = re.compile(
+    rb"""(?<![\w-])(?:(?:"[^"\n]*+"|'[^'\n]*+'|[\w-]++)[ \t]*\.[ \t]*){%d}""" % MAX_DEPTH
+)
+"""A dotted key of many parts, with the square of which tomllib's memory grows."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -52,8 +56,7 @@ def parse_tables(content: bytes, error: type[MedLegoError], complaint: str) -> d
     Raises:
         MedLegoError: of the class given.
     """
-    # tomllib's memory grows with the square of a dotted key's parts
-    deep = any(piece.count(b".") >= MAX_DEPTH for piece in re.split(rb"[=,{[\n]", content))
+    deep = _LONG_KEY.search(content) is not None
     tables: dict[str, Any] = {}
     try:
         tables = {} if deep else tomllib.loads(content.decode())

@@ -13,6 +13,7 @@ from medlego.support import (
     FrozenModel,
     SafetensorsFile,
     left_out,
+    load_tables,
     load_toml,
     parse_object,
     read_document,
@@ -97,6 +98,11 @@ def test_toml_that_is_nested_too_deep_is_refused(tmp_path, text):
     (tmp_path / "a.toml").write_text(text)
     with pytest.raises(SettingsError, match=r"a\.toml: expected a sheet in TOML \(nested too deep"):
         load_toml(Sheet, tmp_path / "a.toml", SettingsError, "a sheet")
+
+
+def test_sentences_in_toml_are_no_deep_keys(tmp_path):
+    (tmp_path / "a.toml").write_text('text = "' + "One two. Three... " * 200 + '"\n')
+    assert len(str(load_tables(tmp_path / "a.toml", SettingsError, "a sheet")["text"])) == 3600
 
 
 @pytest.mark.parametrize("depth", [MAX_DEPTH, MAX_DEPTH + 1, 250, 100_000])
