@@ -98,7 +98,7 @@ def write_result(
     document = {
         "name": name,
         "command": " ".join(["python", "-m", f"benchmarks.{name.split('-')[0]}", *sys.argv[1:]]),
-        "commit": _commit(),
+        "commit": commit(),
         "seeds": seeds,
         "versions": {
             "python": platform.python_version(),
@@ -120,7 +120,8 @@ def write_result(
     return path
 
 
-def _commit() -> str:
+def commit() -> str:
+    """What is checked out."""
     run = ["git", "-C", str(ROOT)]
     head = subprocess.run([*run, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
     changed = subprocess.run(

@@ -1,14 +1,17 @@
 """Every way of merging the five real specialists in one table, beside controls and ceilings.
 
-    python -m benchmarks.merge_quality [--seeds 0 1 2] [--only-val]
+    python -m benchmarks.merge_quality [--seeds 0 1 2] [--only-val] [--methods METHOD …]
 
-Bricks come from `benchmarks.bricks`. Searched λ are the best of `LAMBDAS` on the validation
-splits; the test splits are read once, for the table. The divisor of every normalised score is
-the plainly trained specialist.
+With `--methods` only their rows are measured again and put into the committed result, where
+`again` then holds their bricks and the default's row on these. Bricks come from
+`benchmarks.bricks`. Searched λ are the best of `LAMBDAS` on the validation splits; the test
+splits are read once, for the table. The divisor of every normalised score is the plainly trained
+specialist.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
@@ -17,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.bricks import train_all
-from benchmarks.common import SETS, arguments, write_result
+from benchmarks.common import RESULTS, SETS, arguments, commit, write_result
 from benchmarks.models import (
     GRAM_DIRECTIONS,
     KINDS,
@@ -182,9 +185,14 @@ def validated(lines: list[Contender], workers: int) -> list[list[float]]:
     return by_line
 
 
-def run(kinds: tuple[str, ...], seeds: tuple[int, ...], workers: int) -> None:
+def run(
+    kinds: tuple[str, ...], seeds: tuple[int, ...], workers: int, methods: list[str] | None
+) -> None:
     """Choose on the validation splits, evaluate every line on test and write the result."""
     lines = contenders(kinds, seeds)
+    if methods is not None:
+        needed = [lines[0], *(line for line in lines if line.method == PLAIN or line.default)]
+        lines = [*needed, *(line for line in lines if line.method in methods)]
     validation = validated(lines, workers)
     drawn: dict[int, dict[int, Any]] = {}
     for line, scores in zip(lines, in_processes(draw, lines, workers), strict=True):
@@ -207,6 +215,15 @@ def run(kinds: tuple[str, ...], seeds: tuple[int, ...], workers: int) -> None:
         if line.coefficients == SEARCHED:
             kind = next((kind for kind in kinds if KINDS[kind] == line.group), "svd")
             row["lambda"] = {str(seed): best_lambda(kind, line.method, seed) for seed in seeds}
+    digests = {
+        f"{name} {kind} seed {seed}": brick.digest
+        for kind in kinds
+        for seed in seeds
+        for name, brick in bricks(kind, seed).items()
+    }
+    if methods is not None:
+        put_in_place(rows, methods, bricks=digests, commit=commit())
+        return
     write_result(
         f"merge_quality-{SIZE}px",
         rows,
@@ -219,27 +236,42 @@ def run(kinds: tuple[str, ...], seeds: tuple[int, ...], workers: int) -> None:
             "gram_directions": GRAM_DIRECTIONS,
             "peft_density": DENSITY,
         },
-        bricks={
-            f"{name} {kind} seed {seed}": brick.digest
-            for kind in kinds
-            for seed in seeds
-            for name, brick in bricks(kind, seed).items()
-        },
+        bricks=digests,
     )
+
+
+def put_in_place(rows: list[dict[str, Any]], methods: list[str], **facts: Any) -> None:
+    """Put some methods' rows into the committed result."""
+    path = RESULTS / f"merge_quality-{SIZE}px.json"
+    document = json.loads(path.read_text())
+    place = {
+        (row["group"], row["method"], row["coefficients"]): number
+        for number, row in enumerate(document["rows"])
+    }
+    for row in rows:
+        if row["method"] in methods:
+            number = place[row["group"], row["method"], row["coefficients"]]
+            document["rows"][number] = row | {"note": "measured again"}
+    anchors = [row for row in rows if row["method"] not in methods]
+    document["again"] = {"methods": methods, **facts, "rows": anchors}
+    path.write_text(json.dumps(document, indent=2) + "\n")
 
 
 def main() -> None:
     """Parse, train what is missing, evaluate."""
     parser = arguments(__doc__)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS)
     options = parser.parse_args()
     kinds, seeds = tuple(options.kinds), tuple(options.seeds)
     jobs = [(name, kind, seed, SIZE) for kind in kinds for seed in seeds for name in SETS]
-    train_all([*jobs, (next(iter(SETS)), "joint", seeds[0], SIZE)], options.workers)
+    if options.methods is None:
+        jobs.append((next(iter(SETS)), "joint", seeds[0], SIZE))
+    train_all(jobs, options.workers)
     if options.only_val:
         validated(contenders(kinds, seeds), options.workers)
     else:
-        run(kinds, seeds, options.workers)
+        run(kinds, seeds, options.workers, options.methods)
 
 
 if __name__ == "__main__":

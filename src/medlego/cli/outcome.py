@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from medlego.cli.terminal import printable, warn
 from medlego.errors import MedLegoError
 
 _UsageError: Any = typer.BadParameter.__base__  # typer does not export it
+
+_SURPLUS = re.compile(r"Got unexpected extra argument\S* \((.*)\)", re.DOTALL)
+"""How the parser says it; "unexpected" is what this command says of its own faults."""
 
 ANYWHERE = ("--debug", "--quiet")
 """Global flags that may also stand behind the verb."""
@@ -32,7 +36,9 @@ def run_app(app: Callable[..., Any], arguments: list[str] | None = None) -> int:
     try:
         return app(args=[*front, *rest, *words[end:]], standalone_mode=False) or 0
     except _UsageError as error:
-        error.message = printable(error.message)
+        error.message = printable(
+            _SURPLUS.sub(r"Expected no further words, got: \1", error.message)
+        )
         error.show()
         return int(error.exit_code)
     except MedLegoError as error:

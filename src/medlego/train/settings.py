@@ -26,7 +26,7 @@ class TrainSettings(FrozenModel, populate_by_name=True):
     stem: Annotated[int, Field(ge=0)] = 0
     parametrisation: Literal["svd", "lora"] = "svd"
     epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    batch_size: Annotated[int, Field(ge=1, le=1 << 20)] = 32
     learning_rate: Rate = 5e-3
     """Of the singular vectors, or of both LoRA factors."""
     singular_rate: Rate = 3e-2
