@@ -112,7 +112,9 @@ def _read_picture(path: Path, page: int, max_pixels: int) -> Image:
         raise ImageError(
             f"{path}: expected at most {max_pixels:,} pixels, got more; shrink it first"
         ) from None
-    except (OSError, SyntaxError, TypeError, ValueError, EOFError) as error:
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow lets struct, key and other errors through
         raise ImageError(
             f"{path}: expected a whole image, got one that cannot be decoded ({error}); "
             "fetch it again, or convert it to PNG"

@@ -331,3 +331,13 @@ def test_a_codestream_of_8_bits_in_words_of_16_is_read(tmp_path: Path) -> None:
     instance = compress(dataset(array), JPEGLSLossless)
     instance.BitsAllocated = 16
     same(read_image(write(tmp_path / "x", instance)), array / 255)
+
+
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
+def test_colours_that_claim_to_be_signed_are_read_as_unsigned(
+    tmp_path: Path, photometric: str
+) -> None:
+    plain = read(tmp_path, COLOURS, PhotometricInterpretation=photometric)
+    image = read(tmp_path, COLOURS, PhotometricInterpretation=photometric, PixelRepresentation=1)
+    assert torch.equal(image.pixels, plain.pixels)
+    assert image.warnings == ("warning: colour: unsigned, though PixelRepresentation says signed",)

@@ -22,7 +22,17 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicomfiles import COMPRESSIONS, as_bytes, compress, dataset, grey_lut, item, palette, write
+from dicomfiles import (
+    COMPRESSIONS,
+    as_bytes,
+    compress,
+    dataset,
+    encapsulated,
+    grey_lut,
+    item,
+    palette,
+    write,
+)
 from factories import make_base, make_brick
 from medlego.errors import ImageError
 from medlego.generalist import assemble
@@ -292,11 +302,6 @@ def test_window_is_ignored_on_colours(tmp_path: Path) -> None:
     same(read(tmp_path, COLOURS, WindowCenter=3, WindowWidth=2), COLOURS / 255)
 
 
-def test_signed_colours_lie_within_0_and_1(tmp_path: Path) -> None:
-    colours = np.array([[[-5, 0, 127]]], np.int8)
-    same(read_image(write(tmp_path / "x", dataset(colours))), np.array([[[0, 0, 1]]]))
-
-
 @pytest.mark.parametrize(("bits", "got"), [(1, "1"), (32, "floating point")])
 def test_colours_of_single_bits_or_floating_point_are_refused(
     tmp_path: Path, bits: int, got: str
@@ -538,3 +543,38 @@ def test_frame_is_contiguous_float32(tmp_path: Path) -> None:
     pixels = read_frame(path, None, max_pixels=1000).pixels
     assert pixels.dtype == torch.float32
     assert pixels.is_contiguous()
+
+
+SIX_BITS = bytes.fromhex(
+    "ffd8ffe000104a46494600010100000100010000ffc3000b060008000801011100ffc4001600010101000000000000"
+    "00000000000000010406ffda0008010100010000cfaaab42aab42aab42aab42aab42aab42aab42aabfffd9"
+)
+"""0 to 63 as JPEG Lossless of 6 bits, 8 × 8; `imagecodecs.jpeg8_encode` has written it."""
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_lossless_jpeg_of_fewer_than_8_bits_is_read(
+    tmp_path: Path, dtype: type, *, signed: bool
+) -> None:
+    instance = dataset(np.zeros((8, 8), dtype), BitsStored=6, PixelRepresentation=int(signed))
+    path = write(tmp_path / "x", encapsulated(instance, JPEGLosslessSV1, SIX_BITS))
+    values = np.arange(64).reshape(8, 8)
+    same(read_image(path), (values ^ 32 if signed else values) / 63)
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+def test_jpeg_2000_turns_its_own_colours_to_rgb(tmp_path: Path, bits: int) -> None:
+    array = np.random.default_rng(0).integers(0, 1 << bits, (32, 32, 3))
+    array = array.astype(np.uint8 if bits == 8 else np.uint16)
+    instance = dataset(array, BitsStored=bits, PhotometricInterpretation="YBR_RCT")
+    image = read_image(write(tmp_path / "x", compress(instance, JPEG2000Lossless)))
+    same(image, array / ((1 << bits) - 1))
+
+
+def test_32_bits_of_big_endian_files_are_words_of_16(tmp_path: Path) -> None:
+    array = np.arange(64, dtype=np.uint32).reshape(8, 8) * 1_000_003
+    words = array.astype("<u4").view("<u2").astype(">u2")
+    window = {"WindowCenter": 32e6, "WindowWidth": 64e6, "VOILUTFunction": "LINEAR_EXACT"}
+    instance = dataset(array, syntax=ExplicitVRBigEndian, PixelData=words.tobytes(), **window)
+    same(read_image(write(tmp_path / "x", instance)), array / 64e6)

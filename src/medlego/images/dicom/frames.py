@@ -114,6 +114,9 @@ def native_frame(file: Parsed, element: PixelElement, layout: Layout, frame: int
             got = "compressed ones; correct the transfer syntax"
         raise ImageError(f"{file.path}: expected {whole:,} bytes of uncompressed pixels, got {got}")
     content = file.stream.slice(element.start + first, last - first)
+    if not file.little and element.vr == "OW" and layout.allocated == 32:
+        # words of 16 bits, the lower first, PS3.5 sections 7.3 and 8.1.1; pydicom takes 32
+        return np.frombuffer(content, "V2").reshape(-1, 2)[:, ::-1].tobytes()
     if not _swapped(file, element, layout):
         return content
     pairs = bytearray(len(content))

@@ -111,7 +111,9 @@ class Greys:
         return grey
 
     def _map(self, stored: np.ndarray, voi: _Map) -> np.ndarray:
-        grey = np.nan_to_num(np.clip(voi(self.modality(stored.astype(np.float64))), 0.0, 1.0))
+        with np.errstate(over="ignore", invalid="ignore"):  # ends of the range, or no number
+            values = voi(self.modality(stored.astype(np.float64)))
+            grey = np.nan_to_num(np.clip(values, 0.0, 1.0))
         if self.inverted:
             grey = 1.0 - grey
         if (image := self._is_image(stored)) is not None:

@@ -12,7 +12,9 @@ from medlego.images.mending import WARNING
 
 GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 PALETTE = "PALETTE COLOR"
-COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
+JPEG2000_COLOUR = frozenset({"YBR_ICT", "YBR_RCT"})
+"""What JPEG 2000 turns to RGB as it decodes."""
+COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422"}) | JPEG2000_COLOUR
 
 LAYOUT_KEYWORDS = (
     "SamplesPerPixel",
@@ -115,6 +117,9 @@ def read_layout(path: Path, elements: Elements, *, real: bool, max_pixels: int) 
     stored = get("BitsStored", allocated, lambda n: 1 <= n <= allocated, f"1 to {allocated}")
     shift, warnings = _shift(elements, allocated, stored)
     signed = get("PixelRepresentation", 0, lambda value: value in (0, 1), "0 or 1")
+    if samples == 3 and signed == 1:
+        signed, said = 0, "colour: unsigned, though PixelRepresentation says signed"
+        warnings = (*warnings, f"{WARNING}{said}")
     photometric = _photometric(elements, samples, problems)
     if samples == 3 and (real or allocated == 1):
         got = "floating point" if real else "1"

@@ -79,7 +79,8 @@ def no_patient_image(elements: Elements, meta: Elements) -> str | None:
     except ElementError:
         return None
     for value in values if isinstance(values, MultiValue) else [values]:
-        if kind := _IMAGE_TYPES.get(re.sub(r"[^A-Z]", "", str(value).upper())):
+        text = value.upper() if isinstance(value, str) else ""
+        if kind := _IMAGE_TYPES.get(re.sub(r"[^A-Z]", "", text)):
             return kind
     return None
 

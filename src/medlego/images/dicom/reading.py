@@ -32,7 +32,14 @@ from medlego.images.dicom.frames import (
 from medlego.images.dicom.greyscale import GREY_KEYWORDS, read_greys
 from medlego.images.dicom.groups import FunctionalGroups
 from medlego.images.dicom.guarded_decode import GuardError, decode_guarded
-from medlego.images.dicom.layout import GREY, LAYOUT_KEYWORDS, PALETTE, Layout, read_layout
+from medlego.images.dicom.layout import (
+    GREY,
+    JPEG2000_COLOUR,
+    LAYOUT_KEYWORDS,
+    PALETTE,
+    Layout,
+    read_layout,
+)
 from medlego.images.dicom.objects import OBJECT_KEYWORDS, no_patient_image
 from medlego.images.dicom.orientation import Turn, turn_for
 from medlego.images.dicom.parsing import Parsed, parsed
@@ -137,21 +144,25 @@ def _compressed(
     """See `_Decode`."""
     steps = _check_colours(layout)
     content = compressed_frame(file, spans, index)
-    bits = check_codestream(file.path, content, file.syntax, layout)
+    asked = options(layout, check_codestream(file.path, content, file.syntax, layout))
+    if codec.plugin == "gdcm" and asked["bits_allocated"] == 8:
+        asked["bits_stored"] = 8  # GDCM ends its process where a byte has bits to spare
     try:
-        stored, said = decode_guarded(content, codec, options(layout, bits))
+        stored, said = decode_guarded(content, codec, asked)
     except GuardError as error:
         raise ImageError(
             f"{file.path}: expected a codestream that decodes, got a damaged one ({error}); "
             "fetch it again, or decompress it with gdcmconv --raw"
         ) from None
+    if layout.signed and (spare := asked["bits_stored"] - layout.stored) > 0:
+        stored = stored << spare >> spare
     return stored, [f"decoded: {file.syntax.name}", *steps, *said]
 
 
 def _check_colours(layout: Layout) -> list[str]:
     if not layout.photometric.startswith("YBR"):
         return []
-    if layout.allocated != 8:
+    if layout.allocated != 8 and layout.photometric not in JPEG2000_COLOUR:
         problem = f"BitsAllocated: expected 8 for YBR colours, got {layout.allocated}"
         raise ElementError(problem, "convert it to RGB")
     return [f"colour: {layout.photometric} to RGB"]
