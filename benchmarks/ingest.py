@@ -129,15 +129,15 @@ class Worker:
             return None
 
 
-guarded = Worker()
-
-
 PEERS = ("standard", "dcmtk", "gdcm")
 Gap = tuple[float, float]
 
 
-def one(case: Case, path: Path) -> dict[str, Any]:
-    """What became of one file: `refused`, or `warned` and each peer's (mean, most) or None."""
+def one(case: Case, path: Path, stored: Worker | None) -> dict[str, Any]:
+    """What became of one file: `refused`, or `warned` and each peer's (mean, most) or None.
+
+    `stored` asks GDCM, if at all.
+    """
     write(case, path)
     frame = case.frames - 1
     try:
@@ -145,8 +145,8 @@ def one(case: Case, path: Path) -> dict[str, Any]:
     except ImageError as error:
         return {"refused": str(error).removeprefix(f"{path}: ")}
     others = {"standard": shown(case, case.values[frame]), "dcmtk": by_dcmtk(path, case, frame)}
-    if case.window == "none":
-        others["gdcm"] = guarded(path, case, frame)
+    if case.window == "none" and stored is not None:
+        others["gdcm"] = stored(path, case, frame)
     said: dict[str, Any] = {"warned": warnings}
     for name, other in others.items():
         said[name] = None
@@ -218,6 +218,7 @@ def swept(every: Iterable[Case]) -> dict[str, Any]:
     groups: dict[tuple[str, str], dict[str, Any]] = {}
     differing: dict[tuple[str, str], dict[str, Any]] = {}
     refused: dict[str, dict[str, Any]] = {}
+    by_gdcm_apart = Worker()
     with tempfile.TemporaryDirectory() as folder:
         for case in every:
             group = groups.setdefault(
@@ -225,7 +226,7 @@ def swept(every: Iterable[Case]) -> dict[str, Any]:
                 {"files": 0, "warned": 0, "refused": 0}
                 | {peer: {"agree": 0, "differ": 0, "cannot": 0, "largest": 0.0} for peer in PEERS},
             )
-            said = one(case, Path(folder) / "x.dcm")
+            said = one(case, Path(folder) / "x.dcm", by_gdcm_apart)
             group["files"] += 1
             if "refused" in said:
                 group["refused"] += 1

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import adapt_tables, data_tables, routing_tables, serve_tables
+from benchmarks import adapt_tables, data_tables, ingest_tables, routing_tables, serve_tables
 from benchmarks.markdown import deviation, interval, table
 
 HERE = Path(__file__).resolve().parent
@@ -303,6 +303,7 @@ _WRITERS = {
     **routing_tables.WRITERS,
     **adapt_tables.WRITERS,
     **data_tables.WRITERS,
+    **ingest_tables.WRITERS,
     **serve_tables.WRITERS,
 }
 

@@ -46,6 +46,9 @@ class Run:
         self.counts: dict[str, Any] = {"tried": 0, "read": 0, "refused": 0, "findings": {}}
         if self._file.exists():
             self.counts = json.loads(self._file.read_text())
+        if running := self.counts.pop("running", None):
+            self.counts["tried"] = running[0] + 1
+            self._note("its process ended", *running)
 
     def input(self, number: int) -> tuple[str, bytes]:
         """The suffix and content that follow from target, seed and number."""
@@ -57,6 +60,7 @@ class Run:
         """Read one input; the finding's kind if it is one."""
         path = self.folder / f"input{suffix}"
         path.write_bytes(content)
+        self.save(running=[number, suffix])
         self.counts["tried"] = number + 1
         start, kind = time.monotonic(), None
         try:
@@ -64,7 +68,9 @@ class Run:
             self.counts["read"] += 1
         except MedLegoError:
             self.counts["refused"] += 1
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # Rust's panics are no Exception
             places = [
                 f for f in traceback.extract_tb(error.__traceback__) if "medlego" in f.filename
             ]
@@ -72,29 +78,31 @@ class Run:
             kind = f"{type(error).__name__} at {place}: {str(error)[:100]}"
         if kind is None and (taken := time.monotonic() - start) > SLOW_S:
             kind = f"slow: {taken:.0f} s"
-        short = kind and kind.partition(": ")[0]
-        if short and short not in self.counts["findings"]:
-            kept = self.folder / f"finding-{self.seed}-{number}{suffix}"
-            kept.write_bytes(content)
-            self.counts["findings"][short] = {"number": number, "said": kind, "input": kept.name}
-            print(f"{self.name} --seed {self.seed} --number {number}: {kind}; {kept}", flush=True)
+        if kind:
+            self._note(kind, number, suffix)
         return kind
 
+    def _note(self, kind: str, number: int, suffix: str) -> None:
+        short = kind.partition(": ")[0]
+        if short in self.counts["findings"]:
+            return
+        kept = self.folder / f"finding-{self.seed}-{number}{suffix}"
+        kept.write_bytes((self.folder / f"input{suffix}").read_bytes())
+        self.counts["findings"][short] = {"number": number, "said": kind, "input": kept.name}
+        print(f"{self.name} --seed {self.seed} --number {number}: {kind}; {kept}", flush=True)
+
     def go(self, until: float) -> None:
-        """Go on until a moment; the state is written every second and at the end."""
-        written = time.monotonic()
+        """Go on until a moment."""
         try:
             while time.monotonic() < until:
                 number = self.counts["tried"]
                 self.one(*self.input(number), number)
-                if time.monotonic() > written + 1:
-                    self.save()
-                    written = time.monotonic()
         finally:
             self.save()
 
-    def save(self) -> None:
-        self._file.write_text(json.dumps(self.counts, indent=1))
+    def save(self, **more: Any) -> None:
+        """Write the state; `running` is the input of which the process may end."""
+        self._file.write_text(json.dumps(self.counts | more))
 
 
 def led_by_coverage(run: Run, seconds: float) -> None:
@@ -109,8 +117,6 @@ def led_by_coverage(run: Run, seconds: float) -> None:
         if data:
             number = run.counts["tried"]
             run.one(suffixes[data[0] % len(suffixes)], data[1:], number)
-            if number % 100 == 0:
-                run.save()
 
     flags = [f"-max_total_time={int(seconds)}", f"-seed={run.seed + 1}", "-rss_limit_mb=8000"]
     atheris.Setup([sys.argv[0], *flags, str(corpus)], once)

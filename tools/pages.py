@@ -11,13 +11,14 @@ from collections.abc import Callable
 from difflib import unified_diff
 from pathlib import Path
 
-from benchmarks import tables
+from benchmarks import ingest_tables, tables
 from tools import make_cli_reference, make_dicom_table, rooms
 
 PAGES: dict[Path, Callable[[], str]] = {
     make_cli_reference.PAGE: make_cli_reference.reference,
     make_dicom_table.PAGE: make_dicom_table.page,
     tables.PAGE: tables.page,
+    ingest_tables.PAGE: ingest_tables.page,
     rooms.PICTURE: rooms.picture,
 }
 

@@ -47,6 +47,15 @@ def test_a_finding_is_counted_once_and_its_input_is_kept(
     assert fuzz.Run("failing", 0, tmp_path).counts["tried"] == 3
 
 
+def test_an_input_that_ended_the_process_is_a_finding_of_the_next_run(tmp_path: Path) -> None:
+    (tmp_path / "toml").mkdir()
+    (tmp_path / "toml" / "input.gate").write_bytes(b"x")
+    fuzz.Run("toml", 0, tmp_path).save(running=[7, ".gate"])
+    run = fuzz.Run("toml", 0, tmp_path)
+    assert run.counts["tried"] == 8
+    assert run.counts["findings"]["its process ended"]["input"] == "finding-0-7.gate"
+
+
 def test_a_meta_element_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     content = as_bytes(dataset(GREY, SOPClassUID=None)).replace(b"\x02\0UI", b"\x02\0U\x0f", 1)
     (tmp_path / "x").write_bytes(content)

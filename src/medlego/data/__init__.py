@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from medlego.data.readers.columns import Columns, usual_name
     from medlego.data.readers.csv_file import open_csv
     from medlego.data.readers.labels import Uncertain, as_uncertain
+    from medlego.data.readers.parquet import check_parquet
     from medlego.data.readers.table import TABLE_SUFFIXES, read_table
     from medlego.data.samples import (
         SPLITS,
@@ -69,6 +70,7 @@ __all__ = [
     "as_task_name",
     "as_uncertain",
     "check_leaks",
+    "check_parquet",
     "describe",
     "find_kind",
     "fingerprint",

@@ -130,6 +130,16 @@ def test_an_empty_parquet_is_refused(tmp_path: Path) -> None:
         load_dataset(path)
 
 
+def test_a_parquet_that_ends_the_process_that_reads_it_is_refused(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "x.parquet", path=["x.png"] * 12, label=["a", "b"] * 6)
+    counts = b",\x15\x18\x15"  # 12 values in a page; 0x53 is -42, for which memory is asked
+    content = path.read_bytes()
+    assert counts in content
+    path.write_bytes(content.replace(counts, b",\x15\x53\x15"))
+    with pytest.raises(DatasetError, match=r"expected a whole Parquet file, got another"):
+        load_dataset(path)
+
+
 def test_too_long_a_parquet_is_refused_before_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,15 @@ from pathlib import Path
 
 import polars as pl
 
-from medlego.data import AT, TABLE_SUFFIXES, open_csv, read_table, table_and_folder, usual_name
+from medlego.data import (
+    AT,
+    TABLE_SUFFIXES,
+    check_parquet,
+    open_csv,
+    read_table,
+    table_and_folder,
+    usual_name,
+)
 from medlego.errors import DatasetError, raise_all
 from medlego.images import is_image
 
@@ -146,12 +154,14 @@ def _sheet_cells(path: Path) -> Iterator[Cell]:
 
 def _parquet_cells(path: Path) -> Iterator[Cell]:
     numbers = count(2)
+    check_parquet(path)
     try:
         lazy = pl.scan_parquet(path, glob=False)
         schema = lazy.collect_schema()
         column = _column(path, schema.names())
         if schema[column] != pl.String:
             raise DatasetError(f"{path}: {column}: expected text, got {schema[column]}")
+        check_parquet(path, [column])
         for rows in lazy.select(column).collect_batches(chunk_size=_ROWS_AT_ONCE):
             for cell in rows[column]:
                 yield cell or "", _nameless(next(numbers))
