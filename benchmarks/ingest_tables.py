@@ -1,4 +1,4 @@
-"""docs/ingest.md from the committed JSON: who agrees on which DICOM files, and why others do not."""
+"""docs/ingest.md from the committed JSON: who reads which DICOM files alike, and who does not."""
 
 from __future__ import annotations
 
@@ -14,20 +14,24 @@ _NAMES = {"standard": "the standard", "dcmtk": "dcmtk", "gdcm": "GDCM"}
 
 _HEAD = """# DICOM files of every kind, beside dcmtk and GDCM
 
-Written by `make docs` from `benchmarks/results/ingest.json`, which `python -m benchmarks.ingest` measures.
+Written by `make docs` from `benchmarks/results/ingest.json`, which `python -m benchmarks.ingest`
+measures.
 
-{files} files are written: every photometric interpretation, width, sign and planar setting by every transfer syntax
-by every form of window or table that the standard allows and an encoder here can write; compressed ones also in one
-and in several fragments and frames, with and without offset tables. Each is read by `read_image` and compared with
+{files} files are written: every photometric interpretation, width, sign and planar setting by
+every transfer syntax by every form of window or table that the standard allows and an encoder
+here can write; compressed ones also in one and in several fragments and frames, with and without
+offset tables. Each is read by `read_image` and compared with
 
-- *the standard*: PS3.3's formulas applied to the values that were written, equal to 2·10⁻⁶ where nothing is lost;
+- *the standard*: PS3.3's formulas applied to the values that were written, equal to 2·10⁻⁶ where
+  nothing is lost;
 - *dcmtk {dcmtk}*: `dcmj2pnm` or `dcml2pnm` with the same window, at 8 or 16 bits;
-- *GDCM {gdcm}*: the stored values, where no window enters. medlego decodes JPEG Lossless and 12-bit JPEG by GDCM
-  itself, so there it is no second opinion.
+- *GDCM {gdcm}*: the stored values, where no window enters. medlego decodes JPEG Lossless and
+  12-bit JPEG by GDCM itself, so there it is no second opinion.
 
-Pictures in [0, 1] agree if they differ by at most 0.02 on average and 0.06 anywhere. "Cannot" are files that a peer
-does not decode (JPEG 2000 in Debian's dcmtk, which has no codec for it) or on which it ends its process. Not among the
-files: what no installed encoder writes (YBR_FULL in JPEG Lossless), video, YBR_PARTIAL, and what is retired.
+Pictures in [0, 1] agree if they differ by at most 0.02 on average and 0.06 anywhere. "Cannot" are
+files that a peer does not decode (JPEG 2000 in Debian's dcmtk, which has no codec for it) or on
+which it ends its process. Not among the files: what no installed encoder writes (YBR_FULL in JPEG
+Lossless), video, YBR_PARTIAL, and what is retired.
 """
 
 
@@ -79,8 +83,8 @@ def _disagreements(document: dict[str, Any]) -> str:
 
 
 def _folders(document: dict[str, Any]) -> str:
-    names = ("read", "read with a warning", "no image of a patient", "refused", "crash")
-    names = (*names, "flat without a word")
+    names = ["read", "read with a warning", "no image of a patient", "refused", "crash"]
+    names.append("flat without a word")
     rows = [
         [folder["name"], str(folder["files"])]
         + [str(folder["outcomes"].get(name, 0)) for name in names]
