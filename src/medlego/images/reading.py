@@ -20,6 +20,7 @@ from medlego.errors import ImageError
 from medlego.images.dicom import is_dicom, read_frame
 from medlego.images.dicom.walking import visible_files
 from medlego.images.image import Image, from_array
+from medlego.images.mending import WARNING
 from medlego.images.nifti import read_slice
 from medlego.images.packed_tiff import packed_bits, read_tags, unpack
 from medlego.images.volumes import check_header, find_volume, is_header
@@ -175,4 +176,7 @@ def _decode(picture: Pillow.Image) -> Image:
         applied.append(f"colour: {picture.mode} to {'grey' if target == 'L' else 'RGB'}")
     picture.info.pop("transparency", None)  # dropped anyway; Pillow would warn of a palette's
     applied.append("scaled: 8 bit by 1/255")
-    return from_array(np.asarray(picture.convert(target)), tuple(applied))
+    array = np.asarray(picture.convert(target))
+    if "A" in picture.getbands() and not np.ptp(array):
+        applied.append(f"{WARNING}picture: one grey, since transparency is left out")
+    return from_array(array, tuple(applied))

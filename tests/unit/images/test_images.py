@@ -394,3 +394,10 @@ def test_fit_does_not_alias_fine_patterns() -> None:
     stripes[..., ::2] = 1.0
     inner = fit(Image(stripes), 16)[:, 2:-2, 2:-2]
     torch.testing.assert_close(inner, torch.full_like(inner, 0.5), rtol=0, atol=0.05)
+
+
+def test_a_picture_that_is_all_transparency_is_said_to_be_lost(tmp_path: Path) -> None:
+    drawn = np.zeros((4, 4, 4), np.uint8)
+    drawn[:2, :, 3] = 255
+    image = read_image(saved(tmp_path / "x.png", Pillow.fromarray(drawn)))
+    assert image.warnings == ("warning: picture: one grey, since transparency is left out",)
