@@ -224,7 +224,8 @@ def allowed(case: Case) -> bool:
         fits = form.stored == form.allocated == 8 and not form.signed
         return fits and form.photometric != PALETTE and not mct
     if syntax == uid.JPEGExtended12Bit:
-        return form.stored in (8, 12) and form.photometric in GREY and not form.signed
+        fits = form.stored in (8, 12) and not form.signed
+        return fits and form.photometric != PALETTE and not mct
     if form.photometric == PALETTE and syntax in LOSSY:
         return False
     if form.photometric == "YBR_FULL_422":
