@@ -172,6 +172,11 @@ REASONS: list[tuple[str, str, Callable[[Case], bool]]] = [
         lambda case: case.form.signed and case.syntax == uid.JPEGLSNearLossless,
     ),
     (
+        "standard",
+        "a table of 32 entries makes several of its steps of a lossy codec's small error",
+        lambda case: "32 entries" in case.window and case.syntax in LOSSY,
+    ),
+    (
         "dcmtk",
         "dcm2pnm shows 1 of 1 bit at half brightness",
         lambda case: case.form.allocated == 1,

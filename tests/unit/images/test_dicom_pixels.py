@@ -578,3 +578,26 @@ def test_32_bits_of_big_endian_files_are_words_of_16(tmp_path: Path) -> None:
     window = {"WindowCenter": 32e6, "WindowWidth": 64e6, "VOILUTFunction": "LINEAR_EXACT"}
     instance = dataset(array, syntax=ExplicitVRBigEndian, PixelData=words.tobytes(), **window)
     same(read_image(write(tmp_path / "x", instance)), array / 64e6)
+
+
+def test_single_bits_of_big_endian_files_lie_in_words(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 2, (3, 5, 7)).astype(np.uint8)
+    packed = np.packbits(frames.reshape(-1), bitorder="little")
+    words = packed.view("<u2").astype(">u2").tobytes()
+    elements: dict[str, Any] = {"BitsAllocated": 1, "BitsStored": 1, "PixelData": words}
+    instance = dataset(frames, frames=3, syntax=ExplicitVRBigEndian, **elements)
+    path = write(tmp_path / "x", instance)
+    for number in range(3):
+        same(read_image(path, number), frames[number])
+
+
+def test_palettes_of_bytes_lie_in_words_of_big_endian_files(tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (256, 3))
+    elements = palette(0, colours, 8)
+    for name, entries in zip(("Red", "Green", "Blue"), colours.T, strict=True):
+        words = entries.astype(np.uint8).view("<u2").astype(">u2")
+        elements[f"{name}PaletteColorLookupTableData"] = words.tobytes()
+    elements["PixelData"] = BYTES.view("<u2").astype(">u2").tobytes()
+    elements["PhotometricInterpretation"] = "PALETTE COLOR"
+    instance = dataset(BYTES, syntax=ExplicitVRBigEndian, **elements)
+    same(read_image(write(tmp_path / "x", instance)), colours[BYTES] / 255)

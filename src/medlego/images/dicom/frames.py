@@ -15,6 +15,7 @@ from medlego.images.dicom.layout import Layout
 from medlego.images.dicom.parsing import Parsed
 from medlego.images.dicom.sequences import UNDEFINED
 from medlego.images.dicom.stream import OverBudgetError, Stream
+from medlego.images.dicom.tables import swapped
 from medlego.images.mending import WARNING
 
 FRAME_KEYWORDS = ("ExtendedOffsetTable",)
@@ -104,8 +105,9 @@ def native_frame(file: Parsed, element: PixelElement, layout: Layout, frame: int
     """
     bits = layout.frame_bits
     first, last = frame * bits // 8, -(-(frame + 1) * bits // 8)
-    first -= first % 2 if _swapped(file, element, layout) else 0
-    last += last % 2 if _swapped(file, element, layout) else 0
+    odd, length = first % 2, last - first
+    if _swapped(file, element, layout):
+        first, last = first - odd, last + last % 2
     there = min(element.length, max(0, file.stream.size - element.start))
     whole = -(-layout.frames * bits // 8)
     if element.length == UNDEFINED or whole > there:
@@ -119,15 +121,12 @@ def native_frame(file: Parsed, element: PixelElement, layout: Layout, frame: int
         return np.frombuffer(content, "V2").reshape(-1, 2)[:, ::-1].tobytes()
     if not _swapped(file, element, layout):
         return content
-    pairs = bytearray(len(content))
-    pairs[::2], pairs[1::2] = content[1::2], content[::2]
-    odd = frame * bits // 8 % 2
-    return bytes(pairs[odd : odd + bits // 8])
+    return swapped(content)[odd : odd + length]
 
 
 def _swapped(file: Parsed, element: PixelElement, layout: Layout) -> bool:
-    """Whether 8-bit pixels lie as 16-bit words of a big-endian file, PS3.5 section 8.1.1."""
-    return not file.little and element.vr == "OW" and layout.allocated == 8
+    """Whether bits or bytes lie as 16-bit words of a big-endian file, PS3.5 section 8.1.1."""
+    return not file.little and element.vr == "OW" and layout.allocated <= 8
 
 
 @dataclass(frozen=True)

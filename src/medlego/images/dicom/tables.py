@@ -76,7 +76,7 @@ def _plain(elements: Elements, name: str, signed: bool) -> LookupTable:
     if len(content) >= 2 * count:
         entries = _words(content[: 2 * count], 16, elements.little)
     elif bits <= 8 and len(content) >= count:
-        entries = _words(content[:count], 8, elements.little)
+        entries = np.frombuffer(_in_order(content, elements.little)[:count], np.uint8)
     else:
         raise ElementError(f"{name}Data: expected {count} entries, got fewer")
     used = int(entries.max()).bit_length() or bits
@@ -101,12 +101,27 @@ def _words(content: bytes, bits: int, little: bool) -> np.ndarray:
     return np.frombuffer(content[: len(content) // 2 * 2], "<u2" if little else ">u2")
 
 
+def swapped(words: bytes) -> bytes:
+    """The bytes of each two changed over; a last one without another as it is."""
+    pairs = bytearray(words)
+    even = len(words) // 2 * 2
+    pairs[:even:2], pairs[1:even:2] = words[1:even:2], words[:even:2]
+    return bytes(pairs)
+
+
+def _in_order(content: bytes, little: bool) -> bytes:
+    """Entries of a byte, two to a word, the first in the word's lower half."""
+    return content if little else swapped(content)
+
+
 def _expanded(content: bytes, bits: int, little: bool, count: int) -> np.ndarray:
     """The entries of a segmented table: runs given, lines to an end, repetitions of earlier ones.
 
     Raises:
         IndexError, ValueError: segments that are cut short, empty, or of no kind.
     """
+    if bits <= 8:
+        content, little = _in_order(content, little), True
     values: list[int] = _words(content, bits, little).tolist()
     width = 1 if bits <= 8 else 2
     entries: list[int] = []
