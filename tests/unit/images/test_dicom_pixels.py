@@ -575,7 +575,11 @@ def test_jpeg_2000_turns_its_own_colours_to_rgb(tmp_path: Path, bits: int) -> No
 def test_32_bits_of_big_endian_files_are_words_of_16(tmp_path: Path) -> None:
     array = np.arange(64, dtype=np.uint32).reshape(8, 8) * 1_000_003
     words = array.astype("<u4").view("<u2").astype(">u2")
-    window: dict[str, Any] = {"WindowCenter": 32e6, "WindowWidth": 64e6, "VOILUTFunction": "LINEAR_EXACT"}
+    window: dict[str, Any] = {
+        "WindowCenter": 32e6,
+        "WindowWidth": 64e6,
+        "VOILUTFunction": "LINEAR_EXACT",
+    }
     instance = dataset(array, syntax=ExplicitVRBigEndian, PixelData=words.tobytes(), **window)
     same(read_image(write(tmp_path / "x", instance)), array / 64e6)
 
