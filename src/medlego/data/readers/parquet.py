@@ -14,14 +14,19 @@ from medlego.support import Pool, WorkerError
 TIMEOUT_S = 600.0
 
 
-def check_parquet(path: Path, columns: Sequence[str] = ()) -> None:
+def check_parquet(path: Path, columns: Sequence[str] = (), *, whole: bool = True) -> None:
     """Try to read some columns, or the schema and the number of rows.
+
+    Args:
+        path: the file.
+        columns: to be read.
+        whole: at once; or else in batches, of which one is in memory.
 
     Raises:
         DatasetError: they cannot be read, not in `TIMEOUT_S`, or not by a process that lives on.
     """
     try:
-        request = {"path": str(path.resolve()), "columns": list(columns)}
+        request = {"path": str(path.resolve()), "columns": list(columns), "whole": whole}
         answer, _ = _pool.ask(request, b"", TIMEOUT_S)
         problem = answer.get("error")
     except WorkerError as error:

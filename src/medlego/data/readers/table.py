@@ -156,14 +156,21 @@ def _read_excel(path: Path, rename: Rename) -> TextTable:
 
 def _read_parquet(path: Path, rename: Rename) -> TextTable:
     check_parquet(path)
-    lazy = pl.scan_parquet(path, glob=False)
-    header = lazy.collect_schema().names()
-    names = rename(header)
-    count = int(lazy.select(pl.len()).collect().item())
-    if count > MAX_ROWS or not names:
-        return TextTable(path, {}, tuple(range(2, count + 2)), tuple(header))
-    check_parquet(path, list(names))
-    return _from_frame(path, lazy.select(list(names)).collect(), names, header)
+    try:
+        lazy = pl.scan_parquet(path, glob=False)
+        header = lazy.collect_schema().names()
+        names = rename(header)
+        count = int(lazy.select(pl.len()).collect().item())
+        if count > MAX_ROWS or not names:
+            return TextTable(path, {}, tuple(range(2, count + 2)), tuple(header))
+        check_parquet(path, list(names))
+        frame = lazy.select(list(names)).collect()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        raise DatasetError(
+            f"{path}: expected a whole Parquet file, got another ({type(error).__name__}); "
+            "write it again"
+        ) from None
+    return _from_frame(path, frame, names, header)
 
 
 def _from_frame(

@@ -161,7 +161,7 @@ def _parquet_cells(path: Path) -> Iterator[Cell]:
         column = _column(path, schema.names())
         if schema[column] != pl.String:
             raise DatasetError(f"{path}: {column}: expected text, got {schema[column]}")
-        check_parquet(path, [column])
+        check_parquet(path, [column], whole=False)
         for rows in lazy.select(column).collect_batches(chunk_size=_ROWS_AT_ONCE):
             for cell in rows[column]:
                 yield cell or "", _nameless(next(numbers))
