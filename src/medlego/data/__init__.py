@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from medlego.data.readers.columns import Columns, usual_name
     from medlego.data.readers.csv_file import open_csv
     from medlego.data.readers.labels import Uncertain, as_uncertain
-    from medlego.data.readers.parquet import check_parquet
     from medlego.data.readers.table import TABLE_SUFFIXES, read_table
+    from medlego.data.readers.trial import try_table
     from medlego.data.samples import (
         SPLITS,
         ArrayImages,
@@ -70,7 +70,6 @@ __all__ = [
     "as_task_name",
     "as_uncertain",
     "check_leaks",
-    "check_parquet",
     "describe",
     "find_kind",
     "fingerprint",
@@ -86,6 +85,7 @@ __all__ = [
     "synthetic_image",
     "table_and_folder",
     "task_stem",
+    "try_table",
     "usual_name",
 ]
 

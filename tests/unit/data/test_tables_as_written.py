@@ -103,6 +103,14 @@ def test_excel(folder: Path) -> None:
     assert everything(load_dataset(folder / "x.xlsx")) == PLAIN
 
 
+def test_an_excel_sheet_as_wide_and_long_as_any_is_refused(folder: Path) -> None:
+    """For the cells between its first and its last, memory is asked that no machine has."""
+    far = '</t></is></c></row><row r="1048576"><c r="XFD1048576" t="inlineStr"><is><t>x'
+    write_excel(folder / "x.xlsx", [("Path", "Label", f"Patient ID{far}"), *ROWS])
+    with pytest.raises(DatasetError, match="expected a whole Excel file, got another"):
+        load_dataset(folder / "x.xlsx")
+
+
 @pytest.mark.parametrize("content", [b"", b"path,label", b"PK\x03\x04" + bytes(60)])
 def test_a_file_that_is_no_excel_is_refused(folder: Path, content: bytes) -> None:
     (folder / "x.xlsx").write_bytes(content)

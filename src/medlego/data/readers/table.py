@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from medlego.data.readers.csv_file import check_widths, open_csv
-from medlego.data.readers.parquet import check_parquet
+from medlego.data.readers.trial import try_table, unreadable
 from medlego.errors import DatasetError, raise_all
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".xlsx", ".xls")
@@ -139,6 +139,7 @@ def _read_csv(path: Path, rename: Rename) -> TextTable:
 
 
 def _read_excel(path: Path, rename: Rename) -> TextTable:
+    try_table(path)
     try:
         frame = pl.read_excel(path, raise_if_empty=False)
     except ModuleNotFoundError:
@@ -147,15 +148,12 @@ def _read_excel(path: Path, rename: Rename) -> TextTable:
             "pip install 'medlego[excel]', or save the table as CSV UTF-8"
         ) from None
     except Exception as error:  # calamine's own classes, of many kinds
-        raise DatasetError(
-            f"{path}: expected a whole Excel file, got another ({type(error).__name__}); save the "
-            "table as CSV UTF-8"
-        ) from None
+        raise unreadable(path, type(error).__name__) from None
     return _from_frame(path, frame, rename(frame.columns), frame.columns)
 
 
 def _read_parquet(path: Path, rename: Rename) -> TextTable:
-    check_parquet(path)
+    try_table(path)
     try:
         lazy = pl.scan_parquet(path, glob=False)
         header = lazy.collect_schema().names()
@@ -163,13 +161,10 @@ def _read_parquet(path: Path, rename: Rename) -> TextTable:
         count = int(lazy.select(pl.len()).collect().item())
         if count > MAX_ROWS or not names:
             return TextTable(path, {}, tuple(range(2, count + 2)), tuple(header))
-        check_parquet(path, list(names))
+        try_table(path, list(names))
         frame = lazy.select(list(names)).collect()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise DatasetError(
-            f"{path}: expected a whole Parquet file, got another ({type(error).__name__}); "
-            "write it again"
-        ) from None
+        raise unreadable(path, type(error).__name__) from None
     return _from_frame(path, frame, names, header)
 
 

@@ -13,10 +13,10 @@ import polars as pl
 from medlego.data import (
     AT,
     TABLE_SUFFIXES,
-    check_parquet,
     open_csv,
     read_table,
     table_and_folder,
+    try_table,
     usual_name,
 )
 from medlego.errors import DatasetError, raise_all
@@ -154,14 +154,14 @@ def _sheet_cells(path: Path) -> Iterator[Cell]:
 
 def _parquet_cells(path: Path) -> Iterator[Cell]:
     numbers = count(2)
-    check_parquet(path)
+    try_table(path)
     try:
         lazy = pl.scan_parquet(path, glob=False)
         schema = lazy.collect_schema()
         column = _column(path, schema.names())
         if schema[column] != pl.String:
             raise DatasetError(f"{path}: {column}: expected text, got {schema[column]}")
-        check_parquet(path, [column], whole=False)
+        try_table(path, [column], whole=False)
         for rows in lazy.select(column).collect_batches(chunk_size=_ROWS_AT_ONCE):
             for cell in rows[column]:
                 yield cell or "", _nameless(next(numbers))
