@@ -16,6 +16,7 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import data_element_generator, read_dataset
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 
 from medlego.images.dicom.sequences import UNDEFINED, find_items
@@ -122,6 +123,8 @@ class Elements:
         value = self.value(keyword)
         if isinstance(value, MultiValue):
             value = value[0]
+        if isinstance(value, Sequence):
+            raise ElementError(f"{keyword}: expected text, got a sequence")
         text = "" if value is None else str(value).strip(" \0")
         return text or None
 
