@@ -20,6 +20,7 @@ from medlego.bricks import brick_bytes
 from medlego.cli.app import VERBS, app
 from medlego.cli.outcome import run_app
 from medlego.cli.verb import spelt_out
+from medlego.errors import FailureError
 from medlego.generalist import assemble
 
 PATHS = [
@@ -182,6 +183,10 @@ def mistakes(verb: str) -> Iterator[list[str]]:
             yield words(verb, good | {own.name: wrong[turn % len(wrong)]})
 
 
+def stop(*_: object, **__: object) -> None:
+    raise FailureError("instead of what takes long")
+
+
 def test_every_verb_is_tried() -> None:
     assert GOOD.keys() == VERBS.keys()
 
@@ -189,8 +194,8 @@ def test_every_verb_is_tried() -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_mistake_ends_in_a_sentence(verb, files, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MEDLEGO_STORE", str(tmp_path / "store"))
-    for endless in ("medlego.serve.serve_app", "medlego.serve.keep_watching"):
-        monkeypatch.setattr(endless, lambda *_, **__: None)
+    for long in ("serve.serve_app", "serve.keep_watching", "cli.demo_run.run_demo"):
+        monkeypatch.setattr(f"medlego.{long}", stop)
     place = tmp_path / "w"
     for number, line in enumerate(mistakes(verb)):
         if not place.exists() or number % 5 == 0:

@@ -61,7 +61,7 @@ def command(
             "own with auto and search, 0 for merge-aware bricks and for given coefficients."
         ),
     ] = None,
-    seed: Annotated[int, Option(help="Random seed of the method.")] = 0,
+    seed: Annotated[int, Option(min=0, help="Random seed of the method.")] = 0,
     mode: Annotated[
         str,
         Option(

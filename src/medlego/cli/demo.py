@@ -36,6 +36,7 @@ def command(
     if data is None:
         terminal.say("SYNTHETIC DATA: medlego draws these images to look like X-ray, ultrasound,")
         terminal.say("MRI and microscopy. The scores say nothing about real images.")
+    output.mkdir(parents=True, exist_ok=True)
     with terminal.progress() as show:
         frozen = compute.load(base, image_size)
         datasets = synthetic_datasets(frozen.ref.image_size) if data is None else _read_all(data)

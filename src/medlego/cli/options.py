@@ -120,7 +120,7 @@ class Compute:
 class Reading:
     """How labelled images are read."""
 
-    data_seed: Annotated[int, Option(help="Seed of the split, if DATA has none.")] = 0
+    data_seed: Annotated[int, Option(min=0, help="Seed of the split, if DATA has none.")] = 0
     labels_map: LabelsMap = None
     path_column: Annotated[
         str | None, Option(help="Column of a table that names the image; path by default.")

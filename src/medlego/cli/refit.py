@@ -28,7 +28,7 @@ def command(
     output: options.NewBrick,
     *,
     subsets: Annotated[int, Option(help="Merges with some of these bricks, chosen at random.")] = 3,
-    seed: Annotated[int, Option(help="Random seed of that choice.")] = 0,
+    seed: Annotated[int, Option(min=0, help="Random seed of that choice.")] = 0,
     reading: options.Reading,
     compute: options.Compute,
     force: options.Force = False,
