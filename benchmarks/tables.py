@@ -63,6 +63,27 @@ def _before_after(document: dict[str, Any]) -> str:
     )
 
 
+def _intervals(document: dict[str, Any]) -> str:
+    rows = [
+        [
+            row["sample"],
+            row["score"].replace("_", " "),
+            *(
+                f"{row[f'{way}_holds']:.3f} ({row[f'{way}_width']:.3f})"
+                if f"{way}_holds" in row
+                else f"{row[f'{way}_passes']:.3f} pass"
+                for way in ("interval", "percentiles")
+            ),
+        ]
+        for row in document["rows"]
+    ]
+    return (
+        "Share of 95 % intervals that hold the truth, and their mean width; of gates, how often a "
+        "loss beyond the limit passes.\n\n"
+        + table(["sample", "score", "medlego", "percentiles of the same draws"], rows)
+    )
+
+
 def _merge_speed(document: dict[str, Any]) -> str:
     rows = [
         [row["name"], _time(row["seconds"]), *_peer(row), _memory(row)] for row in document["rows"]
@@ -294,6 +315,7 @@ _WRITERS = {
     "screening": _screening,
     "mini_base": _mini_base,
     "before_after": _before_after,
+    "intervals": _intervals,
     "merge_speed": _merge_speed,
     "edit_speed": _edit_speed,
     "main_job": _main_job,

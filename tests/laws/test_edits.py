@@ -46,7 +46,7 @@ def random_edit(before: Generalist, dice: random.Random) -> Generalist:
     kinds += ["update"] * 2 if newer else []
     match dice.choice(kinds):
         case "add":
-            return add(before, dice.choice(spare))
+            return add(before, dice.choice(spare), allow_older=True)
         case "remove":
             brick = dice.choice(before.bricks)
             others = [b for b in before.bricks if b.task.name != brick.task.name]
@@ -56,7 +56,7 @@ def random_edit(before: Generalist, dice: random.Random) -> Generalist:
         case "update":
             brick = dice.choice(newer)
             old = next(b for b in before.bricks if b.task.name == brick.task.name)
-            return update(before, brick, site=old.digest)
+            return update(before, brick, site=old.digest, allow_older=True)
         case "undo":
             return before if state(before.lineage) == 0 else undo(before)
         case _:

@@ -84,7 +84,9 @@ def read_slice(volume: Volume, index: int | None, *, max_pixels: int) -> Image:
 def _read(files: Volume, index: int | None, max_pixels: int) -> Image:
     path, kind = files.voxels, _HEADERS[files.kind, files.voxels == files.header]
     with opened(files.header) as stream:
-        header = kind(stream.read(kind.sizeof_hdr))
+        header = kind(stream.read(kind.sizeof_hdr), check=False)
+    mended = _Mended()
+    header.check_fix(logger=mended)
     if not header["vox_offset"] <= MAX_OFFSET:
         raise ImageError(
             f"{files.header}: expected voxels within the first {MAX_OFFSET:,} bytes, got a header "
@@ -103,7 +105,7 @@ def _read(files: Volume, index: int | None, max_pixels: int) -> Image:
     low, high, scaling = _range(path, header, volume)
     grey = np.nan_to_num((volume[:, :, number] - low) / (high - low)).clip(0.0, 1.0)
     applied = [f"slice: {number + 1} of {count}" + (", the middle one" if index is None else "")]
-    applied += [*scaling, *warnings]
+    applied += [*mended.steps, *scaling, *warnings]
     if (spread := float(np.ptp(grey))) < LEAST_SPREAD:
         applied.append(f"{WARNING}picture: {share(spread)}")
     if affine is not None:
@@ -111,6 +113,17 @@ def _read(files: Volume, index: int | None, max_pixels: int) -> Image:
         applied.append("orientation: axial, turned, columns to L, rows to P")
     spacing = (steps[1], steps[0]) if min(steps) > 0 else None
     return Image.of(np.asarray(grey.T, dtype=np.float32), tuple(applied), spacing)
+
+
+class _Mended:
+    """What nibabel changes in a header, in place of a logger that would print it."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def log(self, _level: int, message: str) -> None:
+        if " set" in message:
+            self.steps.append(f"{WARNING}header: {message}")
 
 
 def _check(path: Path, header: Any, max_pixels: int) -> None:

@@ -25,9 +25,15 @@ def leftovers(folder: Path, name: str = "") -> list[Path]:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` to `path` through a temporary file beside it, fsync and rename.
 
+    A device or pipe, such as `/dev/null` or `/dev/stdout`, is written into and stays what it is.
+
     Raises:
         OSError: the directory is missing or not writable; `path` is then as it was.
     """
+    if _is_device(path):
+        with path.open("wb") as stream:
+            stream.write(content)
+        return
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     temporary = Path(name)
     try:
@@ -41,6 +47,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_directory(path.parent)
+
+
+def _is_device(path: Path) -> bool:
+    if str(path.absolute().parent) in ("/dev", "/dev/fd", "/proc/self/fd"):
+        return True
+    return path.exists() and not (path.is_file() or path.is_dir())
 
 
 def put_in_place(finished: Path, path: Path) -> None:

@@ -186,3 +186,25 @@ def test_a_mask_of_few_voxels_keeps_them(tmp_path: Path) -> None:
 def test_a_volume_of_nothing_finite_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="expected finite values, got none"):
         read(tmp_path, np.full((4, 5, 6), np.nan, np.float32), None)
+
+
+@pytest.mark.parametrize(
+    ("field", "place", "value", "says"),
+    [
+        ("pixdim", 1, -2, "pixdim[1,2,3] should be positive; setting to abs of pixdim values"),
+        ("pixdim", 3, 0, "pixdim[1,2,3] should be non-zero; setting 0 dims to 1"),
+        ("qform_code", (), 512, "qform_code 512 not valid; setting to 0"),
+    ],
+)
+def test_what_nibabel_mends_is_a_warning_and_not_printed(
+    field, place, value, says, tmp_path, capfd
+):
+    nibabel.save(nibabel.Nifti1Image(VOLUME, np.eye(4)), tmp_path / "x.nii")
+    content = bytearray((tmp_path / "x.nii").read_bytes())
+    header = nibabel.Nifti1Header(bytes(content[:348]))
+    header[field][place] = value
+    content[:348] = header.binaryblock
+    (tmp_path / "x.nii").write_bytes(content)
+    image = read_image(tmp_path / "x.nii")
+    assert f"warning: header: {says}" in image.warnings
+    assert capfd.readouterr() == ("", "")

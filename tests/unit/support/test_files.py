@@ -113,3 +113,26 @@ def test_cache_lies_in_the_home_folder_otherwise(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("MEDLEGO_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert cache_directory() == Path.home() / ".cache" / "medlego"
+
+
+def test_a_pipe_is_written_into_and_stays_one(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_atomically(tmp_path / "pipe", b"new")
+    assert os.read(reader, 10) == b"new"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+@pytest.mark.parametrize("name", ["/dev/null", "/dev/stdout", "/dev/fd/1"])
+def test_a_device_stays_one(name: str, tmp_path: Path) -> None:
+    kind = os.lstat(name).st_mode
+    with (tmp_path / "out").open("wb") as out:
+        script = (
+            "import sys; from pathlib import Path; from medlego.support import write_atomically"
+        )
+        script += "; write_atomically(Path(sys.argv[1]), b'new')"
+        subprocess.run([sys.executable, "-c", script, name], stdout=out, check=True)
+    assert os.lstat(name).st_mode == kind
+    assert (tmp_path / "out").read_bytes() == (b"" if name == "/dev/null" else b"new")
