@@ -149,7 +149,7 @@ def missing_thresholds(aim: Aim | None, calibration: Calibration | None, task: T
         return None
     return (
         f"no threshold for a {aim.aim} of {aim.value:g}: {', '.join(lacking)}; val has too few "
-        "images with or without"
+        "images with it or without it"
     )
 
 

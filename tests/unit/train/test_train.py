@@ -267,8 +267,8 @@ def test_thresholds_that_were_asked_for_and_not_made_are_said_so():
     )
     assert few.calibration is None
     assert few.missing_thresholds == (
-        f"no threshold for a sensitivity of 0.9: {few.task.labels[1]}; val has too few images with "
-        "or without"
+        f"no threshold for a sensitivity of 0.9: {few.task.labels[1]}; val has too few images "
+        "with it or without it"
     )
     assert few.settings["sensitivity"] == 0.9
     assert enough.missing_thresholds is None

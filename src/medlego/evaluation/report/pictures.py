@@ -64,7 +64,7 @@ def _bars(report: Report) -> Figure:
     axes.set_ylim(0, 1)
     axes.set_ylabel(f"balanced accuracy ({report.split}, 95 % interval)")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=len(models), frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
 
 
