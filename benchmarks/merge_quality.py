@@ -222,6 +222,8 @@ def run(
         for name, brick in bricks(kind, seed).items()
     }
     if methods is not None:
+        if kinds[-1] != list(KINDS)[-1]:  # another default than the table's
+            rows = [row | {"minus_default": None} for row in rows]
         put_in_place(rows, methods, bricks=digests, commit=commit())
         return
     write_result(
@@ -251,7 +253,7 @@ def put_in_place(rows: list[dict[str, Any]], methods: list[str], **facts: Any) -
     for row in rows:
         if row["method"] in methods:
             number = place[row["group"], row["method"], row["coefficients"]]
-            document["rows"][number] = row | {"note": "measured again"}
+            document["rows"][number] = row | {"note": "measured again, see below"}
     anchors = [row for row in rows if row["method"] not in methods]
     document["again"] = {"methods": methods, **facts, "rows": anchors}
     path.write_text(json.dumps(document, indent=2) + "\n")

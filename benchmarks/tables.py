@@ -146,6 +146,7 @@ def _merge_quality(document: dict[str, Any]) -> str:
         for row in rows
         if not row["uses_data"]
         and row["group"] != "controls"
+        and row["minus_default"]
         and row["minus_default"]["interval"][0] > 0
     ]
     (default,) = (row for row in rows if row["default"])
@@ -159,9 +160,31 @@ def _merge_quality(document: dict[str, Any]) -> str:
     for group in groups:
         members = [row for row in rows if row["group"] == group]
         parts.append(f"\n### {group[0].upper()}{group[1:]}\n\n{_scores(members, default=True)}")
+    if again := document.get("again"):
+        parts.append(_again(again, rows))
     return "".join(parts)
 
 
+def _again(again: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """What was measured again, with rows that both runs have."""
+    place = {(row["group"], row["method"], row["coefficients"]): row for row in rows}
+    both = [
+        [
+            row["method"],
+            row["group"],
+            interval(place[row["group"], row["method"], row["coefficients"]][_MEAN]),
+            interval(row[_MEAN]),
+        ]
+        for row in again["rows"]
+    ]
+    return (
+        f"\n### Measured again\n\nRows of {' and '.join(again['methods'])} that say so, at "
+        f"{again['commit'][:7]}, on bricks trained again with the same seeds; a mean over the sets "
+        "of either run:\n\n" + table(["method", "bricks", "table", "again"], both)
+    )
+
+
+_MEAN = "mean_balanced_accuracy"
 _LEGEND = (
     "Balanced accuracy on the test splits. *Normalised*: over the plainly trained SVD-LoRA "
     "specialists, mean over the sets. *Mean − probes*: paired on the same images. *Seeds*: "
