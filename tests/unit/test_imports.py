@@ -142,9 +142,10 @@ def test_help_imports_neither_torch_nor_numpy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_a_process_that_runs_codecs_stays_small() -> None:
+@pytest.mark.parametrize("worker", ["images.dicom.worker", "data.trial_worker"])
+def test_a_process_for_one_file_stays_small(worker: str) -> None:
     code = (
-        "import sys, medlego.images.dicom.worker\n"
+        f"import sys, medlego.{worker}\n"
         "heavy = {'torch', 'timm', 'pydantic'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

@@ -16,7 +16,7 @@ _OFFSETS, _COUNTS = 273, 279
 
 
 def read_tags(path: Path) -> dict[int, Any]:
-    """The tags of a TIFF file's first page; empty for anything else."""
+    """The tags of a TIFF file's first page that are whole numbers; empty for anything else."""
     try:
         with path.open("rb") as stream:
             head = stream.read(8)
@@ -25,9 +25,16 @@ def read_tags(path: Path) -> dict[int, Any]:
             directory = TiffImagePlugin.ImageFileDirectory_v2(head)
             stream.seek(directory.next)
             directory.load(stream)
-            return dict(directory)
+            tags = dict(directory)
+            return {
+                t: v for t, v in tags.items() if _are_whole(v if isinstance(v, tuple) else (v,))
+            }
     except (OSError, SyntaxError, TypeError, ValueError, KeyError, EOFError):
         return {}
+
+
+def _are_whole(values: tuple[Any, ...]) -> bool:
+    return all(isinstance(value, int) for value in values)
 
 
 def packed_bits(tags: Mapping[int, Any]) -> int | None:

@@ -76,6 +76,16 @@ def packed_tiff(path: Path, values: np.ndarray, bits: int, photometric: int = 1)
     return path
 
 
+def test_a_tag_of_a_tiff_that_is_no_number_is_left_out(tmp_path: Path) -> None:
+    path = packed_tiff(tmp_path / "x.tif", np.arange(12).reshape(3, 4), 12)
+    content = path.read_bytes()
+    bits, text = struct.pack("<HHL", 258, 3, 1), struct.pack("<HHL", 258, 2, 1)
+    assert bits in content
+    path.write_bytes(content.replace(bits, text))
+    with pytest.raises(ImageError, match="expected a"):
+        read_image(path)
+
+
 @pytest.mark.parametrize("bits", range(9, 16))
 @pytest.mark.parametrize("photometric", [0, 1])
 def test_tiff_of_9_to_15_bits_is_scaled_by_them(

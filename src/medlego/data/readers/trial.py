@@ -44,4 +44,4 @@ def unreadable(path: Path, problem: str) -> DatasetError:
     return DatasetError(f"{path}: expected a whole {kind} file, got another ({problem}); {advice}")
 
 
-_pool = Pool("medlego.data.readers.trial_worker")
+_pool = Pool("medlego.data.trial_worker")

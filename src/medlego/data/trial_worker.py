@@ -1,4 +1,4 @@
-"""The process that tries tables, `python -m medlego.data.readers.trial_worker`.
+"""The process that tries tables, `python -m medlego.data.trial_worker`.
 
 A request has `path`, `columns` and whether they are read as a `whole`; an answer has `error` where
 they cannot be read. Without columns a Parquet file's schema and number of rows are read, and all
