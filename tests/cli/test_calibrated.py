@@ -105,7 +105,7 @@ def test_a_merge_says_that_it_is_not_calibrated(work, tmp_path, capsys):
 
 def test_evaluate_shows_thresholds_and_subgroups_and_writes_csv(work, tmp_path, capsys):
     assert run("assemble", work / "chest.brick.safetensors", "-o", tmp_path / "g") == 0
-    words = ("--data", f"chest={work / 'chest' / 'chest.csv'}", "--resamples", 5)
+    words = ("--data", f"chest={work / 'chest' / 'chest.csv'}", "--resamples", 100)
     assert run("evaluate", tmp_path / "g", *words, "--csv", tmp_path / "x.csv") == 0
     output = " ".join(capsys.readouterr().out.split())
     assert "at the generalist's thresholds" in output

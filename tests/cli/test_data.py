@@ -169,7 +169,7 @@ def test_labels_are_renamed_in_training_and_in_evaluation(work, capsys):
     words = ("evaluate", work / "generalist", "--data", f"pets={source(work)}")
     assert run(*words) == 2
     assert "--labels-map" in capsys.readouterr().err
-    assert run("--json", *words, "--labels-map", work / "map.csv", "--resamples", 50) == 0
+    assert run("--json", *words, "--labels-map", work / "map.csv", "--resamples", 100) == 0
     assert json.loads(capsys.readouterr().out)["rows"][0]["images"] == 5
 
 

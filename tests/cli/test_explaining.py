@@ -94,7 +94,7 @@ def test_a_card_is_printed_or_written_once(work, tmp_path, capsys):
 def test_an_evaluation_reaches_the_cards_of_generalist_and_brick(work, tmp_path):
     data = [f"--data={name}={work / 'data'}" for name in "ab"]
     scores = tmp_path / "scores.json"
-    words = ("--json", scores, "--resamples", 20)
+    words = ("--json", scores, "--resamples", 100)
     assert run("evaluate", work / "generalist", *data, *words) == 0
     assert set(json.loads(scores.read_text())["bricks"]) == {"a", "b"}
     for path in (work / "generalist", work / "a.brick.safetensors"):

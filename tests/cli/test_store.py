@@ -90,11 +90,11 @@ def test_a_purge_reaches_what_killed_writers_left(place, again):
     left = [
         folder / "bricks" / f".{A.digest}.{rest}.tmp"
         for folder in (place / "g", place / "store")
-        for rest in ("brick.safetensors.k3_x9", "0123abcd")
+        for rest in ("brick.safetensors.k3_x9abc", "0123abcd")
     ]
     for file in left:
         file.write_bytes(files[0].read_bytes())
-    other = place / "store" / "bricks" / f".{B.digest}.brick.safetensors.abc.tmp"
+    other = place / "store" / "bricks" / f".{B.digest}.brick.safetensors.abcdefgh.tmp"
     other.write_bytes(b"")
     if not again:
         assert run("store", "rm", A.digest[:8]) == 0

@@ -71,7 +71,7 @@ def test_a_test_set_from_outside_is_evaluated_without_a_probe(work, tmp_path, ca
     rows = [f"{path},{path.parent.name},test" for path in files]
     (tmp_path / "chest.csv").write_text("\n".join(["path,label,split", *rows]))
     words = ("evaluate", work / "generalist", "--data", f"chest={tmp_path / 'chest.csv'}")
-    assert run(*words, "--split", split, "--resamples", 50) == 0
+    assert run(*words, "--split", split, "--resamples", 100) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert f"{len(files)}" in said
     assert "no probe: it is fitted to training and validation images" in said
@@ -255,7 +255,7 @@ def test_sites_of_one_task_become_one_capability(work, sites, tmp_path, capsys):
     image = work / "brain" / "large" / "0.png"
     assert run("predict", tmp_path / "g", image, "--task", "brain") == 0
     assert "other" in capsys.readouterr().out
-    data = ("--data", f"brain={work / 'brain'}", "--resamples", 5)
+    data = ("--data", f"brain={work / 'brain'}", "--resamples", 100)
     assert run("evaluate", tmp_path / "g", *data) == 0
     assert "the specialist of brain is the mean of its 2 sites" in capsys.readouterr().out
 
@@ -373,7 +373,7 @@ def test_assemble_names_every_damaged_brick(tmp_path, capsys):
 
 
 def test_evaluate_writes_table_json_and_picture(work, tmp_path, capsys):
-    words = ("--json", tmp_path / "r.json", "--plot", tmp_path / "r.png", "--resamples", 20)
+    words = ("--json", tmp_path / "r.json", "--plot", tmp_path / "r.png", "--resamples", 100)
     assert run("evaluate", work / "generalist", *data_flags(work), *words) == 0
     assert "normalised balanced accuracy" in capsys.readouterr().out
     report = json.loads((tmp_path / "r.json").read_text())

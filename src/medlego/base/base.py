@@ -23,6 +23,8 @@ from medlego.support import FrozenModel, ShortRepr, cache_directory, write_atomi
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Triple = tuple[float, float, float]
+MAX_SIDE = 4096
+"""Largest input side, in pixels."""
 
 
 class BaseRef(FrozenModel):
@@ -35,7 +37,7 @@ class BaseRef(FrozenModel):
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
     fingerprint: Digest
-    image_size: Annotated[int, Field(ge=8, le=4096)]
+    image_size: Annotated[int, Field(ge=8, le=MAX_SIDE)]
     mean: Triple
     std: Annotated[Triple, Field(description="each above zero")]
     licence: Annotated[str, Field(max_length=200)] | None = None
@@ -80,10 +82,11 @@ class Base(ShortRepr):
         family = family_of(module, f"base {name!r}")
         native, patch, _, width = family.dimensions(module)
         size = native if image_size is None else image_size
-        if size < patch or size % patch:
+        if not patch <= size <= MAX_SIDE or size % patch:
+            near = min(max(1, round(size / patch)), MAX_SIDE // patch) * patch
             raise BaseError(
-                f"base {name!r}: expected an image size that its patch of {patch} px divides, "
-                f"got {size}; try {max(patch, round(size / patch) * patch)}"
+                f"base {name!r}: expected an image size up to {MAX_SIDE} that its patch of {patch} "
+                f"px divides, got {size}; try {near}"
             )
         tensors = module.state_dict()
         ref = BaseRef(

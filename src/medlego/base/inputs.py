@@ -49,6 +49,7 @@ class Inputs:
         elif skip:
             for start in range(0, len(images), BATCH):
                 self._decode(self.rows[start : start + BATCH])
+        self._skip = False  # what cannot be read later was there before
         if self._unread:
             self.rows = np.delete(self.rows, list(self._unread))
             if not len(self.rows):

@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from medlego.cli import options
-from medlego.cli.summaries import calibration_line
+from medlego.cli.summaries import calibration_line, show_mended
 from medlego.cli.terminal import Terminal
 from medlego.errors import GeneralistError
 
@@ -77,6 +77,7 @@ def fit_command(
         save_head(refit, output)
     rows = [(name.replace("_", " "), f"{value:.3f}") for name, value in refit.card.scores.items()]
     terminal.table((f"{refit.task.name} on val", ""), rows)
+    show_mended(terminal, refit.card)
     missing = missing_thresholds(aim, refit.calibration, refit.task)
     terminal.say(f"calibration: {calibration_line(refit.calibration, refit.task, missing)}")
     numbers = refit.head.weight.numel() + refit.head.bias.numel()

@@ -292,7 +292,7 @@ class Scoring:
     """Which images are scored, and how intervals are drawn."""
 
     split: Annotated[str, Option(help="{medlego.data:SPLITS}, or all.")] = "test"
-    resamples: Annotated[int, Option(min=1, max=100_000, help="Bootstrap replicates.")] = 2000
+    resamples: Annotated[int, Option(min=100, max=100_000, help="Bootstrap replicates.")] = 2000
     seed: Annotated[int, Option(min=0, help="Random seed of the bootstrap.")] = 0
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from medlego.cli.terminal import Terminal
 
 if TYPE_CHECKING:
-    from medlego.bricks import Brick
+    from medlego.bricks import Brick, Card
     from medlego.data import Dataset, Task
     from medlego.generalist import Generalist
     from medlego.merge import Mode
@@ -37,8 +37,8 @@ def show_dataset(terminal: Terminal, dataset: Dataset) -> None:
         terminal.say(positive_line(task))
 
 
-def show_new_brick(terminal: Terminal, brick: Brick, output: Path, **facts: Any) -> None:
-    """Say where a brick was written, and emit its digest with further facts."""
+def show_mended(terminal: Terminal, card: Card) -> None:
+    """Say what reading the images of a training had to mend or to leave out."""
     from medlego.base import LEFT_OUT
 
     terminal.note(
@@ -46,9 +46,14 @@ def show_new_brick(terminal: Terminal, brick: Brick, output: Path, **facts: Any)
             f"{count} images {about}; medlego data check names them"
             if about == LEFT_OUT
             else f"{count} images were mended while read: {about}"
-            for about, count in brick.card.mended.items()
+            for about, count in card.mended.items()
         )
     )
+
+
+def show_new_brick(terminal: Terminal, brick: Brick, output: Path, **facts: Any) -> None:
+    """Say where a brick was written, and emit its digest with further facts."""
+    show_mended(terminal, brick.card)
     size = output.stat().st_size / 1e6
     terminal.say(f"wrote {output} ({size:.2f} MB, {brick.digest[:12]})")
     terminal.emit({"output": str(output), "digest": brick.digest, **facts})

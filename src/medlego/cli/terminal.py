@@ -27,7 +27,7 @@ _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 def printable(text: str) -> str:
     """A text without what a terminal obeys: control characters, but for new lines and tabs.
 
-    Direction marks, other invisible characters and bytes that are no UTF-8 are spelt out too.
+    Direction marks, other format characters and bytes that are no UTF-8 are spelt out too.
     """
     return _escaped(text, lambda character: character.encode("unicode_escape").decode())
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from medlego.data.readers.csv_file import open_csv
     from medlego.data.readers.labels import Uncertain, as_uncertain
     from medlego.data.readers.table import TABLE_SUFFIXES, read_table
-    from medlego.data.readers.trial import try_table
+    from medlego.data.readers.trial import try_table, unreadable_table
     from medlego.data.samples import (
         SPLITS,
         ArrayImages,
@@ -86,6 +86,7 @@ __all__ = [
     "table_and_folder",
     "task_stem",
     "try_table",
+    "unreadable_table",
     "usual_name",
 ]
 

@@ -12,12 +12,11 @@ from medlego.data.task import Task
 from medlego.errors import DatasetError
 
 _NEGATIVE = re.compile(
-    "0|absent|benign|controls?|false|healthy|negative|none|no|normal|unaffected|unremarkable"
+    "absent|benign|controls?|false|healthy|negative|none|no|normal|unaffected|unremarkable"
     r"|(no|non|not|without)[\s_-]+.+"
 )
 _POSITIVE = re.compile(
-    "1|abnormal|affected|cancer|cases?|diseased|malignant|pathological|positive|present|sick"
-    "|true|yes"
+    "abnormal|affected|cancer|cases?|diseased|malignant|pathological|positive|present|sick|true|yes"
 )
 
 
@@ -35,14 +34,15 @@ def guess_positive(labels: tuple[str, ...]) -> str | None:
     return None
 
 
-def with_positive(dataset: Dataset, hints: TaskHints) -> Dataset:
+def with_positive(dataset: Dataset, hints: TaskHints, *, numbered: bool = False) -> Dataset:
     """The data set with the positive one of two labels as the second.
 
     It is `hints.positive`; else the second of `hints.labels`, where somebody gave an order; else
-    what `guess_positive` says; else the labels stay as they are.
+    what `guess_positive` says; else the labels stay as they are. So do those of data that number
+    labels without naming them: other data of the task are taken in that order.
 
     Raises:
-        DatasetError: a positive label that is none of two.
+        DatasetError: a positive label that is none of two, or not the second of numbered ones.
     """
     task, positive = dataset.task, hints.positive
     if positive is not None and (task.positive is None or positive not in task.labels):
@@ -53,7 +53,12 @@ def with_positive(dataset: Dataset, hints: TaskHints) -> Dataset:
         )
     if task.positive is None:
         return dataset
-    if positive is None and hints.labels is None:
+    if numbered and positive not in (None, task.positive):
+        raise DatasetError(
+            f"{task.name}: positive: expected {task.positive!r}, the label of number 1, got "
+            f"{positive!r}; name the classes in the file (class_names) to choose"
+        )
+    if positive is None and hints.labels is None and not numbered:
         positive = guess_positive(task.labels)
     if positive in (None, task.positive):
         return dataset

@@ -7,6 +7,7 @@ they never become "negative".
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,10 +143,21 @@ class TaskHints(ShortRepr):
     positive: str | None = None
 
 
+_WHOLE = re.compile(r"0*(\d+)(?:[.,]0{0,2})?")
+
+
+def as_number(patient: str) -> str:
+    """An id that is a whole number, without leading zeros and decimals; empty for any other."""
+    match = _WHOLE.fullmatch(patient.strip())
+    return match[1] if match else ""
+
+
 def split_by_patient(
     labels: np.ndarray, patients: np.ndarray | None, seed: int
 ) -> dict[str, np.ndarray]:
     """Split 70/10/20, stratified by label, with all images of a patient on one side.
+
+    Ids that are one number in two spellings count as one patient.
 
     Groups are dealt out in a seeded order, largest first, each to the split that lacks most
     of the labels it brings.
@@ -160,9 +172,12 @@ def split_by_patient(
     """
     shares = dict(zip(SPLITS, (0.7, 0.1, 0.2), strict=True))
     known = np.nan_to_num(labels) if labels.ndim == 2 else np.eye(labels.max() + 1)[labels]
-    ids = (
-        np.arange(len(labels)) if patients is None else np.unique(patients, return_inverse=True)[1]
-    )
+    ids = np.arange(len(labels))
+    if patients is not None:
+        spelled, of = np.unique(patients, return_inverse=True)
+        first: dict[str, int] = {}
+        same = [first.setdefault(as_number(str(p)) or f"={p}", i) for i, p in enumerate(spelled)]
+        ids = np.unique(same, return_inverse=True)[1][of]
     totals = np.zeros((ids.max() + 1, known.shape[1] + 1))
     np.add.at(totals, ids, np.column_stack([known, np.ones(len(known))]))
     order = np.random.default_rng(seed).permutation(len(totals))

@@ -228,14 +228,15 @@ def _judged(
     if after.high < own.min_score:
         verdict = "fail"
         reasons.append(f"{own.score} lies below {own.min_score:g}")
-    if len(new) < own.min_task_images:
+    images = int(np.any([column.known for column in new.columns], axis=0).sum())
+    if images < own.min_task_images:
         verdict, reasons = "undecided", [f"expected {own.min_task_images} images or more"]
     elif math.isnan(after.value if change is None else change.value):
         verdict, reasons = "undecided", [f"{own.score} is undefined on these images"]
     return TaskChange(
         task=new.task.name,
         score=own.score,
-        images=len(new),
+        images=images,
         before=before,
         after=after,
         change=change,

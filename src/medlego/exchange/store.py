@@ -121,7 +121,7 @@ class Store(ShortRepr):
         gone = []
         with self._alone():
             for digest in sorted(digests):
-                begun = leftovers(self._bricks, f"{digest}.")
+                begun = leftovers(self._bricks, digest)
                 files = [file for file in (self.file(digest), *begun) if file.exists()]
                 for file in files:
                     file.unlink()

@@ -9,8 +9,9 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,7 +40,15 @@ from medlego.errors import GeneralistError, MedLegoError, MergeError
 from medlego.generalist.lineage import Entry, Lineage, chain_problems, withdrawn
 from medlego.generalist.merged_file import made_on, merged_bytes, read_merged
 from medlego.generalist.past_states import PastStates, Shelf
-from medlego.merge import Capability, Recipe, capabilities, conflicts, find_method, head_conflicts
+from medlego.merge import (
+    Capability,
+    Ingredient,
+    Recipe,
+    capabilities,
+    conflicts,
+    find_method,
+    head_conflicts,
+)
 from medlego.support import (
     TEMPORARY,
     FrozenModel,
@@ -238,8 +247,8 @@ def sweep(path: Path, lineage: Lineage, past: PastStates) -> list[str]:
     """
     stray = strays(path, lineage, past)
     for file in stray:
-        if file.is_dir():
-            shutil.rmtree(file)
+        if file.is_dir():  # scratch beside; should it stay, `strays` names it again
+            shutil.rmtree(file, ignore_errors=True)
         else:
             file.unlink(missing_ok=True)
     return [os.path.relpath(file, path) for file in stray]
@@ -255,32 +264,40 @@ def strays(path: Path, lineage: Lineage, past: PastStates) -> list[Path]:
     heads = {HEADS.file(path, digest) for digest in _needed_heads(lineage, past)}
     gone = [folder.file(path, d) for d in withdrawn(lineage) for folder in (BRICKS, SIGNATURES)]
     place = path.absolute()
-    beside = [
-        scratch
-        for scratch in leftovers(place.parent, f"{place.name}.")
-        if scratch.is_dir() and scratch.name.count(".") == place.name.count(".") + 3
-    ]  # and not one of a neighbour whose name begins so
+    length = len(f".{place.name}.????????{TEMPORARY}")  # a neighbour's name may begin so
+    beside = [s for s in leftovers(place.parent, place.name) if len(s.name) == length]
     stray = {
         *(file for file in merged.parent.glob("*") if file != merged),
         *(file for file in (path / HEADS.name).glob("*") if file not in heads),
         *(file for file in gone if file.exists()),
         *(file for kind in (BRICKS, RECIPES, SIGNATURES) for file in leftovers(path / kind.name)),
-        *leftovers(path),
-        *beside,
+        *leftovers(path, DOCUMENT),
+        *(scratch for scratch in beside if _is_own(scratch, path)),
     }
     return sorted(stray)
 
 
 def _needed_heads(lineage: Lineage, past: PastStates) -> Collection[str]:
-    """Those of states without a withdrawn brick; all, where a recipe cannot be read."""
+    """Those of tasks without a withdrawn brick; all, where a recipe cannot be read."""
     if not (gone := withdrawn(lineage)):
         return past.heads
     try:
         states = [recipe.bricks for recipe in past.recipes.values()]
     except MedLegoError:
         return past.heads
-    whole = [bricks for bricks in states if not any(item.digest in gone for item in bricks)]
-    return past.heads.keys() & {item.head for bricks in whole for item in bricks}
+    return past.heads.keys() & {head for bricks in states for head in heads_without(bricks, gone)}
+
+
+def heads_without(bricks: Sequence[Ingredient], gone: Collection[str]) -> set[str]:
+    """Refitted heads of a state whose tasks have no withdrawn brick in it."""
+    lost = {item.task for item in bricks if item.digest in gone}
+    return {item.head for item in bricks if item.head is not None and item.task not in lost}
+
+
+def _is_own(scratch: Path, path: Path) -> bool:
+    """Whether it is a folder that the directory's owner made."""
+    status = scratch.lstat()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == path.stat().st_uid
 
 
 def being_edited(path: Path) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medlego.bricks import LowRank
 from medlego.errors import MedLegoError, collect
-from medlego.generalist.directory import being_edited, load_document, strays
+from medlego.generalist.directory import being_edited, heads_without, load_document, strays
 from medlego.generalist.generalist import Generalist, assembled_like, rebuilt
 from medlego.generalist.lineage import withdrawn
 from medlego.generalist.merged_file import made_on, merged_bytes
@@ -146,6 +146,8 @@ def _past(generalist: Generalist) -> Sequence[Check]:
             for item in past.recipes[entry.recipe].bricks
             if item.digest not in gone and not _has(past.bricks, item.digest)
         ]
+        heads = heads_without(past.recipes[entry.recipe].bricks, gone)
+        lost += [f"head {h[:12]} of entry {number}" for h in heads if not _has(past.heads, h)]
     claim = "every earlier state can be rebuilt, except withdrawn bricks"
     return [Check(claim, not lost, ", ".join(dict.fromkeys(lost)) or "nothing is missing")]
 

@@ -114,7 +114,9 @@ def _partner(path: Path, own: tuple[str, ...], others: tuple[str, ...]) -> Path 
     """The other file of a pair, None where the name is none of `own` or nothing is there."""
     if not path.name.lower().endswith(own):
         return None
-    names = (_renamed(path, own, each) for other in others for each in (other, other.upper()))
+    zipped = path.name.lower().endswith(".gz")
+    alike = sorted(others, key=lambda other: other.endswith(".gz") != zipped)
+    names = (_renamed(path, own, each) for other in alike for each in (other, other.upper()))
     paths = (path.with_name(name) for name in names)
     return next((path for path in paths if path.is_file()), None)
 

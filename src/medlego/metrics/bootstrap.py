@@ -118,8 +118,7 @@ def interval(replicates: Replicates, level: float = LEVEL) -> Interval:
 def seen_shares(counts: Sequence[Sequence[int]], resamples: int, seed: int) -> np.ndarray:
     """What share of each draw the patients have who were seen, (resamples,).
 
-    Of n patients it is distributed as Beta(n, 1), with quantiles that are exact for any number
-    of draws.
+    Of n patients it is distributed as Beta(n, 1); the quantiles of the draws are exact.
 
     Args:
         counts: patients in each part of the sample on which a score rests: a score is a mean of

@@ -95,7 +95,7 @@ def _replicates(
         [int(np.count_nonzero(np.bincount(numbers[part]))) for part in term]
         for term in score.rests_on(sample, columns)
     ]
-    defined = [counts for counts in terms if all(counts)]
+    defined = [counts for counts in terms if counts and all(counts)]
     return Replicates.of(values, seen_shares(defined, len(values) - 1, seed), bounds)
 
 
@@ -249,8 +249,8 @@ Terms = Iterator[tuple[np.ndarray, ...]]
 """Masks (N,) of the images on which a score's terms rest, see `bootstrap.seen_shares`."""
 
 
-def _all_images(sample: Sample, _: Sequence[Column]) -> Terms:
-    yield (np.ones(len(sample), dtype=bool),)
+def _known_images(_: Sample, columns: Sequence[Column]) -> Terms:
+    yield (np.any([column.known for column in columns], axis=0),)
 
 
 def _positives(_: Sample, columns: Sequence[Column]) -> Terms:
@@ -259,6 +259,12 @@ def _positives(_: Sample, columns: Sequence[Column]) -> Terms:
 
 def _negatives(_: Sample, columns: Sequence[Column]) -> Terms:
     return ((column.where(~column.positive),) for column in columns)
+
+
+def _any_side(_: Sample, columns: Sequence[Column]) -> Terms:
+    for column in columns:
+        sides = (column.where(column.positive), column.where(~column.positive))
+        yield tuple(side for side in sides if side.any())
 
 
 def _both_sides(_: Sample, columns: Sequence[Column]) -> Terms:
@@ -293,13 +299,13 @@ class Metric:
 
 SCORES: Mapping[str, Metric] = MappingProxyType(
     {
-        "accuracy": Metric("accuracy", _accuracy, rests_on=_all_images),
+        "accuracy": Metric("accuracy", _accuracy, rests_on=_known_images),
         "balanced_accuracy": Metric("balanced accuracy", _balanced_accuracy, rests_on=_each_class),
         "auroc": Metric("AUROC", of_label=lambda drawn: drawn.ranking.auroc()),
         "average_precision": Metric(
             "average precision", of_label=lambda drawn: drawn.ranking.average_precision()
         ),
-        "f1": Metric("F1", of_label=_f1),
+        "f1": Metric("F1", of_label=_f1, rests_on=_any_side),
         "sensitivity": Metric(
             "sensitivity", of_label=_sensitivity, every_kind=False, rests_on=_positives
         ),
@@ -318,7 +324,7 @@ SCORES: Mapping[str, Metric] = MappingProxyType(
             "quadratic κ",
             _quadratic_kappa,
             every_kind=False,
-            rests_on=_all_images,
+            rests_on=_known_images,
             bounds=lambda _: (-1.0, 1.0),
         ),
         "brier": Metric(
@@ -326,7 +332,7 @@ SCORES: Mapping[str, Metric] = MappingProxyType(
             _brier,
             _label_brier,
             of_probabilities=True,
-            rests_on=_all_images,
+            rests_on=_known_images,
             bounds=lambda task: (0.0, 2.0 if _several(task) else 1.0),
         ),
         "log_loss": Metric("log loss", _log_loss, of_probabilities=True, bounds=lambda _: None),
@@ -334,13 +340,13 @@ SCORES: Mapping[str, Metric] = MappingProxyType(
             "ECE",
             lambda block: ece(block.sample, block.weights),
             of_probabilities=True,
-            rests_on=_all_images,
+            rests_on=_known_images,
         ),
         "rms_calibration_error": Metric(
             "RMS calibration error",
             lambda block: rms_calibration_error(block.sample, block.weights),
             of_probabilities=True,
-            rests_on=_all_images,
+            rests_on=_known_images,
         ),
     }
 )

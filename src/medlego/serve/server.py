@@ -114,7 +114,10 @@ class StoppableServer(Server):
             try:
                 limit_s = self._limits.get(timeout=limit_s)
             except Empty:
-                log("cut short", logging.ERROR)
+                words = ("cut short", logging.ERROR)  # whoever reads the log may have stopped, too
+                speaker = threading.Thread(target=log, args=words, daemon=True)
+                speaker.start()
+                speaker.join(FORCED_S)
                 self.config.app.state.service.decoders.kill()  # type: ignore[union-attr]
                 os._exit(1)
 

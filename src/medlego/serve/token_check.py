@@ -58,7 +58,7 @@ class _Caller:
 
 
 class TokenCheck:
-    """Compares tokens; an address that sent several wrong ones waits, none is locked out.
+    """Compares tokens; an address that sent several wrong ones waits, and no other.
 
     Where an address has to wait, its tokens are not compared, so guessing is slow. Where nobody
     erred within an hour, or somebody sent the right token within a day, one never waits.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tempfile
 from pathlib import Path
@@ -10,16 +11,17 @@ from pathlib import Path
 from medlego.errors import MedLegoError
 
 TEMPORARY = ".tmp"
-"""How names end of what is still being written; they begin with a dot and the name to be."""
+"""How names end of what is still being written: `.NAME.????????.tmp`, as `tempfile` makes them."""
+_BEGUN = re.compile(r"\.(.+)\.[a-z0-9_]{8}" + re.escape(TEMPORARY))
 
 
 def leftovers(folder: Path, name: str = "") -> list[Path]:
-    """What writers of a folder began and never finished, of names that begin so.
+    """What writers of a folder began and never finished, where the name to be begins so.
 
     Hold the folder alone: otherwise a writer may still be at it.
     """
-    begun = folder.glob(f".*{TEMPORARY}")
-    return sorted(path for path in begun if path.name.startswith(f".{name}"))
+    begun = ((path, _BEGUN.fullmatch(path.name)) for path in folder.glob(f".*{TEMPORARY}"))
+    return sorted(path for path, match in begun if match and match[1].startswith(name))
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -50,7 +52,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def _is_device(path: Path) -> bool:
-    if str(path.absolute().parent) in ("/dev", "/dev/fd", "/proc/self/fd"):
+    if re.fullmatch("/dev|/dev/fd|/proc/(self|[0-9]+)/fd", str(path.absolute().parent)):
         return True
     return path.exists() and not (path.is_file() or path.is_dir())
 

@@ -7,6 +7,7 @@ features × labels numbers. No image moves, but the result has seen data, which 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -93,9 +94,11 @@ def refit_head(
     backbone = Backbone.of(specialist(model), base, device)
     labelled: dict[str, Labelled] = {}
     read: dict[str, Samples] = {}
+    mended: Counter[str] = Counter()
     for name in ("val",) if keep_head else ("train", "val"):
         samples, inputs = Inputs.of(dataset.split(name), base)
         read[name] = samples
+        mended += Counter(inputs.mended())
         pooled = features_of(backbone.features, inputs, show, f"features of {name}")
         labelled[name] = pooled, samples.labels
     head, (pooled, truth) = model.head, labelled["val"]
@@ -117,6 +120,7 @@ def refit_head(
             images={name: describe(samples, labels) for name, samples in read.items()},
             scores=scores,
             made_with=tools_used(device),
+            mended=dict(mended),
         ),
         calibration=fit_calibration(
             model.task, head.logits(pooled), truth, patients=read["val"].patients, aim=aim

@@ -23,8 +23,8 @@ from medlego.bricks import (
     set_other_bricks,
     tools_used,
 )
-from medlego.data import Dataset, describe
-from medlego.errors import BrickError, TrainingError
+from medlego.data import Dataset, Samples, describe
+from medlego.errors import BrickError, DatasetError, TrainingError
 from medlego.metrics import check_aim, point_scores
 from medlego.support import Progress, read_fields, silent
 from medlego.train.augment import augmentation_for
@@ -93,6 +93,7 @@ def train_brick(
     Raises:
         BaseError: targets that the base lacks.
         BrickError: a note that a card cannot hold, or a start or others that do not fit.
+        DatasetError: no training image of a label can be read.
         SettingsError: too few images for the Grams that the settings ask for, or others without
             `merge_aware`.
         TrainingError: the loss is not finite, or the checkpoint belongs to another run.
@@ -100,14 +101,14 @@ def train_brick(
     settings = settings or TrainSettings()
     check_aim(settings.aim, dataset.task)
     notes = _notes(data_note, licence)
-    if settings.gram:
-        check_images(len(dataset.train))
-    if settings.profile_epsilon is not None:
-        check_delta(settings.profile_delta, len(dataset.train))
     device = resolve_device(device)
     earlier = Earlier(start, tuple(others), foundation)
     earlier.check(base, dataset.task, settings)
     run = _Run(base, dataset, settings, earlier, device, show)
+    if settings.gram:
+        check_images(len(run.dataset.train))
+    if settings.profile_epsilon is not None:
+        check_delta(settings.profile_delta, len(run.dataset.train))
     path = None if checkpoint is None else Path(checkpoint)
     identity = run_identity(base, run.dataset, settings, earlier, device)
     state = None if path is None else read_checkpoint(path, identity)
@@ -131,6 +132,15 @@ def train_brick(
     return brick
 
 
+def _check_labels(dataset: Dataset, train: Samples) -> None:
+    before, after = (describe(part, dataset.task.labels) for part in (dataset.train, train))
+    if gone := [label for label, count in before.items() if count and not after[label]]:
+        raise DatasetError(
+            f"{dataset.task.name}: expected training images of {', '.join(gone)} that can be read, "
+            "got none; medlego data check names the files"
+        )
+
+
 class _Run:
     """The state of one training run; an epoch's draws depend on seed and epoch alone."""
 
@@ -145,6 +155,7 @@ class _Run:
     ) -> None:
         train, self._train = Inputs.of(dataset.train, base)
         val, self._val = Inputs.of(dataset.val, base)
+        _check_labels(dataset, train)
         dataset = replace(dataset, train=train, val=val)
         self._base, self.dataset, self._settings = base, dataset, settings
         self._earlier, self._device, self._show = earlier, device, show

@@ -8,6 +8,7 @@ the features that its head was fitted to. Afterwards the bricks merge without da
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -92,6 +93,7 @@ def refit_for_merge(
     fitted = choose_head(
         brick.task, (torch.cat(train), labels), [(pooled, dataset.val.labels) for pooled in val]
     )
+    mended = dict(Counter(train_inputs.mended()) + Counter(val_inputs.mended()))
     alone, merged_with_all = fitted.scores[:2]
     scores = alone | {name + IN_MERGE: value for name, value in merged_with_all.items()}
     settings = {
@@ -116,7 +118,7 @@ def refit_for_merge(
         head=fitted.head,
         calibration=calibration,
         settings={**brick.settings, **settings},
-        card=brick.card.model_copy(update={"scores": scores}),
+        card=brick.card.model_copy(update={"scores": scores, "mended": mended}),
     )
 
 

@@ -76,7 +76,7 @@ def _check_start(base: Base, task: Task, settings: TrainSettings, start: Brick) 
     if (start.task.kind, start.task.labels) != (task.kind, task.labels):
         problems.append(
             f"task: expected {task.kind} with labels {list(task.labels)}, got {start.task.kind} "
-            f"with {list(start.task.labels)}; choose another brick"
+            f"with {list(start.task.labels)}; choose another brick, or give its labels in its order"
         )
     if start.targets != (targets := base.targets(settings.targets, settings.stem)):
         problems.append(

@@ -194,7 +194,7 @@ def test_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
 def test_size_that_the_patch_does_not_divide_is_refused(
     weights: Path, size: int, step: str
 ) -> None:
-    rule = rf"expected an image size that its patch of 16 px divides, got {size}; try {step}$"
+    rule = rf"that its patch of 16 px divides, got {size}; try {step}$"
     with pytest.raises(BaseError, match=rule):
         Base.load(TIMM_NAME, weights=weights, image_size=size)
 

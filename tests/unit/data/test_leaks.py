@@ -202,6 +202,8 @@ def test_no_report_names_a_patient() -> None:
         ("00100", "100", True),
         ("100.0", "100", True),
         ("100,00", "0100", True),
+        ("1,000", "1", False),
+        ("1000", "1.000", False),
         ("100", "1000", False),
         ("1e2", "100", False),
         ("A100", "100", False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from medlego.errors import DatasetError
         ("benign", "malignant", "malignant"),
         ("Negative", "POSITIVE", "POSITIVE"),
         ("no", "yes", "yes"),
-        ("0", "1", "1"),
+        ("0", "1", None),
+        ("1", "2", None),
         ("covid", "non-covid", "covid"),
         ("no_tumor", "tumor", "tumor"),
         ("normal", "pneumonia", "pneumonia"),
@@ -91,6 +93,32 @@ def test_the_positive_label_is_the_second_and_images_keep_their_labels(
 def test_a_positive_label_that_is_none_of_two_is_refused(names, positive, says, tmp_path):
     with pytest.raises(DatasetError, match=says):
         load_dataset(folder(tmp_path / "d", *names), TaskHints(positive=positive))
+
+
+def numbered(path: Path, **arrays: np.ndarray) -> Path:
+    """An npz of dark images numbered 0 and bright ones numbered 1."""
+    labels = np.arange(12) % 2
+    parts: dict[str, Any] = {f"{s}_labels": labels[:, None] for s in SPLITS}
+    images = (np.ones((12, 4, 4)) * (10 + 200 * labels)[:, None, None]).astype(np.uint8)
+    parts |= {f"{s}_images": images for s in SPLITS} | arrays
+    np.savez(path, **parts)
+    return path
+
+
+def test_labels_that_are_numbered_stay_in_the_order_of_their_numbers(tmp_path):
+    path = numbered(tmp_path / "x.npz")
+    hints = TaskHints(labels=("malignant", "benign"))
+    assert load_dataset(path, hints).task.labels == ("malignant", "benign")
+    for wrong in (
+        TaskHints(positive="class 0"),
+        TaskHints(None, None, hints.labels, positive="malignant"),
+    ):
+        with pytest.raises(DatasetError, match="name the classes in the file"):
+            load_dataset(path, wrong)
+    named = numbered(tmp_path / "y.npz", class_names=np.array(["malignant", "benign"]))
+    dataset = load_dataset(named)
+    assert dataset.task.labels == ("benign", "malignant")
+    assert brightness(dataset, "malignant") == {10}
 
 
 def test_people_are_told_which_it_is_and_how_to_change_it(tmp_path):

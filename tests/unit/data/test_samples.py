@@ -112,3 +112,15 @@ def test_images_of_each_label_are_counted() -> None:
 def test_unknown_labels_are_not_counted() -> None:
     labels = np.array([[1, np.nan], [1, 0], [np.nan, np.nan], [0, 1]], np.float32)
     assert describe(Samples(samples().images, labels), ("a", "b")) == {"a": 2, "b": 1}
+
+
+def test_one_number_in_two_spellings_is_one_patient_of_a_split() -> None:
+    labels = np.arange(40) % 2
+    plain = np.array([str(i // 2) for i in range(40)])
+    spelled = np.array([f"00{i // 2}" if i % 2 else f"{i // 2}.0" for i in range(40)])
+    for part in split_by_patient(labels, spelled, 3).values():
+        assert len(part) % 2 == 0
+        assert len({int(float(spelled[i])) for i in part}) == len(part) // 2
+    padded = np.array([f"{i // 2:03}" for i in range(40)])
+    assert [p.tolist() for p in split_by_patient(labels, padded, 3).values()] != []
+    assert set(np.concatenate(list(split_by_patient(labels, plain, 3).values()))) == set(range(40))

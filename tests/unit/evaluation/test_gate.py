@@ -92,6 +92,17 @@ def test_nothing_changed_passes_where_the_images_are_enough_to_say_so(score, cou
     assert change.change.low < change.change.value == 0 < change.change.high
 
 
+def test_images_without_a_known_label_do_not_count():
+    brick = make_brick("m", kind="multilabel", base=BASE)
+    labels = np.full((COUNT, len(brick.task.labels)), np.nan, np.float32)
+    labels[:3, 0] = 1
+    part = Samples(ArrayImages(images()), labels)
+    limits = GateLimits(default=TaskLimits(score="accuracy"))
+    dataset = Dataset(brick.task, part, part, part)
+    (change,) = check(assemble([brick]), assemble([brick]), {"m": dataset}, limits, base=BASE).tasks
+    assert (change.images, change.verdict) == (3, "undecided")
+
+
 def test_a_score_that_is_undefined_is_undecided():
     dataset = data(A)
     rows = np.flatnonzero(dataset.test.labels == dataset.test.labels[0])[:30]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from factories import make_base, make_brick, make_bricks
-from medlego.bricks import save_brick
+from medlego.bricks import Card, RefitHead, save_brick
 from medlego.errors import GeneralistError
 from medlego.generalist import (
     Generalist,
@@ -25,6 +26,7 @@ from medlego.generalist import (
 from medlego.generalist.directory import BRICKS
 from medlego.generalist.merged_file import merged_bytes
 from medlego.generalist.verify import TOLERANCE, relative_distance
+from medlego.train import with_heads
 
 BASE = make_base(depth=1)
 A, B, C = make_bricks("abc", BASE)
@@ -80,8 +82,8 @@ def test_made_elsewhere_deltas_are_compared_to_a_tolerance(other, count, tmp_pat
 @pytest.mark.parametrize(
     "place",
     [
-        "g/bricks/.{0}.brick.safetensors.abc.tmp",
-        "g/signatures/.{0}.sig.json.abc.tmp",
+        "g/bricks/.{0}.brick.safetensors.abcdefgh.tmp",
+        "g/signatures/.{0}.sig.json.abcdefgh.tmp",
         ".g.abcdefgh.tmp/bricks/{0}.brick.safetensors",
         "g/merged/{0}.safetensors",
         "g/heads/{0}.head.safetensors",
@@ -106,10 +108,38 @@ def test_what_is_written_beside_by_others_is_left_alone(tmp_path):
     (tmp_path / ".g.b.abcdefgh.tmp").mkdir()
     (tmp_path / ".g.abcdefgh.tmp").write_bytes(b"a file's")
     (tmp_path / ".gg.abcdefgh.tmp").mkdir()
+    (tmp_path / ".g.backup.tmp").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".g.hgfedcba.tmp").symlink_to(tmp_path / "elsewhere")
+    (directory / ".card.md.abcdefgh.tmp").write_bytes(b"somebody writes a card")
     before = Generalist.load(directory)
     remove(before, "c").commit(directory, after=before)
-    assert len(list(tmp_path.glob(".*.tmp"))) == 3
+    assert len(list(tmp_path.glob(".*.tmp"))) == 5
+    assert (directory / ".card.md.abcdefgh.tmp").exists()
     assert not failed(directory)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of others")
+def test_a_folder_of_somebody_else_beside_does_not_stop_an_edit(tmp_path):
+    directory = saved(add(assemble([A, B]), C), tmp_path)
+    (tmp_path / ".g.abcdefgh.tmp").mkdir()
+    os.chown(tmp_path / ".g.abcdefgh.tmp", 12345, 12345)
+    before = Generalist.load(directory)
+    remove(before, "c").commit(directory, after=before)
+    assert (tmp_path / ".g.abcdefgh.tmp").exists()
+    assert not failed(directory)
+
+
+def test_heads_of_other_tasks_outlive_a_withdrawal_and_a_lost_one_is_found(tmp_path):
+    first = assemble([A, B, C])
+    head = RefitHead(first.recipe.model, A.task, A.head, {}, Card())
+    directory = saved(withdraw(with_heads(first, [head]), "c"), tmp_path)
+    before = Generalist.load(directory)
+    add(before, C, after_withdrawal=True, allow_older=True).commit(directory, after=before)
+    assert not failed(directory)
+    (file,) = (directory / "heads").iterdir()
+    file.unlink()
+    assert failed(directory) == ["every earlier state can be rebuilt, except withdrawn bricks"]
 
 
 def test_a_withdrawn_brick_whose_file_is_back_is_found(tmp_path):

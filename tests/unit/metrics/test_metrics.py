@@ -205,6 +205,22 @@ def test_no_score_that_has_bounds_is_sure_of_itself_on_few_images():
     assert min(widths.values()) > 0.2
 
 
+@pytest.mark.parametrize("name", ["accuracy", "brier", "ece"])
+def test_unknown_cells_prove_nothing(name):
+    labels, probs = np.full((1000, 2), NAN), np.full((1000, 2), 0.9)
+    labels[:4, 0] = 1
+    (score,) = score_replicates(Sample(FINDINGS, probs, labels), [name], resamples=2000).values()
+    assert interval(score).high - interval(score).low > 0.5
+
+
+@pytest.mark.parametrize("positive", [0, 1])
+def test_f1_of_one_side_alone_has_an_interval(positive):
+    labels = np.full(12, positive)
+    probs = certain(labels, 2, wrong=1 - positive)
+    (score,) = score_replicates(Sample(BINARY, probs, labels), ["f1"], resamples=2000).values()
+    assert interval(score).high - interval(score).low > 0.2
+
+
 def test_several_images_of_one_patient_prove_no_more_than_one():
     labels = np.array([0, 1] * 10)
     score = scores(Sample(BINARY, certain(labels, 2), labels, np.zeros(20)), 2000)["accuracy"]

@@ -14,7 +14,7 @@ from medlego.base import LEFT_OUT, Inputs
 from medlego.data import Dataset, Samples, Task, load_dataset
 from medlego.data.leaks.fingerprints import Fingerprints
 from medlego.data.samples import FileImages
-from medlego.errors import ImageError
+from medlego.errors import DatasetError, ImageError
 from medlego.evaluation import check, evaluate
 from medlego.generalist import assemble
 from medlego.train import TrainSettings, train_brick
@@ -98,6 +98,21 @@ def test_training_evaluation_gate_and_leak_check_go_on(tmp_path):
     assert {place.index for place in fingerprints.places if place.split == "val"} == (
         set(range(24)) - {1}
     )
+
+
+def test_an_image_that_goes_away_later_is_an_error(tmp_path):
+    whole = samples(tmp_path / "a", {3: "cut"})
+    inputs = Inputs(whole.images, BASE, skip=True, memory_bytes=0)
+    (tmp_path / "a" / "5.png").write_bytes(b"")
+    with pytest.raises(ImageError, match=r"5\.png"):
+        list(inputs.batches(4))
+
+
+def test_a_label_of_which_nothing_can_be_read_is_refused(tmp_path):
+    parts = {name: samples(tmp_path / name, {}) for name in ("val", "test")}
+    parts["train"] = samples(tmp_path / "train", dict.fromkeys(range(0, 12, 2), "cut"))
+    with pytest.raises(DatasetError, match="expected training images of dark that can be read"):
+        train_brick(BASE, Dataset.of(TASK, parts), TrainSettings(epochs=1), device="cpu")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ from medlego.data.leaks.descriptors import similarity
 from medlego.data.leaks.fingerprints import Fingerprints, ImagePlace
 from medlego.data.leaks.near_duplicates import LIKE, batched_descriptors, near_duplicates
 from medlego.data.leaks.sidecar import Memory, SiteKey
-from medlego.data.samples import SPLITS
+from medlego.data.samples import SPLITS, as_number
 from medlego.errors import DatasetError
 from medlego.support import Progress, ShortRepr, silent
 
@@ -23,7 +22,6 @@ REMEMBERED_LIKE = 0.985
 
 _ROWS = 512
 _NUMBER = "patient-number"
-_WHOLE = re.compile(r"0*(\d+)(?:[.,]0*)?")
 _Firsts = dict[bytes, dict[int, int]]
 """Of each value, by part, the first image that has it."""
 
@@ -127,12 +125,6 @@ def check_leaks(
     return LeakReport(len(images.places), tuple(pairs))
 
 
-def _as_number(patient: str) -> str:
-    """An id that is a whole number without leading zeros and decimals; empty for any other."""
-    match = _WHOLE.fullmatch(patient.strip())
-    return match[1] if match else ""
-
-
 class _Images:
     """The images of all sets in one row."""
 
@@ -173,7 +165,7 @@ class _Images:
     def shared(self) -> Iterator[LeakPair]:
         """Pairs of one patient and of equal pixels."""
         patients = [patient.encode() for patient in self.patients]
-        numbers = [_as_number(patient).encode() for patient in self.patients]
+        numbers = [as_number(patient).encode() for patient in self.patients]
         for kind, values in (("patient", patients), (_NUMBER, numbers), ("pixels", self.pixels)):
             for first, i in self.equal(kind, values):
                 if kind != _NUMBER or patients[first] != patients[i]:

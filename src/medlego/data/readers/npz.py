@@ -30,6 +30,12 @@ _BROKEN = (
 """What numpy raises for a damaged or foreign file."""
 
 
+def names_classes(path: Path) -> bool:
+    """Whether a file that can be read has `class_names`."""
+    with zipfile.ZipFile(path) as archive:
+        return "class_names.npy" in archive.namelist()
+
+
 def read_npz(path: Path, hints: TaskHints) -> Dataset:
     """Read `train|val|test_images` and `_labels`, with optional `class_names`.
 

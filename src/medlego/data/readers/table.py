@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from medlego.data.readers.csv_file import check_widths, open_csv
-from medlego.data.readers.trial import try_table, unreadable
+from medlego.data.readers.trial import try_table, unreadable_table
 from medlego.errors import DatasetError, raise_all
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".xlsx", ".xls")
@@ -148,7 +148,7 @@ def _read_excel(path: Path, rename: Rename) -> TextTable:
             "pip install 'medlego[excel]', or save the table as CSV UTF-8"
         ) from None
     except Exception as error:  # calamine's own classes, of many kinds
-        raise unreadable(path, type(error).__name__) from None
+        raise unreadable_table(path, type(error).__name__) from None
     return _from_frame(path, frame, rename(frame.columns), frame.columns)
 
 
@@ -164,7 +164,7 @@ def _read_parquet(path: Path, rename: Rename) -> TextTable:
         try_table(path, list(names))
         frame = lazy.select(list(names)).collect()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise unreadable(path, type(error).__name__) from None
+        raise unreadable_table(path, type(error).__name__) from None
     return _from_frame(path, frame, names, header)
 
 

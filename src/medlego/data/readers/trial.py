@@ -33,10 +33,10 @@ def try_table(path: Path, columns: Sequence[str] = (), *, whole: bool = True) ->
     except WorkerError as error:
         problem = str(error)
     if problem:
-        raise unreadable(path, problem)
+        raise unreadable_table(path, problem)
 
 
-def unreadable(path: Path, problem: str) -> DatasetError:
+def unreadable_table(path: Path, problem: str) -> DatasetError:
     """What is raised of a file that cannot be read."""
     kind, advice = "Parquet", "write it again"
     if path.suffix.lower() != ".parquet":

@@ -116,12 +116,19 @@ def native_frame(file: Parsed, element: PixelElement, layout: Layout, frame: int
             got = "compressed ones; correct the transfer syntax"
         raise ImageError(f"{file.path}: expected {whole:,} bytes of uncompressed pixels, got {got}")
     content = file.stream.slice(element.start + first, last - first)
-    if not file.little and element.vr == "OW" and layout.allocated == 32:
-        # words of 16 bits, the lower first, PS3.5 sections 7.3 and 8.1.1; pydicom takes 32
+    if in_words(file, element, layout):
         return np.frombuffer(content, "V2").reshape(-1, 2)[:, ::-1].tobytes()
     if not _swapped(file, element, layout):
         return content
     return swapped(content)[odd : odd + length]
+
+
+def in_words(file: Parsed, element: PixelElement, layout: Layout) -> bool:
+    """Whether 32-bit pixels lie as words of 16 bits of a big-endian file, the lower first.
+
+    PS3.5 sections 7.3 and 8.1.1; dcmtk and GDCM read them so, pydicom takes words of 32 bits.
+    """
+    return not file.little and element.vr == "OW" and layout.allocated == 32
 
 
 def _swapped(file: Parsed, element: PixelElement, layout: Layout) -> bool:

@@ -30,6 +30,9 @@ GREY_KEYWORDS = (
     "PixelPaddingRangeLimit",
     *GROUP_KEYWORDS,
 )
+MAX_TABLES = 32
+"""VOI tables that are tried; files have one or two."""
+
 CT_RANGE_HU = (-1024.0, 3071.0)
 """What CT without a window is scaled by: the 12 bits that scanners measure in."""
 
@@ -198,8 +201,10 @@ def _voi(groups: FunctionalGroups, *, signed: bool) -> tuple[list[Way], list[str
     source = groups.source("FrameVOILUTSequence")
     ways, warnings = [], []
     try:
-        items = source.items("VOILUTSequence")
-        ways += [_table(item, signed, number, len(items)) for number, item in enumerate(items)]
+        count = source.count("VOILUTSequence")
+        for number in range(min(count, MAX_TABLES)):
+            if item := source.item("VOILUTSequence", number):
+                ways.append(_table(item, signed, number, count))
     except ElementError:
         warnings.append(f"{WARNING}window: lookup table ignored, it cannot be read")
     try:

@@ -25,6 +25,7 @@ from medlego.images.dicom.frames import (
     Spans,
     compressed_frame,
     compressed_spans,
+    in_words,
     native_frame,
     native_layout,
     pixel_element,
@@ -134,6 +135,8 @@ def _native(
     """See `_Decode`."""
     steps = _check_colours(layout)
     content = native_frame(file, element, layout, index)
+    if in_words(file, element, layout):
+        steps.append(f"{WARNING}order: 32-bit values lie as two words, the lower first (PS3.5 7.3)")
     stored, said = decode_native(content, file.syntax, layout, index)
     return stored, [*steps, *said]
 

@@ -17,6 +17,7 @@ from medlego.data import (
     read_table,
     table_and_folder,
     try_table,
+    unreadable_table,
     usual_name,
 )
 from medlego.errors import DatasetError, raise_all
@@ -166,10 +167,7 @@ def _parquet_cells(path: Path) -> Iterator[Cell]:
             for cell in rows[column]:
                 yield cell or "", _nameless(next(numbers))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise DatasetError(
-            f"{path}: expected a whole Parquet file, got another ({type(error).__name__}); "
-            "write it again"
-        ) from None
+        raise unreadable_table(path, type(error).__name__) from None
 
 
 def _column(path: Path, header: Sequence[str]) -> str:
