@@ -136,7 +136,7 @@ def _native(
     steps = _check_colours(layout)
     content = native_frame(file, element, layout, index)
     if in_words(file, element, layout):
-        steps.append(f"{WARNING}order: 32-bit values lie as two words, the lower first (PS3.5 7.3)")
+        steps.append("order: 32-bit values lie as two words, the lower first (PS3.5 7.3)")
     stored, said = decode_native(content, file.syntax, layout, index)
     return stored, [*steps, *said]
 
