@@ -79,7 +79,7 @@ class Card(FrozenModel):
     made_with: dict[str, str] = Field(default_factory=dict)
     """Versions of the packages and the number of threads that made it."""
     mended: dict[str, int] = Field(default_factory=dict)
-    """Images by what reading them had to mend; left out where that is nothing."""
+    """Images by what reading them had to mend, or that they were left out."""
 
     _sparse = left_out(mended={})
 
