@@ -173,6 +173,7 @@ def _search(
     ]
     title = "validation: balanced accuracy relative to the specialist's"
     terminal.table(("coefficient", *names), rows, title)
+    terminal.note(*search.notes)
     return search
 
 

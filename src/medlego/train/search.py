@@ -26,12 +26,14 @@ class Search(ShortRepr):
     """What a search found.
 
     `scores` has per value and task the balanced accuracy on val over the specialist's; `value`
-    has the best mean and is what `generalist` was assembled with.
+    has the best mean and is what `generalist` was assembled with. `notes` say what reading the
+    images had to mend or to leave out.
     """
 
     generalist: Generalist
     value: float
     scores: Mapping[float, Mapping[str, float]]
+    notes: tuple[str, ...] = ()
 
 
 def search_coefficients(
@@ -79,10 +81,12 @@ def search_coefficients(
     first = assemble(bricks, method, coefficients=values[0], **options)
     base = base or Base.find(first.base)
     val = {}
+    notes: list[str] = []
     for name, dataset in datasets.items():
         aligned, _ = align(dataset, first.capability(name).task)
         samples, inputs = Inputs.of(aligned.val, base)
         val[name] = inputs, samples.labels
+        notes += [f"{name}: {note}" for note in inputs.notes()]
     alone = {n: _score(first.alone(n), base, device, n, *part) for n, part in val.items()}
     scores: dict[float, dict[str, float]] = {}
     for number, value in enumerate(values):
@@ -97,7 +101,8 @@ def search_coefficients(
     merged = assemble(bricks, method, coefficients=best, **options)
     words = {"coefficients": SEARCHED, "slope_given": slope_given}
     recipe = merged.recipe.model_copy(update=words)
-    return Search(with_first_entry(merged, recipe, options.get("stamp", Stamp())), best, scores)
+    generalist = with_first_entry(merged, recipe, options.get("stamp", Stamp()))
+    return Search(generalist, best, scores, tuple(notes))
 
 
 def _score(

@@ -17,7 +17,7 @@ from medlego.data.samples import FileImages
 from medlego.errors import DatasetError, ImageError
 from medlego.evaluation import check, evaluate
 from medlego.generalist import assemble
-from medlego.train import TrainSettings, train_brick
+from medlego.train import TrainSettings, search_coefficients, train_brick
 
 BASE = make_base(depth=1)
 TASK = Task(name="t", kind="binary", labels=("dark", "bright"))
@@ -85,6 +85,8 @@ def test_training_evaluation_gate_and_leak_check_go_on(tmp_path):
     brick = train_brick(BASE, data, settings, device="cpu", checkpoint=tmp_path / "partial")
     assert brick.card.mended == {LEFT_OUT: 3}
     assert brick.card.images["train"] == {"dark": 11, "bright": 11}
+    search = search_coefficients([brick], {"t": data}, "linear", values=[0.5], base=BASE)
+    assert any("1 of 24 images cannot be read" in note for note in search.notes)
     generalist = assemble([brick])
     report = evaluate(generalist, {"t": data}, base=BASE, resamples=5)
     assert {row.images for row in report.rows} == {23}
