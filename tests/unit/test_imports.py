@@ -142,7 +142,7 @@ def test_help_imports_neither_torch_nor_numpy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("worker", ["images.dicom.worker", "data.trial_worker"])
+@pytest.mark.parametrize("worker", ["images.dicom.worker", "data.table_worker"])
 def test_a_process_for_one_file_stays_small(worker: str) -> None:
     code = (
         f"import sys, medlego.{worker}\n"

@@ -39,17 +39,16 @@ class Inputs:
         skip: bool = False,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
-        self._images, self._base, self._skip = images, base, skip
+        self._images, self._base = images, base
         self._warnings: dict[int, tuple[str, ...]] = {}
         self._unread: dict[int, ImageError] = {}
         self._decoded: Tensor | None = None
         self.rows = np.arange(len(images))
         if len(images) * 3 * base.ref.image_size**2 * 4 <= memory_bytes:
-            self._decoded = self._decode(range(len(images)))
+            self._decoded = self._decode(self.rows, skip=skip)
         elif skip:
             for start in range(0, len(images), BATCH):
-                self._decode(self.rows[start : start + BATCH])
-        self._skip = False  # what cannot be read later was there before
+                self._decode(self.rows[start : start + BATCH], skip=True)
         if self._unread:
             self.rows = np.delete(self.rows, list(self._unread))
             if not len(self.rows):
@@ -99,7 +98,7 @@ class Inputs:
             show(what, start, len(self))
             yield self.take(range(start, min(start + size, len(self))))
 
-    def _decode(self, indices: Sequence[int] | np.ndarray) -> Tensor:
+    def _decode(self, indices: np.ndarray, *, skip: bool = False) -> Tensor:
         side = self._base.ref.image_size
         result = torch.empty(len(indices), 3, side, side)
 
@@ -108,7 +107,7 @@ class Inputs:
             try:
                 image = self._images[index]
             except ImageError as error:
-                if not self._skip:
+                if not skip:
                     raise
                 self._unread[index] = error
                 return

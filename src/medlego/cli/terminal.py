@@ -6,7 +6,6 @@ import json
 import logging
 import sys
 import time
-import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 
 LINE_EVERY_S = 60.0
 """How often `LogProgress` writes a line."""
-
-
-_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def printable(text: str) -> str:
@@ -54,11 +50,11 @@ def guard_standard_error() -> None:
 
 
 def _escaped(text: str, spelt: Callable[[str], str]) -> str:
+    from medlego.support import is_unseen
+
     if text.isascii() and text.replace("\n", " ").isprintable():
         return text
-    return "".join(
-        spelt(c) if c not in "\n\t" and unicodedata.category(c) in _UNSEEN else c for c in text
-    )
+    return "".join(spelt(c) if c not in "\n\t" and is_unseen(c) else c for c in text)
 
 
 def _in_json(character: str) -> str:

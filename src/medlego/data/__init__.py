@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from medlego.data.leaks.sidecar import Memory, SiteKey
     from medlego.data.load import AT, load_dataset, table_and_folder, task_stem
     from medlego.data.polarity import guess_positive, positive_line
+    from medlego.data.readers.apart import parquet_header, try_batches, unreadable_table
     from medlego.data.readers.columns import Columns, usual_name
     from medlego.data.readers.csv_file import open_csv
     from medlego.data.readers.labels import Uncertain, as_uncertain
     from medlego.data.readers.table import TABLE_SUFFIXES, read_table
-    from medlego.data.readers.trial import try_table, unreadable_table
     from medlego.data.samples import (
         SPLITS,
         ArrayImages,
@@ -79,13 +79,14 @@ __all__ = [
     "load_dataset",
     "match_labels",
     "open_csv",
+    "parquet_header",
     "positive_line",
     "read_table",
     "synthetic_dataset",
     "synthetic_image",
     "table_and_folder",
     "task_stem",
-    "try_table",
+    "try_batches",
     "unreadable_table",
     "usual_name",
 ]

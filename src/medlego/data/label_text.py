@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-_HIDDEN = ("Cc", "Cf", "Cs")
+from medlego.support import is_unseen
 
 
 def plain_label(text: str) -> str:
@@ -14,7 +14,7 @@ def plain_label(text: str) -> str:
         ValueError: characters that nobody sees.
     """
     label = unicodedata.normalize("NFC", text).strip()
-    if hidden := [char for char in label if unicodedata.category(char) in _HIDDEN]:
+    if hidden := [char for char in label if is_unseen(char)]:
         raise ValueError(
             f"expected text without invisible characters, got U+{ord(hidden[0]):04X} in "
             f"{label!a:.60}"
@@ -25,4 +25,4 @@ def plain_label(text: str) -> str:
 def visible_label(text: str) -> str:
     """What people see of a label, for comparing those of bricks that were made elsewhere."""
     composed = unicodedata.normalize("NFC", text).strip()
-    return "".join(char for char in composed if unicodedata.category(char) not in _HIDDEN)
+    return "".join(char for char in composed if not is_unseen(char))

@@ -16,13 +16,12 @@ from medlego.data.polarity import with_positive
 from medlego.data.readers import READERS, DataSource
 from medlego.data.readers.columns import Columns
 from medlego.data.readers.labels import Uncertain
-from medlego.data.readers.npz import names_classes, read_npz
+from medlego.data.readers.npz import read_npz
 from medlego.data.readers.table import TABLE_SUFFIXES
 from medlego.data.samples import SPLITS, Dataset, TaskHints, join
 from medlego.errors import DatasetError
 from medlego.support import Progress, silent
 
-_MEDMNIST = "medmnist:"
 AT = "@"
 """Between a table of labels and the folder where its images lie: `labels.csv@scans`."""
 
@@ -78,15 +77,7 @@ def load_dataset(
     )
     if label_map is not None:
         dataset = map_labels(dataset, label_map, hints)
-    dataset = with_positive(dataset, hints, numbered=_has_numbers(text))
-    return _checked(text, dataset, needs)
-
-
-def _has_numbers(text: str) -> bool:
-    """Whether a source numbers its labels without naming them, so that their order is its own."""
-    if text.startswith(_MEDMNIST):
-        return True
-    return Path(text).suffix == ".npz" and not names_classes(Path(text))
+    return _checked(text, with_positive(dataset, hints), needs)
 
 
 def task_stem(source: str) -> str:
@@ -95,8 +86,8 @@ def task_stem(source: str) -> str:
 
 
 def _read(text: str, hints: TaskHints, show: Progress, **settings: Any) -> Dataset:
-    if text.startswith(_MEDMNIST):
-        name = text.removeprefix(_MEDMNIST)
+    if text.startswith("medmnist:"):
+        name = text.removeprefix("medmnist:")
         file, hints = fetch(name, hints, progress=lambda done, total: show(text, done, total))
         return read_npz(file, hints)
     source, folder = table_and_folder(text)

@@ -34,12 +34,12 @@ def guess_positive(labels: tuple[str, ...]) -> str | None:
     return None
 
 
-def with_positive(dataset: Dataset, hints: TaskHints, *, numbered: bool = False) -> Dataset:
+def with_positive(dataset: Dataset, hints: TaskHints) -> Dataset:
     """The data set with the positive one of two labels as the second.
 
     It is `hints.positive`; else the second of `hints.labels`, where somebody gave an order; else
-    what `guess_positive` says; else the labels stay as they are. So do those of data that number
-    labels without naming them: other data of the task are taken in that order.
+    what `guess_positive` says; else the labels stay as they are. So do those of `numbered`
+    data: other data of the task are taken in that order.
 
     Raises:
         DatasetError: a positive label that is none of two, or not the second of numbered ones.
@@ -53,12 +53,12 @@ def with_positive(dataset: Dataset, hints: TaskHints, *, numbered: bool = False)
         )
     if task.positive is None:
         return dataset
-    if numbered and positive not in (None, task.positive):
+    if dataset.numbered and positive not in (None, task.positive):
         raise DatasetError(
             f"{task.name}: positive: expected {task.positive!r}, the label of number 1, got "
             f"{positive!r}; name the classes in the file (class_names) to choose"
         )
-    if positive is None and hints.labels is None and not numbered:
+    if positive is None and hints.labels is None and not dataset.numbered:
         positive = guess_positive(task.labels)
     if positive in (None, task.positive):
         return dataset

@@ -105,13 +105,17 @@ def join(parts: Sequence[Samples]) -> Samples:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset(ShortRepr):
-    """One task's images in three disjoint splits. `notes` say what reading left out."""
+    """One task's images in three disjoint splits. `notes` say what reading left out.
+
+    `numbered` data give numbers for labels without naming them, so that their order is their own.
+    """
 
     task: Task
     train: Samples
     val: Samples
     test: Samples
     notes: tuple[str, ...] = ()
+    numbered: bool = False
 
     @classmethod
     def of(cls, task: Task, parts: Mapping[str, Samples], notes: tuple[str, ...] = ()) -> Dataset:

@@ -228,7 +228,7 @@ def _judged(
     if after.high < own.min_score:
         verdict = "fail"
         reasons.append(f"{own.score} lies below {own.min_score:g}")
-    images = int(np.any([column.known for column in new.columns], axis=0).sum())
+    images = int(new.known.sum())
     if images < own.min_task_images:
         verdict, reasons = "undecided", [f"expected {own.min_task_images} images or more"]
     elif math.isnan(after.value if change is None else change.value):

@@ -33,6 +33,11 @@ class Column(ShortRepr):
         return whole
 
 
+def several(task: Task) -> bool:
+    """Whether a task's labels exclude each other and are more than two."""
+    return task.rules.exclusive and len(task.labels) > 2
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Sample(ShortRepr):
     """One model's answers to labelled images.
@@ -82,6 +87,12 @@ class Sample(ShortRepr):
             columns.append(Column(label, known, probs, positive > 0, answered > 0))
         return tuple(columns)
 
+    @property
+    def known(self) -> np.ndarray:
+        """(N,): whether any label of an image is known."""
+        known: np.ndarray = np.any([column.known for column in self.columns], axis=0)
+        return known
+
     @cached_property
     def beliefs(self) -> tuple[Column, ...]:
         """What calibration speaks of: each label's probability, or the likeliest label's.
@@ -89,7 +100,7 @@ class Sample(ShortRepr):
         Of tasks with three labels and more that exclude each other it is one column: how sure the
         model is of the likeliest label, and whether that is the true one.
         """
-        if not self.task.rules.exclusive or len(self.task.labels) == 2:
+        if not several(self.task):
             return self.columns
         right = self.probs.argmax(axis=1) == self.labels
         whole = np.ones(len(self), dtype=bool)

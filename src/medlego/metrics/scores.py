@@ -17,7 +17,7 @@ from medlego.data import Task
 from medlego.metrics.bootstrap import RESAMPLES, Replicates, draws, nan_mean, seen_shares
 from medlego.metrics.ranking import Ranking
 from medlego.metrics.reliability import ece, rms_calibration_error
-from medlego.metrics.sample import Column, Sample
+from medlego.metrics.sample import Column, Sample, several
 
 STATED = 0.9
 """The specificity at which sensitivity is reported, and the reverse."""
@@ -223,15 +223,10 @@ def _quadratic_kappa(block: _Block) -> np.ndarray:
     return 1 - _ratio(error, np.where(chance > SMALLEST * count, chance, 0))
 
 
-def _several(task: Task) -> bool:
-    """Whether its labels exclude each other and are more than two."""
-    return task.rules.exclusive and len(task.labels) > 2
-
-
 def _brier(block: _Block) -> np.ndarray:
     """Mean squared error: of each label's probability, or summed over three labels and more."""
     sample = block.sample
-    if not _several(sample.task):
+    if not several(sample.task):
         return block.mean(_label_brier)
     squares = (sample.probs - np.eye(len(sample.task.labels))[sample.labels]) ** 2
     return _weighted_mean(squares.sum(axis=1), block.weights)
@@ -273,7 +268,7 @@ def _both_sides(_: Sample, columns: Sequence[Column]) -> Terms:
 
 def _each_class(sample: Sample, columns: Sequence[Column]) -> Terms:
     yield from _positives(sample, columns)
-    if not _several(sample.task):
+    if not several(sample.task):
         yield from _negatives(sample, columns)
 
 
@@ -333,7 +328,7 @@ SCORES: Mapping[str, Metric] = MappingProxyType(
             _label_brier,
             of_probabilities=True,
             rests_on=_known_images,
-            bounds=lambda task: (0.0, 2.0 if _several(task) else 1.0),
+            bounds=lambda task: (0.0, 2.0 if several(task) else 1.0),
         ),
         "log_loss": Metric("log loss", _log_loss, of_probabilities=True, bounds=lambda _: None),
         "ece": Metric(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from medlego.support.lazy import load_lazily
 
 if TYPE_CHECKING:
+    from medlego.support.characters import is_plain, is_unseen
     from medlego.support.documents import FrozenModel, left_out, read_document, read_fields, refuse
     from medlego.support.download import ByteProgress, download
     from medlego.support.files import (
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
         safetensors_bytes,
         tensor_problems,
     )
-    from medlego.support.strict_json import field_problems, is_plain, parse_object, shown, spell
+    from medlego.support.strict_json import field_problems, parse_object, shown, spell
     from medlego.support.threads import one_thread
     from medlego.support.toml import load_tables, load_toml, parse_tables
     from medlego.support.values import NoPickle, ShortRepr
@@ -46,6 +47,7 @@ __all__ = [
     "download",
     "field_problems",
     "is_plain",
+    "is_unseen",
     "left_out",
     "leftovers",
     "limit_resources",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
+
+from medlego.support.characters import is_plain
 
 MAX_DEPTH = 100
 """Objects and lists within each other; what walks a document may recurse."""
@@ -60,11 +61,6 @@ def spell(document: Mapping[str, Any]) -> bytes:
         document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
     return text.encode()
-
-
-def is_plain(text: str) -> bool:
-    """Whether a text has no control character and no surrogate, so that it shows as it is."""
-    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
 
 
 def text_problems(document: Any) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +29,6 @@ _BROKEN = (
     *(zipfile.BadZipFile, zlib.error),
 )
 """What numpy raises for a damaged or foreign file."""
-
-
-def names_classes(path: Path) -> bool:
-    """Whether a file that can be read has `class_names`."""
-    with zipfile.ZipFile(path) as archive:
-        return "class_names.npy" in archive.namelist()
 
 
 def read_npz(path: Path, hints: TaskHints) -> Dataset:
@@ -89,7 +84,7 @@ def read_npz(path: Path, hints: TaskHints) -> Dataset:
             ArrayImages(arrays[f"{split}_images"]),
             _npz_labels(path, split, arrays[f"{split}_labels"], task),
         )
-    return Dataset.of(task, parts)
+    return replace(Dataset.of(task, parts), numbered=names is None)
 
 
 def _npz_labels(path: Path, split: str, raw: np.ndarray, task: Task) -> np.ndarray:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from medlego.data.readers.apart import parquet_header, read_apart
 from medlego.data.readers.csv_file import check_widths, open_csv
-from medlego.data.readers.trial import try_table, unreadable_table
 from medlego.errors import DatasetError, raise_all
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".xlsx", ".xls")
@@ -139,33 +139,16 @@ def _read_csv(path: Path, rename: Rename) -> TextTable:
 
 
 def _read_excel(path: Path, rename: Rename) -> TextTable:
-    try_table(path)
-    try:
-        frame = pl.read_excel(path, raise_if_empty=False)
-    except ModuleNotFoundError:
-        raise DatasetError(
-            f"{path}: expected the package fastexcel to read Excel files, got none installed; "
-            "pip install 'medlego[excel]', or save the table as CSV UTF-8"
-        ) from None
-    except Exception as error:  # calamine's own classes, of many kinds
-        raise unreadable_table(path, type(error).__name__) from None
+    frame = read_apart(path)
     return _from_frame(path, frame, rename(frame.columns), frame.columns)
 
 
 def _read_parquet(path: Path, rename: Rename) -> TextTable:
-    try_table(path)
-    try:
-        lazy = pl.scan_parquet(path, glob=False)
-        header = lazy.collect_schema().names()
-        names = rename(header)
-        count = int(lazy.select(pl.len()).collect().item())
-        if count > MAX_ROWS or not names:
-            return TextTable(path, {}, tuple(range(2, count + 2)), tuple(header))
-        try_table(path, list(names))
-        frame = lazy.select(list(names)).collect()
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise unreadable_table(path, type(error).__name__) from None
-    return _from_frame(path, frame, names, header)
+    header, count = parquet_header(path)
+    names = rename(header)
+    if count > MAX_ROWS or not names:
+        return TextTable(path, {}, tuple(range(2, count + 2)), tuple(header))
+    return _from_frame(path, read_apart(path, list(names)), names, header)
 
 
 def _from_frame(

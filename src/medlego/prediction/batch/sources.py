@@ -14,9 +14,10 @@ from medlego.data import (
     AT,
     TABLE_SUFFIXES,
     open_csv,
+    parquet_header,
     read_table,
     table_and_folder,
-    try_table,
+    try_batches,
     unreadable_table,
     usual_name,
 )
@@ -155,14 +156,14 @@ def _sheet_cells(path: Path) -> Iterator[Cell]:
 
 def _parquet_cells(path: Path) -> Iterator[Cell]:
     numbers = count(2)
-    try_table(path)
+    header, _ = parquet_header(path)
+    column = _column(path, header)
     try:
         lazy = pl.scan_parquet(path, glob=False)
         schema = lazy.collect_schema()
-        column = _column(path, schema.names())
         if schema[column] != pl.String:
             raise DatasetError(f"{path}: {column}: expected text, got {schema[column]}")
-        try_table(path, [column], whole=False)
+        try_batches(path, [column])
         for rows in lazy.select(column).collect_batches(chunk_size=_ROWS_AT_ONCE):
             for cell in rows[column]:
                 yield cell or "", _nameless(next(numbers))
