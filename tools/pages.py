@@ -11,7 +11,7 @@ from collections.abc import Callable
 from difflib import unified_diff
 from pathlib import Path
 
-from benchmarks import ingest_tables, tables
+from benchmarks import headline, ingest_tables, tables
 from tools import make_cli_reference, make_dicom_table, rooms
 
 PAGES: dict[Path, Callable[[], str]] = {
@@ -19,6 +19,7 @@ PAGES: dict[Path, Callable[[], str]] = {
     make_dicom_table.PAGE: make_dicom_table.page,
     tables.PAGE: tables.page,
     ingest_tables.PAGE: ingest_tables.page,
+    headline.PAGE: headline.page,
     rooms.PICTURE: rooms.picture,
 }
 

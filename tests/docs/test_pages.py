@@ -12,7 +12,6 @@ import pytest
 from PIL import Image as Pillow
 
 from benchmarks import tables
-from examples.make_dicom_folder import write_folder
 from medlego.bricks import load_brick, save_brick
 from medlego.cli.app import GROUPS, VERBS, app
 from medlego.cli.outcome import run_app

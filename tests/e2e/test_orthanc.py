@@ -10,7 +10,6 @@ from highdicom import sr
 from pydicom import dcmread
 
 from debian import dciodvfy
-from examples.make_dicom_folder import write_folder
 from factories import make_brick
 from medlego.base import Base
 from medlego.cli.app import app

@@ -20,6 +20,7 @@ VERBS = {
     "check": ("check:command", "Compare two generalists on labelled images against limits."),
     "data check": ("data:check_command", "Find leaks, near-duplicates and contradicting labels."),
     "data remember": ("data:remember_command", "Keep what a later check needs of training images."),
+    "data sample": ("data:sample_command", "Write synthetic images to try everything with."),
     "screen": ("screen:command", "Screen a brick from outside before it is used."),
     "predict": ("predict:command", "Find the tasks that images belong to, and answer them."),
     "serve": ("serve:command", "Answer images over HTTP, with a page for people."),
@@ -63,7 +64,7 @@ VERBS = {
 """Per verb a file of this room, a function in it, and a summary."""
 
 GROUPS = {
-    "data": "Check data sets before training.",
+    "data": "Check data sets before training; make some to try.",
     "dicomweb": "Answer images of a picture archive; store the results there.",
     "head-round": "Let sites refit heads to a merged model; images stay there.",
     "edit": "Change a generalist in place; record and undo every edit.",

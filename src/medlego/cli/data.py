@@ -1,4 +1,4 @@
-"""medlego data check | remember"""
+"""medlego data check | remember | sample"""
 
 from __future__ import annotations
 
@@ -88,6 +88,28 @@ def remember_command(
     terminal.say(f"wrote {output}: {len(memory)} images of {', '.join(splits)} ({size:.2f} MB)")
     terminal.say(f"keep it and {key} at the site, in different places")
     terminal.emit({"output": str(output), "images": len(memory), "splits": list(splits)})
+
+
+def sample_command(
+    terminal: Terminal,
+    folder: Annotated[Path, Argument(metavar="FOLDER", help="New or empty folder to fill.")],
+    *,
+    images: Annotated[int, Option(help="Images of each task.")] = 300,
+    size: Annotated[int, Option(help="Rows and columns in pixels.")] = 96,
+    seed: Annotated[int, Option(min=0, help="Random seed; another one is another site.")] = 0,
+) -> None:
+    """Write synthetic images of four tasks, to try everything with before own data are at hand.
+
+    Three are folders of PNG with a sub-folder per label, the fourth is DICOM files with a table of
+    labels, from two sites. medlego draws them; they say nothing about real images.
+    """
+    from medlego.data import write_samples
+
+    with terminal.progress() as show:
+        sources = write_samples(folder, images=images, size=size, seed=seed, show=show)
+    for name, source in sources.items():
+        terminal.say(f"{name}: {source}")
+    terminal.emit({name: str(source) for name, source in sources.items()})
 
 
 def _fingerprints(

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         synthetic_dataset,
         synthetic_image,
     )
+    from medlego.data.synthetic.sample_folder import write_samples
     from medlego.data.task import Plain, Task, Text, as_task_name
 
 __all__ = [
@@ -89,6 +90,7 @@ __all__ = [
     "try_batches",
     "unreadable_table",
     "usual_name",
+    "write_samples",
 ]
 
 load_lazily(__name__)

@@ -12,7 +12,6 @@ from pydicom import config
 from pydicom.uid import ImplicitVRLittleEndian, MediaStorageDirectoryStorage, RLELossless
 
 from dicomfiles import as_bytes, compress, dataset, item, write
-from examples.make_dicom_folder import write_folder
 from medlego.errors import ImageError
 from medlego.images import find_dicom, is_dicom, is_image, read_header
 
