@@ -12,11 +12,12 @@ from difflib import unified_diff
 from pathlib import Path
 
 from benchmarks import headline, ingest_tables, tables
-from tools import make_cli_reference, make_dicom_table, rooms
+from tools import make_cli_reference, make_dicom_table, make_settings, rooms
 
 PAGES: dict[Path, Callable[[], str]] = {
     make_cli_reference.PAGE: make_cli_reference.reference,
     make_dicom_table.PAGE: make_dicom_table.page,
+    make_settings.PAGE: make_settings.page,
     tables.PAGE: tables.page,
     ingest_tables.PAGE: ingest_tables.page,
     headline.PAGE: headline.page,
