@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 WORKERS ?= 2
 
-.PHONY: help demo test lint types coverage stress check docs docs-check wheel clean
+.PHONY: help demo test lint types coverage stress check docs docs-check site wheel clean
 
 help:  ## Show the targets.
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,8 +33,11 @@ check: lint types test docs-check  ## What CI runs.
 docs: $(VENV)/.dev  ## Write the generated pages anew.
 	$(BIN)/python -m tools.pages
 
-docs-check: $(VENV)/.dev  ## Check that the generated pages are up to date.
+docs-check: $(VENV)/.dev site  ## Check that the generated pages are up to date and the site builds.
 	$(BIN)/python -m tools.pages --check
+
+site: $(VENV)/.dev  ## Build the documentation site in site/; a warning or a broken link is an error.
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs site
 
 wheel: $(VENV)/.dev  ## Build the wheel and check its metadata.
 	rm -rf dist
@@ -42,7 +45,7 @@ wheel: $(VENV)/.dev  ## Build the wheel and check its metadata.
 	$(BIN)/twine check --strict dist/*
 
 clean:  ## Remove the environment and everything generated.
-	rm -rf $(VENV) build dist demo .coverage .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist demo site .coverage .pytest_cache .hypothesis .mypy_cache .ruff_cache
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -146,6 +146,7 @@ def train(name: str, variant: str, seed: int, image_size: int) -> None:
 
 def train_all(jobs: list[tuple[str, str, int, int]], workers: int) -> None:
     """Train what is missing, one process a job, `workers` at a time, earlier rounds first."""
+    jobs = list(dict.fromkeys(earlier for job in jobs for earlier in _with_earlier(job)))
     missing = [job for job in jobs if not brick_path(*job).exists()]
     print(f"{len(jobs) - len(missing)} bricks in the cache, {len(missing)} to train", flush=True)
 
@@ -160,6 +161,14 @@ def train_all(jobs: list[tuple[str, str, int, int]], workers: int) -> None:
     with ThreadPoolExecutor(workers) as pool:
         for number in sorted(set(rounds.values())):
             list(pool.map(one, [job for job in missing if rounds[job] == number]))
+
+
+def _with_earlier(job: tuple[str, str, int, int]) -> list[tuple[str, str, int, int]]:
+    """A job and those that it goes on from."""
+    name, variant, seed, size = job
+    earlier = ROUNDS.get(variant)
+    before = [] if earlier is None else [(n, earlier, seed, size) for n in among(name)]
+    return [*(one for other in before for one in _with_earlier(other)), job]
 
 
 def _round(variant: str) -> int:

@@ -17,8 +17,6 @@ author = copyright = "medlego maintainers"
 version = release = medlego.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
-exclude_patterns = ["images/*.md"]
-nitpicky = False
 default_role = "code"
 
 myst_heading_anchors = 4
@@ -31,7 +29,6 @@ autodoc_preserve_defaults = True
 python_display_short_literal_types = True
 maximum_signature_line_length = 80
 napoleon_numpy_docstring = False
-napoleon_custom_sections = ["Source", "Differs"]
 
 html_theme = "furo"
 html_title = f"medlego {version}"
@@ -44,7 +41,7 @@ _LINK = re.compile(r"(\]\()(\.\./[^)#\s]*)")
 
 
 def _outside(_app: Any, page: str, text: list[str]) -> None:
-    """Links to files outside this folder lead to the repository, or to the page made of the file."""
+    """Links to files outside this folder lead to the repository, or to the page made of one."""
     here = Path(page).parent
 
     def target(link: re.Match[str]) -> str:
@@ -59,6 +56,18 @@ def _outside(_app: Any, page: str, text: list[str]) -> None:
     text[0] = _LINK.sub(target, text[0])
 
 
+def _plain(_app: Any, _what: str, _name: str, _value: Any, _options: Any, lines: list[str]) -> None:
+    """Cost, Source and Differs become paragraphs; a norm's bars are bars."""
+    text = "\n".join(lines)
+    text = re.sub(r"\n(Cost|Source|Differs): ((?:.+\n?)(?:[ ]+\S.*\n?)*)", _paragraph, text)
+    lines[:] = re.sub(r"(?<![`\w])\|(?=\S)|(?<=\w)\|", r"\\|", text).split("\n")
+
+
+def _paragraph(found: re.Match[str]) -> str:
+    return f"\n\n**{found[1]}:** {' '.join(found[2].split())}\n"
+
+
 def setup(app: Any) -> None:
     """Sphinx's entry."""
     app.connect("source-read", _outside)
+    app.connect("autodoc-process-docstring", _plain, priority=400)

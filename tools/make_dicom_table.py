@@ -1,4 +1,4 @@
-"""Write docs/dicom.md: what becomes of every DICOM file that pydicom's packages carry.
+"""Write docs/data/dicom-files.csv: what becomes of every DICOM file that pydicom's packages carry.
 
     python -m tools.make_dicom_table
 
@@ -7,7 +7,9 @@ Only files on disk are looked at; pydicom would download more, and is never aske
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import csv
+import io
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import data_store
@@ -17,7 +19,7 @@ from medlego.errors import ImageError
 from medlego.images import is_dicom, parsed, read_image
 from medlego.images.dicom.layout import LAYOUT_KEYWORDS
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "dicom.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "data" / "dicom-files.csv"
 FOLDERS = {
     **{
         f"pydicom/{name}": Path(pydicom.data.__file__).parent / name
@@ -26,7 +28,6 @@ FOLDERS = {
     "pydicom-data": Path(data_store.__file__).parent / "data",
 }
 _CODE = {".py", ".pyc"}
-_START = "## Every test file"
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,6 @@ class Row:
     photometric: str
     outcome: str
     reason: str
-
-    def line(self) -> str:
-        """The row as Markdown."""
-        cells = (f"`{self.file}`", self.syntax, self.photometric, self.outcome, self.reason)
-        return f"| {' | '.join(cells)} |"
 
 
 def files() -> dict[str, Path]:
@@ -74,25 +70,13 @@ def described(name: str, path: Path, outcome: str, reason: str) -> Row:
     return Row(name, syntax, photometric, outcome, reason.replace("warning: ", ""))
 
 
-def table(rows: list[Row]) -> str:
-    """The page's generated part."""
-    count, mended = (sum(row.outcome == word for row in rows) for word in ("read", "mended"))
-    head = (
-        f"{_START}\n\n"
-        f"{len(rows)} files lie in the packages pydicom {pydicom.__version__} and pydicom-data: "
-        f"{count} are read\nand agree with pydicom's own pipeline "
-        f"(`tests/oracle/test_dicom_files.py`), {mended} are read with a warning,\nand the others "
-        "are refused for the reason given.\n\n"
-        "| file | transfer syntax | photometric interpretation | outcome | reason |\n"
-        "| --- | --- | --- | --- | --- |\n"
-    )
-    return head + "".join(f"{row.line()}\n" for row in rows)
-
-
 def page() -> str:
-    """The page's text: what people wrote, and the table anew."""
-    written = PAGE.read_text().partition(_START)[0]
-    return written + table([row(name, path) for name, path in files().items()])
+    """The table as CSV."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(field.name for field in fields(Row))
+    writer.writerows(astuple(row(name, path)) for name, path in files().items())
+    return stream.getvalue()
 
 
 if __name__ == "__main__":

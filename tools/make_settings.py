@@ -28,8 +28,8 @@ FILES = {
 }
 HEAD = """# Settings
 
-Written by `make docs` from the models that check them. Files are TOML; an unknown key is an error, and all problems
-of a file are named together.
+Written by `make docs` from the models that check them. Files are TOML; an unknown key is an
+error, and all problems of a file are named together.
 """
 
 

@@ -88,18 +88,3 @@ def test_the_readmes_commands_and_python_run(tmp_path, monkeypatch, capsys):
     (code,) = blocks("python")
     exec(compile(code, "README.md", "exec"), {})
     assert "brain" in capsys.readouterr().out
-
-
-def test_the_way_from_dicom_files_to_a_report_is_as_the_example_says(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    write_folder(tmp_path / "chest", size=64)
-    commands = commands_of((ROOT / "examples" / "README.md").read_text())
-    assert len(commands) == 6
-    for command in commands:
-        words = shlex.split(command)
-        quick = ["--epochs", "1"] if words[0] == "train" else []
-        assert run_app(app, [*words, *quick]) == 0, capsys.readouterr().err
-    page = (tmp_path / "report.html").read_text()
-    assert "Example Clinic South" in page
-    assert "patient-001" not in page
-    assert list((tmp_path / "seen").iterdir())

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from debian import program
 from medlego.cli.app import VERBS, app
 from medlego.cli.outcome import run_app
 
@@ -71,22 +72,30 @@ def test_a_page_can_be_followed_to_the_letter(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    if page.stem == "pacs":
+        program("Orthanc", "orthanc")
     names: dict[str, object] = {}
-    for language, text in blocks(page):
-        if language == "console":
-            for line in text.replace("\\\n", " ").splitlines():
-                if line.startswith("$ "):
-                    _run(line.removeprefix("$ "), page)
-        elif language == "python":
-            exec(compile(text, page.name, "exec"), names)
-        elif name := re.match(r"# ([\w.-]+)\n", text):
-            (tmp_path / name[1]).write_text(text.removeprefix(name[0]))
+    with contextlib.ExitStack() as services:
+        for language, text in blocks(page):
+            if language == "console":
+                for line in text.replace("\\\n", " ").splitlines():
+                    if line.startswith("$ "):
+                        _run(line.removeprefix("$ "), page, services)
+            elif language == "python":
+                exec(compile(text, page.name, "exec"), names)
+            elif name := re.match(r"(?:#|//) ([\w.-]+)\n", text):
+                (tmp_path / name[1]).write_text(text.removeprefix(name[0]))
 
 
-def _run(line: str, page: Path) -> None:
+def _run(line: str, page: Path, services: contextlib.ExitStack) -> None:
     if not line.startswith("medlego "):
         assert shutil.which(line.split()[0]), line
-        subprocess.run(["bash", "-ec", line], check=True, timeout=60)
+        if line.endswith(" &"):
+            service = subprocess.Popen(shlex.split(line.removesuffix(" &")))
+            services.callback(service.wait)
+            services.callback(service.terminate)
+        else:
+            subprocess.run(["bash", "-ec", line], check=True, timeout=120)
         return
     command, _, output = line.partition(" > ")
     words = shlex.split(command, comments=True)[1:]

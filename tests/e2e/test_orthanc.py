@@ -14,6 +14,7 @@ from factories import make_brick
 from medlego.base import Base
 from medlego.cli.app import app
 from medlego.cli.outcome import run_app
+from medlego.data.synthetic.sample_folder import COMPRESSED, write_dicom
 from medlego.generalist import assemble
 from orthanc import free_port, orthanc
 
@@ -29,7 +30,7 @@ def archive(tmp_path):
 @pytest.fixture
 def images(tmp_path):
     """Two patients' studies of three images, compressed in three ways."""
-    write_folder(tmp_path / "images", patients=2, size=64)
+    write_dicom(tmp_path / "images", patients=2, size=64, syntaxes=tuple(COMPRESSED))
     return sorted((tmp_path / "images").rglob("*.dcm"))
 
 

@@ -7,8 +7,10 @@ another way.
 
 from __future__ import annotations
 
+import csv
 import itertools
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,8 @@ from medlego.images import read_image
 from tools.make_dicom_table import PAGE, described, files
 
 FILES = files()
-ROWS = {
-    line.split("`")[1]: line for line in PAGE.read_text().splitlines() if line.startswith("| `")
-}
-READ = sorted(name for name, line in ROWS.items() if "| refused |" not in line)
+ROWS = {row["file"]: row for row in csv.DictReader(PAGE.read_text().splitlines())}
+READ = sorted(name for name, row in ROWS.items() if row["outcome"] != "refused")
 
 
 def test_the_page_lists_the_files_of_both_packages() -> None:
@@ -42,18 +42,18 @@ def test_file_is_refused_for_the_reason_on_the_page(name: str) -> None:
     with pytest.raises(ImageError) as caught:
         read_image(path)
     reason = str(caught.value).removeprefix(f"{path}: ")
-    assert described(name, path, "refused", reason).line() == ROWS[name]
+    assert asdict(described(name, path, "refused", reason)) == ROWS[name]
 
 
 @pytest.mark.parametrize("name", READ)
 def test_file_is_read_as_pydicom_reads_it(name: str) -> None:
     image = read_image(FILES[name])
     outcome = "mended" if image.warnings else "read"
-    line = described(name, FILES[name], outcome, "; ".join(image.warnings)).line()
-    assert line == ROWS[name]
+    row = described(name, FILES[name], outcome, "; ".join(image.warnings))
+    assert asdict(row) == ROWS[name]
     if known := KNOWN.get(name):
-        for (row, column), value in known.items():
-            assert image.pixels[0, row, column] == pytest.approx(value, abs=1e-6)
+        for (y, x), value in known.items():
+            assert image.pixels[0, y, x] == pytest.approx(value, abs=1e-6)
         return
     if whole := CUT_SHORT.get(name):
         assert torch.equal(image.pixels, read_image(FILES[whole]).pixels)

@@ -160,17 +160,3 @@ def test_directory_is_followed_and_not_listed(tmp_path: Path) -> None:
 def test_finding_in_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="expected a folder, found none there"):
         find_dicom(tmp_path / "missing")
-
-
-def test_example_folder_has_patients_sites_and_compressions(tmp_path: Path) -> None:
-    labels = write_folder(tmp_path, patients=4, size=32).read_text().splitlines()
-    headers = [read_header(path) for path in find_dicom(tmp_path)]
-    assert labels[0] == "sop_instance_uid,label"
-    assert {line.split(",")[0] for line in labels[1:]} == {h.sop_uid for h in headers}
-    assert {line.split(",")[1] for line in labels[1:]} == {"clear", "effusion"}
-    assert len(headers) == 12
-    assert len({h.patient_id for h in headers}) == 4
-    assert len({h.site for h in headers}) == 2
-    assert len({h.transfer_syntax_uid for h in headers}) == 3
-    ages = {(h.patient_id, h.age_years, h.sex, h.site) for h in headers}
-    assert len(ages) == 4
