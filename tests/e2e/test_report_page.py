@@ -21,7 +21,11 @@ TASKS = {
     ),
     "chest-findings-of-the-radiographs-of.site-3": (
         "multilabel",
-        ("W" * 60, "Enlarged cardiomediastinum or widened hilum", *(f"label {i}" for i in range(8))),
+        (
+            "W" * 60,
+            "Enlarged cardiomediastinum or widened hilum",
+            *(f"label {i}" for i in range(8)),
+        ),
     ),
 }
 """Names and labels as long as hospitals have them."""
