@@ -42,7 +42,7 @@ def write_folder(out: Path, *, patients: int = 20, size: int = 128, seed: int = 
         out: folder to fill, made where it is missing.
         patients: how many, with three images and one label each.
         size: rows and columns in pixels.
-        random seed; files are reproducible.
+        seed: random seed; files are reproducible.
 
     Returns:
         The file of labels, with the columns sop_instance_uid and label.

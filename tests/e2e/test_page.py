@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -360,7 +361,7 @@ def test_whose_image_it_is_shows_on_the_page_and_is_neither_printed_nor_saved(
 
 @pytest.mark.parametrize("width", [400, 1366])
 def test_hostile_headers_break_no_page(page, address, tmp_path, width):
-    evil = {
+    evil: dict[str, Any] = {
         "SpecificCharacterSet": "ISO_IR 192",
         "PatientName": "<script>document.title`gone`</script>" + "W" * 27,
         "PatientID": "\u202e" + "M" * 63,

@@ -311,7 +311,7 @@ def test_an_answer_never_repeats_a_files_name(client):
     assert "DOE^JOHN" not in client.post("/page/answers", files=sent).text
 
 
-PERSON = {
+PERSON: dict[str, Any] = {
     "PatientName": "DOE^JOHN^^Dr",
     "PatientID": "20240131",
     "PatientBirthDate": "19610203",
@@ -341,10 +341,15 @@ def test_an_answer_shows_whose_image_it_is_and_keeps_it_nowhere(place, routed, c
     assert b"DOE^JOHN" not in written
 
 
-def test_only_the_page_has_headers_read_for_whose_image_it_is(place, routed):
+def test_only_the_page_has_headers_read_for_whose_image_it_is(place, routed, monkeypatch):
     service, asked = here(place, routed), []
     ask = service.decoders._pool.ask
-    service.decoders._pool.ask = lambda request, *more: asked.append(request) or ask(request, *more)
+
+    def seen(request, content, timeout_s):
+        asked.append(request)
+        return ask(request, content, timeout_s)
+
+    monkeypatch.setattr(service.decoders._pool, "ask", seen)
     with asking(service) as client:
         client.post("/v1/predict", files=files(as_bytes(dataset(picture(), **PERSON))))
     assert [request["identify"] for request in asked] == [False]

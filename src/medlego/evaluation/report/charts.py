@@ -15,7 +15,6 @@ from typing import Any, ParamSpec
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
@@ -186,8 +185,8 @@ def _finished(figure: Figure, entries: int) -> str:
         columns = 2 if max(map(len, labels)) <= 18 else 1
         lines = sum(name.count("\n") + 1 for name in names)
         figure.set_figheight(figure.get_figheight() + 0.17 * math.ceil(lines / columns) + 0.1)
-        place = "outside lower center"
-        figure.legend(handles, names, loc=place, ncols=columns, frameon=False, fontsize=8)
+        look: dict[str, Any] = {"ncols": columns, "frameon": False, "fontsize": 8}
+        figure.legend(handles, names, loc="outside lower center", **look)
     return as_svg(figure)
 
 
@@ -199,9 +198,8 @@ def wrapped(label: str, width: int) -> str:
 def as_svg(figure: Figure) -> str:
     """The figure as SVG text without clock time, enlarged where something would be cut off."""
     stream = io.StringIO()
-    renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw_without_rendering()  # lays it out
-    box = Bbox.union([figure.bbox_inches, figure.get_tightbbox(renderer)])
+    box = Bbox.union([figure.bbox_inches, figure.get_tightbbox()])
     metadata = {"Date": None, "Creator": None}
     figure.savefig(stream, format="svg", metadata=metadata, bbox_inches=box)
     return stream.getvalue()
