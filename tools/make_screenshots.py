@@ -42,9 +42,11 @@ def main(demo: Path) -> None:
         keep(page, "report")
         write_folder(Path(folder), patients=2, size=64)
         width, height = PAGE_SIZE
-        page = browser.new_page(viewport={"width": width, "height": height})
+        page = browser.new_page(
+            viewport={"width": width, "height": height}, reduced_motion="reduce"
+        )
         page.goto(address)
-        page.set_input_files("#files", Path(folder) / "site-1" / "patient-002" / "image-1.dcm")
+        page.set_input_files("#files", Path(folder) / "site-1" / "patient-001" / "image-2.dcm")
         page.get_by_role("button", name="Show on the image").first.click()
         page.locator(".layer").first.wait_for()
         keep(page, "page")
@@ -53,7 +55,7 @@ def main(demo: Path) -> None:
 def keep(page: Page, name: str) -> None:
     """Write what shows of a page."""
     with Image.open(io.BytesIO(page.screenshot())) as picture:
-        picture.convert("RGB").quantize(128).save(FOLDER / f"{name}.png", optimize=True)
+        picture.convert("RGB").save(FOLDER / f"{name}.png", optimize=True)
 
 
 @contextmanager
