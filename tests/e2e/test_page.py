@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image as Pillow
 
 from browser import chromium, screenshot_path
 from dicomfiles import as_bytes, dataset
 from factories import make_dataset
+from medlego import __version__
 from medlego.bricks import save_brick
 from medlego.evaluation import GateLimits
 from medlego.evaluation.gate import TaskLimits
@@ -178,12 +182,104 @@ def test_answers_are_saved_as_json(answered, tmp_path):
     assert "expected a PNG" in answers[2]["problems"][0]
 
 
+def greys(page):
+    """The picture as it is seen, without the pixels at its edge."""
+    with Pillow.open(BytesIO(page.locator(".stack").first.screenshot())) as shot:
+        return np.asarray(shot.convert("L"))[8:-8, 8:-8].astype(float)
+
+
+def test_an_image_is_zoomed_moved_and_reset_by_keyboard(answered):
+    stack = answered.locator(".stack").first
+    stack.focus()
+    for _ in range(4):
+        answered.keyboard.press("+")
+    zoom = float(answered.locator(".zoom").first.input_value())
+    assert zoom > 200
+    answered.keyboard.press("ArrowRight")
+    assert "translate(-10%, 0%)" in stack.locator(".moved").get_attribute("style")
+    for _ in range(40):
+        answered.keyboard.press("ArrowRight")
+    edge = stack.locator(".picture").bounding_box()
+    box = stack.bounding_box()
+    assert edge["x"] + edge["width"] == pytest.approx(box["x"] + box["width"], abs=1)
+    assert f"shown at {zoom:g} %" in answered.locator("figcaption").first.inner_text()
+    answered.get_by_role("button", name="Reset view").first.click()
+    assert "scale(1)" in stack.locator(".moved").get_attribute("style")
+    assert "shown at" not in answered.locator("figcaption").first.inner_text()
+
+
+def test_a_zoomed_image_is_dragged_and_the_overlay_goes_with_it(answered):
+    answered.get_by_role("button", name="Show on the image").first.click()
+    answered.locator(".layer").first.wait_for()
+    stack = answered.locator(".stack").first
+    answered.locator(".zoom").first.fill("200")
+    box = stack.bounding_box()
+    answered.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    answered.mouse.down()
+    answered.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + box["height"] / 2)
+    answered.mouse.up()
+    places = [stack.locator(one).bounding_box() for one in (".picture", ".layer")]
+    assert places[0] == places[1]
+    assert places[0]["x"] == pytest.approx(box["x"] - 0.25 * box["width"], abs=2)
+
+
+def test_a_window_is_the_line_that_it_states(answered):
+    before = greys(answered)
+    answered.locator(".level").first.fill("90")
+    answered.locator(".width").first.fill("40")
+    expected = np.clip(255 * (0.5 + (256 / 40) * (before / 255 - 90 / 256)), 0, 255)
+    assert np.abs(greys(answered) - expected).max() < 8  # a grey level is 6.4 of them
+    assert np.ptp(expected) > 200
+    words = "shown with window level 90, width 40 of 256 greys"
+    assert words in answered.locator("figcaption").first.inner_text()
+    answered.get_by_role("button", name="Reset view").first.click()
+    assert np.array_equal(greys(answered), before)
+
+
+def test_a_drag_with_shift_changes_the_window(answered):
+    stack = answered.locator(".stack").first
+    stack.scroll_into_view_if_needed()
+    box = stack.bounding_box()
+    answered.keyboard.down("Shift")
+    answered.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + box["height"] / 2)
+    answered.mouse.down()
+    answered.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.625)
+    answered.mouse.up()
+    answered.keyboard.up("Shift")
+    assert int(answered.locator(".width").first.input_value()) == pytest.approx(192, abs=2)
+    assert int(answered.locator(".level").first.input_value()) == pytest.approx(160, abs=2)
+
+
+def test_a_zoomed_image_is_moved_by_touch(browser, address, images):
+    opened = browser.new_page(has_touch=True, viewport={"width": 400, "height": 800})
+    opened.goto(f"{address}/")
+    choose(opened, images / "known.png")
+    opened.locator(".zoom").first.fill("200")
+    stack = opened.locator(".stack")
+    stack.scroll_into_view_if_needed()
+    box = stack.bounding_box()
+    touch = opened.context.new_cdp_session(opened)
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    for kind, points in (
+        ("touchStart", [{"x": x, "y": y}]),
+        ("touchMove", [{"x": x + 40, "y": y}]),
+        ("touchMove", [{"x": x + 80, "y": y}]),
+        ("touchEnd", []),
+    ):
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    moved = stack.locator(".picture").bounding_box()["x"]
+    assert moved > box["x"] - box["width"] / 2 + 30
+    opened.close()
+
+
 def test_printing_opens_what_is_folded_and_leaves_the_controls_out(answered, tmp_path):
     answered.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert answered.locator("details:not([open])").count() == 0
     answered.emulate_media(media="print")
     assert not answered.get_by_role("button").first.is_visible()
     assert "No answer." in answered.inner_text("main")
+    assert answered.inner_text("main").count(f"UTC by medlego {__version__}, generalist") == 2
+    assert not answered.locator(".view").first.is_visible()
     answered.screenshot(path=screenshot_path("page-print"), full_page=True)
     answered.pdf(path=tmp_path / "answers.pdf", prefer_css_page_size=True)
     assert (tmp_path / "answers.pdf").read_bytes().startswith(b"%PDF")
@@ -244,7 +340,43 @@ def test_a_folder_of_dicom_is_answered_file_by_file(page, address, images):
     page.set_input_files("#folder", images / "study")
     page.get_by_role("status").get_by_text("Done: 2 images").wait_for(state="attached")
     assert page.locator(".card.failed").count() == 0
-    assert "DOE" not in page.content()
+
+
+def test_whose_image_it_is_shows_on_the_page_and_is_neither_printed_nor_saved(
+    page, address, images, tmp_path
+):
+    page.goto(f"{address}/")
+    choose(page, images / "study" / "slice-0", images / "known.png")
+    people = page.locator(".identity")
+    assert "DOE, JOHN" in people.first.inner_text()
+    assert people.nth(1).inner_text() == "The file states no patient and no study."
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Save as JSON").click()
+    waiting.value.save_as(tmp_path / "answers.json")
+    assert "DOE" not in (tmp_path / "answers.json").read_text()
+    page.emulate_media(media="print")
+    assert "DOE" not in page.inner_text("main")
+    assert page.evaluate("[Object.keys(localStorage), Object.keys(sessionStorage)]") == [[], []]
+
+
+@pytest.mark.parametrize("width", [400, 1366])
+def test_hostile_headers_break_no_page(page, address, tmp_path, width):
+    evil: dict[str, Any] = {
+        "SpecificCharacterSet": "ISO_IR 192",
+        "PatientName": "<script>document.title`gone`</script>" + "W" * 27,
+        "PatientID": "\u202e" + "M" * 63,
+        "StudyDescription": "</dd></dl><script>document.title`gone`</script>" + "ש" * 16,
+    }
+    (tmp_path / "evil").write_bytes(as_bytes(dataset(picture(0), **evil)))
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(f"{address}/")
+    choose(page, tmp_path / "evil")
+    assert page.title() == "Images – medlego"
+    assert [words for words in page.messages if "content security" in words.lower()] == []
+    assert page.locator(".identity").inner_text().count("<") == 6
+    assert fits(page)
+    page.screenshot(path=screenshot_path(f"page-hostile-{width}"), full_page=True)
+    assert violations(page) == []
 
 
 def test_an_image_is_dropped(page, address, images):
@@ -262,11 +394,14 @@ def test_an_image_is_dropped(page, address, images):
     page.get_by_role("heading", name="dropped.png").wait_for()
 
 
-def test_axe_finds_nothing_wrong_with_answers(answered):
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_wrong_with_answers(answered, scheme):
+    answered.emulate_media(color_scheme=scheme)
     answered.get_by_role("button", name="Show on the image").first.click()
     answered.locator(".layer").first.wait_for()
     for summary in answered.locator("summary").all():
         summary.click()
+    answered.screenshot(path=screenshot_path(f"page-answers-{scheme}"), full_page=True)
     assert violations(answered) == []
 
 
@@ -277,7 +412,7 @@ def test_axe_would_find_a_control_without_a_name(page, address):
 
 
 @pytest.mark.parametrize("path", ["/", "/compare", "/bricks"])
-@pytest.mark.parametrize("width", [390, 640], ids=["narrow", "laptop at 200 %"])
+@pytest.mark.parametrize("width", [400, 640], ids=["narrow", "laptop at 200 %"])
 def test_a_page_is_no_wider_than_its_window(page, address, images, path, width):
     page.set_viewport_size({"width": width, "height": 700})
     page.goto(f"{address}{path}")
@@ -382,8 +517,6 @@ def test_a_brick_is_added_from_its_file(page, editable, place, tmp_path):
 
 
 def test_the_screenshots_are_pictures_of_something(answered):
-    from PIL import Image as Pillow
-
     path = screenshot_path("page-answers")
     answered.screenshot(path=path, full_page=True)
     with Pillow.open(path) as shot:

@@ -9,6 +9,7 @@ from medlego.support import load_lazily
 if TYPE_CHECKING:
     from medlego.images.dicom.elements import ElementError
     from medlego.images.dicom.header import Header, read_header
+    from medlego.images.dicom.identity import read_identity
     from medlego.images.dicom.parsing import parsed
     from medlego.images.dicom.silence import nothing_said
     from medlego.images.dicom.sniffing import is_dicom
@@ -35,6 +36,7 @@ __all__ = [
     "nothing_said",
     "parsed",
     "read_header",
+    "read_identity",
     "read_image",
     "visible_files",
     "warning_notes",

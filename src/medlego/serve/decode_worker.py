@@ -1,9 +1,9 @@
 """The process that decodes uploads, `python -m medlego.serve.decode_worker`.
 
-A request has `pixels` (the most that are decoded) and `sizes` (sides in pixels of network inputs),
-and is followed by a file. An answer has `error`, or `applied` and `sides` (height and width in the
-file), and is followed by float32 pixels, (3, size, size) for each size. The file is held in memory,
-on no disk.
+A request has `pixels` (the most that are decoded), `sizes` (sides in pixels of network inputs) and
+`identify` (whether a person is shown whose image it is), and is followed by a file. An answer has
+`error`, or `applied`, `sides` (height and width in the file) and `identity`, and is followed by
+float32 pixels, (3, size, size) for each size. The file is held in memory, on no disk.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from medlego.errors import ImageError
-from medlego.images import fit, read_image
+from medlego.images import fit, is_dicom, read_identity, read_image
 from medlego.support import limit_resources, serve_requests
 
 MEMORY_BYTES = 6 << 30
@@ -32,13 +32,14 @@ def decode(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], byt
         try:
             image = read_image(path, max_pixels=request["pixels"])
             fitted = [fit(image, size) for size in request["sizes"]]
+            identity = read_identity(path) if request["identify"] and is_dicom(path) else {}
         except ImageError as error:
             return {"error": str(error).removeprefix(f"{path}: ")}, b""
         except Exception as error:  # of a library on hostile bytes
             return {
                 "error": f"expected a whole image, got a damaged one ({type(error).__name__})"
             }, b""
-    answer = {"applied": image.applied, "sides": image.pixels.shape[1:]}
+    answer = {"applied": image.applied, "sides": image.pixels.shape[1:], "identity": identity}
     return answer, b"".join(pixels.contiguous().numpy().tobytes() for pixels in fitted)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
+from typing import Any
 
 import torch
 from PIL import Image as Pillow
@@ -20,11 +21,15 @@ START_S = 120.0
 """For a process to import what it needs."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FittedImage(Image):
-    """An image fitted to a network input; `sides` are height and width in its file."""
+    """An image fitted to a network input; `sides` are height and width in its file.
+
+    `identity` says whose image it is, where that was asked for: to be shown, and never kept.
+    """
 
     sides: tuple[int, int] = (0, 0)
+    identity: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Decoders:
@@ -35,17 +40,20 @@ class Decoders:
         self._pool = Pool("medlego.serve.decode_worker")
         self._threads = ThreadPoolExecutor(limits.decoders, thread_name_prefix="medlego-decoding")
 
-    async def decode(self, content: bytes, sizes: Sequence[int]) -> list[FittedImage]:
+    async def decode(
+        self, content: bytes, sizes: Sequence[int], *, identify: bool = False
+    ) -> list[FittedImage]:
         """Decode an upload once.
 
         Args:
             content: a file that `medlego.images.read_image` reads.
             sizes: sides in pixels of the network inputs to fit it to, an image each.
+            identify: say whose image a DICOM file is.
 
         Raises:
             ImageError: no image, damaged, too large, or it took too long; names no file.
         """
-        return await self._run(content, sizes, self._limits.decode_s)
+        return await self._run(content, sizes, self._limits.decode_s, identify)
 
     async def start(self) -> None:
         """Have every process ready."""
@@ -65,13 +73,15 @@ class Decoders:
         self._pool.close()
 
     def _run(
-        self, content: bytes, sizes: Sequence[int], limit_s: float
+        self, content: bytes, sizes: Sequence[int], limit_s: float, identify: bool = False
     ) -> asyncio.Future[list[FittedImage]]:
         loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._threads, self._decode, content, sizes, limit_s)
+        return loop.run_in_executor(self._threads, self._decode, content, sizes, limit_s, identify)
 
-    def _decode(self, content: bytes, sizes: Sequence[int], limit_s: float) -> list[FittedImage]:
-        request = {"pixels": self._limits.pixels, "sizes": sizes}
+    def _decode(
+        self, content: bytes, sizes: Sequence[int], limit_s: float, identify: bool
+    ) -> list[FittedImage]:
+        request = {"pixels": self._limits.pixels, "sizes": sizes, "identify": identify}
         try:
             answer, body = self._pool.ask(request, content, limit_s)
         except WorkerError as error:
@@ -84,7 +94,8 @@ class Decoders:
         values = torch.frombuffer(bytearray(body), dtype=torch.float32)
         parts = torch.split(values, [3 * size**2 for size in sizes])
         applied, (height, width) = tuple(answer["applied"]), answer["sides"]
+        about: dict[str, Any] = {"sides": (height, width), "identity": answer["identity"]}
         return [
-            FittedImage(part.reshape(3, size, size), applied, sides=(height, width))
+            FittedImage(part.reshape(3, size, size), applied, **about)
             for part, size in zip(parts, sizes, strict=True)
         ]

@@ -111,6 +111,7 @@ class Service(NoPickle, instead="start one on the same directory there"):
         *,
         every_task: bool = False,
         view_size: int | None = None,
+        identify: bool = False,
     ) -> RequestAnswers:
         """Answer files as `medlego.predict` does, all by one state of the generalist.
 
@@ -119,6 +120,7 @@ class Service(NoPickle, instead="start one on the same directory there"):
             task: ask this task of every image, whatever its content.
             every_task: ask every task of every image.
             view_size: side in pixels that the images are returned with; the model's when left out.
+            identify: return whose images they are, too.
 
         Raises:
             UploadError: no file can be read.
@@ -127,7 +129,8 @@ class Service(NoPickle, instead="start one on the same directory there"):
         model = self.model
         tasks = model.engine.tasks_to_ask(task, every_task=every_task)
         side = model.base.ref.image_size
-        decoded = await self.decode(uploads, [side] if view_size is None else [side, view_size])
+        sizes = [side] if view_size is None else [side, view_size]
+        decoded = await self.decode(uploads, sizes, identify=identify)
         read = [fitted for fitted in decoded if not isinstance(fitted, ImageError)]
         answers = await self.answer(model, [fitted[0] for fitted in read], tasks)
         self.metrics.answered(answers)
@@ -148,7 +151,7 @@ class Service(NoPickle, instead="start one on the same directory there"):
         return await asyncio.gather(*map(asyncio.wrap_future, futures))
 
     async def decode(
-        self, uploads: Sequence[bytes], sizes: Sequence[int]
+        self, uploads: Sequence[bytes], sizes: Sequence[int], *, identify: bool = False
     ) -> list[list[FittedImage] | ImageError]:
         """Decode files once, each fitted to network inputs of these sizes; see `Decoders.decode`.
 
@@ -156,7 +159,8 @@ class Service(NoPickle, instead="start one on the same directory there"):
             UploadError: no file can be read.
         """
         decoded = await asyncio.gather(
-            *(self.decoders.decode(content, sizes) for content in uploads), return_exceptions=True
+            *(self.decoders.decode(content, sizes, identify=identify) for content in uploads),
+            return_exceptions=True,
         )
         outcomes: list[list[FittedImage] | ImageError] = []
         for one in decoded:
@@ -173,13 +177,15 @@ class Service(NoPickle, instead="start one on the same directory there"):
             raise UploadError(problems)
         return outcomes
 
-    async def decode_one(self, upload: bytes, sizes: Sequence[int]) -> list[FittedImage]:
+    async def decode_one(
+        self, upload: bytes, sizes: Sequence[int], *, identify: bool = False
+    ) -> list[FittedImage]:
         """As `decode`, of one file.
 
         Raises:
             UploadError: it cannot be read.
         """
-        (fitted,) = await self.decode([upload], sizes)
+        (fitted,) = await self.decode([upload], sizes, identify=identify)
         assert not isinstance(fitted, ImageError), "decode refuses where no file can be read"
         return fitted
 

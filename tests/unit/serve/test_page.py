@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import re
 import socket
 import sys
@@ -18,7 +19,9 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image as Pillow
 
+from dicomfiles import as_bytes, dataset
 from factories import make_dataset
+from medlego import __version__
 from medlego.bricks import Signer, brick_bytes, sign_brick
 from medlego.bricks.signing import signature_bytes
 from medlego.cli.serve import PageOptions
@@ -29,6 +32,7 @@ from medlego.generalist import Generalist, Trust, remove, update
 from medlego.generalist.trust import TrustedKey
 from medlego.serve import PageGate, PageSettings, make_app
 from medlego.serve.page.comparisons import Comparisons
+from medlego.serve.page.pictures import VIEW_SIZE
 from medlego.serve.page.sessions import LASTS_S, MAX_SESSIONS, Sessions
 from medlego.serve.page.views import Change, percent
 from serving import (
@@ -299,12 +303,75 @@ def test_an_image_is_decoded_once_and_does_not_come_whole_into_the_service(
         client.headers["x-csrf-token"] = csrf(client)
         response = client.post(f"/page/{path}", files=files(png(picture(0, 900))))
     assert "904 × 900 pixels" in response.json()["html"]
-    assert sizes == [3 * (640**2 + 32**2) * 4]
+    assert sizes == [3 * (VIEW_SIZE**2 + 32**2) * 4]
 
 
 def test_an_answer_never_repeats_a_files_name(client):
     sent = files(png(picture()), name="DOE^JOHN.png")
-    assert "DOE" not in client.post("/page/answers", files=sent).text
+    assert "DOE^JOHN" not in client.post("/page/answers", files=sent).text
+
+
+PERSON: dict[str, Any] = {
+    "PatientName": "DOE^JOHN^^Dr",
+    "PatientID": "20240131",
+    "PatientBirthDate": "19610203",
+    "StudyDescription": "<b>Knee</b>",
+    "StudyDate": "20240131",
+}
+
+
+def test_an_answer_shows_whose_image_it_is_and_keeps_it_nowhere(place, routed, caplog):
+    caplog.set_level(0)
+    sent = files(as_bytes(dataset(picture(), **PERSON)))
+    with asking(here(place, routed)) as client:
+        client.headers["x-csrf-token"] = csrf(client)
+        answer = client.post("/page/answers", files=sent).json()
+        metrics = client.get("/metrics").text
+        document = client.post("/v1/predict", files=sent).text
+    html = answer["html"]
+    assert "<dt>patient</dt><dd><bdi>DOE, JOHN, Dr</bdi></dd>" in html
+    assert "<dt>patient ID</dt><dd><bdi>20240131</bdi></dd>" in html
+    assert "<dt>born</dt><dd><bdi>1961-02-03</bdi></dd>" in html
+    assert "<dt>study</dt><dd><bdi>&lt;b&gt;Knee&lt;/b&gt;</bdi></dd>" in html
+    logged = "".join(str(vars(record)) for record in caplog.records)
+    written = b"".join(p.read_bytes() for p in place.folder.rglob("*") if p.is_file())
+    for text in (json.dumps(answer["document"]), metrics, document, logged):
+        assert not [word for word in ("DOE", "JOHN", "Knee", "1961") if word in text]
+    assert b"DOE, JOHN" not in written
+    assert b"DOE^JOHN" not in written
+
+
+def test_only_the_page_has_headers_read_for_whose_image_it_is(place, routed, monkeypatch):
+    service, asked = here(place, routed), []
+    ask = service.decoders._pool.ask
+
+    def seen(request, content, timeout_s):
+        asked.append(request)
+        return ask(request, content, timeout_s)
+
+    monkeypatch.setattr(service.decoders._pool, "ask", seen)
+    with asking(service) as client:
+        client.post("/v1/predict", files=files(as_bytes(dataset(picture(), **PERSON))))
+    assert [request["identify"] for request in asked] == [False]
+
+
+def test_a_picture_names_no_patient(client):
+    html = client.post("/page/answers", files=files(png(picture()))).json()["html"]
+    assert "The file states no patient and no study." in html
+
+
+def test_an_answer_says_when_and_what_gave_it(client):
+    answer = client.post("/page/answers", files=files(png(picture()))).json()
+    digest = answer["document"]["generalist"]
+    said = rf"Answered \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC by medlego {__version__}, generalist"
+    assert re.search(rf"{said} <code>{digest}</code>", answer["html"])
+
+
+def test_only_greys_have_a_window(client):
+    colours = np.stack([picture(n) for n in range(3)], axis=-1)
+    for pixels, there in ((picture(), True), (colours, False)):
+        html = client.post("/page/answers", files=files(png(pixels))).json()["html"]
+        assert ("Window width" in html) is there
 
 
 def test_an_answer_names_the_bricks_that_gave_it(client, place):

@@ -40,7 +40,7 @@ def synthetic_dataset(
         size: height and width, 32 to 512 pixels.
         counts: images in train, val and test, each at least the number of labels; labels
             occur equally often, give or take one.
-        seed: not negative. Same seed, same bytes.
+        seed: random seed, not negative; images are reproducible.
 
     Returns:
         The data set; each split holds uint8 (N, size, size), or (N, size, size, 3) for cells.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, ParamSpec
@@ -15,6 +16,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from medlego.metrics import Curves, Diagram, GroupRow, Interval
 
@@ -124,8 +126,9 @@ def confusion(counts: np.ndarray, labels: Sequence[str]) -> str:
             axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=ink)
     axes.set_xlim(-0.5, size - 0.5)
     axes.set_ylim(size - 0.5, -0.5)
-    axes.set_xticks(range(size), labels, rotation=35, ha="right")
-    axes.set_yticks(range(size), labels)
+    names = [wrapped(label, 24) for label in labels]
+    axes.set_xticks(range(size), names, rotation=35, ha="right")
+    axes.set_yticks(range(size), names)
     axes.set_xlabel("answer")
     axes.set_ylabel("truth")
     axes.tick_params(length=0)
@@ -138,7 +141,7 @@ def groups(rows: Sequence[GroupRow], score: str, whole: Interval) -> str:
     figure = Figure(figsize=(5.2, 0.9 + 0.27 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     axes.axvline(whole.value, color=FAINT, linewidth=1)
-    names = [f"{row.group}: {row.value} ({row.images})" for row in rows]
+    names = [wrapped(f"{row.group}: {row.value} ({row.images})", 36) for row in rows]
     for place, row in enumerate(rows):
         interval = row.scores[score]
         if not math.isfinite(interval.value):
@@ -176,13 +179,27 @@ def _line(number: int) -> dict[str, Any]:
 def _finished(figure: Figure, entries: int) -> str:
     """With a legend below; one curve needs none."""
     if entries > 1:
-        figure.set_figheight(figure.get_figheight() + 0.2 * math.ceil(entries / 2))
-        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+        (axes,) = figure.axes
+        handles, labels = axes.get_legend_handles_labels()
+        names = [wrapped(label, 36) for label in labels]
+        columns = 2 if max(map(len, labels)) <= 18 else 1
+        lines = sum(name.count("\n") + 1 for name in names)
+        figure.set_figheight(figure.get_figheight() + 0.17 * math.ceil(lines / columns) + 0.1)
+        look: dict[str, Any] = {"ncols": columns, "frameon": False, "fontsize": 8}
+        figure.legend(handles, names, loc="outside lower center", **look)
     return as_svg(figure)
 
 
+def wrapped(label: str, width: int) -> str:
+    """A label in lines of at most so many characters."""
+    return textwrap.fill(label, width)
+
+
 def as_svg(figure: Figure) -> str:
-    """The figure as SVG text without clock time."""
+    """The figure as SVG text without clock time, enlarged where something would be cut off."""
     stream = io.StringIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    figure.draw_without_rendering()  # lays it out
+    box = Bbox.union([figure.bbox_inches, figure.get_tightbbox()])
+    metadata = {"Date": None, "Creator": None}
+    figure.savefig(stream, format="svg", metadata=metadata, bbox_inches=box)
     return stream.getvalue()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from medlego.evaluation.report.charts import as_svg, styled
+from medlego.evaluation.report.charts import as_svg, styled, wrapped
 from medlego.evaluation.result import MODELS, Report
 from medlego.merge import BrickPair, Diagnosis
 from medlego.metrics import Interval
@@ -60,7 +60,7 @@ def _bars(report: Report) -> Figure:
         axes.bar(places, heights, width * 0.92, color=COLOURS[model], label=model)
         axes.errorbar(places, heights, whiskers, fmt="none", ecolor="#333333", elinewidth=1)
     axes.axvline(len(tasks) - 0.5, color="#bbbbbb", linewidth=0.8)
-    axes.set_xticks(range(len(groups)), groups)
+    axes.set_xticks(range(len(groups)), [wrapped(name, 16) for name in groups])
     axes.set_ylim(0, 1)
     axes.set_ylabel(f"balanced accuracy ({report.split}, 95 % interval)")
     axes.spines[["top", "right"]].set_visible(False)

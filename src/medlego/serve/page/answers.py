@@ -11,13 +11,14 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 
+from medlego.generalist import utc_now
 from medlego.prediction import explain, layer, scale
 from medlego.serve.auth import PAGE
 from medlego.serve.decoding import FittedImage
 from medlego.serve.forms import ImageForm, SaliencyForm, read_form
 from medlego.serve.page.html import render
 from medlego.serve.page.page import PageOfApp, require_session
-from medlego.serve.page.pictures import VIEW_SIZE, png_uri, view
+from medlego.serve.page.pictures import VIEW_SIZE, is_grey, png_uri, view
 from medlego.serve.page.views import changes, image_view
 from medlego.serve.problem_json import RequestError
 from medlego.serve.response_models import PredictionsDocument
@@ -32,14 +33,15 @@ async def answers(request: Request, page: PageOfApp, number: int = 1) -> dict[st
     service, trust = page.service, page.settings.trust
     form = await read_form(request, ImageForm, service.limits)
     async with _in_time(service):
-        result = await service.predict(form.images, form.task or None, view_size=VIEW_SIZE)
+        result = await service.predict(
+            form.images, form.task or None, view_size=VIEW_SIZE, identify=True
+        )
     (image,), (prediction,) = result.images, result.answers
     html = render(
         "answer.html",
         number=number,
-        picture=await asyncio.to_thread(view, image),
-        size=_size(image),
-        applied=image.applied,
+        shown=await asyncio.to_thread(_shown, image),
+        when=utc_now(),
         image=image_view(result.model, prediction, trust),
         model=result.model,
     )
@@ -78,7 +80,7 @@ async def comparison(request: Request, page: PageOfApp, other: str) -> dict[str,
         models = [present, await page.comparisons.model(other, present)]
         sizes = {VIEW_SIZE, *(model.base.ref.image_size for model in models)}
         (upload,) = form.images
-        fitted = await service.decode_one(upload, list(sizes))
+        fitted = await service.decode_one(upload, list(sizes), identify=True)
         by_size = dict(zip(sizes, fitted, strict=True))
         predictions = []
         for model in models:
@@ -87,8 +89,8 @@ async def comparison(request: Request, page: PageOfApp, other: str) -> dict[str,
     image = by_size[VIEW_SIZE]
     html = render(
         "comparison.html",
-        picture=await asyncio.to_thread(view, image),
-        size=_size(image),
+        shown=await asyncio.to_thread(_shown, image),
+        when=utc_now(),
         columns=[
             (name, model, image_view(model, one, trust))
             for name, model, one in zip(
@@ -121,6 +123,13 @@ async def _in_time(service: Service) -> AsyncIterator[None]:
         raise RequestError(422, problems) from None
 
 
-def _size(image: FittedImage) -> str:
+def _shown(image: FittedImage) -> dict[str, Any]:
+    """What the templates show of an image itself; `identity` is on the page and nowhere else."""
     height, width = image.sides
-    return f"{width} × {height} pixels"
+    return {
+        "picture": view(image),
+        "is_grey": is_grey(image),
+        "size": f"{width} × {height} pixels",
+        "applied": image.applied,
+        "identity": image.identity,
+    }

@@ -1,4 +1,5 @@
 import { acceptDrops, announce, element, find, imageForm, post, save } from "./shared.js";
+import { listenForView } from "./view.js";
 
 let last = null;
 let file = null;
@@ -18,7 +19,9 @@ async function compare() {
     const comparison = await post(`/comparison?other=${other}`, imageForm(file));
     if (mine !== latest) return;
     last = { file: name, ...comparison.document };
-    find("#list").replaceChildren(element(comparison.html));
+    const card = element(comparison.html);
+    listenForView(card);
+    find("#list").replaceChildren(card);
     find("#which").textContent = name;
     find("#results").hidden = false;
     find("#which").focus();

@@ -1,4 +1,5 @@
 import { acceptDrops, announce, element, find, imageForm, post, save } from "./shared.js";
+import { listenForView } from "./view.js";
 
 const list = find("#list");
 const answers = new Map(); // article → { name, document }
@@ -46,6 +47,7 @@ async function answer(file) {
     if (since !== cleared) return;
     article = element(html);
     answers.set(article, { name: file.name, document });
+    listenForView(article);
     listenForSaliency(article, file, document.generalist);
   } catch (error) {
     if (since !== cleared) return;

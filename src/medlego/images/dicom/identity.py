@@ -1,0 +1,49 @@
+"""Whose image a DICOM file is, for a person who checks that it is the right one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from medlego.images.dicom.parsing import parsed
+from medlego.support import is_unseen
+
+_LABELS = {
+    "PatientName": "patient",
+    "PatientID": "patient ID",
+    "PatientBirthDate": "born",
+    "PatientSex": "sex",
+    "StudyDescription": "study",
+    "StudyDate": "study date",
+    "AccessionNumber": "accession number",
+}
+_LONGEST = 200
+"""Characters shown of a value; the standard allows 64 in most."""
+
+
+def read_identity(path: str | Path) -> dict[str, str]:
+    """Read patient and study from a DICOM file's header, to be shown and never kept.
+
+    Args:
+        path: a DICOM file.
+
+    Returns:
+        Values by what they are, of those that are there; characters that nobody sees are `�`.
+
+    Raises:
+        ImageError: missing, not DICOM, or a header that cannot be parsed.
+    """
+    with parsed(Path(path), tuple(_LABELS)) as file:
+        read = {keyword: file.elements.label(keyword) or "" for keyword in _LABELS}
+    shown = {label: _shown(keyword, read[keyword]) for keyword, label in _LABELS.items()}
+    return {label: value for label, value in shown.items() if value}
+
+
+def _shown(keyword: str, value: str) -> str:
+    if keyword.endswith("Name"):  # family^given^… in up to three alphabets
+        groups = (filter(None, map(str.strip, group.split("^"))) for group in value.split("="))
+        value = " / ".join(filter(None, map(", ".join, groups)))
+    if keyword.endswith("Date"):
+        value = re.sub(r"^(\d{4})(\d\d)(\d\d)$", r"\1-\2-\3", value)
+    seen = "".join("�" if is_unseen(character) else character for character in value)
+    return seen if len(seen) <= _LONGEST else f"{seen[:_LONGEST]}…"
