@@ -18,7 +18,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from examples.make_dicom_folder import write_folder
+from medlego.data.synthetic.sample_folder import COMPRESSED, write_dicom
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "images"
@@ -40,7 +40,7 @@ def main(demo: Path) -> None:
         page = browser.new_page(viewport={"width": width, "height": height})
         page.goto((demo / "report.html").resolve().as_uri())
         keep(page, "report")
-        write_folder(Path(folder), patients=2, size=64)
+        write_dicom(Path(folder), patients=2, size=64, syntaxes=tuple(COMPRESSED))
         width, height = PAGE_SIZE
         page = browser.new_page(
             viewport={"width": width, "height": height}, reduced_motion="reduce"
