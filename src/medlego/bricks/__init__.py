@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from medlego.bricks.document import Card
     from medlego.bricks.file import (
         MAX_FILE_BYTES,
+        BrickLike,
         Label,
         brick_bytes,
         brick_from_bytes,
         load_brick,
         load_bricks,
+        open_bricks,
         read_label,
         save_brick,
     )
@@ -85,6 +87,7 @@ __all__ = [
     "TRAINED_WITH",
     "Adapter",
     "Brick",
+    "BrickLike",
     "BrickSignature",
     "Card",
     "Gram",
@@ -121,6 +124,7 @@ __all__ = [
     "load_signature",
     "load_signer",
     "on_device",
+    "open_bricks",
     "product_svd",
     "read_groups",
     "read_label",

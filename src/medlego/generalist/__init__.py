@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from medlego.generalist.edit import add, remove, update
     from medlego.generalist.generalist import (
         Generalist,
+        GeneralistLike,
         assemble,
         assembled_like,
         default_slope,
+        open_generalist,
         specialist,
         with_first_entry,
     )
@@ -39,6 +41,7 @@ __all__ = [
     "Difference",
     "Entry",
     "Generalist",
+    "GeneralistLike",
     "Lineage",
     "Mark",
     "PastStates",
@@ -52,6 +55,7 @@ __all__ = [
     "difference",
     "editing",
     "load_document",
+    "open_generalist",
     "prepared_beside",
     "read_mark",
     "rebuild_state",

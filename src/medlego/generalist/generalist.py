@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -13,11 +13,13 @@ from medlego.base import Base, BaseRef
 from medlego.bricks import (
     Adapter,
     Brick,
+    BrickLike,
     BrickSignature,
     LowRank,
     RefitHead,
     all_targets,
     fold,
+    open_bricks,
 )
 from medlego.data import Task
 from medlego.errors import GeneralistError, MergeError, collect, raise_all
@@ -57,7 +59,10 @@ from medlego.merge import (
     task_vectors,
     with_slope,
 )
-from medlego.support import one_thread
+from medlego.support import html_table, one_thread
+
+if TYPE_CHECKING:
+    from medlego.prediction import Predictor
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -151,6 +156,53 @@ class Generalist(GeneralistState):
         self.check_base(base)
         return fold(base.module, self.targets, self.deltas)
 
+    def predictor(
+        self, base: Base | None = None, *, mode: str | None = None, device: str = "cpu"
+    ) -> Predictor:
+        """What answers images as `medlego.predict` does, and keeps the model ready between calls.
+
+        Args:
+            base: the bricks' base; found by fingerprint when left out.
+            mode: `merged`, `grouped` or `routed`; the recipe's when left out.
+            device: `cpu` or `cuda`.
+
+        Raises:
+            GeneralistError: another base than the bricks'.
+            MergeError: an unknown mode, or bricks of a group that cannot be merged.
+            BaseError: the base is not to be found.
+        """
+        from medlego.prediction import Predictor
+
+        return Predictor(self, base, mode=mode, device=device)
+
+    def module(
+        self,
+        base: Base | None = None,
+        tasks: Collection[str] | None = None,
+        mode: str | None = None,
+    ) -> nn.Module:
+        """An ordinary torch module: images (N, 3, size, size) in [0, 1] → logits by task.
+
+        Its output is a dictionary of tensors (N, outputs), what `predict` makes probabilities of:
+        one output a label, but one for the second of two labels, and one a step of an ordinal
+        scale. It is in evaluation mode, every parameter takes gradients, and none is the base's.
+        In `merged` mode there is one pass, in `routed` mode one for each task, by its own brick;
+        nothing is routed by content.
+
+        Args:
+            base: the bricks' base; found by fingerprint when left out.
+            tasks: those to answer; all when left out.
+            mode: `merged`, `grouped` or `routed`; the recipe's when left out.
+
+        Raises:
+            GeneralistError: no such task, or another base than the bricks'.
+            MergeError: an unknown mode, or bricks of a group that cannot be merged.
+            BaseError: the base is not to be found.
+        """
+        from medlego.prediction import as_module
+
+        return as_module(self, base or Base.find(self.base), tasks, mode)
+
     def check_base(self, base: Base) -> None:
         """Refuse another base.
 
@@ -180,6 +232,15 @@ class Generalist(GeneralistState):
         """
         update_directory(Path(directory), self, after.lineage[-1].digest)
 
+    def _repr_html_(self) -> str:
+        rows = [
+            (c.task.name, c.task.kind, ", ".join(c.task.labels), len(c.bricks))
+            for c in self.capabilities
+        ]
+        recipe = self.recipe
+        caption = f"Generalist {recipe.digest[:12]}: {recipe.method}, {recipe.mode}, on {self.base}"
+        return html_table(caption, rows, ("task", "kind", "labels", "bricks"))
+
     @classmethod
     def load(cls, directory: str | Path) -> Generalist:
         """Read and validate a generalist.
@@ -191,8 +252,28 @@ class Generalist(GeneralistState):
         return cls(**vars(read_directory(Path(directory))))
 
 
+GeneralistLike = Generalist | str | Path
+"""A generalist, or its directory."""
+
+
+def open_generalist(generalist: GeneralistLike) -> Generalist:
+    """A generalist as it is, or read from its directory.
+
+    Raises:
+        GeneralistError, BrickError: something else, or as `Generalist.load`.
+    """
+    if isinstance(generalist, Generalist):
+        return generalist
+    if not isinstance(generalist, str | Path):
+        raise GeneralistError(
+            f"generalist: expected a Generalist or its directory, got {type(generalist).__name__}; "
+            "assemble makes one of bricks"
+        )
+    return Generalist.load(generalist)
+
+
 def assemble(
-    bricks: Sequence[Brick],
+    bricks: BrickLike | Iterable[BrickLike],
     method: str = DEFAULT_METHOD,
     *,
     coefficients: Coefficients = "auto",
@@ -208,7 +289,8 @@ def assemble(
     """Merge bricks into one generalist, without data and without training.
 
     Args:
-        bricks: one or more, of one base at one input size. Several of one task are its sites and
+        bricks: one or more, of one base at one input size; also as brick files, or a folder of
+            them. Several of one task are its sites and
             become one capability: a method sees their mean, one head answers for all.
         method: a name of `METHODS`.
         coefficients: `auto` or another name of `RULES`, one number for every task, or one per
@@ -229,7 +311,9 @@ def assemble(
     Raises:
         MergeError: bricks that do not go together, an unknown method, settings, coefficients or
             weights of sites that do not fit; all problems in one message.
+        BrickError: a brick file that cannot be read.
     """
+    bricks = open_bricks(bricks)
     problems = conflicts(bricks)
     merger: Method | None = None
     with collect(problems):

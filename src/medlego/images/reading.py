@@ -97,7 +97,7 @@ def _read_picture(path: Path, page: int, max_pixels: int) -> Image:
             _check_size(picture, path, max_pixels)
             _turn_to(picture, page, path)
             _check_size(picture, path, max_pixels)
-            return _decode(picture)
+            return decode_picture(picture)
     except FileNotFoundError:
         raise ImageError(f"{path}: expected an image file, found nothing there") from None
     except IsADirectoryError:
@@ -157,7 +157,12 @@ def _turn_to(picture: Pillow.Image, page: int, path: Path) -> None:
     picture.seek(page)
 
 
-def _decode(picture: Pillow.Image) -> Image:
+def decode_picture(picture: Pillow.Image) -> Image:
+    """A picture that Pillow opened.
+
+    Raises:
+        ValueError: pixels outside 0 to 65535.
+    """
     applied = []
     tags = getattr(picture, "tag_v2", {})  # turning drops them
     bits, starts_white = int(tags.get(_BITS, (16,))[0]), _starts_white(tags)
