@@ -215,9 +215,9 @@ class Report(ShortRepr):
 
     def _repr_html_(self) -> str:
         """Main scores of every model on every task, and in the mean."""
-        parts = [(row.task, row.model, row.images, row.scores) for row in self.rows]
-        parts += [("mean", model, "", scores) for model, scores in self.means.items()]
-        rows = [(*where, *map(scores.get, MAIN_SCORES)) for *where, scores in parts]
+        parts = [((row.task, row.model, str(row.images)), row.scores) for row in self.rows]
+        parts += [(("mean", model, ""), scores) for model, scores in self.means.items()]
+        rows = [(*where, *map(scores.get, MAIN_SCORES)) for where, scores in parts]
         titles = [SCORES[name].title for name in MAIN_SCORES]
         caption = f"Scores on the split {self.split}, with 95 % intervals"
         return html_table(caption, rows, ("task", "model", "images", *titles))
@@ -231,12 +231,12 @@ class Report(ShortRepr):
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         """One per score, as `_COLUMNS` says; what is undefined is None."""
-        for *where, scores in self._parts():
-            positive = self._positive(where[0])
+        for task, *where, scores in self._parts():
+            positive = self._positive(task)
             for name, score in scores.items():
                 numbers = (score.value, score.low, score.high)
                 cells = [None if math.isnan(x) else float(x) for x in numbers]
-                line = (*where, name, *cells, score.undefined, positive)
+                line = (task, *where, name, *cells, score.undefined, positive)
                 yield dict(zip(_COLUMNS, line, strict=True))
 
     def _positive(self, task: str) -> str | None:

@@ -63,7 +63,8 @@ class _Module(nn.Module):
             generalist.capability(name)
         self.tasks = tuple(t for t in generalist.tasks if t.name in wanted)
         own = copy.deepcopy(base.module)
-        backbones, heads = [], {}
+        backbones: list[nn.Module] = []
+        heads: dict[str, nn.Module] = {}
         self._place: dict[str, int] = {}
         for part in parts(generalist, mode):
             asked = [reader for reader in part.readers if reader.task.name in wanted]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import pytest
 import torch
@@ -139,7 +141,7 @@ def test_bricks_of_nothing_are_refused(tmp_path):
     with pytest.raises(BrickError, match=r"expected brick files \(.safetensors\), found none"):
         assemble(tmp_path)
     with pytest.raises(BrickError, match="expected bricks, brick files or a folder of them"):
-        assemble([None])
+        assemble([cast(Any, None)])
     with pytest.raises(BrickError, match="gone: expected a brick file, found nothing there"):
         assemble(tmp_path / "gone")
 
@@ -165,11 +167,11 @@ def test_training_and_evaluating_take_names_and_paths(tmp_path):
 
 def test_other_bases_and_data_are_refused():
     with pytest.raises(BaseError, match="base: expected a Base or its name, got NoneType"):
-        train_brick(None, make_dataset())
+        train_brick(cast(Any, None), make_dataset())
     with pytest.raises(DatasetError, match="data: expected a Dataset or a path, got list"):
-        train_brick(BASE, make_images(2))
+        train_brick(BASE, cast(Any, make_images(2)))
     with pytest.raises(DatasetError, match="expected data sets by task's name, got list"):
-        evaluate(GENERALIST, [make_dataset()], base=BASE)
+        evaluate(GENERALIST, cast(Any, [make_dataset()]), base=BASE)
 
 
 def test_a_predictor_answers_as_predict_does_again_and_again():

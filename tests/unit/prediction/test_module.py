@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+from typing import Any
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def test_sites_of_one_task_answer_together_when_routed():
 
 
 def test_tasks_are_those_asked_for_and_only_their_parts_are_there():
-    module = GENERALIST.module(BASE, tasks=["binary", "multiclass"], mode="routed")
+    module: Any = GENERALIST.module(BASE, tasks=["binary", "multiclass"], mode="routed")
     assert set(module(PIXELS)) == {"binary", "multiclass"}
     assert len(module.backbones) == 2
     assert [task.name for task in module.tasks] == ["multiclass", "binary"]

@@ -13,6 +13,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medlego.data import describe, fingerprint
+from medlego.evaluation.plots import shares
 from medlego.evaluation.report import charts
 from medlego.evaluation.report.examples import Example
 from medlego.evaluation.report.pictures import report_bars
@@ -108,12 +109,10 @@ def _charts(detail: TaskDetail) -> list[Chart]:
         return []
     drawn = []
     if lines := curves(sample):
-        positive = {column.label: float(column.positive.mean()) for column in sample.columns}
-        shares = [positive[line.label] for line in lines]
         drawn += [
             Chart(charts.roc(lines), "ROC curves", "ROC, each label against the rest."),
             Chart(
-                charts.precision_recall(lines, shares),
+                charts.precision_recall(lines, shares(sample, lines)),
                 "Precision-recall curves",
                 "Precision and recall; faint lines: the label's share of the images.",
             ),
