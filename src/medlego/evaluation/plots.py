@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from matplotlib.axes import Axes
 
@@ -13,6 +13,7 @@ from medlego.evaluation.report.charts import (
     draw_precision_recall,
     draw_reliability,
     draw_roc,
+    shares,
 )
 from medlego.evaluation.report.pictures import draw_scores
 from medlego.evaluation.result import GENERALIST, Report, TaskDetail
@@ -35,7 +36,8 @@ def plot_scores(
     _one_of("score", score, MAIN_SCORES)
     axes = _axes(ax)
     draw_scores(axes, report, score)
-    return _with_legend(axes, len(report.means))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2, frameon=False)
+    return axes
 
 
 def plot_roc(
@@ -163,12 +165,6 @@ def _curves(sample: Sample) -> tuple[Curves, ...]:
             f"{sample.task.name}: expected images with and without a label, got one side alone"
         )
     return lines
-
-
-def shares(sample: Sample, lines: Sequence[Curves]) -> list[float]:
-    """Of the images, each curve's label's."""
-    positive = {column.label: float(column.positive.mean()) for column in sample.columns}
-    return [positive[line.label] for line in lines]
 
 
 def _one_of(what: str, chosen: str | None, known: Iterable[str]) -> str:

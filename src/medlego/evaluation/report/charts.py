@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medlego.metrics import Curves, Diagram, GroupRow, Interval
+from medlego.metrics import Curves, Diagram, GroupRow, Interval, Sample
 
 COLOURS = ("#1b6ca8", "#d1793b", "#4f8f4a", "#8a5aa5", "#a8323a", "#5b5b5b", "#b59a2b", "#2f8f9d")
 """Of curves, in turn; with more than these, `STYLES` tell them apart."""
@@ -73,6 +73,12 @@ def draw_roc(axes: Axes, curves: Sequence[Curves]) -> None:
         )
     axes.set_xlabel("1 − specificity")
     axes.set_ylabel("sensitivity")
+
+
+def shares(sample: Sample, lines: Sequence[Curves]) -> list[float]:
+    """Of the images, each curve's label's."""
+    positive = {column.label: float(column.positive.mean()) for column in sample.columns}
+    return [positive[line.label] for line in lines]
 
 
 @styled

@@ -13,7 +13,6 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medlego.data import describe, fingerprint
-from medlego.evaluation.plots import shares
 from medlego.evaluation.report import charts
 from medlego.evaluation.report.examples import Example
 from medlego.evaluation.report.pictures import report_bars
@@ -112,7 +111,7 @@ def _charts(detail: TaskDetail) -> list[Chart]:
         drawn += [
             Chart(charts.roc(lines), "ROC curves", "ROC, each label against the rest."),
             Chart(
-                charts.precision_recall(lines, shares(sample, lines)),
+                charts.precision_recall(lines, charts.shares(sample, lines)),
                 "Precision-recall curves",
                 "Precision and recall; faint lines: the label's share of the images.",
             ),
