@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from torch.utils.data import ConcatDataset
 
+from medlego.data.kinds import find_kind
 from medlego.data.label_text import plain_label
 from medlego.data.load import checked
 from medlego.data.polarity import with_positive
@@ -69,6 +71,10 @@ def read_arrays(
 ) -> Dataset:
     """See `Dataset.from_arrays`; `source` is what messages call it."""
     labels = np.atleast_1d(_as_array(source, labels))
+    if labels.ndim == 1 and not _exclusive(source, hints):
+        labels = labels[:, None]
+    if not isinstance(groups, Mapping | None):
+        raise DatasetError(f"{source}: groups: expected values by name, got {groups!r:.60}")
     given = _pixels(source, images)
     if len(labels) != len(given):
         raise DatasetError(
@@ -143,7 +149,7 @@ def read_frame(
 ) -> Dataset:
     """See `Dataset.from_frame`."""
     is_polars = isinstance(frame, pl.DataFrame)
-    if not is_polars and not (hasattr(frame, "columns") and hasattr(frame, "iloc")):
+    if not is_polars and not (hasattr(frame, "iloc") and hasattr(frame, "columns")):
         raise DatasetError(
             f"{FRAME}: expected a data frame of pandas or polars, got {type(frame).__name__}"
         )
@@ -172,15 +178,22 @@ def as_hints(
     hints = TaskHints(name=task) if isinstance(task, str) else task
     if not isinstance(hints, TaskHints):
         raise DatasetError(f"task: expected a name or TaskHints, got {type(task).__name__}")
-    if isinstance(label_names, str):
-        raise DatasetError(f"label_names: expected several, got one text {label_names!r:.60}")
+    if isinstance(label_names, str) or not isinstance(label_names, Sequence | np.ndarray | None):
+        raise DatasetError(f"label_names: expected texts in order, got {label_names!r:.60}")
     labels = hints.labels if label_names is None else tuple(map(str, label_names))
     return replace(hints, labels=labels, positive=positive or hints.positive)
 
 
+def _exclusive(source: Path, hints: TaskHints) -> bool:
+    try:
+        return hints.kind is None or find_kind(hints.kind).exclusive
+    except ValueError as error:
+        raise DatasetError(f"{source}: kind: {error}") from None
+
+
 def _pixels(source: Path, images: Any) -> Any:
     """One array of uint8 as it is; everything else image by image."""
-    if hasattr(images, "detach"):
+    if isinstance(images, torch.Tensor) and images.dtype == torch.uint8:
         images = images.detach().cpu().numpy()
     if isinstance(images, np.ndarray) and images.dtype == np.uint8:
         grey = images.ndim == 3
@@ -197,6 +210,7 @@ def _pixels(source: Path, images: Any) -> Any:
     return images if isinstance(images, _Firsts) else list(images)
 
 
+_NUMBER = int | float | np.number | np.bool_
 _DARK = 4095 / 65535
 
 
@@ -225,7 +239,11 @@ def _as_array(source: Path, labels: Any) -> np.ndarray:
         raise DatasetError(f"{source}: labels: expected rows of one length, got several") from None
     if array.dtype.kind in "OT":
         cells = [None if v is None or str(v) in MISSING else v for v in array.flat]
-        numbers = all(isinstance(v, int | float | np.number | np.bool_ | None) for v in cells)
+        if wrong := [v for v in cells if not isinstance(v, str | _NUMBER | None)]:
+            raise DatasetError(
+                f"{source}: labels: expected numbers or text, got {type(wrong[0]).__name__}"
+            )
+        numbers = all(isinstance(v, _NUMBER | None) for v in cells)
         flat = pl.Series(cells, dtype=pl.Float64 if numbers else pl.String, strict=False)
         array = flat.fill_null(np.nan if numbers else "").to_numpy().reshape(array.shape)
         array = array if numbers else array.astype(str)

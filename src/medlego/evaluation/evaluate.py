@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from medlego.base import Base, Inputs
+from medlego.base import Base, BaseLike, Inputs
 from medlego.data import Dataset, DatasetLike, Samples, align, open_dataset
 from medlego.errors import DatasetError
 from medlego.evaluation.probes import fit_probe
@@ -37,7 +37,7 @@ def evaluate(
     generalist: GeneralistLike,
     datasets: Mapping[str, DatasetLike],
     *,
-    base: Base | None = None,
+    base: BaseLike | None = None,
     split: str = "test",
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -71,7 +71,7 @@ def evaluate(
         )
     check_data("evaluate", datasets, split)
     capabilities = {name: generalist.capability(name) for name in datasets}
-    models = _Models(generalist, base or Base.find(generalist.base), device)
+    models = _Models(generalist, generalist.find_base(base), device)
     drawn: dict[str, dict[str, Mapping[str, Replicates]]] = {model: {} for model in MODELS}
     rows: list[ModelScores] = []
     tasks: dict[str, TaskDetail] = {}

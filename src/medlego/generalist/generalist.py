@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from medlego.base import Base, BaseRef
+from medlego.base import Base, BaseLike, BaseRef, open_base
 from medlego.bricks import (
     Adapter,
     Brick,
     BrickLike,
     BrickSignature,
     LowRank,
-    RefitHead,
     all_targets,
     fold,
     open_bricks,
 )
 from medlego.data import Task
 from medlego.errors import GeneralistError, MergeError, collect, raise_all
+from medlego.generalist.choices import choose_mode, default_slope, grams_by_target
 from medlego.generalist.directory import (
     GeneralistState,
     read_directory,
@@ -38,13 +38,10 @@ from medlego.merge import (
     METHODS,
     Capability,
     Coefficients,
-    Grams,
     Ingredient,
     Merged,
     Method,
-    Mode,
     Recipe,
-    as_mode,
     as_sites,
     calibrate_singular_values,
     capabilities,
@@ -157,7 +154,7 @@ class Generalist(GeneralistState):
         return fold(base.module, self.targets, self.deltas)
 
     def predictor(
-        self, base: Base | None = None, *, mode: str | None = None, device: str = "cpu"
+        self, base: BaseLike | None = None, *, mode: str | None = None, device: str = "cpu"
     ) -> Predictor:
         """What answers images as `medlego.predict` does, and keeps the model ready between calls.
 
@@ -177,7 +174,7 @@ class Generalist(GeneralistState):
 
     def module(
         self,
-        base: Base | None = None,
+        base: BaseLike | None = None,
         tasks: Collection[str] | None = None,
         mode: str | None = None,
     ) -> nn.Module:
@@ -201,7 +198,15 @@ class Generalist(GeneralistState):
         """
         from medlego.prediction import as_module
 
-        return as_module(self, base or Base.find(self.base), tasks, mode)
+        return as_module(self, self.find_base(base), tasks, mode)
+
+    def find_base(self, base: BaseLike | None = None) -> Base:
+        """A base as it is, or by name; the one that the bricks stand on when left out.
+
+        Raises:
+            BaseError: it is not to be found.
+        """
+        return Base.find(self.base) if base is None else open_base(base)
 
     def check_base(self, base: Base) -> None:
         """Refuse another base.
@@ -349,7 +354,7 @@ def assemble(
         there, nonzero = present(bricks, numbers), [c for c in numbers if c]
         if merger.needs_grams:
             vectors, totals = [brick.deltas for brick in there], nonzero
-            grams = _grams_by_target(there)
+            grams = grams_by_target(there)
         else:
             (vectors, totals), grams = task_vectors(there, nonzero), None
         merged = merger(vectors, totals, rank, settings=complete, seed=seed, grams=grams)
@@ -385,24 +390,6 @@ def assemble(
     return with_first_entry(whole, recipe, stamp)
 
 
-def choose_mode(text: str, bricks: Sequence[Brick]) -> Mode:
-    """The mode that a word stands for.
-
-    Raises:
-        MergeError: another word, or a mode that routes and no brick has a profile.
-    """
-    known = {brick.task.name for brick in bricks if brick.profile is not None}
-    if text == AUTO:
-        return "routed" if known == {brick.task.name for brick in bricks} else "merged"
-    mode = as_mode(text)
-    if mode != "merged" and not known:
-        raise MergeError(
-            f"mode {mode!r}: expected a brick with a profile, got none; "
-            "retrain without --no-profile, or choose mode merged"
-        )
-    return mode
-
-
 def with_first_entry(merged: Generalist, recipe: Recipe, stamp: Stamp) -> Generalist:
     """The merge as the first state of a lineage, under a recipe that leads to it."""
     return replace(
@@ -411,68 +398,3 @@ def with_first_entry(merged: Generalist, recipe: Recipe, stamp: Stamp) -> Genera
         lineage=append_entry((), "assemble", recipe, stamp),
         past=PastStates().plus(recipe, merged.bricks, ()),
     )
-
-
-def rebuilt(recipe: Recipe, bricks: Sequence[Brick], heads: Sequence[RefitHead] = ()) -> Generalist:
-    """What a recipe gives, merged anew from its bricks; the lineage has no past.
-
-    Args:
-        recipe: as `assemble` made it.
-        bricks: those that it names, in its order.
-        heads: the refitted ones that it names.
-
-    Raises:
-        MergeError: as `assemble`.
-    """
-    numbers = [item.coefficient for item in recipe.bricks]
-    fresh = assembled_like(recipe, bricks, numbers, slope=recipe.slope)
-    read = {head.task.name: head for head in heads}
-    return replace(with_first_entry(fresh, recipe, Stamp()), heads=read)
-
-
-def assembled_like(
-    recipe: Recipe,
-    bricks: Sequence[Brick],
-    coefficients: Coefficients,
-    *,
-    slope: float | None,
-    mode: Mode | None = None,
-) -> Generalist:
-    """Other bricks by a recipe's method and settings, in its mode or another.
-
-    Raises:
-        MergeError: as `assemble`.
-    """
-    find_method(recipe.method, recipe.provider)
-    return assemble(
-        bricks,
-        recipe.method,
-        coefficients=coefficients,
-        sites=recipe.sites,
-        rank=recipe.rank,
-        settings=recipe.settings,
-        svc=recipe.svc,
-        slope=slope,
-        seed=recipe.seed,
-        mode=mode or recipe.mode,
-    )
-
-
-def default_slope(method: str, bricks: Sequence[Brick]) -> float:
-    """The method's own; 0 where a brick was prepared for merges, which weigh all blocks alike.
-
-    Raises:
-        MergeError: an unknown method.
-    """
-    slope = find_method(method).slope
-    return 0.0 if any(brick.is_merge_aware for brick in bricks) else slope
-
-
-def _grams_by_target(bricks: Sequence[Brick]) -> list[Grams]:
-    targets = all_targets(bricks)
-    return [{t.name: b.grams[t.module] for t in targets if t.module in b.grams} for b in bricks]
-
-
-def specialist(brick: Brick) -> Generalist:
-    """A brick alone, whole: the generalist of one task."""
-    return assemble([brick], "linear", coefficients=1.0, mode="merged")

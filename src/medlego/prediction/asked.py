@@ -51,6 +51,8 @@ def read_one(image: Path | ImageLike, name: str, *, any_object: bool) -> Image |
 
 
 def _paths(source: str | Path) -> list[Path]:
+    if not str(source):
+        raise ImageError("images: expected a path, got an empty text")
     table, _ = table_and_folder(str(source))
     if not Path(source).is_dir() and Path(table).suffix.lower() not in TABLE_SUFFIXES:
         return [Path(source)]

@@ -56,8 +56,8 @@ class _Module(nn.Module):
     ) -> None:
         super().__init__()
         generalist.check_base(base)
-        wanted = [task.name for task in generalist.tasks] if tasks is None else list(tasks)
-        if isinstance(tasks, str) or not wanted:
+        wanted = [task.name for task in generalist.tasks] if tasks is None else tasks
+        if isinstance(wanted, str) or not isinstance(wanted, Collection) or not wanted:
             raise GeneralistError(f"tasks: expected several names, got {tasks!r:.60}")
         for name in wanted:
             generalist.capability(name)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from medlego.base import BATCH, Base, Inputs
+from medlego.base import BATCH, BaseLike, Inputs
 from medlego.errors import ImageError
 from medlego.generalist import GeneralistLike, open_generalist
 from medlego.images import Image
@@ -28,14 +28,14 @@ class Predictor(NoPickle, instead="make it from its generalist there"):
     def __init__(
         self,
         generalist: GeneralistLike,
-        base: Base | None = None,
+        base: BaseLike | None = None,
         *,
         mode: str | None = None,
         device: str = "cpu",
     ) -> None:
         """As `predict`."""
         self.generalist = open_generalist(generalist)
-        self.base = base or Base.find(self.generalist.base)
+        self.base = self.generalist.find_base(base)
         self._engine = Engine(self.generalist, self.base, mode=mode, device=device)
         self._bricks = self._engine.digests()
 
@@ -74,7 +74,7 @@ def predict(
     generalist: GeneralistLike,
     images: OneImage | Iterable[OneImage],
     *,
-    base: Base | None = None,
+    base: BaseLike | None = None,
     task: str | None = None,
     every_task: bool = False,
     mode: str | None = None,
@@ -92,7 +92,7 @@ def predict(
         images: one or several: files, folders with all that is below, tables with a column
             `path`, Pillow pictures, arrays or tensors as `medlego.images.as_image` takes them
             (with four axes, as many), or images already read.
-        base: the generalist's base; found by fingerprint when left out.
+        base: the generalist's base, or its name; found by fingerprint when left out.
         task: ask this task of every image, wherever it belongs.
         every_task: ask every task of every image.
         mode: how the generalist works, see `medlego.merge.Mode`; its recipe's when left out.

@@ -162,7 +162,7 @@ def test_one_label_an_image_in_columns_is_noted():
         ({"label_names": ("a", "a")}, "label_names: expected each once"),
         ({"label_names": ("a", "b|c")}, "label_names: expected text without '|'"),
         ({"label_names": ("a", "")}, "label_names: expected text"),
-        ({"label_names": "ab"}, "label_names: expected several"),
+        ({"label_names": "ab"}, "label_names: expected texts in order, got 'ab'"),
         ({"labels": np.zeros((30, 3)), "label_names": ("a", "b")}, r"one per column \(3\), got 2"),
         ({"labels": np.full((30, 2), 7)}, "expected 1, 0, -1 or nothing, got '7'"),
         ({"patients": ["x"] * 3}, r"patient_id: expected one per image \(30\), got 3"),
@@ -171,6 +171,12 @@ def test_one_label_an_image_in_columns_is_noted():
         ({"task": 7}, "task: expected a name or TaskHints, got int"),
         ({"task": "a b"}, "name"),
         ({"positive": "c"}, "positive: expected class 0 or class 1, got 'c'"),
+        ({"labels": [{}] * 30}, "labels: expected numbers or text, got dict"),
+        ({"labels": 5}, r"labels: expected one per image \(30\), got 1"),
+        ({"label_names": 3}, "label_names: expected texts in order, got 3"),
+        ({"label_names": {"a", "b"}}, "label_names: expected texts in order"),
+        ({"groups": ["F"] * 30}, "groups: expected values by name"),
+        ({"task": TaskHints(name="a", kind="best")}, "kind: expected one of multiclass"),
         ({"images": []}, "images: expected at least one, got none"),
         ({"images": "scans"}, "images: expected an array or a list, got str"),
         ({"images": np.zeros((0, 8, 8), np.uint8), "labels": []}, "expected at least one"),
@@ -304,3 +310,15 @@ def test_hints_say_what_a_name_does_not():
     dataset = of(labels=np.arange(30) % 3, task=hints)
     assert (dataset.task.kind, dataset.task.modality) == ("ordinal", "US")
     assert replace(hints, labels=dataset.task.labels) == hints
+
+
+def test_one_finding_may_be_a_multilabel_task():
+    hints = TaskHints(name="x", kind="multilabel", labels=("finding",))
+    dataset = of(labels=np.where(NUMBERS, 1.0, np.nan), task=hints)
+    assert dataset.train.labels.shape[1] == 1
+    assert np.isnan(dataset.train.labels).any()
+
+
+def test_tensors_of_half_precision_are_images_too():
+    half = (torch.from_numpy(GREYS) / 255).bfloat16()
+    assert sum(len(of(half).split(name)) for name in SPLITS) == 30

@@ -88,6 +88,7 @@ def test_a_bad_array_among_good_ones_has_a_problem():
         (None, ImageError, "image 1: expected an array, a tensor or a Pillow picture, got None"),
         ("gone.png", ImageError, "gone.png: expected an image file, found nothing there"),
         (np.zeros((9, 16, 16), np.uint8), ImageError, "several images go in a list"),
+        ("", ImageError, "images: expected a path, got an empty text"),
         ("gone.csv", DatasetError, "gone.csv: expected .* found nothing there"),
     ],
 )
@@ -172,6 +173,11 @@ def test_other_bases_and_data_are_refused():
         train_brick(BASE, cast(Any, make_images(2)))
     with pytest.raises(DatasetError, match="expected data sets by task's name, got list"):
         evaluate(GENERALIST, cast(Any, [make_dataset()]), base=BASE)
+
+
+def test_a_base_may_be_its_name_and_another_is_refused():
+    with pytest.raises(GeneralistError, match=r"base: expected tiny .* got mini"):
+        predict(GENERALIST, GREYS, base="mini")
 
 
 def test_a_predictor_answers_as_predict_does_again_and_again():
