@@ -9,7 +9,7 @@ from medlego.support import load_lazily
 if TYPE_CHECKING:
     from medlego.bricks.adapters.folding import fold
     from medlego.bricks.adapters.mixed import Adapter, Mixed
-    from medlego.bricks.adapters.surgery import on_device
+    from medlego.bricks.adapters.surgery import on_device, replace_patch_convolution
     from medlego.bricks.adapters.trainable import attach, attach_weighted, set_other_bricks
     from medlego.bricks.brick import (
         IN_MERGE,
@@ -128,6 +128,7 @@ __all__ = [
     "product_svd",
     "read_groups",
     "read_label",
+    "replace_patch_convolution",
     "save_brick",
     "save_head",
     "save_keys",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
 import torch
-from torch.utils.data import ConcatDataset
+from torch.utils.data import ConcatDataset, Subset
 
 from medlego.data.kinds import find_kind
 from medlego.data.label_text import plain_label
@@ -68,8 +68,12 @@ def read_arrays(
     seed: int = 0,
     needs: Collection[str] = SPLITS,
     source: Path = ARRAYS,
+    seen: Sequence[str] | None = None,
 ) -> Dataset:
-    """See `Dataset.from_arrays`; `source` is what messages call it."""
+    """See `Dataset.from_arrays`.
+
+    `source` is what messages call it, `seen` are notes on images that were looked at before.
+    """
     labels = np.atleast_1d(_as_array(source, labels))
     if labels.ndim == 1 and not _exclusive(source, hints):
         labels = labels[:, None]
@@ -91,11 +95,10 @@ def read_arrays(
     table = checked_table(table, words=names or ())
     rows, notes = labelled_rows(table)
     if isinstance(given, np.ndarray):
-        found: ImageSource = ArrayImages(given[rows])
+        found: ImageSource = ArrayImages(given if len(rows) == len(given) else given[rows])
     else:
-        chosen = given if len(rows) == len(given) else [given[row] for row in rows]
-        found = MemoryImages(chosen)
-        notes += _check_images(found)
+        found = cast(ImageSource, Subset(cast(Any, MemoryImages(given)), rows))
+        notes += _look(found[number] for number in range(len(rows))) if seen is None else seen
     named = replace(hints, labels=names)
     dataset = as_dataset(table.take(rows), found, named, seed, [*notes, *_one_hot(labels)])
     numbered = hints.labels is None and labels.dtype.kind != "U"
@@ -120,13 +123,19 @@ def read_torch(data: Any, hints: TaskHints, *, split: Any = None, **settings: An
         split = [name for name, part in parts.items() for _ in range(len(part))]
     pairs: Any = ConcatDataset(list(parts.values()))
     labels = []
-    for number in range(len(pairs)):
-        pair = pairs[number]
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise DatasetError(
-                f"{TORCH}: expected pairs of image and label, got {type(pair).__name__} at {number}"
-            )
-        labels.append(_as_array(TORCH, pair[1]))
+
+    def images() -> Iterator[Image]:
+        for number in range(len(pairs)):
+            pair = pairs[number]
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise DatasetError(
+                    f"{TORCH}: expected pairs of image and label, got {type(pair).__name__} at "
+                    f"{number}"
+                )
+            labels.append(_as_array(TORCH, pair[1]))
+            yield as_image(pair[0], f"images[{number}]")
+
+    settings["seen"] = _look(images())
     if len({label.shape for label in labels}) > 1:
         raise DatasetError(f"{TORCH}: labels: expected one shape, got several")
     classes = getattr(next(iter(parts.values())), "classes", None)
@@ -214,11 +223,10 @@ _NUMBER = int | float | np.number | np.bool_
 _DARK = 4095 / 65535
 
 
-def _check_images(images: MemoryImages) -> list[str]:
+def _look(images: Iterable[Image]) -> list[str]:
     """See that all can be read; a note where 16 bits may be fewer."""
     brightest, sixteen = 0.0, False
-    for number in range(len(images)):
-        image = images[number]
+    for image in images:
         sixteen |= any("16 bit" in step for step in image.applied)
         brightest = max(brightest, float(image.pixels.max()))
     if not sixteen or brightest > _DARK:

@@ -36,7 +36,7 @@ def as_image(value: ImageLike, name: str = "image") -> Image:
     if isinstance(value, Pillow.Image):
         try:
             return decode_picture(value)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # Pillow lets struct, key and other errors through
             raise ImageError(f"{name}: expected a whole picture, got another ({error})") from error
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()

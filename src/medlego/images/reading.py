@@ -179,7 +179,9 @@ def decode_picture(picture: Pillow.Image) -> Image:
     target = "L" if picture.mode in ("L", "1", "LA") else "RGB"
     if picture.mode not in ("L", "1", "RGB"):
         applied.append(f"colour: {picture.mode} to {'grey' if target == 'L' else 'RGB'}")
-    picture.info.pop("transparency", None)  # dropped anyway; Pillow would warn of a palette's
+    if "transparency" in picture.info:  # dropped anyway; Pillow would warn of a palette's
+        picture = picture.copy()
+        del picture.info["transparency"]
     applied.append("scaled: 8 bit by 1/255")
     array = np.asarray(picture.convert(target))
     if "A" in picture.getbands() and not np.ptp(array):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from medlego.base import Base, family_of
-from medlego.bricks import Head, fold
+from medlego.bricks import Head, fold, replace_patch_convolution
 from medlego.errors import GeneralistError
 from medlego.generalist import Generalist
 from medlego.prediction.modes import parts
@@ -63,6 +63,7 @@ class _Module(nn.Module):
             generalist.capability(name)
         self.tasks = tuple(t for t in generalist.tasks if t.name in wanted)
         own = copy.deepcopy(base.module)
+        replace_patch_convolution(own)  # on a GPU cuDNN's would be of three digits, see on_device
         backbones: list[nn.Module] = []
         heads: dict[str, nn.Module] = {}
         self._place: dict[str, int] = {}

@@ -219,6 +219,22 @@ def test_a_torch_data_set_is_read_by_its_pairs():
     assert whole(Dataset.from_torch(pairs, task="brain")) == whole(of())
 
 
+def test_a_torch_data_set_is_read_once_and_then_image_by_image():
+    class Counted(TensorDataset):
+        read: list[int] = []
+
+        def __getitem__(self, index):
+            self.read.append(index)
+            return super().__getitem__(index)
+
+    labels = torch.from_numpy(NUMBERS).float()
+    labels[3] = torch.nan
+    dataset = Dataset.from_torch(Counted(torch.from_numpy(GREYS), labels), task="brain")
+    assert Counted.read == list(range(30))
+    assert dataset.test.images[0].pixels.shape == (1, 8, 9)
+    assert len(Counted.read) == 31
+
+
 def test_torch_data_sets_by_split_keep_it_and_name_their_classes():
     class Pairs(TensorDataset):
         classes = ("normal", "tumour")
@@ -322,3 +338,10 @@ def test_one_finding_may_be_a_multilabel_task():
 def test_tensors_of_half_precision_are_images_too():
     half = (torch.from_numpy(GREYS) / 255).bfloat16()
     assert sum(len(of(half).split(name)) for name in SPLITS) == 30
+
+
+def test_a_picture_that_is_read_stays_as_it_was():
+    picture = Pillow.fromarray(GREYS[0])
+    picture.info["transparency"] = 3
+    assert as_image(picture).pixels.shape == (1, 8, 9)
+    assert picture.info == {"transparency": 3}

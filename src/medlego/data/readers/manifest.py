@@ -101,7 +101,7 @@ def read_rows(
             f"{path}: expected columns 'path' and 'label' (or '{LABEL_PREFIX}…'), or one of "
             f"{', '.join(KEYS)} in place of 'path', got "
             f"{', '.join(name[:60] for name in table.header[:20]) or 'none'}; name others with "
-            "--path-column and --label-column"
+            "--path-column and --label-column (in Python: columns)"
         )
     labelled, notes = labelled_rows(table)
     table = table.take(labelled)
@@ -182,7 +182,9 @@ def _files(table: TextTable, folder: Path) -> tuple[Path, ...]:
         if not _is_file(f)
     ]
     if missing:
-        missing[min(len(missing), 20) - 1] += "; where they lie elsewhere, pass TABLE@FOLDER"
+        missing[min(len(missing), 20) - 1] += (
+            "; where they lie elsewhere, pass TABLE@FOLDER (a frame: folder)"
+        )
     raise_all(DatasetError, str(table.path), missing[:20])
     return files
 
