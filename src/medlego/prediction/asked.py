@@ -18,7 +18,7 @@ OneImage = str | Path | ImageLike
 """A file, or an image in memory; a path may also be a folder's or a table's, of many."""
 
 
-def list_images(images: OneImage | Iterable[OneImage]) -> list[tuple[str, Path | ImageLike]]:
+def asked_images(images: OneImage | Iterable[OneImage]) -> list[tuple[str, Path | ImageLike]]:
     """Every image with its name: the path, or `image 1`, … of those in memory.
 
     Raises:

@@ -13,7 +13,7 @@ from medlego.errors import ImageError
 from medlego.generalist import GeneralistLike, open_generalist
 from medlego.images import Image
 from medlego.prediction.answers import Prediction, TaskAnswers
-from medlego.prediction.asked import OneImage, list_images, read_one
+from medlego.prediction.asked import OneImage, asked_images, read_one
 from medlego.prediction.engine import Engine
 from medlego.prediction.predictions import Predictions
 from medlego.support import NoPickle, Progress, silent
@@ -49,7 +49,7 @@ class Predictor(NoPickle, instead="make it from its generalist there"):
     ) -> Predictions:
         """Answer images, see `predict`."""
         tasks = self._engine.tasks_to_ask(task, every_task=every_task)
-        listed, answers = list_images(images), Predictions(bricks=self._bricks)
+        listed, answers = asked_images(images), Predictions(bricks=self._bricks)
         first: ImageError | None = None
         for start in range(0, len(listed), BATCH):
             outcomes = [

@@ -220,19 +220,19 @@ def test_a_torch_data_set_is_read_by_its_pairs():
 
 
 def test_a_torch_data_set_is_read_once_and_then_image_by_image():
-    class Counted(TensorDataset):
-        read: list[int] = []
+    read = []
 
+    class Counted(TensorDataset):
         def __getitem__(self, index):
-            self.read.append(index)
+            read.append(index)
             return super().__getitem__(index)
 
     labels = torch.from_numpy(NUMBERS).float()
     labels[3] = torch.nan
     dataset = Dataset.from_torch(Counted(torch.from_numpy(GREYS), labels), task="brain")
-    assert Counted.read == list(range(30))
+    assert read == list(range(30))
     assert dataset.test.images[0].pixels.shape == (1, 8, 9)
-    assert len(Counted.read) == 31
+    assert len(read) == 31
 
 
 def test_torch_data_sets_by_split_keep_it_and_name_their_classes():

@@ -182,9 +182,8 @@ def _files(table: TextTable, folder: Path) -> tuple[Path, ...]:
         if not _is_file(f)
     ]
     if missing:
-        missing[min(len(missing), 20) - 1] += (
-            "; where they lie elsewhere, pass TABLE@FOLDER (a frame: folder)"
-        )
+        step = "; where they lie elsewhere, pass TABLE@FOLDER (a frame: folder)"
+        missing[min(len(missing), 20) - 1] += step
     raise_all(DatasetError, str(table.path), missing[:20])
     return files
 
