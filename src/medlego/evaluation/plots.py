@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 
 from medlego.errors import SettingsError
@@ -122,7 +123,7 @@ def plot_confusion(
     name = detail.task.name if exclusive else _one_of("label", label, matrices)
     axes = _axes(ax)
     draw_confusion(axes, matrices[name], detail.task.labels if exclusive else ("absent", "present"))
-    return axes
+    return _plain_ticks(axes)
 
 
 def plot_groups(
@@ -144,7 +145,7 @@ def plot_groups(
     own = next(r for r in report.rows if (r.task, r.model) == (detail.task.name, GENERALIST))
     axes = _axes(ax)
     draw_groups(axes, detail.groups, score, own.scores[score])
-    return axes
+    return _plain_ticks(axes)
 
 
 def _detail(report: Report, task: str | None) -> TaskDetail:
@@ -187,5 +188,13 @@ def _axes(ax: Axes | None) -> Axes:
 
 def _with_legend(axes: Axes, entries: int) -> Axes:
     if entries > 1:
-        axes.legend(frameon=False, fontsize="small")
+        with rc_context({"text.parse_math": False}):
+            axes.legend(frameon=False, fontsize="small")
+    return axes
+
+
+def _plain_ticks(axes: Axes) -> Axes:
+    """Dollars in names of labels and groups stay dollars."""
+    for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        text.set_parse_math(False)
     return axes

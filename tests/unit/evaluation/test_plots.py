@@ -94,6 +94,16 @@ def test_a_confusion_matrix_has_the_counts():
     assert [text.get_text() for text in axes.texts] == [str(n) for n in counts.ravel()]
 
 
+@pytest.mark.parametrize("name", ["roc", "precision_recall", "confusion"])
+def test_labels_stay_text_whatever_stands_in_them(name):
+    detail = report().tasks["multiclass"]
+    names = ("$\\bad$", "<b>", "ü – x")
+    task = detail.task.model_copy(update={"labels": names})
+    one = replace(report(), tasks={"multiclass": replace(detail, task=task)})
+    axes = getattr(evaluation, f"plot_{name}")(one)
+    axes.figure.draw_without_rendering()
+
+
 @pytest.mark.parametrize(
     ("name", "args", "more", "message"),
     [
