@@ -28,7 +28,7 @@ def asked_images(images: OneImage | Iterable[OneImage]) -> list[tuple[str, Path 
     if isinstance(images, str | Path) or not isinstance(images, Iterable):
         several: Iterable[OneImage] = [images]
     elif isinstance(images, np.ndarray | torch.Tensor):
-        several = images if images.ndim == 4 else [images]
+        several = images if _is_stack(images) else [images]
     else:
         several = images
     listed: list[tuple[str, Path | ImageLike]] = []
@@ -38,6 +38,23 @@ def asked_images(images: OneImage | Iterable[OneImage]) -> list[tuple[str, Path 
         else:
             listed.append((f"image {len(listed) + 1}", item))
     return listed
+
+
+def _is_stack(images: np.ndarray | torch.Tensor) -> bool:
+    """Whether an array holds several images: (N, height, width), or with channels.
+
+    Raises:
+        ImageError: three greys or one picture of three colours.
+    """
+    if images.ndim != 3:
+        return images.ndim == 4
+    first, last = images.shape[0] in (1, 3), images.shape[2] in (1, 3)
+    if isinstance(images, np.ndarray) and images.shape[0] == 3 and not last:
+        raise ImageError(
+            f"images: expected an array that reads one way, got {images.shape}; put one image or "
+            "several into a list"
+        )
+    return not (first or last)
 
 
 def read_one(image: Path | ImageLike, name: str, *, any_object: bool) -> Image | ImageError:

@@ -91,7 +91,7 @@ def predict(
             to; where none has a profile, every task answers.
         images: one or several: files, folders with all that is below, tables with a column
             `path`, Pillow pictures, arrays or tensors as `medlego.images.as_image` takes them
-            (with four axes, as many), or images already read.
+            (several stacked are as many), or images already read.
         base: the generalist's base, or its name; found by fingerprint when left out.
         task: ask this task of every image, wherever it belongs.
         every_task: ask every task of every image.

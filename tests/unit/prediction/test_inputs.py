@@ -57,6 +57,7 @@ def test_images_in_every_form_get_the_same_answers(folder):
         tuple(map(Pillow.fromarray, GREYS)),
         [from_array(grey) for grey in GREYS],
         stack[:, None],
+        list(stack),
         torch.from_numpy(stack)[..., None],
         iter(GREYS),
         [paths[0], GREYS[1], Pillow.fromarray(GREYS[2])],
@@ -69,6 +70,13 @@ def test_one_image_is_many_of_one(one):
     (prediction,) = ask(one)
     assert prediction.image == "image 1"
     assert probs([prediction]) == probs(ask([one]))
+
+
+def test_a_stack_of_greys_is_as_many_images_and_colours_are_one():
+    assert len(ask(np.zeros((9, 16, 16), np.uint8))) == 9
+    assert len(ask(torch.zeros(9, 16, 16))) == 9
+    for one in (torch.zeros(3, 16, 16), np.zeros((16, 16, 3)), np.zeros((1, 16, 16))):
+        assert len(ask(one)) == 1
 
 
 def test_files_keep_their_paths_for_names(folder):
@@ -87,7 +95,7 @@ def test_a_bad_array_among_good_ones_has_a_problem():
     [
         (None, ImageError, "image 1: expected an array, a tensor or a Pillow picture, got None"),
         ("gone.png", ImageError, "gone.png: expected an image file, found nothing there"),
-        (np.zeros((9, 16, 16), np.uint8), ImageError, "several images go in a list"),
+        (np.stack(GREYS), ImageError, r"expected an array that reads one way, got \(3, 16, 16\)"),
         ("", ImageError, "images: expected a path, got an empty text"),
         ("gone.csv", DatasetError, "gone.csv: expected .* found nothing there"),
     ],
