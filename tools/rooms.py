@@ -34,6 +34,15 @@ ROOMS = (
 """From the ground up: each imports only from those before it."""
 EVERYWHERE = ("errors", "support")
 """Rooms that the picture draws no arcs to."""
+DOORS = frozenset(
+    {
+        ("data/samples.py", "medlego.data.in_memory"),
+        ("generalist/generalist.py", "medlego.prediction"),
+        ("evaluation/result.py", "medlego.evaluation.report.page"),
+    }
+)
+"""Methods of values that call what is built on them, for people in notebooks: the only imports
+upwards, each inside its method (decision 044). `imports` leaves them out."""
 
 
 class Import(NamedTuple):
@@ -77,8 +86,17 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(path: Path) -> Iterator[Import]:
-    """What a file imports from the package, wherever in it the import stands."""
+def imports(path: Path, *, doors: bool = False) -> Iterator[Import]:
+    """What a file imports from the package, wherever in it the import stands, but for `DOORS`.
+
+    With `doors` those alone.
+    """
+    for imported in _imports(path):
+        if doors == ((str(path.relative_to(PACKAGE)), imported.source) in DOORS):
+            yield imported
+
+
+def _imports(path: Path) -> Iterator[Import]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "medlego":
             for alias in node.names:

@@ -17,7 +17,7 @@ from medlego.support import load_lazily
 if TYPE_CHECKING:
     from medlego.base import Base
     from medlego.bricks import Brick, LowRank, load_brick, save_brick
-    from medlego.data import Task
+    from medlego.data import Dataset, Task, load_dataset
     from medlego.evaluation.evaluate import evaluate
     from medlego.generalist import Generalist, assemble
     from medlego.merge import METHODS, merge_files
@@ -30,6 +30,7 @@ __all__ = [
     "METHODS",
     "Base",
     "Brick",
+    "Dataset",
     "Generalist",
     "LowRank",
     "Task",
@@ -37,6 +38,7 @@ __all__ = [
     "assemble",
     "evaluate",
     "load_brick",
+    "load_dataset",
     "merge_files",
     "predict",
     "save_brick",

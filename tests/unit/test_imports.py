@@ -11,7 +11,7 @@ from importlib import import_module
 import pytest
 
 import medlego
-from tools.rooms import PACKAGE, PICTURE, ROOMS, files, imports, module_of, picture, room_of
+from tools.rooms import DOORS, PACKAGE, PICTURE, ROOMS, files, imports, module_of, picture, room_of
 
 FILES = files()
 PACKAGES = [room for room in ROOMS if room != "errors"]
@@ -33,6 +33,14 @@ def test_files_import_only_from_rooms_below() -> None:
     assert [
         str(imported) for imported in ACROSS if imported.room not in below[room_of(imported.file)]
     ] == []
+
+
+def test_doors_upwards_are_these_and_open_only_when_used() -> None:
+    found = [imported for path in FILES for imported in imports(path, doors=True)]
+    assert {(str(i.file.relative_to(PACKAGE)), i.source) for i in found} == DOORS
+    for imported in found:
+        line = imported.file.read_text(encoding="utf-8").splitlines()[imported.line - 1]
+        assert line.startswith(" "), imported
 
 
 def test_files_take_from_other_rooms_their_public_names_alone() -> None:
@@ -105,6 +113,7 @@ def test_public_names_are_these() -> None:
     assert sorted(medlego.__all__) == [
         "Base",
         "Brick",
+        "Dataset",
         "Generalist",
         "LowRank",
         "METHODS",
@@ -113,6 +122,7 @@ def test_public_names_are_these() -> None:
         "assemble",
         "evaluate",
         "load_brick",
+        "load_dataset",
         "merge_files",
         "predict",
         "save_brick",

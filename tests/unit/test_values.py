@@ -61,7 +61,7 @@ from medlego.metrics import (
 )
 from medlego.metrics.comparison import PairedTest
 from medlego.metrics.reliability import Bin
-from medlego.prediction import Answer, Prediction, Route, Saliency, TaskAnswers
+from medlego.prediction import Answer, Prediction, Predictions, Route, Saliency, TaskAnswers
 from medlego.serve import (
     InstanceOutcome,
     PacsAccess,
@@ -233,6 +233,7 @@ MAKE: dict[str, Callable[[], Any]] = {
     "prediction.Answer": lambda: prediction().answers[0],
     "prediction.TaskAnswers": lambda: TaskAnswers(NUMBERS[:, None], NUMBERS > 0.5),
     "prediction.Prediction": prediction,
+    "prediction.Predictions": lambda: Predictions([prediction()] * 1000, {"derm": MANY}),
     "prediction.Route": route,
     "prediction.Saliency": lambda: Saliency(
         TASK, "label-0", 0.5, "gradient", torch.rand(16, 16), 224, (512, 512), 1.0

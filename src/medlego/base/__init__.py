@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from medlego.support import load_lazily
 
 if TYPE_CHECKING:
-    from medlego.base.base import Base, BaseRef, Digest
+    from medlego.base.base import Base, BaseLike, BaseRef, Digest, open_base
     from medlego.base.blocks import depth, embed, features, pool, stem_features, through
     from medlego.base.device import resolve_device
     from medlego.base.families import family_of
@@ -24,6 +24,7 @@ __all__ = [
     "MINI_NAME",
     "TARGET_KINDS",
     "Base",
+    "BaseLike",
     "BaseRef",
     "Digest",
     "Inputs",
@@ -37,6 +38,7 @@ __all__ = [
     "features",
     "input_moments",
     "module_rows",
+    "open_base",
     "pool",
     "resolve_device",
     "stem_features",

@@ -169,6 +169,23 @@ class Base(ShortRepr):
         return (pixels - mean) / std
 
 
+BaseLike = Base | str
+"""A base, or its name for `Base.load`."""
+
+
+def open_base(base: BaseLike) -> Base:
+    """A base as it is, or by name.
+
+    Raises:
+        BaseError: something else, or as `Base.load`.
+    """
+    if isinstance(base, Base):
+        return base
+    if not isinstance(base, str):
+        raise BaseError(f"base: expected a Base or its name, got {type(base).__name__}")
+    return Base.load(base)
+
+
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over the sorted tensors' names, shapes and little-endian float32 bytes."""
     digest = hashlib.sha256()

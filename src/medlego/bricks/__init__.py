@@ -9,7 +9,7 @@ from medlego.support import load_lazily
 if TYPE_CHECKING:
     from medlego.bricks.adapters.folding import fold
     from medlego.bricks.adapters.mixed import Adapter, Mixed
-    from medlego.bricks.adapters.surgery import on_device
+    from medlego.bricks.adapters.surgery import on_device, replace_patch_convolution
     from medlego.bricks.adapters.trainable import attach, attach_weighted, set_other_bricks
     from medlego.bricks.brick import (
         IN_MERGE,
@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from medlego.bricks.document import Card
     from medlego.bricks.file import (
         MAX_FILE_BYTES,
+        BrickLike,
         Label,
         brick_bytes,
         brick_from_bytes,
         load_brick,
         load_bricks,
+        open_bricks,
         read_label,
         save_brick,
     )
@@ -85,6 +87,7 @@ __all__ = [
     "TRAINED_WITH",
     "Adapter",
     "Brick",
+    "BrickLike",
     "BrickSignature",
     "Card",
     "Gram",
@@ -121,9 +124,11 @@ __all__ = [
     "load_signature",
     "load_signer",
     "on_device",
+    "open_bricks",
     "product_svd",
     "read_groups",
     "read_label",
+    "replace_patch_convolution",
     "save_brick",
     "save_head",
     "save_keys",

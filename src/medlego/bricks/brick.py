@@ -21,7 +21,7 @@ from medlego.bricks.profile import Profile
 from medlego.data import Task
 from medlego.errors import BrickError
 from medlego.metrics import Aim, Calibration, missing_thresholds
-from medlego.support import ShortRepr, read_fields
+from medlego.support import ShortRepr, html_table, read_fields
 
 REFIT_WITH = "refit_company"
 """Setting of a brick with a refitted head: digests of the other deltas in the merges."""
@@ -133,6 +133,20 @@ class Brick(ShortRepr):
         if self.profile is not None:
             groups["profile"] = self.profile
         return group_tensors(groups)
+
+    def _repr_html_(self) -> str:
+        task, ranks = self.task, [delta.rank for delta in self.deltas.values()]
+        calibrated = "none" if self.calibration is None else f"on {self.calibration.images} images"
+        rows = [
+            ("kind", task.kind),
+            ("labels", ", ".join(task.labels)),
+            ("base", self.base),
+            ("deltas", f"{len(ranks)}, rank {max(ranks, default=0)}; {self.share:.2%} of the base"),
+            ("profile", "none" if self.profile is None else "yes"),
+            ("calibration", calibrated),
+            ("digest", self.digest),
+        ]
+        return html_table(f"Brick {task.name}", rows)
 
     def renamed(self, name: str) -> Brick:
         """The same brick for a task of another name."""

@@ -8,7 +8,7 @@ A file states the digest of its content, so that one altered bit is noticed.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -126,6 +126,41 @@ def load_bricks(paths: Sequence[str | Path], show: Progress = silent) -> list[Br
         raise BrickError(problems[0])
     raise_all(BrickError, "bricks", problems)
     return bricks
+
+
+BrickLike = Brick | str | Path
+"""A brick, a brick file, or a folder of brick files."""
+
+
+def open_bricks(bricks: BrickLike | Iterable[BrickLike]) -> list[Brick]:
+    """Bricks as they are, or read from files; those of a folder by name.
+
+    Raises:
+        BrickError: something else, a folder without brick files, or as `load_bricks`.
+    """
+    several = [bricks] if isinstance(bricks, Brick | str | Path) else bricks
+    listed: list[Brick | Path] = []
+    for item in several if isinstance(several, Iterable) else [several]:
+        if isinstance(item, str | Path):
+            listed += _brick_files(Path(item))
+        elif isinstance(item, Brick):
+            listed.append(item)
+        else:
+            raise BrickError(
+                f"bricks: expected bricks, brick files or a folder of them, got "
+                f"{type(item).__name__}"
+            )
+    read = iter(load_bricks([item for item in listed if isinstance(item, Path)]))
+    return [next(read) if isinstance(item, Path) else item for item in listed]
+
+
+def _brick_files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sorted(p for p in path.glob("*.safetensors") if not p.name.startswith("."))
+    if not files:
+        raise BrickError(f"{path}: expected brick files (.safetensors), found none")
+    return files
 
 
 def brick_bytes(brick: Brick) -> bytes:

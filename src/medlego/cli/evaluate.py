@@ -72,11 +72,7 @@ def command(
     if csv is not None:
         write_atomically(csv, result.as_csv().encode())
         terminal.say(f"wrote {csv}")
-    identity = {
-        "generalist": generalist.recipe.digest,
-        "bricks": {c.task.name: [b.digest for b in c.bricks] for c in generalist.capabilities},
-    }
-    terminal.emit(identity | result.as_dict(), json)
+    terminal.emit(result.as_dict(), json)
 
 
 def show_report(terminal: Terminal, report: Report) -> None:

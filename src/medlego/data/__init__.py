@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from medlego.data.leaks.check import LeakPair, LeakReport, check_leaks
     from medlego.data.leaks.fingerprints import Fingerprints, ImagePlace
     from medlego.data.leaks.sidecar import Memory, SiteKey
-    from medlego.data.load import AT, load_dataset, table_and_folder, task_stem
+    from medlego.data.load import (
+        AT,
+        DatasetLike,
+        load_dataset,
+        open_dataset,
+        table_and_folder,
+        task_stem,
+    )
     from medlego.data.polarity import guess_positive, positive_line
     from medlego.data.readers.apart import parquet_header, try_batches, unreadable_table
     from medlego.data.readers.columns import Columns, usual_name
@@ -53,6 +60,7 @@ __all__ = [
     "ArrayImages",
     "Columns",
     "Dataset",
+    "DatasetLike",
     "Fingerprints",
     "ImagePlace",
     "ImageSource",
@@ -80,6 +88,7 @@ __all__ = [
     "load_dataset",
     "match_labels",
     "open_csv",
+    "open_dataset",
     "parquet_header",
     "positive_line",
     "read_table",

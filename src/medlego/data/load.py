@@ -77,7 +77,27 @@ def load_dataset(
     )
     if label_map is not None:
         dataset = map_labels(dataset, label_map, hints)
-    return _checked(text, with_positive(dataset, hints), needs)
+    return checked(text, with_positive(dataset, hints), needs)
+
+
+DatasetLike = Dataset | str | Path
+"""A data set, or what `load_dataset` reads."""
+
+
+def open_dataset(data: DatasetLike) -> Dataset:
+    """A data set as it is, or read from where it lies.
+
+    Raises:
+        DatasetError: something else, or as `load_dataset`.
+    """
+    if isinstance(data, Dataset):
+        return data
+    if not isinstance(data, str | Path):
+        raise DatasetError(
+            f"data: expected a Dataset or a path, got {type(data).__name__}; "
+            "Dataset.from_arrays, from_torch and from_frame make one"
+        )
+    return load_dataset(data)
 
 
 def task_stem(source: str) -> str:
@@ -113,7 +133,12 @@ def table_and_folder(text: str) -> tuple[str, str | None]:
     return text, None
 
 
-def _checked(source: str, dataset: Dataset, needs: Collection[str]) -> Dataset:
+def checked(source: str, dataset: Dataset, needs: Collection[str]) -> Dataset:
+    """A data set with a note on labels that its splits lack.
+
+    Raises:
+        DatasetError: an empty split among those that must not be.
+    """
     for name in needs:
         samples = dataset.split(name)
         if len(samples) == 0:

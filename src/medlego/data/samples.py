@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from torch.utils.data import ConcatDataset, Subset
@@ -20,6 +20,10 @@ from medlego.data.task import Code, Task
 from medlego.errors import DatasetError
 from medlego.images import Image, from_array, read_image
 from medlego.support import ShortRepr
+
+if TYPE_CHECKING:
+    from medlego.data.readers.columns import Columns
+    from medlego.data.readers.labels import Uncertain
 
 SPLITS = ("train", "val", "test")
 
@@ -121,6 +125,144 @@ class Dataset(ShortRepr):
     def of(cls, task: Task, parts: Mapping[str, Samples], notes: tuple[str, ...] = ()) -> Dataset:
         """A data set from its splits by name."""
         return cls(task, parts["train"], parts["val"], parts["test"], notes)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: Any,
+        labels: Any,
+        *,
+        task: str | TaskHints,
+        label_names: Sequence[str] | None = None,
+        positive: str | None = None,
+        patients: Sequence[Any] | np.ndarray | None = None,
+        groups: Mapping[str, Sequence[Any] | np.ndarray] | None = None,
+        split: Sequence[str] | np.ndarray | None = None,
+        seed: int = 0,
+        needs: Collection[str] = SPLITS,
+    ) -> Dataset:
+        """A data set from N images and their labels in memory.
+
+        Args:
+            images: one array, such as (N, height, width) or (N, 3, height, width), or a list of
+                arrays, tensors or Pillow pictures of any sizes; each as `medlego.images.as_image`
+                takes it.
+            labels: (N,) numbers from 0 or text; or (N, labels) of 1, 0 and NaN for unknown, where
+                several labels may hold at once. Images whose one label is NaN are left out.
+            task: the task's name, or `TaskHints` to say its kind, modality or body part too.
+            label_names: of the numbers or columns, in order; `class 0`, … by default.
+            positive: the one of two labels of which sensitivity speaks; by default that of a
+                well-known pair (`malignant`, not `benign`), else the second.
+            patients: an id per image; all images of a patient stay in one split.
+            groups: by name, such as `sex`, one value per image, for scores by subgroup.
+            split: `train`, `val` or `test` per image; left out, the images are split 70/10/20,
+                stratified by label.
+            seed: of the split.
+            needs: the splits that must have images.
+
+        Raises:
+            DatasetError: labels, patients, groups or splits that do not fit, or an empty split.
+                Messages count images from 0.
+            ImageError: an image that cannot be read.
+        """
+        from medlego.data.in_memory import as_hints, read_arrays
+
+        return read_arrays(
+            images,
+            labels,
+            as_hints(task, label_names, positive),
+            patients=patients,
+            groups=groups,
+            split=split,
+            seed=seed,
+            needs=needs,
+        )
+
+    @classmethod
+    def from_torch(
+        cls,
+        data: Any,
+        *,
+        task: str | TaskHints,
+        label_names: Sequence[str] | None = None,
+        positive: str | None = None,
+        patients: Sequence[Any] | np.ndarray | None = None,
+        groups: Mapping[str, Sequence[Any] | np.ndarray] | None = None,
+        split: Sequence[str] | np.ndarray | None = None,
+        seed: int = 0,
+        needs: Collection[str] = SPLITS,
+    ) -> Dataset:
+        """A data set from a torch data set that gives pairs of image and label.
+
+        Each image is read once now, for its label, and again when it is needed. Leave
+        augmentation and normalisation out of its transform.
+
+        Args:
+            data: a data set with positions, or several by split,
+                `{"train": …, "val": …, "test": …}`.
+            task, positive, seed, needs: as `from_arrays` takes them.
+            label_names: as there; by default the data set's `classes`, if it has any.
+            patients, groups, split: as there; of several data sets in their order, and without
+                `split`.
+
+        Raises:
+            DatasetError, ImageError: as `from_arrays`.
+        """
+        from medlego.data.in_memory import as_hints, read_torch
+
+        return read_torch(
+            data,
+            as_hints(task, label_names, positive),
+            patients=patients,
+            groups=groups,
+            split=split,
+            seed=seed,
+            needs=needs,
+        )
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Any,
+        *,
+        task: str | TaskHints,
+        folder: str | Path = ".",
+        label_names: Sequence[str] | None = None,
+        positive: str | None = None,
+        columns: Columns | None = None,
+        uncertain: Uncertain = "unknown",
+        seed: int = 0,
+        needs: Collection[str] = SPLITS,
+    ) -> Dataset:
+        """A data set from a data frame of pandas or polars that names image files.
+
+        It means what the same table means as a CSV file: `path`, `label` or `label_NAME`, and
+        where present `patient_id`, `split`, `site` and `group_NAME`; see `load_dataset`.
+
+        Args:
+            frame: one row per image; messages count rows from 0.
+            task: its name, or `TaskHints`.
+            folder: where paths begin.
+            label_names: the labels, in order; by default those in the frame, sorted.
+            positive: as `from_arrays` takes it.
+            columns: names of columns where they are not the usual ones.
+            uncertain: what -1 means in a column of a label.
+            seed, needs: as `from_arrays` takes them.
+
+        Raises:
+            DatasetError, ImageError: as `load_dataset`.
+        """
+        from medlego.data.in_memory import as_hints, read_frame
+
+        return read_frame(
+            frame,
+            as_hints(task, label_names, positive),
+            folder=folder,
+            columns=columns,
+            uncertain=uncertain,
+            seed=seed,
+            needs=needs,
+        )
 
     def split(self, name: str) -> Samples:
         """The samples of `train`, `val` or `test`."""

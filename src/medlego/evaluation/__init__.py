@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from medlego.evaluation.model_card.evaluated import Evaluated
     from medlego.evaluation.model_card.facts import Facts
     from medlego.evaluation.model_card.write import brick_card, generalist_card
+    from medlego.evaluation.plots import (
+        plot_confusion,
+        plot_groups,
+        plot_precision_recall,
+        plot_reliability,
+        plot_roc,
+        plot_scores,
+    )
     from medlego.evaluation.report.examples import find_examples
     from medlego.evaluation.report.page import write_page
     from medlego.evaluation.report.pictures import plot_diagnosis, plot_report
@@ -31,8 +39,14 @@ __all__ = [
     "find_examples",
     "generalist_card",
     "generalist_facts",
+    "plot_confusion",
     "plot_diagnosis",
+    "plot_groups",
+    "plot_precision_recall",
+    "plot_reliability",
     "plot_report",
+    "plot_roc",
+    "plot_scores",
     "task_facts",
     "write_page",
 ]

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from medlego.base import Base, Inputs
-from medlego.data import Dataset, Samples, align
+from medlego.base import Base, BaseLike, Inputs
+from medlego.data import Dataset, DatasetLike, Samples, align, open_dataset
+from medlego.errors import DatasetError
 from medlego.evaluation.probes import fit_probe
 from medlego.evaluation.result import (
     BARE_BASE,
@@ -23,7 +24,7 @@ from medlego.evaluation.result import (
 )
 from medlego.evaluation.splits import check_data, samples_of
 from medlego.evaluation.task_detail import Draws, detail
-from medlego.generalist import Generalist
+from medlego.generalist import Generalist, GeneralistLike, open_generalist
 from medlego.merge import Capability
 from medlego.metrics import MAIN_SCORES, RESAMPLES, Replicates, interval
 from medlego.prediction import Backbone, Engine, TaskAnswers, answer_task, features_of
@@ -33,10 +34,10 @@ NO_PROBE = "no probe: it is fitted to training and validation images, and there 
 
 
 def evaluate(
-    generalist: Generalist,
-    datasets: Mapping[str, Dataset],
+    generalist: GeneralistLike,
+    datasets: Mapping[str, DatasetLike],
     *,
-    base: Base | None = None,
+    base: BaseLike | None = None,
     split: str = "test",
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -46,9 +47,10 @@ def evaluate(
     """Score the generalist and its controls on labelled images.
 
     Args:
-        generalist: the merged model.
-        datasets: per task name; labels are matched to the task's by name. Where a task has several
-            sites, its specialist is their mean without the other tasks, and a note says so.
+        generalist: the merged model, or its directory.
+        datasets: per task name, each also as what `load_dataset` reads; labels are matched to the
+            task's by name. Where a task has several sites, its specialist is their mean without
+            the other tasks, and a note says so.
         base: the generalist's base; found by fingerprint when left out.
         split: `train`, `val`, `test`, or `all` (then no linear probe is fitted).
         resamples: bootstrap replicates; patients are drawn whole where ids exist.
@@ -61,16 +63,22 @@ def evaluate(
         GeneralistError: a task that the generalist lacks.
         BaseError: the base is not to be found.
     """
+    generalist = open_generalist(generalist)
+    if not isinstance(datasets, Mapping):
+        raise DatasetError(
+            f"evaluate: expected data sets by task's name, got {type(datasets).__name__}; "
+            "pass {TASK: DATA}"
+        )
     check_data("evaluate", datasets, split)
     capabilities = {name: generalist.capability(name) for name in datasets}
-    models = _Models(generalist, base or Base.find(generalist.base), device)
+    models = _Models(generalist, generalist.find_base(base), device)
     drawn: dict[str, dict[str, Mapping[str, Replicates]]] = {model: {} for model in MODELS}
     rows: list[ModelScores] = []
     tasks: dict[str, TaskDetail] = {}
     routing: dict[str, Mapping[str, int]] = {}
     for number, (name, capability) in enumerate(capabilities.items()):
         show(f"evaluate {name}", number, len(datasets))
-        dataset, align_notes = align(datasets[name], capability.task)
+        dataset, align_notes = align(open_dataset(datasets[name]), capability.task)
         samples, inputs = Inputs.of(samples_of(dataset, split), models.base)
         answers = models.answers(capability, dataset, inputs, split)
         draws = Draws(resamples, seed + number)
@@ -119,6 +127,7 @@ def evaluate(
         notes=tuple(f"{name}: {note}" for name, task in tasks.items() for note in task.notes),
         routing=routing,
         tasks=tasks,
+        generalist=generalist,
     )
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from medlego.data import Samples, Task
+from medlego.errors import SettingsError
+from medlego.generalist import Generalist
 from medlego.metrics import (
     LEVEL,
+    MAIN_SCORES,
+    SCORES,
     Comparison,
     GroupRow,
     Interval,
@@ -21,7 +27,7 @@ from medlego.metrics import (
     reliability,
 )
 from medlego.prediction import TaskAnswers
-from medlego.support import ShortRepr, plain
+from medlego.support import ShortRepr, data_frame, html_table, plain, write_atomically
 
 MODELS = (
     "generalist",
@@ -31,6 +37,17 @@ MODELS = (
     "linear probe",
 )
 GENERALIST, MERGED, SPECIALIST, BARE_BASE, PROBE = MODELS
+
+
+_COLUMNS: dict[str, Any] = {
+    **dict.fromkeys(("task", "model", "part"), str),
+    "images": int,
+    "score": str,
+    **dict.fromkeys(("value", "low", "high"), float),
+    "undefined": int,
+    "positive": str,
+}
+"""Of a report as a table."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +123,13 @@ class Report(ShortRepr):
     routing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Per task that images can be routed to, where its own images went."""
     tasks: Mapping[str, TaskDetail] = field(default_factory=dict)
+    generalist: Generalist | None = field(default=None, repr=False)
+    """What was evaluated."""
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON: intervals as value, low, high."""
+        """For JSON: intervals as value, low, high; by digest what was evaluated."""
         return {
+            **self._identity(),
             "split": self.split,
             "resamples": self.resamples,
             "seed": self.seed,
@@ -138,20 +158,86 @@ class Report(ShortRepr):
         An undefined number is empty.
         """
         stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(
-            (
-                *("task", "model", "part", "images", "score", "value", "low", "high"),
-                *("undefined", "positive"),
+        writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._lines())
+        return stream.getvalue()
+
+    def to_frame(self) -> Any:
+        """The lines of `as_csv` as a data frame of pandas where it is installed, else of polars."""
+        import polars as pl
+
+        return data_frame(pl.DataFrame(list(self._lines()), schema=_COLUMNS))
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        examples: Mapping[str, Sequence[Any]] | None = None,
+        title: str = "",
+        written: str = "",
+    ) -> None:
+        """Write the report; the path's ending decides: `.html`, `.json` or `.csv`.
+
+        Args:
+            path: a new file, or one to replace.
+            examples, title, written: of the page, see `medlego.evaluation.write_page`.
+
+        Raises:
+            SettingsError: another ending, or a page of a report that `evaluate` did not make.
+            OSError: the place is not writable; an older file there stays whole.
+        """
+        path = Path(path)
+        suffix = path.suffix.lower()
+        if suffix == ".html" and self.generalist is not None:
+            from medlego.evaluation.report.page import write_page
+
+            write_page(
+                self,
+                path,
+                generalist=self.generalist,
+                examples=examples,
+                title=title,
+                written=written,
             )
-        )
+        elif suffix == ".json":
+            text = json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n"
+            write_atomically(path, text.encode())
+        elif suffix == ".csv":
+            write_atomically(path, self.as_csv().encode())
+        elif suffix == ".html":
+            raise SettingsError(f"{path}: expected a report that evaluate made, got one without it")
+        else:
+            raise SettingsError(
+                f"{path}: expected a name that ends in .html, .json or .csv, got "
+                f"{suffix or 'no ending'}"
+            )
+
+    def _repr_html_(self) -> str:
+        """Main scores of every model on every task, and in the mean."""
+        parts = [((row.task, row.model, str(row.images)), row.scores) for row in self.rows]
+        parts += [(("mean", model, ""), scores) for model, scores in self.means.items()]
+        rows = [(*where, *map(scores.get, MAIN_SCORES)) for where, scores in parts]
+        titles = [SCORES[name].title for name in MAIN_SCORES]
+        caption = f"Scores on the split {self.split}, with 95 % intervals"
+        return html_table(caption, rows, ("task", "model", "images", *titles))
+
+    def _identity(self) -> dict[str, object]:
+        if self.generalist is None:
+            return {}
+        own = self.generalist.capabilities
+        bricks = {one.task.name: [brick.digest for brick in one.bricks] for one in own}
+        return {"generalist": self.generalist.recipe.digest, "bricks": bricks}
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        """One per score, as `_COLUMNS` says; what is undefined is None."""
         for task, *where, scores in self._parts():
-            positive = self._positive(task) or ""
+            positive = self._positive(task)
             for name, score in scores.items():
                 numbers = (score.value, score.low, score.high)
-                cells = ["" if math.isnan(x) else repr(x) for x in numbers]
-                writer.writerow([task, *where, name, *cells, score.undefined, positive])
-        return stream.getvalue()
+                cells = [None if math.isnan(x) else float(x) for x in numbers]
+                line = (task, *where, name, *cells, score.undefined, positive)
+                yield dict(zip(_COLUMNS, line, strict=True))
 
     def _positive(self, task: str) -> str | None:
         return self.tasks[task].task.positive if task in self.tasks else None

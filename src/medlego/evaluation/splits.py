@@ -8,7 +8,7 @@ from medlego.data import SPLITS, Dataset, Samples, join
 from medlego.errors import DatasetError
 
 
-def check_data(verb: str, datasets: Mapping[str, Dataset], split: str) -> None:
+def check_data(verb: str, datasets: Mapping[str, object], split: str) -> None:
     """Refuse to judge on nothing, or on an unknown split.
 
     Raises:

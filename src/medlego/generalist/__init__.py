@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from medlego.support import load_lazily
 
 if TYPE_CHECKING:
+    from medlego.generalist.choices import default_slope
     from medlego.generalist.diff import Difference, difference
     from medlego.generalist.directory import DOCUMENT, Mark, editing, load_document, read_mark
     from medlego.generalist.edit import add, remove, update
     from medlego.generalist.generalist import (
         Generalist,
+        GeneralistLike,
         assemble,
-        assembled_like,
-        default_slope,
-        specialist,
+        open_generalist,
         with_first_entry,
     )
     from medlego.generalist.lineage import (
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         with_gate,
     )
     from medlego.generalist.past_states import PastStates
+    from medlego.generalist.rebuilding import assembled_like, specialist
     from medlego.generalist.trust import Trust
     from medlego.generalist.undo import rebuild_state, redo, undo
     from medlego.generalist.verify import verify
@@ -39,6 +40,7 @@ __all__ = [
     "Difference",
     "Entry",
     "Generalist",
+    "GeneralistLike",
     "Lineage",
     "Mark",
     "PastStates",
@@ -52,6 +54,7 @@ __all__ = [
     "difference",
     "editing",
     "load_document",
+    "open_generalist",
     "prepared_beside",
     "read_mark",
     "rebuild_state",

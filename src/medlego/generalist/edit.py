@@ -12,7 +12,8 @@ from typing import Any
 
 from medlego.bricks import Brick, BrickSignature
 from medlego.errors import GeneralistError, MergeError
-from medlego.generalist.generalist import Generalist, assembled_like, default_slope
+from medlego.generalist.choices import default_slope
+from medlego.generalist.generalist import Generalist
 from medlego.generalist.lineage import (
     COEFFICIENTS,
     Action,
@@ -21,6 +22,7 @@ from medlego.generalist.lineage import (
     stale_head,
     withdrawn,
 )
+from medlego.generalist.rebuilding import assembled_like
 from medlego.merge import GIVEN, SEARCHED, Coefficients, Recipe
 
 

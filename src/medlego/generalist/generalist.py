@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from medlego.base import Base, BaseRef
+from medlego.base import Base, BaseLike, BaseRef, open_base
 from medlego.bricks import (
     Adapter,
     Brick,
+    BrickLike,
     BrickSignature,
     LowRank,
-    RefitHead,
     all_targets,
     fold,
+    open_bricks,
 )
 from medlego.data import Task
 from medlego.errors import GeneralistError, MergeError, collect, raise_all
+from medlego.generalist.choices import choose_mode, default_slope, grams_by_target
 from medlego.generalist.directory import (
     GeneralistState,
     read_directory,
@@ -36,13 +38,10 @@ from medlego.merge import (
     METHODS,
     Capability,
     Coefficients,
-    Grams,
     Ingredient,
     Merged,
     Method,
-    Mode,
     Recipe,
-    as_mode,
     as_sites,
     calibrate_singular_values,
     capabilities,
@@ -57,7 +56,10 @@ from medlego.merge import (
     task_vectors,
     with_slope,
 )
-from medlego.support import one_thread
+from medlego.support import html_table, one_thread
+
+if TYPE_CHECKING:
+    from medlego.prediction import Predictor
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -151,6 +153,61 @@ class Generalist(GeneralistState):
         self.check_base(base)
         return fold(base.module, self.targets, self.deltas)
 
+    def predictor(
+        self, base: BaseLike | None = None, *, mode: str | None = None, device: str = "cpu"
+    ) -> Predictor:
+        """What answers images as `medlego.predict` does, and keeps the model ready between calls.
+
+        Args:
+            base: the bricks' base; found by fingerprint when left out.
+            mode: `merged`, `grouped` or `routed`; the recipe's when left out.
+            device: `cpu` or `cuda`.
+
+        Raises:
+            GeneralistError: another base than the bricks'.
+            MergeError: an unknown mode, or bricks of a group that cannot be merged.
+            BaseError: the base is not to be found.
+        """
+        from medlego.prediction import Predictor
+
+        return Predictor(self, base, mode=mode, device=device)
+
+    def module(
+        self,
+        base: BaseLike | None = None,
+        tasks: Collection[str] | None = None,
+        mode: str | None = None,
+    ) -> nn.Module:
+        """An ordinary torch module: images (N, 3, size, size) in [0, 1] → logits by task.
+
+        Its output is a dictionary of tensors (N, outputs), what `predict` makes probabilities of:
+        one output a label, but one for the second of two labels, and one a step of an ordinal
+        scale. It is in evaluation mode, every parameter takes gradients, and none is the base's.
+        In `merged` mode there is one pass, in `routed` mode one for each task, by its own brick;
+        nothing is routed by content.
+
+        Args:
+            base: the bricks' base; found by fingerprint when left out.
+            tasks: those to answer; all when left out.
+            mode: `merged`, `grouped` or `routed`; the recipe's when left out.
+
+        Raises:
+            GeneralistError: no such task, or another base than the bricks'.
+            MergeError: an unknown mode, or bricks of a group that cannot be merged.
+            BaseError: the base is not to be found.
+        """
+        from medlego.prediction import as_module
+
+        return as_module(self, self.find_base(base), tasks, mode)
+
+    def find_base(self, base: BaseLike | None = None) -> Base:
+        """A base as it is, or by name; the one that the bricks stand on when left out.
+
+        Raises:
+            BaseError: it is not to be found.
+        """
+        return Base.find(self.base) if base is None else open_base(base)
+
     def check_base(self, base: Base) -> None:
         """Refuse another base.
 
@@ -180,6 +237,15 @@ class Generalist(GeneralistState):
         """
         update_directory(Path(directory), self, after.lineage[-1].digest)
 
+    def _repr_html_(self) -> str:
+        rows = [
+            (c.task.name, c.task.kind, ", ".join(c.task.labels), len(c.bricks))
+            for c in self.capabilities
+        ]
+        recipe = self.recipe
+        caption = f"Generalist {recipe.digest[:12]}: {recipe.method}, {recipe.mode}, on {self.base}"
+        return html_table(caption, rows, ("task", "kind", "labels", "bricks"))
+
     @classmethod
     def load(cls, directory: str | Path) -> Generalist:
         """Read and validate a generalist.
@@ -191,8 +257,28 @@ class Generalist(GeneralistState):
         return cls(**vars(read_directory(Path(directory))))
 
 
+GeneralistLike = Generalist | str | Path
+"""A generalist, or its directory."""
+
+
+def open_generalist(generalist: GeneralistLike) -> Generalist:
+    """A generalist as it is, or read from its directory.
+
+    Raises:
+        GeneralistError, BrickError: something else, or as `Generalist.load`.
+    """
+    if isinstance(generalist, Generalist):
+        return generalist
+    if not isinstance(generalist, str | Path):
+        raise GeneralistError(
+            f"generalist: expected a Generalist or its directory, got {type(generalist).__name__}; "
+            "assemble makes one of bricks"
+        )
+    return Generalist.load(generalist)
+
+
 def assemble(
-    bricks: Sequence[Brick],
+    bricks: BrickLike | Iterable[BrickLike],
     method: str = DEFAULT_METHOD,
     *,
     coefficients: Coefficients = "auto",
@@ -208,7 +294,8 @@ def assemble(
     """Merge bricks into one generalist, without data and without training.
 
     Args:
-        bricks: one or more, of one base at one input size. Several of one task are its sites and
+        bricks: one or more, of one base at one input size; also as brick files, or a folder of
+            them. Several of one task are its sites and
             become one capability: a method sees their mean, one head answers for all.
         method: a name of `METHODS`.
         coefficients: `auto` or another name of `RULES`, one number for every task, or one per
@@ -229,7 +316,9 @@ def assemble(
     Raises:
         MergeError: bricks that do not go together, an unknown method, settings, coefficients or
             weights of sites that do not fit; all problems in one message.
+        BrickError: a brick file that cannot be read.
     """
+    bricks = open_bricks(bricks)
     problems = conflicts(bricks)
     merger: Method | None = None
     with collect(problems):
@@ -265,7 +354,7 @@ def assemble(
         there, nonzero = present(bricks, numbers), [c for c in numbers if c]
         if merger.needs_grams:
             vectors, totals = [brick.deltas for brick in there], nonzero
-            grams = _grams_by_target(there)
+            grams = grams_by_target(there)
         else:
             (vectors, totals), grams = task_vectors(there, nonzero), None
         merged = merger(vectors, totals, rank, settings=complete, seed=seed, grams=grams)
@@ -301,24 +390,6 @@ def assemble(
     return with_first_entry(whole, recipe, stamp)
 
 
-def choose_mode(text: str, bricks: Sequence[Brick]) -> Mode:
-    """The mode that a word stands for.
-
-    Raises:
-        MergeError: another word, or a mode that routes and no brick has a profile.
-    """
-    known = {brick.task.name for brick in bricks if brick.profile is not None}
-    if text == AUTO:
-        return "routed" if known == {brick.task.name for brick in bricks} else "merged"
-    mode = as_mode(text)
-    if mode != "merged" and not known:
-        raise MergeError(
-            f"mode {mode!r}: expected a brick with a profile, got none; "
-            "retrain without --no-profile, or choose mode merged"
-        )
-    return mode
-
-
 def with_first_entry(merged: Generalist, recipe: Recipe, stamp: Stamp) -> Generalist:
     """The merge as the first state of a lineage, under a recipe that leads to it."""
     return replace(
@@ -327,68 +398,3 @@ def with_first_entry(merged: Generalist, recipe: Recipe, stamp: Stamp) -> Genera
         lineage=append_entry((), "assemble", recipe, stamp),
         past=PastStates().plus(recipe, merged.bricks, ()),
     )
-
-
-def rebuilt(recipe: Recipe, bricks: Sequence[Brick], heads: Sequence[RefitHead] = ()) -> Generalist:
-    """What a recipe gives, merged anew from its bricks; the lineage has no past.
-
-    Args:
-        recipe: as `assemble` made it.
-        bricks: those that it names, in its order.
-        heads: the refitted ones that it names.
-
-    Raises:
-        MergeError: as `assemble`.
-    """
-    numbers = [item.coefficient for item in recipe.bricks]
-    fresh = assembled_like(recipe, bricks, numbers, slope=recipe.slope)
-    read = {head.task.name: head for head in heads}
-    return replace(with_first_entry(fresh, recipe, Stamp()), heads=read)
-
-
-def assembled_like(
-    recipe: Recipe,
-    bricks: Sequence[Brick],
-    coefficients: Coefficients,
-    *,
-    slope: float | None,
-    mode: Mode | None = None,
-) -> Generalist:
-    """Other bricks by a recipe's method and settings, in its mode or another.
-
-    Raises:
-        MergeError: as `assemble`.
-    """
-    find_method(recipe.method, recipe.provider)
-    return assemble(
-        bricks,
-        recipe.method,
-        coefficients=coefficients,
-        sites=recipe.sites,
-        rank=recipe.rank,
-        settings=recipe.settings,
-        svc=recipe.svc,
-        slope=slope,
-        seed=recipe.seed,
-        mode=mode or recipe.mode,
-    )
-
-
-def default_slope(method: str, bricks: Sequence[Brick]) -> float:
-    """The method's own; 0 where a brick was prepared for merges, which weigh all blocks alike.
-
-    Raises:
-        MergeError: an unknown method.
-    """
-    slope = find_method(method).slope
-    return 0.0 if any(brick.is_merge_aware for brick in bricks) else slope
-
-
-def _grams_by_target(bricks: Sequence[Brick]) -> list[Grams]:
-    targets = all_targets(bricks)
-    return [{t.name: b.grams[t.module] for t in targets if t.module in b.grams} for b in bricks]
-
-
-def specialist(brick: Brick) -> Generalist:
-    """A brick alone, whole: the generalist of one task."""
-    return assemble([brick], "linear", coefficients=1.0, mode="merged")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from medlego.errors import GeneralistError
-from medlego.generalist.generalist import Generalist, rebuilt
+from medlego.generalist.generalist import Generalist
 from medlego.generalist.lineage import Action, Stamp, append_entry, redone, undone, withdrawn
+from medlego.generalist.rebuilding import rebuilt
 
 
 def undo(generalist: Generalist, to: int | None = None, *, stamp: Stamp = Stamp()) -> Generalist:

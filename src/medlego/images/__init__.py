@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from medlego.images.dicom.sniffing import is_dicom
     from medlego.images.dicom.walking import find_dicom, visible_files
     from medlego.images.image import Image, fit, from_array, letterbox
+    from medlego.images.in_memory import ImageLike, as_image
     from medlego.images.mending import by_subject, warning_notes, warnings_of
     from medlego.images.reading import MAX_PIXELS, image_files, is_image, read_image
     from medlego.images.volumes import is_voxels
@@ -24,6 +25,8 @@ __all__ = [
     "ElementError",
     "Header",
     "Image",
+    "ImageLike",
+    "as_image",
     "by_subject",
     "find_dicom",
     "fit",

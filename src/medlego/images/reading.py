@@ -97,7 +97,7 @@ def _read_picture(path: Path, page: int, max_pixels: int) -> Image:
             _check_size(picture, path, max_pixels)
             _turn_to(picture, page, path)
             _check_size(picture, path, max_pixels)
-            return _decode(picture)
+            return decode_picture(picture)
     except FileNotFoundError:
         raise ImageError(f"{path}: expected an image file, found nothing there") from None
     except IsADirectoryError:
@@ -157,7 +157,12 @@ def _turn_to(picture: Pillow.Image, page: int, path: Path) -> None:
     picture.seek(page)
 
 
-def _decode(picture: Pillow.Image) -> Image:
+def decode_picture(picture: Pillow.Image) -> Image:
+    """A picture that Pillow opened.
+
+    Raises:
+        ValueError: pixels outside 0 to 65535.
+    """
     applied = []
     tags = getattr(picture, "tag_v2", {})  # turning drops them
     bits, starts_white = int(tags.get(_BITS, (16,))[0]), _starts_white(tags)
@@ -174,7 +179,9 @@ def _decode(picture: Pillow.Image) -> Image:
     target = "L" if picture.mode in ("L", "1", "LA") else "RGB"
     if picture.mode not in ("L", "1", "RGB"):
         applied.append(f"colour: {picture.mode} to {'grey' if target == 'L' else 'RGB'}")
-    picture.info.pop("transparency", None)  # dropped anyway; Pillow would warn of a palette's
+    if "transparency" in picture.info:  # dropped anyway; Pillow would warn of a palette's
+        picture = picture.copy()
+        del picture.info["transparency"]
     applied.append("scaled: 8 bit by 1/255")
     array = np.asarray(picture.convert(target))
     if "A" in picture.getbands() and not np.ptp(array):

@@ -8,11 +8,14 @@ from medlego.support import load_lazily
 
 if TYPE_CHECKING:
     from medlego.prediction.answers import Answer, Prediction, TaskAnswers
+    from medlego.prediction.asked import OneImage
     from medlego.prediction.backbone import Backbone, features_of
     from medlego.prediction.batch.run import predict_many
     from medlego.prediction.engine import Engine
     from medlego.prediction.modes import working_readers
-    from medlego.prediction.predict import answer_task, predict, predict_images
+    from medlego.prediction.module import as_module
+    from medlego.prediction.predict import Predictor, answer_task, predict, predict_images
+    from medlego.prediction.predictions import Predictions
     from medlego.prediction.routing import OOD_LIMIT, Route, expected_ood_score, groups, profiles
     from medlego.prediction.saliency.explain import check_method, explain
     from medlego.prediction.saliency.maps import Saliency
@@ -24,11 +27,15 @@ __all__ = [
     "Answer",
     "Backbone",
     "Engine",
+    "OneImage",
     "Prediction",
+    "Predictions",
+    "Predictor",
     "Route",
     "Saliency",
     "TaskAnswers",
     "answer_task",
+    "as_module",
     "check_method",
     "draw_answers",
     "draw_overlay",

@@ -87,6 +87,10 @@ class Engine(NoPickle, instead="make it from its generalist and base there"):
         part = self.parts[self._part[task]]
         return tuple(brick for reader in part.readers for brick in reader.bricks)
 
+    def digests(self) -> dict[str, tuple[str, ...]]:
+        """By task the digests of `bricks`."""
+        return {name: tuple(b.digest for b in self.bricks(name)) for name in self.readers}
+
     def tasks_to_ask(
         self, task: str | None = None, *, every_task: bool = False
     ) -> tuple[str, ...] | None:

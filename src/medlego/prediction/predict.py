@@ -2,43 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from medlego.base import Base, Inputs
+from medlego.base import BATCH, BaseLike, Inputs
 from medlego.errors import ImageError
-from medlego.generalist import Generalist
-from medlego.images import Image, read_image
+from medlego.generalist import GeneralistLike, open_generalist
+from medlego.images import Image
 from medlego.prediction.answers import Prediction, TaskAnswers
+from medlego.prediction.asked import OneImage, asked_images, read_one
 from medlego.prediction.engine import Engine
-from medlego.support import Progress, silent
+from medlego.prediction.predictions import Predictions
+from medlego.support import NoPickle, Progress, silent
+
+
+class Predictor(NoPickle, instead="make it from its generalist there"):
+    """A generalist that stays ready between calls; not to be used from two threads at once.
+
+    `generalist` and `base` are what it is made of.
+    """
+
+    def __init__(
+        self,
+        generalist: GeneralistLike,
+        base: BaseLike | None = None,
+        *,
+        mode: str | None = None,
+        device: str = "cpu",
+    ) -> None:
+        """As `predict`."""
+        self.generalist = open_generalist(generalist)
+        self.base = self.generalist.find_base(base)
+        self._engine = Engine(self.generalist, self.base, mode=mode, device=device)
+        self._bricks = self._engine.digests()
+
+    def __call__(
+        self,
+        images: OneImage | Iterable[OneImage],
+        *,
+        task: str | None = None,
+        every_task: bool = False,
+        any_object: bool = False,
+    ) -> Predictions:
+        """Answer images, see `predict`."""
+        tasks = self._engine.tasks_to_ask(task, every_task=every_task)
+        listed, answers = asked_images(images), Predictions(bricks=self._bricks)
+        first: ImageError | None = None
+        for start in range(0, len(listed), BATCH):
+            outcomes = [
+                (name, read_one(image, name, any_object=any_object))
+                for name, image in listed[start : start + BATCH]
+            ]
+            read = [(name, one) for name, one in outcomes if isinstance(one, Image)]
+            names, pixels = [name for name, _ in read], [one for _, one in read]
+            answered = iter(predict_images(self._engine, pixels, names, tasks))
+            for name, one in outcomes:
+                if isinstance(one, Image):
+                    answers.append(next(answered))
+                else:
+                    first = first or one
+                    answers.append(Prediction(name, (), (), problem=str(one)))
+        if first is not None and all(one.problem for one in answers):
+            raise first
+        return answers
 
 
 def predict(
-    generalist: Generalist,
-    images: Sequence[str | Path | Image],
+    generalist: GeneralistLike,
+    images: OneImage | Iterable[OneImage],
     *,
-    base: Base | None = None,
+    base: BaseLike | None = None,
     task: str | None = None,
     every_task: bool = False,
     mode: str | None = None,
     device: str = "cpu",
     any_object: bool = False,
-) -> list[Prediction]:
+) -> Predictions:
     """Answer each image by the tasks that it belongs to.
 
     A file that cannot be read, or is no image of a patient, gets a `Prediction.problem` instead
-    of answers; the others are answered.
+    of answers; the others are answered. `Generalist.predictor` stays ready for many calls.
 
     Args:
-        generalist: its bricks' profiles tell what an image belongs to; where none has a profile,
-            every task answers.
-        images: paths or images already read.
-        base: the generalist's base; found by fingerprint when left out.
+        generalist: what answers, or its directory. Its bricks' profiles tell what an image belongs
+            to; where none has a profile, every task answers.
+        images: one or several: files, folders with all that is below, tables with a column
+            `path`, Pillow pictures, arrays or tensors as `medlego.images.as_image` takes them
+            (several stacked are as many), or images already read.
+        base: the generalist's base, or its name; found by fingerprint when left out.
         task: ask this task of every image, wherever it belongs.
         every_task: ask every task of every image.
         mode: how the generalist works, see `medlego.merge.Mode`; its recipe's when left out.
@@ -49,36 +103,14 @@ def predict(
         One prediction per image, in order. One without answers abstains; its route says why.
 
     Raises:
-        ImageError: no file can be read.
-        GeneralistError: no such task, or another base.
+        ImageError: no image can be read.
+        DatasetError: a folder or table without images.
+        GeneralistError: no such task or directory, or another base.
         MergeError: an unknown mode, or bricks of a group that cannot be merged.
         BaseError: the base is not to be found.
     """
-    if task is not None:
-        generalist.capability(task)
-    outcomes = [_read(image, any_object) for image in images]
-    read = [outcome for outcome in outcomes if isinstance(outcome, Image)]
-    if not read and outcomes and isinstance(outcomes[0], ImageError):
-        raise outcomes[0]
-    engine = Engine(generalist, base or Base.find(generalist.base), mode=mode, device=device)
-    names = [f"image {i + 1}" if isinstance(im, Image) else str(im) for i, im in enumerate(images)]
-    tasks = engine.tasks_to_ask(task, every_task=every_task)
-    answered = iter(predict_images(engine, read, [""] * len(read), tasks))
-    return [
-        replace(next(answered), image=name)
-        if isinstance(outcome, Image)
-        else Prediction(name, (), (), problem=str(outcome))
-        for name, outcome in zip(names, outcomes, strict=True)
-    ]
-
-
-def _read(image: str | Path | Image, any_object: bool) -> Image | ImageError:
-    if isinstance(image, Image):
-        return image
-    try:
-        return read_image(image, any_object=any_object)
-    except ImageError as error:
-        return error
+    predictor = Predictor(generalist, base, mode=mode, device=device)
+    return predictor(images, task=task, every_task=every_task, any_object=any_object)
 
 
 def predict_images(

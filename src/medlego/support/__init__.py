@@ -18,6 +18,8 @@ if TYPE_CHECKING:
         read_expected,
         write_atomically,
     )
+    from medlego.support.frames import data_frame
+    from medlego.support.html import html_table
     from medlego.support.plain import plain, plain_fields
     from medlego.support.processes import Pool, WorkerError, limit_resources, serve_requests
     from medlego.support.progress import Progress, silent
@@ -44,8 +46,10 @@ __all__ = [
     "ShortRepr",
     "WorkerError",
     "cache_directory",
+    "data_frame",
     "download",
     "field_problems",
+    "html_table",
     "is_plain",
     "is_unseen",
     "left_out",

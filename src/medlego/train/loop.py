@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from medlego.base import Base, Inputs, features, resolve_device
+from medlego.base import Base, BaseLike, Inputs, features, open_base, resolve_device
 from medlego.bricks import (
     IN_MERGE,
     Brick,
@@ -23,7 +23,7 @@ from medlego.bricks import (
     set_other_bricks,
     tools_used,
 )
-from medlego.data import Dataset, Samples, describe
+from medlego.data import Dataset, DatasetLike, Samples, describe, open_dataset
 from medlego.errors import BrickError, DatasetError, TrainingError
 from medlego.metrics import check_aim, point_scores
 from medlego.support import Progress, read_fields, silent
@@ -51,8 +51,8 @@ Watch = Callable[[Sequence[float], Callable[[], Brick]], None]
 
 
 def train_brick(
-    base: Base,
-    dataset: Dataset,
+    base: BaseLike,
+    dataset: DatasetLike,
     settings: TrainSettings | None = None,
     *,
     start: Brick | None = None,
@@ -69,8 +69,8 @@ def train_brick(
     """Train a brick on the `train` split and choose its epoch on `val`; `test` stays unread.
 
     Args:
-        base: the frozen backbone; not modified.
-        dataset: one task's labelled images.
+        base: the frozen backbone, or its name; not modified.
+        dataset: one task's labelled images, or what `load_dataset` reads.
         settings: see `TrainSettings`; its seed decides every draw.
         start: an earlier brick of this task, of the same targets and rank, to go on from.
         others: published bricks of other tasks on this base, for merge-aware training; random
@@ -93,11 +93,12 @@ def train_brick(
     Raises:
         BaseError: targets that the base lacks.
         BrickError: a note that a card cannot hold, or a start or others that do not fit.
-        DatasetError: no training image of a label can be read.
+        DatasetError: no training image of a label can be read, or no data set.
         SettingsError: too few images for the Grams that the settings ask for, or others without
             `merge_aware`.
         TrainingError: the loss is not finite, or the checkpoint belongs to another run.
     """
+    base, dataset = open_base(base), open_dataset(dataset)
     settings = settings or TrainSettings()
     check_aim(settings.aim, dataset.task)
     notes = _notes(data_note, licence)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from medlego.data.readers.dicomtree import find_rows
 from medlego.data.readers.headers import patient_images, with_headers
 from medlego.data.readers.labels import Uncertain, many_labels, single_labels
 from medlego.data.readers.table import TextTable, read_table
-from medlego.data.samples import SPLITS, Dataset, FileImages, Samples, TaskHints
+from medlego.data.samples import SPLITS, Dataset, FileImages, ImageSource, Samples, TaskHints
 from medlego.errors import DatasetError, raise_all
 from medlego.images import Header
 
@@ -68,8 +69,31 @@ def read_manifest(
     Raises:
         DatasetError: columns, labels, files or splits are wrong.
     """
-    folder = path.parent if folder is None else folder
-    table = read_table(path, (columns or Columns()).rename, words=hints.labels or ())
+    return read_rows(
+        read_table(path, (columns or Columns()).rename, words=hints.labels or ()),
+        hints,
+        seed,
+        folder=path.parent if folder is None else folder,
+        keep_torn=keep_torn,
+        uncertain=uncertain,
+    )
+
+
+def read_rows(
+    table: TextTable,
+    hints: TaskHints,
+    seed: int,
+    *,
+    folder: Path,
+    keep_torn: bool = False,
+    uncertain: Uncertain = "unknown",
+) -> Dataset:
+    """The rows of a table as `read_manifest` takes them.
+
+    Raises:
+        DatasetError: as there.
+    """
+    path = table.path
     many = any(name.startswith(LABEL_PREFIX) for name in table.columns)
     key = next((name for name in ("path", *KEYS) if name in table.columns), None)
     if key is None or not ("label" in table.columns or many):
@@ -77,16 +101,10 @@ def read_manifest(
             f"{path}: expected columns 'path' and 'label' (or '{LABEL_PREFIX}…'), or one of "
             f"{', '.join(KEYS)} in place of 'path', got "
             f"{', '.join(name[:60] for name in table.header[:20]) or 'none'}; name others with "
-            "--path-column and --label-column"
+            "--path-column and --label-column (in Python: columns)"
         )
-    notes: list[str] = []
-    if "label" in table.columns:
-        labelled = [i for i, label in enumerate(table.columns["label"]) if label]
-        if unlabelled := len(table) - len(labelled):
-            notes.append(f"left out: {unlabelled} images without a label")
-        if not labelled:
-            raise DatasetError(f"{path}: expected at least one labelled row, got none")
-        table = table.take(labelled)
+    labelled, notes = labelled_rows(table)
+    table = table.take(labelled)
     headers: Mapping[Path, Header]
     if key == "path":
         files = _files(table, folder)
@@ -98,6 +116,42 @@ def read_manifest(
     else:
         rows, files, headers, row_notes = find_rows(table, key, OF_HEADER[key], folder)
         table, notes = table.take(rows), notes + row_notes
+    return as_dataset(
+        table, FileImages(files), hints, seed, notes, files, headers, keep_torn, uncertain
+    )
+
+
+def labelled_rows(table: TextTable) -> tuple[list[int], list[str]]:
+    """The rows that have a label, or all where labels stand in columns; and a note on the others.
+
+    Raises:
+        DatasetError: none has one.
+    """
+    cells = table.columns.get("label")
+    labelled = [i for i in range(len(table)) if cells is None or cells[i]]
+    if not labelled:
+        raise DatasetError(f"{table.path}: expected at least one labelled row, got none")
+    left = len(table) - len(labelled)
+    return labelled, [f"left out: {left} images without a label"] if left else []
+
+
+def as_dataset(
+    table: TextTable,
+    images: ImageSource,
+    hints: TaskHints,
+    seed: int,
+    notes: Sequence[str] = (),
+    files: Sequence[Path] = (),
+    headers: Mapping[Path, Header] = MappingProxyType({}),
+    keep_torn: bool = False,
+    uncertain: Uncertain = "unknown",
+) -> Dataset:
+    """Labels, patients, groups and splits of a table, one row for each image.
+
+    Raises:
+        DatasetError: labels or splits are wrong.
+    """
+    path = table.path
     groups = {
         name.removeprefix(GROUP_PREFIX): table.words(name)
         for name in table.columns
@@ -107,10 +161,9 @@ def read_manifest(
         labels, names, label_notes = single_labels(table, hints.labels)
     else:
         labels, names, label_notes = many_labels(table, hints.labels, uncertain)
-    exclusive = labels.ndim == 1
-    samples = Samples(FileImages(files), labels, table.filled("patient_id"), groups)
+    samples = Samples(images, labels, table.filled("patient_id"), groups)
     samples, hints, lacking = with_headers(samples, files, hints, headers)
-    task = make_task(path, path.stem, names, hints, exclusive=exclusive)
+    task = make_task(path, path.stem, names, hints, exclusive=labels.ndim == 1)
     splits = table.filled("split")
     if splits is not None:
         splits = np.array([_SPLITS.get(s.casefold(), s) for s in splits.tolist()])
@@ -129,7 +182,8 @@ def _files(table: TextTable, folder: Path) -> tuple[Path, ...]:
         if not _is_file(f)
     ]
     if missing:
-        missing[min(len(missing), 20) - 1] += "; where they lie elsewhere, pass TABLE@FOLDER"
+        step = "; where they lie elsewhere, pass TABLE@FOLDER (a frame: folder)"
+        missing[min(len(missing), 20) - 1] += step
     raise_all(DatasetError, str(table.path), missing[:20])
     return files
 

@@ -110,10 +110,19 @@ def read_table(
         table = reads.get(path.suffix.lower(), _read_csv)(path, rename)
     except ValueError as problem:
         raise DatasetError(f"{path}: {problem}") from None
+    return checked_table(table, words)
+
+
+def checked_table(table: TextTable, words: Collection[str] = ()) -> TextTable:
+    """A table that has rows, whose cells without a value are empty; see `read_table`.
+
+    Raises:
+        DatasetError: no row, or more than `MAX_ROWS`.
+    """
     if not len(table):
-        raise DatasetError(f"{path}: expected a header and at least one row, got none")
+        raise DatasetError(f"{table.path}: expected a header and at least one row, got none")
     if len(table) > MAX_ROWS:
-        raise DatasetError(f"{path}: expected at most {MAX_ROWS:,} rows, got more; split it")
+        raise DatasetError(f"{table.path}: expected at most {MAX_ROWS:,} rows, got more; split it")
     missing = MISSING - set(words)
     columns = {
         name: tuple("" if cell in missing else cell for cell in cells)
@@ -140,7 +149,7 @@ def _read_csv(path: Path, rename: Rename) -> TextTable:
 
 def _read_excel(path: Path, rename: Rename) -> TextTable:
     frame = read_apart(path)
-    return _from_frame(path, frame, rename(frame.columns), frame.columns)
+    return frame_rows(path, frame, rename(frame.columns), frame.columns)
 
 
 def _read_parquet(path: Path, rename: Rename) -> TextTable:
@@ -148,12 +157,21 @@ def _read_parquet(path: Path, rename: Rename) -> TextTable:
     names = rename(header)
     if count > MAX_ROWS or not names:
         return TextTable(path, {}, tuple(range(2, count + 2)), tuple(header))
-    return _from_frame(path, read_apart(path, list(names)), names, header)
+    return frame_rows(path, read_apart(path, list(names)), names, header)
 
 
-def _from_frame(
-    path: Path, frame: pl.DataFrame, names: Mapping[str, str], header: Sequence[str]
+def frame_rows(
+    path: Path,
+    frame: pl.DataFrame,
+    names: Mapping[str, str],
+    header: Sequence[str],
+    first: int = 2,
 ) -> TextTable:
+    """Some columns of a frame as text, whose first row has the number `first`.
+
+    Raises:
+        DatasetError: a column of something else than text, numbers and truth values.
+    """
     frame = frame.select(list(names))
     problems = [
         f"column {column.name[:60]!r}: expected text, numbers or truth values, got {column.dtype}"
@@ -168,7 +186,7 @@ def _from_frame(
             f"{path}: expected at most {MAX_TEXT_BYTES:,} bytes of text, got {size:,}; shorten it"
         )
     columns = {names[column.name]: _texts(column) for column in frame}
-    return TextTable(path, columns, tuple(range(2, len(frame) + 2)), tuple(header))
+    return TextTable(path, columns, tuple(range(first, len(frame) + first)), tuple(header))
 
 
 def _texts(column: pl.Series) -> tuple[str, ...]:

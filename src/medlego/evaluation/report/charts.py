@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from medlego.metrics import Curves, Diagram, GroupRow, Interval
+from medlego.metrics import Curves, Diagram, GroupRow, Interval, Sample
 
 COLOURS = ("#1b6ca8", "#d1793b", "#4f8f4a", "#8a5aa5", "#a8323a", "#5b5b5b", "#b59a2b", "#2f8f9d")
 """Of curves, in turn; with more than these, `STYLES` tell them apart."""
@@ -58,6 +58,13 @@ def styled(draw: Callable[P, str]) -> Callable[P, str]:
 def roc(curves: Sequence[Curves]) -> str:
     """Sensitivity over the share of false alarms, a curve a label."""
     figure, axes = _square()
+    draw_roc(axes, curves)
+    return _finished(figure, len(curves))
+
+
+def draw_roc(axes: Axes, curves: Sequence[Curves]) -> None:
+    """The same on axes."""
+    _frame(axes)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8)
     for number, curve in enumerate(curves):
         axes.plot(
@@ -68,7 +75,12 @@ def roc(curves: Sequence[Curves]) -> str:
         )
     axes.set_xlabel("1 − specificity")
     axes.set_ylabel("sensitivity")
-    return _finished(figure, len(curves))
+
+
+def shares(sample: Sample, lines: Sequence[Curves]) -> list[float]:
+    """Of the images, each curve's label's."""
+    positive = {column.label: float(column.positive.mean()) for column in sample.columns}
+    return [positive[line.label] for line in lines]
 
 
 @styled
@@ -80,19 +92,32 @@ def precision_recall(curves: Sequence[Curves], shares: Sequence[float]) -> str:
         shares: of each label among the images, what a model that knows nothing attains.
     """
     figure, axes = _square()
+    draw_precision_recall(axes, curves, shares)
+    return _finished(figure, len(curves))
+
+
+def draw_precision_recall(axes: Axes, curves: Sequence[Curves], shares: Sequence[float]) -> None:
+    """The same on axes."""
+    _frame(axes)
     for number, (curve, share) in enumerate(zip(curves, shares, strict=True)):
         look = _line(number)
         axes.axhline(share, color=look["color"], linewidth=0.6, alpha=0.5)
         axes.step(curve.sensitivity, curve.precision, where="pre", **look, label=curve.label)
     axes.set_xlabel("sensitivity (recall)")
     axes.set_ylabel("precision")
-    return _finished(figure, len(curves))
 
 
 @styled
 def reliability(diagrams: Sequence[Diagram]) -> str:
     """How often it was true against the probability stated; areas of dots are numbers of images."""
     figure, axes = _square()
+    draw_reliability(axes, diagrams)
+    return _finished(figure, len(diagrams))
+
+
+def draw_reliability(axes: Axes, diagrams: Sequence[Diagram]) -> None:
+    """The same on axes."""
+    _frame(axes)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8)
     for number, diagram in enumerate(diagrams):
         bins = [b for b in diagram.bins if b.images]
@@ -109,7 +134,6 @@ def reliability(diagrams: Sequence[Diagram]) -> str:
         axes.scatter(at, true, s=areas, color=look["color"], zorder=3)
     axes.set_xlabel("probability stated")
     axes.set_ylabel("share that was true (95 %)")
-    return _finished(figure, len(diagrams))
 
 
 @styled
@@ -117,6 +141,14 @@ def confusion(counts: np.ndarray, labels: Sequence[str]) -> str:
     """Counts of images, rows the truth; the shade is the share of the row."""
     size = len(labels)
     figure, axes = _square(1.6 + 0.42 * size, 1.3 + 0.42 * size)
+    draw_confusion(axes, counts, labels)
+    return as_svg(figure)
+
+
+def draw_confusion(axes: Axes, counts: np.ndarray, labels: Sequence[str]) -> None:
+    """The same on axes."""
+    _frame(axes)
+    size = len(labels)
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.where(totals > 0, totals, 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.15)
@@ -132,14 +164,18 @@ def confusion(counts: np.ndarray, labels: Sequence[str]) -> str:
     axes.set_xlabel("answer")
     axes.set_ylabel("truth")
     axes.tick_params(length=0)
-    return as_svg(figure)
 
 
 @styled
 def groups(rows: Sequence[GroupRow], score: str, whole: Interval) -> str:
     """A score of each group with its interval, beside that of all images; small groups are open."""
     figure = Figure(figsize=(5.2, 0.9 + 0.27 * len(rows)), layout="constrained")
-    axes = figure.add_subplot()
+    draw_groups(figure.add_subplot(), rows, score, whole)
+    return as_svg(figure)
+
+
+def draw_groups(axes: Axes, rows: Sequence[GroupRow], score: str, whole: Interval) -> None:
+    """The same on axes."""
     axes.axvline(whole.value, color=FAINT, linewidth=1)
     names = [wrapped(f"{row.group}: {row.value} ({row.images})", 36) for row in rows]
     for place, row in enumerate(rows):
@@ -158,17 +194,18 @@ def groups(rows: Sequence[GroupRow], score: str, whole: Interval) -> str:
     axes.set_xlim(0, 1)
     axes.set_xlabel(score.replace("_", " "))
     axes.spines[["top", "right"]].set_visible(False)
-    return as_svg(figure)
 
 
 def _square(width: float = 3.4, height: float = 3.3) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
+    return figure, figure.add_subplot()
+
+
+def _frame(axes: Axes) -> None:
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)
     axes.set_aspect("equal")
     axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
 
 
 def _line(number: int) -> dict[str, Any]:

@@ -108,12 +108,10 @@ def _charts(detail: TaskDetail) -> list[Chart]:
         return []
     drawn = []
     if lines := curves(sample):
-        positive = {column.label: float(column.positive.mean()) for column in sample.columns}
-        shares = [positive[line.label] for line in lines]
         drawn += [
             Chart(charts.roc(lines), "ROC curves", "ROC, each label against the rest."),
             Chart(
-                charts.precision_recall(lines, shares),
+                charts.precision_recall(lines, charts.shares(sample, lines)),
                 "Precision-recall curves",
                 "Precision and recall; faint lines: the label's share of the images.",
             ),

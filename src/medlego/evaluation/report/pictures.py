@@ -6,12 +6,13 @@ import io
 import math
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from medlego.evaluation.report.charts import as_svg, styled, wrapped
 from medlego.evaluation.result import MODELS, Report
 from medlego.merge import BrickPair, Diagnosis
-from medlego.metrics import Interval
+from medlego.metrics import SCORES, Interval
 from medlego.support import write_atomically
 
 _COLOURS = ("#1b6ca8", "#8fb8d9", "#7fb069", "#c9c9c9", "#e6aa68")
@@ -43,14 +44,21 @@ def report_bars(report: Report) -> str:
 
 
 def _bars(report: Report) -> Figure:
+    groups = len({row.task for row in report.rows}) + 1
+    figure = Figure(figsize=(max(7.0, 1.0 + 1.7 * groups), 4.6), layout="constrained")
+    draw_scores(figure.add_subplot(), report)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def draw_scores(axes: Axes, report: Report, score: str = "balanced_accuracy") -> None:
+    """Bars of one of the `MAIN_SCORES` for each model, by task and in the mean."""
     tasks = list(dict.fromkeys(row.task for row in report.rows))
     models = [model for model in MODELS if model in report.means]
     groups = [*tasks, "mean"]
-    figure = Figure(figsize=(max(7.0, 1.0 + 1.7 * len(groups)), 4.6), layout="constrained")
-    axes = figure.add_subplot()
     width = 0.8 / len(models)
     for number, model in enumerate(models):
-        values = [_balanced(report, model, group) for group in groups]
+        values = [_score(report, model, group, score) for group in groups]
         places = [i + (number - (len(models) - 1) / 2) * width for i in range(len(groups))]
         heights = [v.value for v in values]
         whiskers = (
@@ -62,10 +70,8 @@ def _bars(report: Report) -> Figure:
     axes.axvline(len(tasks) - 0.5, color="#bbbbbb", linewidth=0.8)
     axes.set_xticks(range(len(groups)), [wrapped(name, 16) for name in groups])
     axes.set_ylim(0, 1)
-    axes.set_ylabel(f"balanced accuracy ({report.split}, 95 % interval)")
+    axes.set_ylabel(f"{SCORES[score].title} ({report.split}, 95 % interval)")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    return figure
 
 
 def plot_diagnosis(diagnosis: Diagnosis, path: str | Path, *, most: int = 24) -> None:
@@ -114,8 +120,8 @@ def _save(figure: Figure, path: str | Path) -> None:
     write_atomically(Path(path), stream.getvalue())
 
 
-def _balanced(report: Report, model: str, group: str) -> Interval:
+def _score(report: Report, model: str, group: str, score: str) -> Interval:
     if group == "mean":
-        return report.means[model]["balanced_accuracy"]
+        return report.means[model][score]
     (row,) = (r for r in report.rows if (r.model, r.task) == (model, group))
-    return row.scores["balanced_accuracy"]
+    return row.scores[score]

@@ -87,10 +87,7 @@ class Answerer:
         self._engine = Engine(generalist, base, mode=work.mode, device=device)
         self._tasks = self._engine.tasks_to_ask(work.task, every_task=work.every_task)
         self._workers = work.workers or min(MOST_WORKERS, os.cpu_count() or 1)
-        self._bricks = {
-            name: tuple(brick.digest for brick in self._engine.bricks(name))
-            for name in self._engine.readers
-        }
+        self._bricks = self._engine.digests()
 
     def answer(self, parts: Iterable[JobPart]) -> Iterator[PartRows]:
         """Each part's number and its rows as a Parquet file, in the order of the parts."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -48,7 +48,9 @@ ANSWERED, ABSTAINED, UNREADABLE = "answered", "abstained", "unreadable"
 """What `outcome` is."""
 
 
-def rows_of(position: int, prediction: Prediction, bricks: dict[str, tuple[str, ...]]) -> list[Row]:
+def rows_of(
+    position: int, prediction: Prediction, bricks: Mapping[str, tuple[str, ...]]
+) -> list[Row]:
     """One row per answer, or the one of an abstention.
 
     Args:
@@ -89,10 +91,15 @@ def unreadable_row(position: int, name: str, why: str) -> Row:
 
 
 def table_bytes(rows: Sequence[Row]) -> bytes:
-    """Rows as a Parquet file; a column that a row does not have is null there."""
+    """Rows as a Parquet file."""
     content = io.BytesIO()
-    pl.DataFrame(rows, schema=SCHEMA, infer_schema_length=None).write_parquet(content)
+    as_table(rows).write_parquet(content)
     return content.getvalue()
+
+
+def as_table(rows: Sequence[Row]) -> pl.DataFrame:
+    """Rows as a table; a column that a row does not have is null there."""
+    return pl.DataFrame(rows, schema=SCHEMA, infer_schema_length=None)
 
 
 def spelled(text: str) -> str:

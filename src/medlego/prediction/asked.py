@@ -1,0 +1,80 @@
+"""What somebody asks about, one image after another: files, folders, tables and pixels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from medlego.data import TABLE_SUFFIXES, table_and_folder
+from medlego.errors import DatasetError, ImageError
+from medlego.images import Image, ImageLike, as_image, read_image
+from medlego.prediction.batch.sources import find_images
+
+OneImage = str | Path | ImageLike
+"""A file, or an image in memory; a path may also be a folder's or a table's, of many."""
+
+
+def asked_images(images: OneImage | Iterable[OneImage]) -> list[tuple[str, Path | ImageLike]]:
+    """Every image with its name: the path, or `image 1`, … of those in memory.
+
+    Raises:
+        DatasetError: a folder or table without images, or as `find_images`.
+        ImageError: nothing of which there could be images.
+    """
+    if isinstance(images, str | Path) or not isinstance(images, Iterable):
+        several: Iterable[OneImage] = [images]
+    elif isinstance(images, np.ndarray | torch.Tensor):
+        several = images if _is_stack(images) else [images]
+    else:
+        several = images
+    listed: list[tuple[str, Path | ImageLike]] = []
+    for item in several:
+        if isinstance(item, str | Path):
+            listed += [(str(path), path) for path in _paths(item)]
+        else:
+            listed.append((f"image {len(listed) + 1}", item))
+    return listed
+
+
+def _is_stack(images: np.ndarray | torch.Tensor) -> bool:
+    """Whether an array holds several images: (N, height, width), or with channels.
+
+    Raises:
+        ImageError: three greys or one picture of three colours.
+    """
+    if images.ndim != 3:
+        return images.ndim == 4
+    first, last = images.shape[0] in (1, 3), images.shape[2] in (1, 3)
+    if isinstance(images, np.ndarray) and images.shape[0] == 3 and not last:
+        raise ImageError(
+            f"images: expected an array that reads one way, got {images.shape}; put one image or "
+            "several into a list"
+        )
+    return not (first or last)
+
+
+def read_one(image: Path | ImageLike, name: str, *, any_object: bool) -> Image | ImageError:
+    """An image, or why there is none."""
+    try:
+        if isinstance(image, Path):
+            return read_image(image, any_object=any_object)
+        return as_image(image, name)
+    except ImageError as error:
+        return error
+
+
+def _paths(source: str | Path) -> list[Path]:
+    if not str(source):
+        raise ImageError("images: expected a path, got an empty text")
+    table, _ = table_and_folder(str(source))
+    if not Path(source).is_dir() and Path(table).suffix.lower() not in TABLE_SUFFIXES:
+        return [Path(source)]
+    root, found = find_images(source, Path(os.devnull))
+    paths = [root / image.name for image in found]
+    if not paths:
+        raise DatasetError(f"{source}: expected images, found none")
+    return paths

@@ -1,0 +1,80 @@
+"""The answers to several images as a list that becomes a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, SupportsIndex, overload
+
+from medlego.prediction.answers import Prediction
+from medlego.prediction.batch.rows import as_table, rows_of, unreadable_row
+from medlego.support import data_frame, html_table
+
+MOST_SHOWN = 20
+"""Images that a notebook shows."""
+
+
+class Predictions(list[Prediction]):
+    """One prediction per image, in order; a list in every way.
+
+    `bricks` has per task the digests of the bricks whose deltas answer for it.
+    """
+
+    def __init__(
+        self,
+        predictions: Iterable[Prediction] = (),
+        bricks: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        super().__init__(predictions)
+        self.bricks = dict(bricks or {})
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Prediction: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Predictions: ...
+
+    def __getitem__(self, index: SupportsIndex | slice) -> Prediction | Predictions:
+        if isinstance(index, slice):
+            return Predictions(super().__getitem__(index), self.bricks)
+        return super().__getitem__(index)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(<{len(self)} item{'s' * (len(self) != 1)}>)"
+
+    def to_frame(self) -> Any:
+        """A data frame of pandas where it is installed, else of polars.
+
+        A row is one label of one task for one image, with its `probability`, its `threshold` and
+        whether it is `answered`; an image without an answer, or that was not read, has one row
+        that says so. The other columns are those of `predict_many` (docs/many-images.md).
+        """
+        rows = []
+        for position, one in enumerate(self):
+            if one.problem is None:
+                rows += rows_of(position, one, self.bricks)
+            else:
+                rows.append(unreadable_row(position, one.image, one.problem))
+        table = as_table(rows).drop("label").explode("probabilities").unnest("probabilities")
+        return data_frame(table)
+
+    def _repr_html_(self) -> str:
+        """The answers by the images' places; names of images, which may be patients', stay out."""
+        rows = [
+            (number, answer.task.name, _likeliest(answer.task.labels, answer.probs, answer.labels))
+            for number, one in enumerate(self[:MOST_SHOWN])
+            for answer in one.answers
+        ]
+        silent = [
+            (number, "", "not read" if one.problem else "no answer")
+            for number, one in enumerate(self[:MOST_SHOWN])
+            if not one.answers
+        ]
+        count = f"{len(self)} image{'s' * (len(self) != 1)}"
+        shown = f"{count}, the first {MOST_SHOWN} shown" if len(self) > MOST_SHOWN else count
+        ordered = sorted([*rows, *silent], key=lambda row: row[0])
+        return html_table(shown, ordered, ("image", "task", "answer"))
+
+
+def _likeliest(labels: tuple[str, ...], probs: tuple[float, ...], answered: tuple[str, ...]) -> str:
+    own = dict(zip(labels, probs, strict=True))
+    return ", ".join(f"{label} ({own[label]:.3f})" for label in answered) or "none of its labels"
