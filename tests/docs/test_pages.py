@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 from PIL import Image as Pillow
 
 from benchmarks import tables
-from medlego.bricks import load_brick, save_brick
 from medlego.cli.app import GROUPS, VERBS, app
 from medlego.cli.outcome import run_app
 from tools.make_cli_reference import PAGE, reference
@@ -74,17 +72,20 @@ def test_the_readmes_commands_and_python_run(tmp_path, monkeypatch, capsys):
             rows.append(f"{path.relative_to(tmp_path)},{label},{label}{number},{split}")
     (tmp_path / "chest.csv").write_text("\n".join(rows) + "\n")
     (tmp_path / "scan.png").write_bytes(path.read_bytes())
-    shutil.copytree(tmp_path / "brain", tmp_path / "skin")
     commands = commands_of(README)
-    assert len(commands) == 14
+    assert len(commands) == 5
     for command in commands:
         words = shlex.split(command)
-        if words[:2] == ["edit", "add"]:
-            another = load_brick("brain.brick.safetensors").renamed("breast")
-            save_brick(another, tmp_path / words[-1])
-        quick = ["--epochs", "1"] if words[0] in ("train", "adapt") else []
+        quick = ["--epochs", "1"] if words[0] == "train" else []
         assert run_app(app, [*words, *quick]) == 0, capsys.readouterr().err
-    (tmp_path / "generalist").rename(tmp_path / "by-command")
     (code,) = blocks("python")
     exec(compile(code, "README.md", "exec"), {})
     assert "brain" in capsys.readouterr().out
+    assert (tmp_path / "report-2.html").is_file()
+
+
+def test_absolute_links_to_the_repository_lead_to_files_of_it():
+    address = r"https://(?:github\.com/medlego/medlego/blob|raw\.githubusercontent\.com/medlego/medlego)/main/"
+    linked = re.findall(address + r"([\w./-]+)", README)
+    assert len(linked) > 8
+    assert [path for path in linked if not (ROOT / path).is_file()] == []
