@@ -95,6 +95,16 @@ def table_bytes(rows: Sequence[Row]) -> bytes:
     return content.getvalue()
 
 
+def flat(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """The same for a format without lists: one row per image, task and label of it."""
+    return (
+        rows.drop("label")
+        .explode("probabilities")
+        .unnest("probabilities")
+        .with_columns(pl.col("bricks", "applied").list.join("; "))
+    )
+
+
 def spelled(text: str) -> str:
     """A file's name as text, bytes that are no UTF-8 as `\\xff`."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")
