@@ -348,12 +348,18 @@ def test_an_empty_input_is_refused_and_leaves_nothing(place, tmp_path):
 
 
 def test_an_input_that_is_not_there_is_refused(place, tmp_path):
-    with pytest.raises(
-        DatasetError, match=r"expected an image, a folder of images.*found nothing there"
-    ):
+    noise = tmp_path / "notes.txt"
+    noise.write_text("no image")
+    with pytest.raises(DatasetError, match=r"expected an image, a folder .*found nothing there"):
         predict_many(place / "merged", tmp_path / "none", tmp_path / "out.parquet")
-    with pytest.raises(DatasetError, match=r"got \.png"):
-        predict_many(place / "merged", place / "images" / "000.png", tmp_path / "out.parquet")
+    with pytest.raises(DatasetError, match=r"got \.txt"):
+        predict_many(place / "merged", noise, tmp_path / "out.parquet")
+
+
+def test_one_image_is_an_input_too(place, tmp_path):
+    out = tmp_path / "out.parquet"
+    predict_many(place / "merged", place / "images" / "000.png", out, task="binary")
+    assert pl.read_parquet(out)["image"].to_list() == ["000.png"]
 
 
 def test_a_listing_gives_back_each_part(tmp_path):

@@ -72,7 +72,8 @@ def find_images(source: str | Path, skip: Path | None) -> tuple[Path, Iterator[L
     Args:
         source: a folder, searched with all that is below, hidden names left out; an image; or a
             table (CSV, Parquet, Excel) with a column `path`, relative to the table's own folder, or
-            to another as `TABLE@FOLDER`. Other columns are ignored; a path may stand there more than once.
+            to another as `TABLE@FOLDER`. Other columns are ignored; a path may stand there more
+            than once.
         skip: a folder that is not looked into.
 
     Raises:
