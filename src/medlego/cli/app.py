@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from typer.core import TyperGroup
@@ -59,6 +59,7 @@ VERBS = {
     "export timm": ("interop:export_timm_command", "Write a generalist as a timm state dict."),
     "export onnx": ("interop:export_onnx_command", "Write a generalist as an ONNX graph."),
     "demo": ("demo:command", "Run all steps on synthetic images, offline."),
+    "doctor": ("doctor:command", "Show versions, codecs, devices, and what is missing."),
 }
 """Per verb a file of this room, a function in it, and a summary."""
 
@@ -77,17 +78,16 @@ _root = typer.Typer(
     name="medlego",
     help="Turn specialist medical-image classifiers into one generalist without moving an image.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
 
 
 def _show_version(version: bool) -> None:
     if version:
-        from medlego import __version__
+        from medlego.cli.doctor import version_lines
 
-        print(f"medlego {__version__}")
+        print(*version_lines(), sep="\n")
         raise typer.Exit
 
 
@@ -99,7 +99,7 @@ def root(
     _debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     _version: Annotated[
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show versions."),
     ] = False,
 ) -> None:
     """Global flags."""
@@ -107,7 +107,7 @@ def root(
 
 
 def _make_app() -> TyperGroup:
-    app = typer.main.get_group(_root)
+    app = cast(TyperGroup, typer.main.get_command(_root))
     groups = {"": app}
     for words, (home, summary) in VERBS.items():
         group, _, name = words.rpartition(" ")

@@ -23,7 +23,6 @@ def command(
     data: options.TaskData,
     *,
     scoring: options.Scoring,
-    json: options.JsonFile = None,
     csv: Annotated[
         Path | None,
         Option("--table", "--csv", help="Write every score to a table, .csv or .parquet."),
@@ -36,12 +35,17 @@ def command(
     reading: options.Reading,
     compute: options.Compute,
 ) -> None:
-    """Score a generalist beside its specialists and linear probes, with 95 % intervals."""
+    """Score a generalist beside its specialists and linear probes, with 95 % intervals.
+
+    Example:
+        medlego evaluate generalist --data brain=brain/ --report report.html
+        medlego evaluate generalist --data chest=chest.csv --table scores.csv
+    """
     from medlego.evaluation import evaluate, find_examples, plot_report, write_page
     from medlego.generalist import Generalist, utc_now
     from medlego.support import table_suffix, write_table
 
-    for output in (json, csv, plot, report):
+    for output in (csv, plot, report):
         if output is not None:
             options.refuse_unwritable(output)
     if csv is not None:
@@ -79,7 +83,7 @@ def command(
         "generalist": generalist.recipe.digest,
         "bricks": {c.task.name: [b.digest for b in c.bricks] for c in generalist.capabilities},
     }
-    terminal.emit(identity | result.as_dict(), json)
+    terminal.emit(identity | result.as_dict())
 
 
 def show_report(terminal: Terminal, report: Report) -> None:

@@ -113,7 +113,6 @@ def command(
         str, Option(help="{medlego.prediction.saliency.explain:METHODS}.")
     ] = "gradient",
     batch: Batch,
-    json: options.JsonFile = None,
     compute: options.Compute,
 ) -> None:
     """Find the tasks that images belong to, and show their labels with probabilities.
@@ -123,6 +122,10 @@ def command(
     With --output, any number of images are answered into a table, on all cores and GPUs. An
     interrupted job resumes when you repeat the command; OUTPUT.job holds what is done until OUTPUT
     is complete. Unreadable images get a row that says why.
+
+    Example:
+        medlego predict generalist scan.dcm
+        medlego predict generalist images/ -o answers.csv
     """
     if task is not None and every_task:
         raise GeneralistError("--every-task: expected it without --task, got both; choose one")
@@ -137,7 +140,7 @@ def command(
         document = _answer(terminal, directory, _few(images), overlays, compute, selection)
     else:
         raise SettingsError("IMAGE: expected at least one, got none; add some")
-    terminal.emit(document, json)
+    terminal.emit(document)
 
 
 def _few(images: list[Path]) -> list[Path]:
