@@ -27,7 +27,8 @@ def run(*words: object) -> int:
 
 def parsed(words: list[str]) -> Any:
     """The context of a verb for these words, parsed and not run."""
-    command, parent = app, app.make_context("medlego", [], resilient_parsing=True)
+    command: Any = app
+    parent = app.make_context("medlego", [], resilient_parsing=True)
     while hasattr(command, "commands"):
         command, words = command.commands[words[0]], words[1:]
     return command.make_context(command.name, words, parent)

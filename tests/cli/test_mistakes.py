@@ -77,6 +77,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "store gc": {},
     "store push": {"place": "new"},
     "store pull": {"place": "new"},
+    "hub push": {"path": "chest.safetensors", "repository": "clinic/brain"},
+    "hub pull": {"repository": "clinic/brain", "output": "new"},
     "keys new": {"name": "new"},
     "keys show": {"public": "text.txt"},
     "sign": {"bricks": "chest.safetensors", "key": "text.txt"},
@@ -188,7 +190,7 @@ def mistakes(verb: str) -> Iterator[list[str]]:
 FAILING = {
     *("check", "serve", "dicomweb analyse", "dicomweb watch", "head-round fit", "demo"),
     *("head-round import", "edit add", "edit undo", "edit redo", "store rm", "keys show"),
-    *("sign", "verify", "import peft", "import melo"),
+    *("sign", "verify", "import peft", "import melo", "hub push", "hub pull"),
 }
 """Verbs whose `GOOD` words are too little to succeed."""
 
@@ -204,6 +206,7 @@ def test_every_verb_is_tried() -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_mistake_ends_in_a_sentence(verb, files, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MEDLEGO_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     for long in ("serve.serve_app", "serve.keep_watching", "cli.demo_run.run_demo"):
         monkeypatch.setattr(f"medlego.{long}", stop)
     place = tmp_path / "w"
@@ -222,6 +225,7 @@ def test_a_mistake_ends_in_a_sentence(verb, files, tmp_path, monkeypatch, capsys
 @pytest.mark.parametrize("verb", VERBS)
 def test_json_is_one_document_or_none_beside_an_error(verb, files, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MEDLEGO_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     for long in ("serve.serve_app", "serve.keep_watching", "cli.demo_run.run_demo"):
         monkeypatch.setattr(f"medlego.{long}", stop)
     shutil.copytree(files, tmp_path / "w", symlinks=True)

@@ -17,12 +17,8 @@ def command(
     output: Annotated[
         Path | None, Option("--output", "-o", help="Markdown file; printed by default.")
     ] = None,
-    facts: Annotated[
-        Path | None, Option(help="TOML: what people state, from use to contact.")
-    ] = None,
-    evaluation: Annotated[
-        Path | None, Option(help="What medlego evaluate --json wrote of this model.")
-    ] = None,
+    facts: options.FactsFile = None,
+    evaluation: options.EvaluationFile = None,
     force: options.Force = False,
 ) -> None:
     """Write a model card: Markdown with Hugging Face front matter and CHAI's fields.

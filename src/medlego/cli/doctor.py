@@ -188,8 +188,10 @@ def _required(extra: str) -> list[Requirement]:
     needed = []
     for text in metadata.requires("medlego") or ():
         one = Requirement(text)
-        always = one.marker is None or one.marker.evaluate({"extra": ""})
-        if always if not extra else not always and one.marker.evaluate({"extra": extra}):
+        always, asked = (
+            one.marker is None or one.marker.evaluate({"extra": name}) for name in ("", extra)
+        )
+        if asked and always is not bool(extra):
             inner = [r for name in one.extras for r in _required(name)]
             needed += inner if one.name == "medlego" else [one]
     return needed

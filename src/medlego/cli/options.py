@@ -62,6 +62,12 @@ LabelsMap = Annotated[
         "(names, or codes as SCHEME:VALUE) to the task's; other labels are dropped."
     ),
 ]
+FactsFile = Annotated[
+    Path | None, Option(help="TOML: what people state, from use to contact; for the card.")
+]
+EvaluationFile = Annotated[
+    Path | None, Option(help="What evaluate --json FILE wrote of this model; for the card.")
+]
 GateFile = Annotated[
     Path | None, Option(help="Limits in TOML; an edit that breaks one is refused.")
 ]

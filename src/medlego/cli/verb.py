@@ -129,8 +129,7 @@ def spelt_out(function: Function) -> Function:
 def _option(parameter: Parameter, hint: Any) -> Parameter:
     """Keyword only; if its help begins with a table, the shell completes the table's words."""
     (info,) = getattr(hint, "__metadata__", (None,))
-    role = _TABLE.match(info.help or "") if isinstance(info, OptionInfo) else None
-    if role is not None:
+    if isinstance(info, OptionInfo) and (role := _TABLE.match(info.help or "")):
         info = copy(info)
         info.autocompletion = lambda: list(_words(role).items())
         hint = Annotated[hint.__origin__, info]

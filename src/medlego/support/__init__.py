@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         read_expected,
         write_atomically,
     )
+    from medlego.support.network import unreachable
     from medlego.support.plain import plain, plain_fields
     from medlego.support.processes import Pool, WorkerError, limit_resources, serve_requests
     from medlego.support.progress import Progress, silent
@@ -72,6 +73,7 @@ __all__ = [
     "spell",
     "table_suffix",
     "tensor_problems",
+    "unreachable",
     "write_atomically",
     "write_table",
 ]
