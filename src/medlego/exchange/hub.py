@@ -38,7 +38,8 @@ from medlego.support import TEMPORARY, Progress, ShortRepr, cache_directory, sil
 
 CARD = "README.md"
 MAX_FILES = 10_000
-"""Files of one repository."""
+MAX_BYTES = 32 << 30
+"""Of one repository's files together."""
 
 _NAME = re.compile(
     rf"{re.escape(DOCUMENT)}|bricks/[0-9a-f]{{64}}{re.escape(SUFFIX)}|recipes/[0-9a-f]{{64}}\.json"
@@ -252,6 +253,8 @@ def _expected_files(sizes: Mapping[str, int | None], repository: str) -> list[st
     chosen = sorted(name for name in sizes if _NAME.fullmatch(name))
     if len(chosen) > MAX_FILES:
         problems.append(f"expected at most {MAX_FILES:,} files, got {len(chosen):,}")
+    if (total := sum(sizes[name] or 0 for name in chosen)) > MAX_BYTES:
+        problems.append(f"expected at most {MAX_BYTES:,} bytes in all, got {total:,}")
     problems += [
         f"{name}: expected at most {MAX_FILE_BYTES:,} bytes, got {size}"
         for name in chosen

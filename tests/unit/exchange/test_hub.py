@@ -197,6 +197,8 @@ def test_too_many_files_are_not_fetched(tmp_path, monkeypatch):
     push_to_hub(A, PLACE)
     monkeypatch.setattr(hub, "MAX_FILES", 0)
     refused(tmp_path, StoreError, "expected at most 0 files, got 1")
+    monkeypatch.setattr(hub, "MAX_BYTES", 99)
+    refused(tmp_path, StoreError, "expected at most 99 bytes in all, got ")
 
 
 def test_a_damaged_brick_does_not_land(site, tmp_path):
