@@ -9,13 +9,17 @@ from typing import Any
 from medlego.cli.app import app
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
-WIDTH = 94
+WIDTH = 80
 """Columns of the help, whatever the terminal."""
 
 HEAD = """# Command line
 
 Written by `make docs` from the commands' own help. Exit codes: 0 done, 1 failed, 2 bad input.
-`--quiet` and `--debug` may stand before or behind the verb; `medlego --json VERB …` prints JSON.
+`--quiet`, `--debug` and `--json` may stand before or behind the verb. `--json` prints the verb's
+one JSON document and nothing else; `--json FILE` behind the verb writes it. An error goes to
+standard error, and standard output stays empty unless the verb has findings (`check`,
+`data check`, `screen`, `edit verify`, `doctor`). `medlego --install-completion` completes verbs,
+options and words of tables on Tab; `medlego doctor` says what a bug report needs.
 """
 
 

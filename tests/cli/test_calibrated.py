@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from PIL import Image as Pillow
 
@@ -112,3 +113,8 @@ def test_evaluate_shows_thresholds_and_subgroups_and_writes_csv(work, tmp_path, 
     assert "sex f" in output
     rows = list(csv.DictReader((tmp_path / "x.csv").read_text().splitlines()))
     assert {row["part"] for row in rows} == {"", "label=opaque", "sex=f", "sex=m"}
+    assert run("evaluate", tmp_path / "g", *words, "--table", tmp_path / "x.parquet") == 0
+    scores = pl.read_parquet(tmp_path / "x.parquet")
+    assert scores["value"].to_list() == [float(row["value"] or "nan") for row in rows]
+    assert run("evaluate", tmp_path / "none", *words, "--table", tmp_path / "x.xlsx") == 2
+    assert "ends in .csv or .parquet, got .xlsx" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from batchparts import save_merged, write_images
+from batchparts import save_merged, write_image, write_images
 from medlego.cli.app import app
 from medlego.cli.outcome import run_app
 from medlego.cli.terminal import LogProgress
@@ -50,12 +50,16 @@ def test_the_same_command_again_says_that_all_is_there(work, tmp_path, capsys):
     ("words", "says"),
     [
         ((), "IMAGE: expected at least one, got none"),
-        (("--input", "{}/images"), "--input: expected it with --output, got one alone"),
-        (("--output", "o.parquet"), "--input: expected it with --output"),
-        (("x.png", "--workers", "2"), "--workers: expected it with --input and --output"),
-        (("x.png", "--engine", "local"), "--engine: expected it with --input and --output"),
-        (("x.png", "--batch-size", "8"), "--batch-size: expected it with --input and --output"),
-        (("--limit", "2"), "--limit: expected it with --input and --output, got neither"),
+        (("--input", "{}/images"), "--input: expected it with --output, got it alone"),
+        (("--output", "o.parquet"), "--output: expected images for it, got none"),
+        (("x.png", "--workers", "2"), "--workers: expected it with --output, got it alone"),
+        (("x.png", "--engine", "local"), "--engine: expected it with --output"),
+        (("x.png", "--batch-size", "8"), "--batch-size: expected it with --output"),
+        (("--limit", "2"), "--limit: expected it with --output, got it alone"),
+        (("{}/images", "-o", "o.tsv"), "o.tsv: expected a name that ends in .csv or .parquet"),
+        (("{}/images", "-o", "o"), "o: expected a name that ends in .csv or .parquet, got none"),
+        (("{}/generalist",), "generalist: expected images, found none"),
+        (("none.png", "-o", "o.csv"), "none.png: expected an image, a folder of images"),
         (("x.png", "--input", "{}/images", "-o", "o.parquet"), "IMAGE: expected it without"),
         (("--input", "{}/images", "-o", "o.parquet", "--saliency", "m"), "--saliency: expected"),
         (("--input", "{}/none", "-o", "o.parquet"), "found nothing there"),
@@ -90,3 +94,42 @@ def test_a_log_gets_a_line_a_minute():
         "looking for images: 5,000",
         "8.0 images/s: 1,536 of 5,120, 4 minutes left",
     ]
+
+
+def test_a_folder_and_files_are_answered_as_a_printed_table(work, tmp_path, capsys):
+    image = write_image(tmp_path / "other.png", 9)
+    words = (work / "images", image, "--task", "binary")
+    assert run("--json", "predict", work / "generalist", *words) == 0
+    predictions = json.loads(capsys.readouterr().out)
+    names = [*(f"{work}/images/{number:03d}.png" for number in range(5)), str(image)]
+    assert [prediction["image"] for prediction in predictions] == names
+    assert [bool(prediction["problem"]) for prediction in predictions] == [
+        *(False, False, True, False, False),
+        False,
+    ]
+    assert run("predict", work / "generalist", *words) == 0
+    assert "1 of 6 files were not answered" in capsys.readouterr().out
+
+
+def test_more_images_than_anybody_reads_are_refused_with_the_way_to_do_it(
+    work, monkeypatch, capsys
+):
+    monkeypatch.setattr("medlego.cli.predict.MAX_PRINTED", 4)
+    assert run("predict", work / "generalist", work / "images") == 2
+    assert "expected at most 4 images to print, got more; add --output" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["out.csv", "OUT.PARQUET"])
+def test_the_tables_ending_decides_its_format(work, tmp_path, name):
+    out = tmp_path / name
+    words = (work / "images", "-o", out, "--task", "binary")
+    assert run("predict", work / "generalist", *words) == 0
+    rows = pl.read_csv(out) if name.endswith("csv") else pl.read_parquet(out)
+    assert rows["image"].unique(maintain_order=True).to_list() == [f"00{n}.png" for n in range(5)]
+
+
+def test_several_files_become_a_table_too(work, tmp_path):
+    files = [work / "images" / "000.png", work / "images" / "001.png"]
+    words = (*files, "-o", tmp_path / "out.parquet", "--task", "binary")
+    assert run("predict", work / "generalist", *words) == 0
+    assert pl.read_parquet(tmp_path / "out.parquet")["image"].to_list() == list(map(str, files))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -76,6 +77,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "store gc": {},
     "store push": {"place": "new"},
     "store pull": {"place": "new"},
+    "hub push": {"path": "chest.safetensors", "repository": "clinic/brain"},
+    "hub pull": {"repository": "clinic/brain", "output": "new"},
     "keys new": {"name": "new"},
     "keys show": {"public": "text.txt"},
     "sign": {"bricks": "chest.safetensors", "key": "text.txt"},
@@ -99,6 +102,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "export timm": {"directory": "g", "output": "new"},
     "export onnx": {"directory": "g", "output": "new"},
     "demo": {"output": "new", "epochs": "1"},
+    "doctor": {},
 }
 """What each verb needs, out of the files of `work`."""
 
@@ -183,6 +187,14 @@ def mistakes(verb: str) -> Iterator[list[str]]:
             yield words(verb, good | {own.name: wrong[turn % len(wrong)]})
 
 
+FAILING = {
+    *("check", "serve", "dicomweb analyse", "dicomweb watch", "head-round fit", "demo"),
+    *("head-round import", "edit add", "edit undo", "edit redo", "store rm", "keys show"),
+    *("sign", "verify", "import peft", "import melo", "hub push", "hub pull"),
+}
+"""Verbs whose `GOOD` words are too little to succeed."""
+
+
 def stop(*_: object, **__: object) -> None:
     raise FailureError("instead of what takes long")
 
@@ -194,6 +206,7 @@ def test_every_verb_is_tried() -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_mistake_ends_in_a_sentence(verb, files, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MEDLEGO_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     for long in ("serve.serve_app", "serve.keep_watching", "cli.demo_run.run_demo"):
         monkeypatch.setattr(f"medlego.{long}", stop)
     place = tmp_path / "w"
@@ -207,3 +220,22 @@ def test_a_mistake_ends_in_a_sentence(verb, files, tmp_path, monkeypatch, capsys
         assert code in (0, 1, 2), line
         assert not re.search("unexpected|Traceback|report it|\x1b\\[31m", said), (line, said)
         assert code == 0 or len(said) > 20, line
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_json_is_one_document_or_none_beside_an_error(verb, files, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MEDLEGO_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    for long in ("serve.serve_app", "serve.keep_watching", "cli.demo_run.run_demo"):
+        monkeypatch.setattr(f"medlego.{long}", stop)
+    shutil.copytree(files, tmp_path / "w", symlinks=True)
+    monkeypatch.chdir(tmp_path / "w")
+    places = len(verb.split())
+    line = words(verb, GOOD[verb])
+    line[places:places] = ["--json", "result.json"]
+    code = run_app(app, ["--json", *line])
+    out = capsys.readouterr().out
+    assert (code == 0) is (verb not in FAILING)
+    assert bool(out) is Path("result.json").exists()
+    if code == 0 or out:
+        assert json.loads(out) == json.loads(Path("result.json").read_text())

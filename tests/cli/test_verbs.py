@@ -463,7 +463,7 @@ def test_a_failure_is_exit_1_and_debug_shows_the_traceback(work, capsys, monkeyp
 
 def test_the_version_is_the_packages(capsys):
     assert run("--version") == 0
-    assert capsys.readouterr().out == f"medlego {medlego.__version__}\n"
+    assert capsys.readouterr().out.startswith(f"medlego {medlego.__version__}, sources ")
 
 
 def test_search_needs_data_and_says_what_it_found(work, tmp_path, capsys):

@@ -43,7 +43,7 @@ from medlego.data import (
 )
 from medlego.errors import BrickError, MedLegoError
 from medlego.evaluation import Evaluated, Facts, GateLimits, GateReport, Report
-from medlego.exchange import Ordinary, Screening, Store
+from medlego.exchange import HubCopy, Ordinary, Screening, Store
 from medlego.generalist import Generalist, Stamp, Trust, add, assemble, difference
 from medlego.images import Header, from_array
 from medlego.merge import METHODS, Merged, diagnose
@@ -251,6 +251,7 @@ MAKE: dict[str, Callable[[], Any]] = {
         BASE, torch.rand(9, 3, 16, 16), torch.rand(9, 24), 0.5, "cpu"
     ),
     "exchange.Screening": lambda: Screening("0" * 64, "derm", ()),
+    "exchange.HubCopy": lambda: HubCopy("a/b", "0" * 40, brick(), Path(IMAGE), ("Ada",)),
     "exchange.Store": lambda: Store(Path(PLACE)),
     "serve.PacsAccess": lambda: PacsAccess(f"https://u:{PERSON}@{PLACE}", Path(PLACE)),
     "serve.InstanceOutcome": lambda: InstanceOutcome(

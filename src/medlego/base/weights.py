@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from medlego.base.families import family_of
 from medlego.base.mini import MINI_NAME, build_mini, mini_card, mini_weights
 from medlego.errors import BaseError, raise_all
+from medlego.support import unreachable
 
 MAX_PROBLEMS = 5
 """Problems of one file that an error names; it counts the rest."""
@@ -95,7 +96,7 @@ def find_weights(name: str, module: nn.Module) -> Path:
     Raises:
         BaseError: none to be had.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
     if name == MINI_NAME:
         return mini_weights()
@@ -104,13 +105,18 @@ def find_weights(name: str, module: nn.Module) -> Path:
         raise BaseError(
             f"base {name!r}: expected weights on timm's hub, it has none; pass --base-weights FILE"
         )
-    try:
-        return Path(hf_hub_download(repository, "model.safetensors"))
-    except (OSError, ValueError) as error:
-        raise BaseError(
-            f"base {name!r}: expected its weights on timm's hub ({repository}), got none "
-            f"({type(error).__name__}); connect to a network or pass --base-weights FILE"
-        ) from error
+    if isinstance(cached := try_to_load_from_cache(repository, "model.safetensors"), str):
+        return Path(cached)
+    problem = None if constants.HF_HUB_OFFLINE else unreachable(constants.ENDPOINT)
+    if problem is None:
+        try:
+            return Path(hf_hub_download(repository, "model.safetensors"))
+        except (OSError, ValueError) as error:
+            problem = type(error).__name__
+    raise BaseError(
+        f"base {name!r}: expected its weights on timm's hub ({repository}), got none ({problem}); "
+        "connect to a network or pass --base-weights FILE"
+    )
 
 
 def load_weights(path: Path, name: str, module: nn.Module) -> None:

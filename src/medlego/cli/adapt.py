@@ -37,6 +37,9 @@ def command(
 
     The brick stands on the plain base like any other: medlego edit add takes it in. An
     interrupted run resumes when you repeat the command.
+
+    Example:
+        medlego adapt generalist skin/ -o skin.safetensors
     """
     from medlego.bricks import save_brick
     from medlego.generalist import Generalist

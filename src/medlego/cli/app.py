@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from typer.core import TyperGroup
@@ -50,6 +50,8 @@ VERBS = {
     "store gc": ("store:gc_command", "Delete leftovers and unused bricks."),
     "store push": ("store:push_command", "Copy bricks to another place."),
     "store pull": ("store:pull_command", "Copy bricks from another place."),
+    "hub push": ("hub:push_command", "Publish a brick or a generalist with its card."),
+    "hub pull": ("hub:pull_command", "Fetch and check a brick or a generalist."),
     "keys new": ("keys:new_command", "Make a key pair."),
     "keys show": ("keys:show_command", "Print a public key as an entry of a trust file."),
     "sign": ("keys:sign_command", "Sign bricks."),
@@ -60,6 +62,7 @@ VERBS = {
     "export timm": ("interop:export_timm_command", "Write a generalist as a timm state dict."),
     "export onnx": ("interop:export_onnx_command", "Write a generalist as an ONNX graph."),
     "demo": ("demo:command", "Run all steps on synthetic images, offline."),
+    "doctor": ("doctor:command", "Show versions, codecs, devices, and what is missing."),
 }
 """Per verb a file of this room, a function in it, and a summary."""
 
@@ -69,6 +72,7 @@ GROUPS = {
     "head-round": "Let sites refit heads to a merged model; images stay there.",
     "edit": "Change a generalist in place; record and undo every edit.",
     "store": "Keep bricks by digest, find them, and share them.",
+    "hub": "Share bricks and generalists on the Hugging Face hub.",
     "keys": "Make Ed25519 keys and entries of trust files.",
     "import": "Convert other tools' adapters to bricks.",
     "export": "Convert bricks and generalists for other tools.",
@@ -78,17 +82,16 @@ _root = typer.Typer(
     name="medlego",
     help="Turn specialist medical-image classifiers into one generalist without moving an image.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
 
 
 def _show_version(version: bool) -> None:
     if version:
-        from medlego import __version__
+        from medlego.cli.doctor import version_lines
 
-        print(f"medlego {__version__}")
+        print(*version_lines(), sep="\n")
         raise typer.Exit
 
 
@@ -100,7 +103,7 @@ def root(
     _debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     _version: Annotated[
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show versions."),
     ] = False,
 ) -> None:
     """Global flags."""
@@ -108,7 +111,7 @@ def root(
 
 
 def _make_app() -> TyperGroup:
-    app = typer.main.get_group(_root)
+    app = cast(TyperGroup, typer.main.get_command(_root))
     groups = {"": app}
     for words, (home, summary) in VERBS.items():
         group, _, name = words.rpartition(" ")

@@ -65,8 +65,8 @@ def command(
     mode: Annotated[
         str,
         Option(
-            help="How the generalist works: {medlego.cli.summaries:MODES}, or auto (routed if "
-            "every task has a profile, else merged)."
+            help="{medlego.cli.summaries:MODES}, or auto (routed if every task has a profile, "
+            "else merged)."
         ),
     ] = "auto",
     require_signed: options.RequireSigned = None,
@@ -74,7 +74,12 @@ def command(
     reading: options.Reading,
     compute: options.Compute,
 ) -> None:
-    """Merge bricks into one generalist, without training, and without data unless searching."""
+    """Merge bricks into one generalist, without training, and without data unless searching.
+
+    Example:
+        medlego assemble brain.safetensors chest.safetensors -o generalist
+        medlego assemble *.safetensors --method ties --set density=0.2 -o generalist
+    """
     from medlego.bricks import brick_names, load_bricks
     from medlego.evaluation import task_facts
     from medlego.generalist import assemble

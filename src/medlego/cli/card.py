@@ -17,17 +17,16 @@ def command(
     output: Annotated[
         Path | None, Option("--output", "-o", help="Markdown file; printed by default.")
     ] = None,
-    facts: Annotated[
-        Path | None, Option(help="TOML: what people state, from use to contact.")
-    ] = None,
-    evaluation: Annotated[
-        Path | None, Option(help="What medlego evaluate --json wrote of this model.")
-    ] = None,
+    facts: options.FactsFile = None,
+    evaluation: options.EvaluationFile = None,
     force: options.Force = False,
 ) -> None:
     """Write a model card: Markdown with Hugging Face front matter and CHAI's fields.
 
     Fields that nobody stated say so. The card describes the files; it checks no signature.
+
+    Example:
+        medlego card generalist --facts facts.toml -o README.md
     """
     from medlego.bricks import load_brick, signature_beside
     from medlego.evaluation import Evaluated, Facts, brick_card, generalist_card
@@ -43,8 +42,11 @@ def command(
     else:
         signature = signature_beside(path)
         text = brick_card(load_brick(path), facts=stated, evaluated=evaluated, signature=signature)
-    if output is None:
-        print(printable(text), end="")
+    if output is not None:
+        write_atomically(output, text.encode())
+        terminal.say(f"wrote {output}")
+        terminal.emit({"output": str(output)})
         return
-    write_atomically(output, text.encode())
-    terminal.say(f"wrote {output}")
+    if not terminal.json:
+        print(printable(text), end="")
+    terminal.emit({"card": text})

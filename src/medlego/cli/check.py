@@ -23,11 +23,14 @@ def command(
     *,
     gate: Annotated[Path | None, Option(help="Limits in TOML; see docs/FORMAT.md.")] = None,
     scoring: options.Scoring,
-    json: options.JsonFile = None,
     reading: options.Reading,
     compute: options.Compute,
 ) -> None:
-    """Compare two generalists on labelled images; exit code 1 if the change breaks a limit."""
+    """Compare two generalists on labelled images; exit code 1 if the change breaks a limit.
+
+    Example:
+        medlego check new --against old --data brain=brain/ --gate gate.toml
+    """
     from medlego.evaluation import GateLimits, check
     from medlego.generalist import Generalist
 
@@ -47,7 +50,7 @@ def command(
             show=show,
         )
     show_gate(terminal, report)
-    terminal.emit(report.as_dict(), json)
+    terminal.emit(report.as_dict())
     if not report.passed:
         raise CheckError(failure(report))
 

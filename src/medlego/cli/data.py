@@ -31,7 +31,6 @@ def check_command(
         Option("--whole", help="Count every image as a test image, as evaluate --split all does."),
     ] = False,
     kind: options.Kind = None,
-    json: options.JsonFile = None,
     reading: options.Reading,
 ) -> None:
     """Find images and patients on both sides of a split, between data sets, or trained on before.
@@ -39,6 +38,10 @@ def check_command(
     Compares patient ids and exact pixels, and finds near-duplicates: images moved, scaled,
     cropped, slightly rotated, mirrored, brightened or recompressed. Lists contradicting labels.
     Names no patient. Exit code 1 if something leaks.
+
+    Example:
+        medlego data check chest.csv
+        medlego data check train/ test/ --json leaks.json
     """
     from medlego.data import Memory, SiteKey, check_leaks
 
@@ -50,7 +53,7 @@ def check_command(
         sets = [_fingerprints(terminal, text, kind, reading, show) for text in data]
         report = check_leaks(sets, memories, secret, whole=whole, show=show)
     _show(terminal, report)
-    terminal.emit(report.as_dict(), json)
+    terminal.emit(report.as_dict())
     if report.leaks:
         raise CheckError(
             f"data check: expected nothing on both sides, got {len(report.leaks)} pairs that leak; "
@@ -75,6 +78,9 @@ def remember_command(
     """Keep what a later check needs of a brick's training images; the file stays at the site.
 
     Pass the --data-seed of the training. docs/security.md says what the file reveals.
+
+    Example:
+        medlego data remember chest.csv -o chest.sidecar --key site.key
     """
     from medlego.data import Memory, SiteKey
 
@@ -102,6 +108,9 @@ def sample_command(
 
     Three are folders of PNG with a sub-folder per label, the fourth is DICOM files with a table of
     labels, from two sites. medlego draws them; they say nothing about real images.
+
+    Example:
+        medlego data sample sample
     """
     from medlego.data import write_samples
 

@@ -29,7 +29,11 @@ def command(
     epochs: Annotated[int, Option(help="Epochs per brick.")] = 10,
     compute: options.Compute,
 ) -> None:
-    """Train specialists, assemble a generalist, evaluate it and predict with it; offline."""
+    """Train specialists, assemble a generalist, evaluate it and predict with it; offline.
+
+    Example:
+        medlego demo -o demo/
+    """
     from medlego.cli.demo_run import SETTINGS, SYNTHETIC_NOTE, run_demo, synthetic_datasets
     from medlego.train import TrainSettings
 

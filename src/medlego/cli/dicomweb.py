@@ -66,12 +66,15 @@ def analyse_command(
         str | None, Option(metavar="UID", help="Only this series, by its instance UID.")
     ] = None,
     archive: Archive,
-    json: options.JsonFile = None,
     compute: options.Compute,
 ) -> None:
-    """Answer a study's images and store a report and saliency captures for each.
+    r"""Answer a study's images and store a report and saliency captures for each.
 
     A repeat stores results under the same UIDs, with a newer date.
+
+    Example:
+        medlego dicomweb analyse generalist --study 1.2.840.1 \
+            --url https://pacs/dicom-web
     """
     from datetime import datetime
 
@@ -93,7 +96,7 @@ def analyse_command(
             show=show,
         )
     _show(terminal, instances)
-    terminal.emit([instance.as_dict() for instance in instances], json)
+    terminal.emit([instance.as_dict() for instance in instances])
     if not any(instance.outcome == "answered" for instance in instances):
         raise PacsError("study: expected an image that can be answered, got none")
 
@@ -109,9 +112,13 @@ def watch_command(
     archive: Archive,
     compute: options.Compute,
 ) -> None:
-    """Answer new images that fit a rule, each once, until stopped.
+    r"""Answer new images that fit a rule, each once, until stopped.
 
     Interrupted work is done again, under the same UIDs.
+
+    Example:
+        medlego dicomweb watch generalist --rule rule.toml --state watch/ \
+            --url https://pacs/dicom-web
     """
     pacs = archive.connect()
     from medlego.generalist import Generalist
@@ -121,7 +128,7 @@ def watch_command(
     base = compute.find(Generalist.load(directory).base)
 
     def on_result(result: PollResult) -> None:
-        terminal.emit(asdict(result))
+        terminal.emit(asdict(result), line=not once)
         if result != PollResult() or once:
             terminal.say(
                 f"{result.answered} answered, {result.refused} refused, {result.passed} left out, "

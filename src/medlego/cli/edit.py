@@ -156,7 +156,12 @@ class Editing(options.Author):
 def add_command(
     terminal: Terminal, directory: options.Directory, incoming: Incoming, editing: Editing
 ) -> None:
-    """Add a brick: a new task, or another site of a task."""
+    """Add a brick: a new task, or another site of a task.
+
+    Example:
+        medlego edit add generalist skin.safetensors
+        medlego edit add generalist skin.safetensors --gate g.toml --data skin=skin/
+    """
     from medlego.generalist import add
 
     editing.run(terminal, directory, partial(incoming.put, add), screens=incoming.screen)
@@ -179,7 +184,11 @@ def remove_command(
     editing: Editing,
     store: options.StoreFolder = None,
 ) -> None:
-    """Remove a task or one of its sites, as if it had never been merged."""
+    """Remove a task or one of its sites, as if it had never been merged.
+
+    Example:
+        medlego edit remove generalist skin
+    """
     from medlego.generalist import remove, withdraw
 
     bricks = options.open_store(store)
@@ -204,7 +213,11 @@ def update_command(
     site: Site = None,
     editing: Editing,
 ) -> None:
-    """Replace a brick by a newer one of the same task."""
+    """Replace a brick by a newer one of the same task.
+
+    Example:
+        medlego edit update generalist skin-2.safetensors
+    """
     from medlego.generalist import update
 
     edit = partial(incoming.put, partial(update, site=site))
@@ -214,7 +227,11 @@ def update_command(
 def undo_command(
     terminal: Terminal, directory: options.Directory, *, to: To = None, editing: Editing
 ) -> None:
-    """Go back to the state before the last edit, or after the entry --to."""
+    """Go back to the state before the last edit, or after the entry --to.
+
+    Example:
+        medlego edit undo generalist
+    """
     from medlego.generalist import undo
 
     editing.run(terminal, directory, lambda before, stamp: undo(before, to, stamp=stamp))
@@ -223,7 +240,11 @@ def undo_command(
 def redo_command(
     terminal: Terminal, directory: options.Directory, *, to: To = None, editing: Editing
 ) -> None:
-    """Repeat the edit that was undone last, or go forward to the entry --to."""
+    """Repeat the edit that was undone last, or go forward to the entry --to.
+
+    Example:
+        medlego edit redo generalist
+    """
     from medlego.generalist import redo
 
     editing.run(terminal, directory, lambda before, stamp: redo(before, to, stamp=stamp))

@@ -23,9 +23,9 @@ def command(
     data: options.TaskData,
     *,
     scoring: options.Scoring,
-    json: options.JsonFile = None,
     csv: Annotated[
-        Path | None, Option(help="Write every score, by label and subgroup, as CSV.")
+        Path | None,
+        Option("--table", "--csv", help="Write every score to a table, .csv or .parquet."),
     ] = None,
     plot: Annotated[Path | None, Option(help="Write bars with intervals as PNG.")] = None,
     report: Annotated[Path | None, Option(help="Write all results as one HTML page.")] = None,
@@ -35,14 +35,21 @@ def command(
     reading: options.Reading,
     compute: options.Compute,
 ) -> None:
-    """Score a generalist beside its specialists and linear probes, with 95 % intervals."""
+    """Score a generalist beside its specialists and linear probes, with 95 % intervals.
+
+    Example:
+        medlego evaluate generalist --data brain=brain/ --report report.html
+        medlego evaluate generalist --data chest=chest.csv --table scores.csv
+    """
     from medlego.evaluation import evaluate, find_examples, plot_report, write_page
     from medlego.generalist import Generalist, utc_now
-    from medlego.support import write_atomically
+    from medlego.support import table_suffix, write_table
 
-    for output in (json, csv, plot, report):
+    for output in (csv, plot, report):
         if output is not None:
             options.refuse_unwritable(output)
+    if csv is not None:
+        table_suffix(csv)
     generalist = Generalist.load(directory)
     base, place = compute.find(generalist.base), compute.place
     with terminal.progress() as show:
@@ -70,9 +77,9 @@ def command(
         plot_report(result, plot, title=f"generalist {generalist.recipe.digest[:12]}")
         terminal.say(f"wrote {plot}")
     if csv is not None:
-        write_atomically(csv, result.as_csv().encode())
+        write_table(result.as_csv(), csv)
         terminal.say(f"wrote {csv}")
-    terminal.emit(result.as_dict(), json)
+    terminal.emit(result.as_dict())
 
 
 def show_report(terminal: Terminal, report: Report) -> None:

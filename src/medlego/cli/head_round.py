@@ -22,7 +22,11 @@ def export_command(
         list[str] | None, Option(help="Only this task; repeatable. All by default.")
     ] = None,
 ) -> None:
-    """Write the merged model for each site: one brick per task, TASK.round.brick.safetensors."""
+    """Write the merged model for each site: one brick per task, TASK.round.brick.safetensors.
+
+    Example:
+        medlego head-round export generalist -o round/
+    """
     from medlego.bricks import save_brick
     from medlego.generalist import Generalist
     from medlego.train import export_model
@@ -57,7 +61,11 @@ def fit_command(
     reading: options.Reading,
     compute: options.Compute,
 ) -> None:
-    """Fit a task's head and its calibration to merged features of the site's own images."""
+    """Fit a task's head and its calibration to merged features of the site's own images.
+
+    Example:
+        medlego head-round fit brain.round.brick.safetensors brain/ -o brain.head
+    """
     from medlego.bricks import load_brick, save_head
     from medlego.metrics import missing_thresholds
     from medlego.train import TrainSettings, refit_head
@@ -93,7 +101,11 @@ def import_command(
     *,
     author: options.Author,
 ) -> None:
-    """Make the generalist that uses the refitted heads."""
+    """Make the generalist that uses the refitted heads.
+
+    Example:
+        medlego head-round import generalist brain.head chest.head -o refitted
+    """
     from medlego.bricks import load_head
     from medlego.generalist import Generalist
     from medlego.train import with_heads

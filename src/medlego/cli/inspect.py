@@ -29,7 +29,12 @@ def command(
         Path | None, Option(help="Write a heat map of how the bricks overlap as PNG.")
     ] = None,
 ) -> None:
-    """Show what bricks or a generalist contain, and compare several bricks."""
+    """Show what bricks or a generalist contain, and compare several bricks.
+
+    Example:
+        medlego inspect generalist
+        medlego inspect brain.safetensors chest.safetensors --plot overlap.png
+    """
     from medlego.bricks import load_bricks
     from medlego.evaluation import brick_facts, generalist_facts
     from medlego.generalist import Generalist

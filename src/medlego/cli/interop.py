@@ -70,7 +70,12 @@ def import_peft_command(
     folder: Annotated[Path, Argument(metavar="FOLDER", help="A PEFT adapter's folder.")],
     adapter: AdapterOptions,
 ) -> None:
-    """Read a PEFT LoRA adapter (adapter_config.json, adapter_model.safetensors)."""
+    r"""Read a PEFT LoRA adapter (adapter_config.json, adapter_model.safetensors).
+
+    Example:
+        medlego import peft adapter/ --base vit_small_patch16_224 --task-name brain \
+            --labels none,tumour -o brain.safetensors
+    """
     from medlego.exchange import import_peft
 
     adapter.convert(terminal, partial(import_peft, folder))
@@ -84,7 +89,12 @@ def import_melo_command(
     ],
     adapter: AdapterOptions,
 ) -> None:
-    """Read a MeLo file, which states neither alpha nor the base and contains no bias."""
+    r"""Read a MeLo file, which states neither alpha nor the base and contains no bias.
+
+    Example:
+        medlego import melo melo.safetensors --alpha 16 --base vit_base_patch16_224 \
+            --task-name brain --labels none,tumour -o brain.safetensors
+    """
     from medlego.exchange import import_melo
 
     adapter.convert(terminal, partial(import_melo, file, alpha=alpha))
@@ -93,7 +103,11 @@ def import_melo_command(
 def export_peft_command(
     terminal: Terminal, brick: options.BrickFile, output: options.NewDirectory
 ) -> None:
-    """Write a brick as a PEFT LoRA adapter for the timm model."""
+    """Write a brick as a PEFT LoRA adapter for the timm model.
+
+    Example:
+        medlego export peft brain.safetensors -o adapter/
+    """
     from medlego.bricks import load_brick
     from medlego.exchange import export_peft
 
@@ -109,7 +123,11 @@ def export_timm_command(
     *,
     base_weights: options.BaseWeights = None,
 ) -> None:
-    """Write a generalist as one plain timm state dict with all heads in its classifier."""
+    """Write a generalist as one plain timm state dict with all heads in its classifier.
+
+    Example:
+        medlego export timm generalist -o timm/
+    """
     from medlego.exchange import export_timm
 
     remark = "labels.json assigns the outputs to tasks and labels"
@@ -123,7 +141,11 @@ def export_onnx_command(
     *,
     base_weights: options.BaseWeights = None,
 ) -> None:
-    """Write a generalist as one ONNX graph, checked with onnxruntime."""
+    """Write a generalist as one ONNX graph, checked with onnxruntime.
+
+    Example:
+        medlego export onnx generalist -o onnx/
+    """
     from medlego.exchange import export_onnx
 
     remark = "onnxruntime's answers agree"

@@ -22,6 +22,9 @@ def new_command(
     """Make a key pair: keep NAME.key secret, give NAME.pub to those who shall trust you.
 
     The private key is encrypted if MEDLEGO_KEY_PASSPHRASE is set.
+
+    Example:
+        medlego keys new radiology
     """
     from medlego.bricks import PASSPHRASE, Signer, save_keys
 
@@ -45,7 +48,11 @@ def show_command(
     ] = None,
     expires: Annotated[str | None, Option(help="Last day, for example 2027-12-31.")] = None,
 ) -> None:
-    """Print a public key as an entry of a trust file."""
+    """Print a public key as an entry of a trust file.
+
+    Example:
+        medlego keys show radiology.pub --name 'Radiology North' --expires 2027-12-31
+    """
     from medlego.bricks import load_public_key
     from medlego.generalist import Trust
     from medlego.support import parse_tables, read_fields
@@ -67,7 +74,11 @@ def sign_command(
     bricks: options.BrickFiles,
     key: Annotated[Path, Option(help="Your private key.")],
 ) -> None:
-    """Sign bricks: write BRICK.sig.json beside each."""
+    """Sign bricks: write BRICK.sig.json beside each.
+
+    Example:
+        medlego sign brain.safetensors --key radiology.key
+    """
     from medlego.bricks import (
         SIGNATURE_SUFFIX,
         load_bricks,
@@ -92,7 +103,11 @@ def verify_command(
     bricks: options.BrickFiles,
     trust: Annotated[Path, Option(help="Trust file: the keys whose signatures count.")],
 ) -> None:
-    """Verify that each brick is signed by a key that is trusted with bricks today."""
+    """Verify that each brick is signed by a key that is trusted with bricks today.
+
+    Example:
+        medlego verify brain.safetensors --trust trust.toml
+    """
     from medlego.bricks import load_bricks, signature_beside
     from medlego.generalist import Trust
 

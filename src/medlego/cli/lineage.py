@@ -26,7 +26,11 @@ def verify_command(
         Option(help="Digest of the last entry, noted elsewhere: finds a shortened lineage."),
     ] = None,
 ) -> None:
-    """Verify that a generalist is what its recipe says; exit code 1 if a claim fails."""
+    """Verify that a generalist is what its recipe says; exit code 1 if a claim fails.
+
+    Example:
+        medlego edit verify generalist --trust trust.toml
+    """
     from medlego.generalist import Trust, verify
 
     checks = verify(directory, None if trust is None else Trust.load(trust), last)
@@ -38,7 +42,11 @@ def verify_command(
 
 
 def log_command(terminal: Terminal, directory: options.Directory) -> None:
-    """List every entry of the lineage, oldest first; the present state is marked."""
+    """List every entry of the lineage, oldest first; the present state is marked.
+
+    Example:
+        medlego edit log generalist
+    """
     from medlego.generalist import Generalist, state
 
     generalist = Generalist.load(directory)
@@ -66,7 +74,11 @@ def diff_command(
     a: Annotated[int, Argument(metavar="A", help="Number of an entry, as in the log.")],
     b: Annotated[int, Argument(metavar="B", help="Number of another entry.")],
 ) -> None:
-    """Show what changed from the state of entry A to that of entry B."""
+    """Show what changed from the state of entry A to that of entry B.
+
+    Example:
+        medlego edit diff generalist 0 2
+    """
     from medlego.generalist import Generalist, difference
 
     generalist = Generalist.load(directory)

@@ -42,7 +42,10 @@ BrickFiles = Annotated[list[Path], Argument(metavar="BRICK…", help="Brick file
 NewBrick = Annotated[Path, Option("--output", "-o", help="Brick file to write.")]
 NewDirectory = Annotated[Path, Option("--output", "-o", help="Directory to create.")]
 Force = Annotated[bool, Option("--force", help="Overwrite an existing file.")]
-JsonFile = Annotated[Path | None, Option("--json", help="Write the result as JSON.")]
+JsonFile = Annotated[
+    Path | None,
+    Option("--json", metavar="FILE", help="Write the result as JSON; print it without FILE."),
+]
 
 BaseName = Annotated[str, Option(help="'mini' or a timm vision transformer's name.")]
 BaseWeights = Annotated[Path | None, Option(help="Safetensors file with the base's weights.")]
@@ -58,6 +61,12 @@ LabelsMap = Annotated[
         help="Table with columns from, to and optionally task that renames the data's labels "
         "(names, or codes as SCHEME:VALUE) to the task's; other labels are dropped."
     ),
+]
+FactsFile = Annotated[
+    Path | None, Option(help="TOML: what people state, from use to contact; for the card.")
+]
+EvaluationFile = Annotated[
+    Path | None, Option(help="What evaluate --json FILE wrote of this model; for the card.")
 ]
 GateFile = Annotated[
     Path | None, Option(help="Limits in TOML; an edit that breaks one is refused.")

@@ -18,7 +18,7 @@ _UsageError: Any = typer.BadParameter.__base__  # typer does not export it
 _SURPLUS = re.compile(r"Got unexpected extra argument\S* \((.*)\)", re.DOTALL)
 """How the parser says it; "unexpected" is what this command says of its own faults."""
 
-ANYWHERE = ("--debug", "--quiet")
+_ANYWHERE = ("--debug", "--quiet")
 """Global flags that may also stand behind the verb."""
 
 
@@ -30,11 +30,13 @@ def run_app(app: Callable[..., Any], arguments: list[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     end = words.index("--") if "--" in words else len(words)
-    front = [word for word in words[:end] if word in ANYWHERE]
-    rest = [word for word in words[:end] if word not in ANYWHERE]
+    places = [place for place in range(end) if _is_flag(words[:end], place)]
+    front = [words[place] for place in places]
+    rest = [word for place, word in enumerate(words[:end]) if place not in places]
     debug = "--debug" in front
     try:
-        return app(args=[*front, *rest, *words[end:]], standalone_mode=False) or 0
+        line = [*front, *rest, *words[end:]]
+        return app(args=line, prog_name="medlego", standalone_mode=False) or 0
     except _UsageError as error:
         error.message = printable(
             _SURPLUS.sub(r"Expected no further words, got: \1", error.message)
@@ -51,6 +53,13 @@ def run_app(app: Callable[..., Any], arguments: list[str] | None = None) -> int:
     except Exception as error:
         fault = f"unexpected {type(error).__name__}: {error}; run with --debug and report it"
         return _fail(fault, 1, debug)
+
+
+def _is_flag(words: list[str], place: int) -> bool:
+    """Whether a word is a global flag; behind a verb `--json` is one unless a file follows it."""
+    if words[place] != "--json":
+        return words[place] in _ANYWHERE
+    return place + 1 == len(words) or words[place + 1].startswith("-")
 
 
 def _fail(message: str, code: int, debug: bool) -> int:

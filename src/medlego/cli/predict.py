@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,9 @@ from medlego.errors import GeneralistError, SettingsError
 
 if TYPE_CHECKING:
     from medlego.prediction import Prediction
+
+MAX_PRINTED = 200
+"""Images answered without --output: they are held in memory, and nobody reads a longer table."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class Batch:
         ),
     ] = None
     output: Annotated[
-        Path | None, Option("--output", "-o", help="Parquet file for the answers to --input.")
+        Path | None,
+        Option("--output", "-o", help="Table for the answers, .csv or .parquet; any number."),
     ] = None
     limit: Annotated[int | None, Option(help="Answer only the first N images.")] = None
     batch_size: Annotated[int | None, Option(help="Images per forward pass; 64 by default.")] = None
@@ -49,24 +54,26 @@ class Batch:
         values = {name: getattr(self, name) for name in names}
         return {name: value for name, value in values.items() if value is not None}
 
-    @property
-    def complete(self) -> bool:
-        """Whether there is a job.
+    def sources(self, images: list[Path]) -> str | Path | list[Path] | None:
+        """What a job answers; None where there is no job.
 
         Raises:
-            SettingsError: options that need each other.
+            SettingsError: options that need each other, or --output has another ending.
         """
-        if self.input is not None and self.output is not None:
-            return True
-        if self.input is not None or self.output is not None:
-            raise SettingsError("--input: expected it with --output, got one alone; add the other")
-        if self.settings:
-            word = f"--{next(iter(self.settings)).replace('_', '-')}"
-            raise SettingsError(
-                f"{word}: expected it with --input and --output, got neither; add them, or leave "
-                "it out"
-            )
-        return False
+        from medlego.support import table_suffix
+
+        if self.output is not None:
+            table_suffix(self.output)
+            if self.input is not None and images:
+                raise SettingsError("IMAGE: expected it without --input, got both; choose one")
+            if self.input is None and not images:
+                raise SettingsError("--output: expected images for it, got none; add IMAGE")
+            return self.input or (images[0] if len(images) == 1 else images)
+        settings = {"input": self.input} if self.input is not None else self.settings
+        if settings:
+            word = f"--{next(iter(settings)).replace('_', '-')}"
+            raise SettingsError(f"{word}: expected it with --output, got it alone; add --output")
+        return None
 
 
 def command(
@@ -74,7 +81,11 @@ def command(
     directory: options.Directory,
     images: Annotated[
         list[Path] | None,
-        Argument(metavar="IMAGE…", help="PNG, JPEG, JPEG 2000, TIFF, BMP, PGM, DICOM or NIfTI."),
+        Argument(
+            metavar="IMAGE…",
+            help="PNG, JPEG, JPEG 2000, TIFF, BMP, PGM, DICOM or NIfTI; a folder of them; a table "
+            "with a column path.",
+        ),
     ] = None,
     *,
     task: Annotated[
@@ -102,36 +113,53 @@ def command(
         str, Option(help="{medlego.prediction.saliency.explain:METHODS}.")
     ] = "gradient",
     batch: Batch,
-    json: options.JsonFile = None,
     compute: options.Compute,
 ) -> None:
     """Find the tasks that images belong to, and show their labels with probabilities.
 
     An image that is out of distribution for every task gets the reason instead of an answer.
 
-    With --input and --output, any number of images are answered into a Parquet table, on all
-    cores and GPUs. An interrupted job resumes when you repeat the command; OUTPUT.job holds what
-    is done until OUTPUT is complete. Unreadable images get a row that says why.
+    With --output, any number of images are answered into a table, on all cores and GPUs. An
+    interrupted job resumes when you repeat the command; OUTPUT.job holds what is done until OUTPUT
+    is complete. Unreadable images get a row that says why.
+
+    Example:
+        medlego predict generalist scan.dcm
+        medlego predict generalist images/ -o answers.csv
     """
     if task is not None and every_task:
         raise GeneralistError("--every-task: expected it without --task, got both; choose one")
     selection = {"task": task, "every_task": every_task, "mode": mode, "any_object": any_object}
-    if batch.complete:
-        for word, value in {"IMAGE": images, "--saliency": saliency}.items():
-            if value:
-                raise SettingsError(f"{word}: expected it without --input, got both; choose one")
-        document: Any = _run_job(terminal, directory, batch, compute, selection)
+    sources = batch.sources(images or [])
+    if sources is not None:
+        if saliency is not None:
+            raise SettingsError("--saliency: expected it without --output, got both; choose one")
+        document: Any = _run_job(terminal, directory, sources, batch, compute, selection)
     elif images:
         overlays = saliency, saliency_method
-        document = _answer(terminal, directory, images, overlays, compute, selection)
+        document = _answer(terminal, directory, _few(images), overlays, compute, selection)
     else:
-        raise SettingsError("IMAGE: expected at least one, got none; add some, or --input")
-    terminal.emit(document, json)
+        raise SettingsError("IMAGE: expected at least one, got none; add some")
+    terminal.emit(document)
+
+
+def _few(images: list[Path]) -> list[Path]:
+    """The image files, and those in folders and tables."""
+    from medlego.prediction import list_images
+
+    files = [Path(image.name) for image in islice(list_images(images), MAX_PRINTED + 1)]
+    if len(files) > MAX_PRINTED:
+        raise SettingsError(
+            f"IMAGE: expected at most {MAX_PRINTED} images to print, got more; add --output "
+            "answers.csv, which takes any number"
+        )
+    return files
 
 
 def _run_job(
     terminal: Terminal,
     directory: Path,
+    sources: str | Path | list[Path],
     batch: Batch,
     compute: options.Compute,
     selection: dict[str, Any],
@@ -142,7 +170,7 @@ def _run_job(
     with terminal.progress() as show:
         summary = predict_many(
             directory,
-            str(batch.input),
+            sources,
             str(batch.output),
             base_weights=compute.base_weights,
             device=compute.device if batch.engine == "ray" else compute.place,

@@ -36,6 +36,9 @@ def command(
     """Refit a brick's head to the bricks that it will be merged with; its deltas stay as they are.
 
     Every site does this once all deltas are published. Then the bricks merge without data.
+
+    Example:
+        medlego refit mr.safetensors mr/ --with ct.safetensors -o mr-refit.safetensors
     """
     from medlego.bricks import IN_MERGE, load_brick, load_bricks, save_brick
     from medlego.train import refit_for_merge

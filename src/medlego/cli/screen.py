@@ -31,15 +31,18 @@ def command(
             metavar="DATA", help="Your own images instead of procedural ones; labels are ignored."
         ),
     ] = None,
-    json: options.JsonFile = None,
     store: options.StoreFolder = None,
     compute: options.Compute,
 ) -> None:
-    """Screen a brick from outside for signs of a backdoor; exit code 1 if a check flags it."""
+    """Screen a brick from outside for signs of a backdoor; exit code 1 if a check flags it.
+
+    Example:
+        medlego screen theirs.safetensors --against generalist
+    """
     from medlego.bricks import load_brick
 
     report = run(terminal, load_brick(brick), trusted(against or [], store), compute, data)
-    terminal.emit(report.as_dict(), json)
+    terminal.emit(report.as_dict())
     if report.flagged:
         raise CheckError(failure(report))
 

@@ -96,6 +96,10 @@ def command(
 
     A browser shows a page for people at the same address. The log goes to standard error as lines
     of JSON, without anything of an image.
+
+    Example:
+        medlego serve generalist --port 8765
+        medlego serve generalist --host 0.0.0.0 --token-file token.txt
     """
     options.need_extra("serve", "fastapi", "uvicorn", "python_multipart", "prometheus_client")
     from medlego.serve import (
@@ -124,7 +128,9 @@ def command(
         settings = page.settings(service.model.generalist)
         address = f"[{host}]" if ":" in host else host
         with log_to():
-            terminal.say(f"serving {directory} at http://{address}:{listening.getsockname()[1]}")
+            url = f"http://{address}:{listening.getsockname()[1]}"
+            terminal.say(f"serving {directory} at {url}")
+            terminal.emit({"directory": str(directory), "url": url})
             app = make_app(service, token=token, page=settings)
             serve_app(app, listening, allowed, proxy or ())
 

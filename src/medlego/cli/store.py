@@ -29,7 +29,11 @@ def ls_command(
     base: Annotated[str | None, Option(help="Name, or start of the fingerprint.")] = None,
     store: options.StoreFolder = None,
 ) -> None:
-    """List bricks by what their files state."""
+    """List bricks by what their files state.
+
+    Example:
+        medlego store ls --modality MR
+    """
     bricks = options.open_store(store)
     labels, problems = bricks.labels(task=task, modality=modality, body_part=body_part, base=base)
     rows = [
@@ -65,7 +69,11 @@ def ls_command(
 def add_command(
     terminal: Terminal, bricks: options.BrickFiles, *, store: options.StoreFolder = None
 ) -> None:
-    """Put bricks into the store; each is fully checked."""
+    """Put bricks into the store; each is fully checked.
+
+    Example:
+        medlego store add brain.safetensors chest.safetensors
+    """
     from medlego.bricks import load_bricks
 
     into = options.open_store(store)
@@ -82,7 +90,11 @@ def rm_command(
     *,
     store: options.StoreFolder = None,
 ) -> None:
-    """Delete bricks from the store; generalists that contain them keep their own copies."""
+    """Delete bricks from the store; generalists that contain them keep their own copies.
+
+    Example:
+        medlego store rm 3f9a1c
+    """
     bricks = options.open_store(store)
     whole = [bricks.find(start) for start in digests]
     removed = [bricks.remove(digest) for digest in whole]
@@ -99,7 +111,11 @@ def gc_command(
     ] = None,
     store: options.StoreFolder = None,
 ) -> None:
-    """Delete what interrupted writers left and, with --used-by, bricks that no DIR names."""
+    """Delete what interrupted writers left and, with --used-by, bricks that no DIR names.
+
+    Example:
+        medlego store gc --used-by generalist
+    """
     from medlego.generalist import load_document
 
     bricks = options.open_store(store)
@@ -115,7 +131,12 @@ def gc_command(
 def push_command(
     terminal: Terminal, place: Place, digests: Digests = None, *, store: options.StoreFolder = None
 ) -> None:
-    """Copy bricks that another place lacks to it."""
+    """Copy bricks that another place lacks to it.
+
+    Example:
+        medlego store push /mnt/share/bricks
+        medlego store push hf://hospital/bricks 3f9a1c
+    """
     from medlego.exchange import push
 
     with terminal.progress() as show:
@@ -127,7 +148,11 @@ def push_command(
 def pull_command(
     terminal: Terminal, place: Place, digests: Digests = None, *, store: options.StoreFolder = None
 ) -> None:
-    """Copy bricks from another place; each is fully checked before it enters."""
+    """Copy bricks from another place; each is fully checked before it enters.
+
+    Example:
+        medlego store pull hf://hospital/bricks@v1
+    """
     from medlego.exchange import pull
 
     with terminal.progress() as show:

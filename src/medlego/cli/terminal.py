@@ -70,6 +70,8 @@ class Terminal:
 
     json: bool = False
     quiet: bool = False
+    file: Path | None = None
+    """Where a verb's document goes too; see `emit`."""
 
     @property
     def silent(self) -> bool:
@@ -105,15 +107,23 @@ class Terminal:
             table.add_row(*map(printable, row))
         _console().print(table)
 
-    def emit(self, document: Any, file: Path | None = None) -> None:
-        """Write a document as JSON: to standard output with `--json`, and to `file` if given."""
-        text = _escaped(json.dumps(document, indent=2, ensure_ascii=False), _in_json)
-        if file is not None:
-            from medlego.support import write_atomically
+    def emit(self, document: Any, file: Path | None = None, *, line: bool = False) -> None:
+        """Write a verb's one document as JSON: to standard output with `--json`, and to files.
 
-            write_atomically(file, (text + "\n").encode())
+        Args:
+            document: what the verb found or did.
+            file: written in any case, besides the one of `--json FILE`.
+            line: on one line, for a verb that has many documents.
+        """
+        indent = None if line else 2
+        text = _escaped(json.dumps(document, indent=indent, ensure_ascii=False), _in_json)
+        for path in (file, self.file):
+            if path is not None:
+                from medlego.support import write_atomically
+
+                write_atomically(path, (text + "\n").encode())
         if self.json:
-            print(text)
+            print(text, flush=True)
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[str, int, int], None]]:

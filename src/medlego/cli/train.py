@@ -90,6 +90,10 @@ def command(
 
     An interrupted run resumes after its last epoch when you repeat the command. Runs are
     reproducible.
+
+    Example:
+        medlego train brain/ --modality MR -o brain.safetensors
+        medlego train chest.csv --sensitivity 0.95 -o chest.safetensors
     """
     from medlego.bricks import MIN_PROFILE_IMAGES, load_brick, load_bricks, save_brick
     from medlego.train import train_brick

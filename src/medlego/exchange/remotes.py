@@ -7,6 +7,7 @@ under its own digest.
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,11 +16,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from medlego.bricks import MAX_FILE_BYTES, brick_bytes, brick_from_bytes
-from medlego.errors import BrickError, StoreError, raise_all
+from medlego.errors import BrickError, MedLegoError, StoreError, raise_all
 from medlego.exchange.store import SUFFIX, Store
-from medlego.support import Progress, silent
+from medlego.support import Progress, silent, unreachable
 
 HUB = "hf://"
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_STEPS = {
+    401: "it is private or not there: hf auth login, or check the name",
+    403: "your token may not do that: hf auth login with another",
+    404: "it is not there, or private: check the name, or hf auth login",
+    412: "somebody changed it meanwhile: try again",
+}
+"""What to do about an answer of the hub."""
 
 
 class BrickPlace(Protocol):
@@ -39,17 +48,33 @@ def open_place(url: str) -> BrickPlace:
     """A directory, any URL that fsspec opens, or `hf://OWNER/NAME[@REVISION]`.
 
     Raises:
-        StoreError: no such kind of URL, or a package for it is missing.
+        StoreError: no such kind of URL, a package for it is missing, or no network.
     """
     if url.startswith(HUB):
-        return HubPlace.parse(url)
+        place = HubPlace.parse(url)
+        need_network(url, place.endpoint)
+        return place
     import fsspec
 
+    need_network(url, url)
     try:
         system, root = fsspec.core.url_to_fs(url)
     except (ValueError, ImportError) as error:
         raise StoreError(f"{url}: expected a directory or a URL of fsspec ({error})") from error
     return FilePlace(system, root.rstrip("/") or "/", url)
+
+
+def need_network(place: str, address: str) -> None:
+    """Fail within seconds where an address cannot be reached.
+
+    Raises:
+        StoreError: no network, or nothing answers there.
+    """
+    if (problem := unreachable(address)) is not None:
+        raise StoreError(
+            f"{place}: expected a place that can be read and written, got {problem}; connect to a "
+            "network, or correct the address"
+        )
 
 
 def push(
@@ -72,14 +97,14 @@ def push(
     """
     chosen = store.digests() if digests is None else [store.find(start) for start in digests]
     place = open_place(url)
-    with _reached(url):
+    with reached(url):
         there = set(place.digests())
     missing = [digest for digest in dict.fromkeys(chosen) if digest not in there]
     contents: dict[str, Callable[[], bytes]] = {}
     for number, digest in enumerate(missing):
         show("checking bricks", number, len(missing))
         contents[digest] = partial(brick_bytes, store.get(digest))
-    with _reached(url):
+    with reached(url):
         place.write(contents)
     return missing
 
@@ -103,7 +128,7 @@ def pull(
             bricks; the sound ones have entered then.
     """
     place = open_place(url)
-    with _reached(url):
+    with reached(url):
         there = place.digests()
     chosen = there if digests is None else [_only(there, start, url) for start in digests]
     present = set(store.digests())
@@ -111,7 +136,7 @@ def pull(
     entered, problems = [], []
     for number, digest in enumerate(missing):
         show("pulling bricks", number, len(missing))
-        with _reached(url):
+        with reached(url):
             content = place.read(digest)
         try:
             brick = brick_from_bytes(content, f"{url}: {digest[:12]}")
@@ -176,6 +201,11 @@ class HubPlace:
         self._repository, self._revision = repository, revision
         self._api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
 
+    @property
+    def endpoint(self) -> str:
+        """The hub's address."""
+        return str(self._api.endpoint)
+
     @classmethod
     def parse(cls, url: str) -> HubPlace:
         """From `hf://OWNER/NAME[@REVISION]`.
@@ -183,10 +213,7 @@ class HubPlace:
         Raises:
             StoreError: another form.
         """
-        repository, _, revision = url.removeprefix(HUB).partition("@")
-        if repository.count("/") != 1 or not all(repository.split("/")):
-            raise StoreError(f"{url}: expected hf://OWNER/NAME or hf://OWNER/NAME@REVISION")
-        return cls(repository, revision or None)
+        return cls(*hub_address(url))
 
     def digests(self) -> list[str]:
         """See `BrickPlace`."""
@@ -218,6 +245,18 @@ class HubPlace:
         )
 
 
+def hub_address(text: str) -> tuple[str, str | None]:
+    """The repository and the revision of `OWNER/NAME[@REVISION]`, with `hf://` before or without.
+
+    Raises:
+        StoreError: another form.
+    """
+    repository, _, revision = text.removeprefix(HUB).partition("@")
+    if not _REPOSITORY.fullmatch(repository):
+        raise StoreError(f"{text}: expected hf://OWNER/NAME or hf://OWNER/NAME@REVISION")
+    return repository, revision or None
+
+
 def _only(digests: Collection[str], start: str, url: str) -> str:
     matching = [digest for digest in digests if digest.startswith(start)]
     if len(matching) != 1:
@@ -227,15 +266,17 @@ def _only(digests: Collection[str], start: str, url: str) -> str:
 
 
 @contextmanager
-def _reached(url: str) -> Iterator[None]:
+def reached(url: str) -> Iterator[None]:
     """Whatever a file system or the network raises becomes one error that names the place."""
     try:
         yield
-    except (StoreError, BrickError):
+    except MedLegoError:
         raise
     except Exception as error:
-        message = " ".join(str(error).split())[:300]
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        step = f"; {_STEPS[status]}" if status in _STEPS else ""
+        message = " ".join(str(error).split())[:200]
         raise StoreError(
             f"{url}: expected a place that can be read and written, got "
-            f"{type(error).__name__}: {message}"
+            f"{type(error).__name__}: {message}{step}"
         ) from error

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from medlego.support import load_lazily
 
 if TYPE_CHECKING:
+    from medlego.images.dicom.codecs import missing_codecs
     from medlego.images.dicom.elements import ElementError
     from medlego.images.dicom.header import Header, read_header
     from medlego.images.dicom.identity import read_identity
@@ -36,6 +37,7 @@ __all__ = [
     "is_image",
     "is_voxels",
     "letterbox",
+    "missing_codecs",
     "nothing_said",
     "parsed",
     "read_header",

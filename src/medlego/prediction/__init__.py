@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from medlego.prediction.asked import OneImage
     from medlego.prediction.backbone import Backbone, features_of
     from medlego.prediction.batch.run import predict_many
+    from medlego.prediction.batch.sources import list_images
     from medlego.prediction.engine import Engine
     from medlego.prediction.modes import working_readers
     from medlego.prediction.module import as_module
@@ -45,6 +46,7 @@ __all__ = [
     "features_of",
     "groups",
     "layer",
+    "list_images",
     "overlay",
     "predict",
     "predict_images",

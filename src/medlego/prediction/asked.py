@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from medlego.data import TABLE_SUFFIXES, table_and_folder
-from medlego.errors import DatasetError, ImageError
+from medlego.errors import ImageError
 from medlego.images import Image, ImageLike, as_image, read_image
-from medlego.prediction.batch.sources import find_images
+from medlego.prediction.batch.sources import list_images
 
 OneImage = str | Path | ImageLike
 """A file, or an image in memory; a path may also be a folder's or a table's, of many."""
@@ -22,7 +20,7 @@ def asked_images(images: OneImage | Iterable[OneImage]) -> list[tuple[str, Path 
     """Every image with its name: the path, or `image 1`, … of those in memory.
 
     Raises:
-        DatasetError: a folder or table without images, or as `find_images`.
+        DatasetError: a folder or table without images, or as `list_images`.
         ImageError: nothing of which there could be images.
     """
     if isinstance(images, str | Path) or not isinstance(images, Iterable):
@@ -70,11 +68,4 @@ def read_one(image: Path | ImageLike, name: str, *, any_object: bool) -> Image |
 def _paths(source: str | Path) -> list[Path]:
     if not str(source):
         raise ImageError("images: expected a path, got an empty text")
-    table, _ = table_and_folder(str(source))
-    if not Path(source).is_dir() and Path(table).suffix.lower() not in TABLE_SUFFIXES:
-        return [Path(source)]
-    root, found = find_images(source, Path(os.devnull))
-    paths = [root / image.name for image in found]
-    if not paths:
-        raise DatasetError(f"{source}: expected images, found none")
-    return paths
+    return [Path(image.name) for image in list_images([source])]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, SupportsIndex, overload
 
 from medlego.prediction.answers import Prediction
-from medlego.prediction.batch.rows import as_table, rows_of, unreadable_row
+from medlego.prediction.batch.rows import as_table, flat, rows_of, unreadable_row
 from medlego.support import data_frame, html_table
 
 MOST_SHOWN = 20
@@ -46,7 +46,7 @@ class Predictions(list[Prediction]):
 
         A row is one label of one task for one image, with its `probability`, its `threshold` and
         whether it is `answered`; an image without an answer, or that was not read, has one row
-        that says so. The other columns are those of `predict_many` (docs/many-images.md).
+        that says so: the columns of `predict_many` as CSV (docs/many-images.md).
         """
         rows = []
         for position, one in enumerate(self):
@@ -54,8 +54,7 @@ class Predictions(list[Prediction]):
                 rows += rows_of(position, one, self.bricks)
             else:
                 rows.append(unreadable_row(position, one.image, one.problem))
-        table = as_table(rows).drop("label").explode("probabilities").unnest("probabilities")
-        return data_frame(table)
+        return data_frame(flat(as_table(rows).lazy()).collect())
 
     def _repr_html_(self) -> str:
         """The answers by the images' places; names of images, which may be patients', stay out."""

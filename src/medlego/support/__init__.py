@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from medlego.support.frames import data_frame
     from medlego.support.html import html_table
+    from medlego.support.network import unreachable
     from medlego.support.plain import plain, plain_fields
     from medlego.support.processes import Pool, WorkerError, limit_resources, serve_requests
     from medlego.support.progress import Progress, silent
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         tensor_problems,
     )
     from medlego.support.strict_json import field_problems, parse_object, shown, spell
+    from medlego.support.tables import table_suffix, write_table
     from medlego.support.threads import one_thread
     from medlego.support.toml import load_tables, load_toml, parse_tables
     from medlego.support.values import NoPickle, ShortRepr
@@ -73,8 +75,11 @@ __all__ = [
     "shown",
     "silent",
     "spell",
+    "table_suffix",
     "tensor_problems",
+    "unreachable",
     "write_atomically",
+    "write_table",
 ]
 
 load_lazily(__name__)

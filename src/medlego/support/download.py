@@ -14,6 +14,7 @@ from urllib.parse import urljoin, urlsplit
 from filelock import FileLock
 
 from medlego.errors import DownloadError
+from medlego.support.network import unreachable
 
 ByteProgress = Callable[[int, int], None]
 """Called with bytes done and bytes in all; the latter is 0 where the server does not say."""
@@ -64,6 +65,11 @@ def download(
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
             if not is_there():
+                if (problem := unreachable(url)) is not None:
+                    raise DownloadError(
+                        f"{path.name}: expected it from {url}, got {problem}; connect to a "
+                        f"network, or {by_hand}"
+                    )
                 downloader = _downloader(path.name, by_hand, progress, timeout_s)
                 _fetch(url, path, md5, tries, by_hand, downloader)
     except OSError as error:

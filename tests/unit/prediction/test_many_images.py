@@ -348,10 +348,18 @@ def test_an_empty_input_is_refused_and_leaves_nothing(place, tmp_path):
 
 
 def test_an_input_that_is_not_there_is_refused(place, tmp_path):
-    with pytest.raises(DatasetError, match=r"expected a folder of images.*found nothing there"):
+    noise = tmp_path / "notes.txt"
+    noise.write_text("no image")
+    with pytest.raises(DatasetError, match=r"expected an image, a folder .*found nothing there"):
         predict_many(place / "merged", tmp_path / "none", tmp_path / "out.parquet")
-    with pytest.raises(DatasetError, match=r"got \.png"):
-        predict_many(place / "merged", place / "images" / "000.png", tmp_path / "out.parquet")
+    with pytest.raises(DatasetError, match=r"got \.txt"):
+        predict_many(place / "merged", noise, tmp_path / "out.parquet")
+
+
+def test_one_image_is_an_input_too(place, tmp_path):
+    out = tmp_path / "out.parquet"
+    predict_many(place / "merged", place / "images" / "000.png", out, task="binary")
+    assert pl.read_parquet(out)["image"].to_list() == ["000.png"]
 
 
 def test_a_listing_gives_back_each_part(tmp_path):
@@ -440,7 +448,7 @@ def test_a_disk_that_is_full_at_the_end_loses_nothing(place, whole, tmp_path, mo
 
 
 def test_an_output_without_a_name_is_refused(place):
-    with pytest.raises(JobError, match="file's name"):
+    with pytest.raises(SettingsError, match="expected a name that ends in"):
         predict_many(place / "merged", place / "images", ".")
 
 
@@ -629,3 +637,65 @@ def test_a_failure_on_one_device_ends_the_job(place):
 
     with pytest.raises(StopError):
         list(run_local(make_work(place), parts(), ("cpu", "cpu")))
+
+
+def long_rows(table: pl.DataFrame) -> list[tuple[Any, ...]]:
+    """Image, task, label, probability and whether it is the answer, of a Parquet table."""
+    return [
+        (row["image"], row["task"], one["label"], one["probability"], one["answered"])
+        for row in table.iter_rows(named=True)
+        for one in row["probabilities"] or [{"label": None, "probability": None, "answered": None}]
+    ]
+
+
+def test_a_csv_has_a_row_for_each_label_of_what_the_parquet_table_says(place, whole, tmp_path):
+    out = tmp_path / "out.csv"
+    summary = predict_many(place / "merged", place / "images", out, part_images=PARTS)
+    rows = pl.read_csv(out)
+    assert rows.select("image", "task", "label", "probability", "answered").rows() == long_rows(
+        whole
+    )
+    assert rows["bricks"].drop_nulls().str.split("; ").to_list()[0] == whole["bricks"][0].to_list()
+    assert (summary.rows, summary.unreadable) == (len(whole), 1)
+
+
+def test_a_csv_job_goes_on_after_a_stop(place, tmp_path):
+    predict_many(place / "merged", place / "images", tmp_path / "all.csv", part_images=PARTS)
+    out = tmp_path / "out.csv"
+    stopped(place, out)
+    assert predict_many(place / "merged", place / "images", out, part_images=PARTS).before == PARTS
+    assert out.read_bytes() == (tmp_path / "all.csv").read_bytes()
+
+
+def test_a_finished_csv_is_known_again_by_what_lies_beside_it(place, tmp_path):
+    out = tmp_path / "out.csv"
+    predict_many(place / "merged", place / "images", out, limit=3)
+    content = out.read_bytes()
+    assert predict_many(place / "merged", place / "images", out, limit=3).before == 3
+    assert out.read_bytes() == content
+    beside = {path.name for path in (tmp_path / "out.csv.job").iterdir()}
+    assert beside <= {"job.json", "written", ".lock"}
+    with pytest.raises(JobError, match=r"(?s)images: expected 3.*choose another output"):
+        predict_many(place / "merged", place / "images", out, limit=4)
+
+
+def test_a_csv_that_was_edited_is_not_overwritten(place, tmp_path):
+    out = tmp_path / "out.csv"
+    predict_many(place / "merged", place / "images", out, limit=3)
+    out.write_text("mine")
+    with pytest.raises(JobError, match="found one that no job wrote"):
+        predict_many(place / "merged", place / "images", out, limit=3)
+    assert out.read_text() == "mine"
+
+
+def test_a_csv_that_was_deleted_can_be_made_of_other_images(place, tmp_path):
+    out = tmp_path / "out.csv"
+    predict_many(place / "merged", place / "images", out, limit=3)
+    out.unlink()
+    assert predict_many(place / "merged", place / "images", out, limit=4).images == 4
+
+
+def test_another_ending_of_the_table_is_refused_before_any_work(tmp_path):
+    with pytest.raises(SettingsError, match=r"ends in \.csv or \.parquet, got \.xlsx"):
+        predict_many(tmp_path / "nothing", tmp_path / "nothing", tmp_path / "out.xlsx")
+    assert list(tmp_path.iterdir()) == []

@@ -152,7 +152,8 @@ def test_no_network_is_an_error_that_says_where_to_put_the_file(site: Site, tmp_
         site.url = f"http://127.0.0.1:{closed.getsockname()[1]}/file.npz"
     where = re.escape(str(tmp_path / "a.npz"))
     with pytest.raises(
-        DownloadError, match=rf"got Connection refused .*put the file .* at {where}$"
+        DownloadError,
+        match=rf"got no connection to 127.0.0.1 \(Connection refused\); .*put the .* at {where}$",
     ):
         get(site, tmp_path / "a.npz", tries=2)
 

@@ -80,6 +80,16 @@ def codec_for(path: Path, syntax: uid.UID, layout: Layout) -> Codec:
     return codec
 
 
+def missing_codecs() -> dict[str, str | None]:
+    """Per compressed transfer syntax, by its name, the package that it lacks; None for none."""
+    return {
+        uid.UID(syntax).name: None
+        if codec.plugin in get_decoder(codec.syntax).available_plugins
+        else codec.package
+        for syntax, codec in CODECS.items()
+    }
+
+
 def check_codestream(path: Path, content: bytes, syntax: uid.UID, layout: Layout) -> int | None:
     """Refuse a codestream that would decode to another size than its header claims.
 

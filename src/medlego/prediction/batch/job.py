@@ -5,6 +5,9 @@ Beside the output lies a folder of the same name with `.job` behind it, until th
     job.json            what the job is; written before any part
     images.jsonl        the images, one a line
     parts/NNNNNN.parquet    rows of one part's images
+    written             SHA-256 of a CSV output; written before that has its name
+
+A Parquet output says itself which job it is of. Beside a CSV one `job.json` and `written` stay.
 
 Every file is renamed into place when it is whole and on the disk, so that the names of the parts
 are the journal: a part is done if its file is there, and a kill leaves nothing in between.
@@ -12,6 +15,7 @@ are the journal: a part is done if its file is there, and a kill leaves nothing 
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,13 +32,14 @@ from medlego.errors import JobError, raise_all
 from medlego.merge import Mode
 from medlego.prediction.batch.answering import Work
 from medlego.prediction.batch.listing import Listing
-from medlego.prediction.batch.rows import SCHEMA
+from medlego.prediction.batch.rows import SCHEMA, flat
 from medlego.support import (
     FrozenModel,
     left_out,
     put_in_place,
     read_document,
     read_expected,
+    table_suffix,
     write_atomically,
 )
 
@@ -43,7 +48,8 @@ LISTING = "images.jsonl"
 METADATA = "medlego"
 """The key under which a finished table says which job it is of."""
 
-_DOCUMENT, _PARTS, _PART, _JOINED = "job.json", "parts", ".parquet", "joined.parquet"
+_DOCUMENT, _PARTS, _PART, _JOINED = "job.json", "parts", ".parquet", "joined"
+_WRITTEN = "written"
 _MAX_DOCUMENT_BYTES = 1 << 16
 _GONE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
@@ -130,6 +136,8 @@ def begin(folder: Path, job: Job) -> None:
         JobError: another one was.
     """
     file = folder / _DOCUMENT
+    if (folder / _WRITTEN).exists() and not (folder / _PARTS).exists():  # its table was deleted
+        file.unlink(missing_ok=True)
     if file.exists():
         way_out = f"finish that one first, or delete {folder} to start anew"
         job.check_same(_read(file), folder, way_out)
@@ -178,22 +186,28 @@ def finish(folder: Path, job: Job, listing: Listing, output: Path) -> None:
     joined = folder / _JOINED
     metadata = {METADATA: job.spelled().decode()}
     try:
-        pl.scan_parquet(files, glob=False).sink_parquet(
-            joined, metadata=metadata, maintain_order=True
-        )
+        rows = pl.scan_parquet(files, glob=False)
+        if _is_csv(output):
+            flat(rows).sink_csv(joined, maintain_order=True)
+            write_atomically(folder / _WRITTEN, _sha256(joined))
+        else:
+            rows.sink_parquet(joined, metadata=metadata, maintain_order=True)
     except _GONE as error:
         raise JobError(
             f"{folder}: expected parts that can be joined and room for the table, got "
             f"{type(error).__name__}; see to the disk and start again, what is done is kept"
         ) from error
     put_in_place(joined, output)
-    clear(folder)
+    clear(folder, output)
 
 
-def clear(folder: Path) -> None:
+def clear(folder: Path, output: Path) -> None:
     """Take a finished job's folder away, the document last of what a later run looks at."""
     shutil.rmtree(folder / _PARTS, ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    if _is_csv(output):
+        (folder / LISTING).unlink(missing_ok=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def job_of(output: Path) -> Job:
@@ -203,12 +217,34 @@ def job_of(output: Path) -> Job:
         JobError: none did.
     """
     try:
+        if _is_csv(output):
+            folder = output.with_name(f"{output.name}{SUFFIX}")
+            if (folder / _WRITTEN).read_bytes() != _sha256(output):
+                raise KeyError(_WRITTEN)
+            return _read(folder / _DOCUMENT)
         text = pl.read_parquet_metadata(output)[METADATA].encode()
         return read_document(Job, text, name=str(output), error=JobError)
     except (*_GONE, KeyError, JobError):
         raise JobError(
             f"{output}: expected a new file, found one that no job wrote; choose another"
         ) from None
+
+
+def scan(output: Path) -> pl.LazyFrame:
+    """A finished table's image, task and outcome of each answer."""
+    if _is_csv(output):
+        columns = ("position", "task", "outcome")
+        return pl.scan_csv(output, glob=False, infer_schema=False).select(columns).unique()
+    return pl.scan_parquet(output, glob=False)
+
+
+def _is_csv(output: Path) -> bool:
+    return table_suffix(output) == ".csv"
+
+
+def _sha256(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest().encode()
 
 
 def _short(value: Any) -> str:

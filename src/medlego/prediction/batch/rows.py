@@ -102,6 +102,16 @@ def as_table(rows: Sequence[Row]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=SCHEMA, infer_schema_length=None)
 
 
+def flat(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """The same for a format without lists: one row per image, task and label of it."""
+    return (
+        rows.drop("label")
+        .explode("probabilities")
+        .unnest("probabilities")
+        .with_columns(pl.col("bricks", "applied").list.join("; "))
+    )
+
+
 def spelled(text: str) -> str:
     """A file's name as text, bytes that are no UTF-8 as `\\xff`."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from medlego.base import BATCH
-from medlego.errors import DatasetError, JobError, SettingsError, raise_all
+from medlego.errors import DatasetError, SettingsError, raise_all
 from medlego.generalist import Generalist
 from medlego.merge import as_mode
 from medlego.prediction.batch.answering import Work
@@ -28,12 +26,13 @@ from medlego.prediction.batch.job import (
     job_of,
     keep_part,
     locked,
+    scan,
 )
 from medlego.prediction.batch.listing import JobPart, Listing, PartRows, write_listing
 from medlego.prediction.batch.local import local_devices, run_local
 from medlego.prediction.batch.rows import ABSTAINED, UNREADABLE
-from medlego.prediction.batch.sources import find_images
-from medlego.support import Progress, silent
+from medlego.prediction.batch.sources import find_images, list_images
+from medlego.support import Progress, silent, table_suffix
 
 PART_IMAGES = 512
 """Images to a part: what a kill may cost, on each device."""
@@ -65,7 +64,7 @@ class Summary:
 
 def predict_many(
     directory: str | Path,
-    source: str | Path,
+    source: str | Path | Sequence[str | Path],
     output: str | Path,
     *,
     base_weights: str | Path | None = None,
@@ -81,7 +80,7 @@ def predict_many(
     engine: str = "local",
     show: Progress = silent,
 ) -> Summary:
-    """Answer any number of images as `predict` would, into a Parquet table.
+    """Answer any number of images as `predict` would, into a table.
 
     Memory does not grow with their number. A job that was ended, however it was, goes on where
     it stood when it is called again; one that is finished is left as it is. An image that cannot
@@ -89,9 +88,10 @@ def predict_many(
 
     Args:
         directory: a generalist's.
-        source: a folder of images or a table of paths, see `batch.sources`.
-        output: a Parquet file to write; `batch.rows.SCHEMA` has its columns. Beside it `OUTPUT.job`
-            lies meanwhile.
+        source: a folder of images or a table of paths, see `batch.sources`; or several of them and
+            of image files.
+        output: a `.parquet` or `.csv` file to write; `batch.rows` has its columns. Beside it
+            `OUTPUT.job` lies meanwhile.
         base_weights: the base's file; found by fingerprint when left out.
         task, every_task, any_object, mode: as of `predict`.
         limit: answer only the first so many images.
@@ -108,16 +108,19 @@ def predict_many(
         JobError: the folder holds a job that was begun otherwise, or another process is at it;
             or the output is another job's.
         DatasetError: no images, or a table that cannot be read.
-        SettingsError: a number below one, an unknown engine, or Ray is not installed.
+        SettingsError: a number below one, another ending of the output, an unknown engine, or Ray
+            is not installed.
         GeneralistError, MergeError, BaseError: as of `predict`.
     """
     started = time.monotonic()
     output = Path(output)
     _check(batch_size=batch_size, workers=workers, part_images=part_images, limit=limit)
-    if not output.name:
-        raise JobError(f"{output}: expected a file's name, got a folder; name a Parquet file")
+    table_suffix(output)
     folder = output.with_name(f"{output.name}{SUFFIX}")
-    root, images = find_images(source, folder)
+    if isinstance(source, (str, Path)):
+        root, images = find_images(source, folder)
+    else:
+        root, images = Path(), list_images(source, folder)
     generalist = Generalist.load(directory)
     if task is not None:
         generalist.capability(task)
@@ -142,7 +145,7 @@ def predict_many(
         job, before = Job.of(work, listing), listing.images
         if finished is not None:
             job.check_same(finished, output, "choose another output")
-            clear(folder)
+            clear(folder, output)
         else:
             begin(folder, job)
             before = _answer(work, listing, folder, run, show)
@@ -187,7 +190,7 @@ def _answer(work: Work, listing: Listing, folder: Path, run: Run, show: Progress
 
 
 def _summary(output: Path, listing: Listing, before: int, seconds: float) -> Summary:
-    outcomes = pl.scan_parquet(output, glob=False).group_by("outcome").len().collect()
+    outcomes = scan(output).group_by("outcome").len().collect()
     counts = dict(outcomes.iter_rows())
     return Summary(
         output=str(output),

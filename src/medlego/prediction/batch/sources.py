@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 
 import polars as pl
@@ -44,13 +44,36 @@ class ListedImage:
     changed_ns: int | None
 
 
-def find_images(source: str | Path, skip: Path) -> tuple[Path, Iterator[ListedImage]]:
+def list_images(sources: Iterable[str | Path], skip: Path | None = None) -> Iterator[ListedImage]:
+    """The images of several sources in their order, named as they are reached from here.
+
+    Args:
+        sources: files, taken as they are, and what `find_images` takes.
+        skip: a folder that is not looked into.
+
+    Raises:
+        DatasetError: as `find_images`, or a folder or table without images.
+    """
+    for source in sources:
+        path = Path(table_and_folder(str(source))[0])
+        if not path.is_dir() and path.suffix.lower() not in TABLE_SUFFIXES:
+            yield _stated(Path(), str(source))
+            continue
+        root, found = find_images(source, skip)
+        if (first := next(found, None)) is None:
+            raise DatasetError(f"{source}: expected images, found none; check the path")
+        for image in chain([first], found):
+            yield replace(image, name=str(root / image.name))
+
+
+def find_images(source: str | Path, skip: Path | None) -> tuple[Path, Iterator[ListedImage]]:
     """Where a job's images lie, and the images in a fixed order, found while they are asked for.
 
     Args:
-        source: a folder, searched with all that is below, hidden names left out; or a table (CSV,
-            Parquet, Excel) with a column `path`, relative to the table's own folder, or to another
-            as `TABLE@FOLDER`. Other columns are ignored; a path may stand there more than once.
+        source: a folder, searched with all that is below, hidden names left out; an image; or a
+            table (CSV, Parquet, Excel) with a column `path`, relative to the table's own folder, or
+            to another as `TABLE@FOLDER`. Other columns are ignored; a path may stand there more
+            than once.
         skip: a folder that is not looked into.
 
     Raises:
@@ -65,16 +88,18 @@ def find_images(source: str | Path, skip: Path) -> tuple[Path, Iterator[ListedIm
             raise DatasetError(f"{root}: expected a folder of images, found none; check it")
         cells = _CELLS.get(path.suffix.lower(), _csv_cells)(path)
         return root, (_stated(root, name) for name in _names(path, cells))
-    if path.is_dir() and folder is None:
-        return path, _below(path, skip.resolve())
+    if folder is None and path.is_file() and is_image(path):
+        return path.parent, iter([_stated(path.parent, path.name)])
+    if folder is None and path.is_dir():
+        return path, _below(path, None if skip is None else skip.resolve())
     got = "found nothing there" if not path.exists() else f"got {path.suffix or 'a file'}"
     raise DatasetError(
-        f"{source}: expected a folder of images, or a .csv or .parquet table of paths "
+        f"{source}: expected an image, a folder of images, or a .csv or .parquet table of paths "
         f"(TABLE{AT}FOLDER), {got}; check the path"
     )
 
 
-def _below(root: Path, skip: Path) -> Iterator[ListedImage]:
+def _below(root: Path, skip: Path | None) -> Iterator[ListedImage]:
     """Depth first, by name; links to folders are not followed, since they may lead in circles."""
     left = [("", iter(_entries(root)))]
     while left:
@@ -85,7 +110,7 @@ def _below(root: Path, skip: Path) -> Iterator[ListedImage]:
             continue
         path, name = Path(entry.path), prefix + entry.name
         if entry.is_dir(follow_symlinks=False):
-            if entry.name != skip.name or path.resolve() != skip:
+            if skip is None or entry.name != skip.name or path.resolve() != skip:
                 left.append((f"{name}/", iter(_entries(path))))
         elif entry.name != DIRECTORY and _is_file(entry) and is_image(path):
             yield _stated(root, name)
