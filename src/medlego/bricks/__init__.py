@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         tools_used,
     )
     from medlego.bricks.content import group_tensors, read_groups
-    from medlego.bricks.document import Card
+    from medlego.bricks.document import MAX_CURVE, Card, EpochPoint
     from medlego.bricks.file import (
         MAX_FILE_BYTES,
         Label,
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IN_MERGE",
+    "MAX_CURVE",
     "MAX_EPSILON",
     "MAX_FILE_BYTES",
     "MAX_GRAM_DIRECTIONS",
@@ -87,6 +88,7 @@ __all__ = [
     "Brick",
     "BrickSignature",
     "Card",
+    "EpochPoint",
     "Gram",
     "Head",
     "Label",

@@ -58,6 +58,7 @@ VERBS = {
     "export peft": ("interop:export_peft_command", "Write a brick as a PEFT LoRA adapter."),
     "export timm": ("interop:export_timm_command", "Write a generalist as a timm state dict."),
     "export onnx": ("interop:export_onnx_command", "Write a generalist as an ONNX graph."),
+    "run": ("run:command", "Run a whole experiment from one TOML file."),
     "demo": ("demo:command", "Run all steps on synthetic images, offline."),
 }
 """Per verb a file of this room, a function in it, and a summary."""

@@ -95,6 +95,7 @@ def command(
     from medlego.train import train_brick
 
     options.refuse_existing(output, force)
+    callbacks = training.callbacks(output, force)
     settings = training.build(
         targets=None if targets is None else tuple(targets.split(",")),
         stem=stem,
@@ -122,6 +123,7 @@ def command(
             start=earlier,
             others=load_bricks(others or []),
             checkpoint=output.with_name(f"{output.name}.partial"),
+            callbacks=callbacks,
             device=compute.place,
             data_note=training.data_note,
             licence=training.licence,

@@ -37,6 +37,7 @@ from medlego.train.checkpoint import (
     run_identity,
     write_checkpoint,
 )
+from medlego.train.epochs import Callback, Epoch, EpochScores, curve
 from medlego.train.grams import check_images, measure_grams
 from medlego.train.head import explicit, implicit, new_head
 from medlego.train.head_fit import choose_head
@@ -47,7 +48,6 @@ from medlego.train.starting_points import Earlier
 from medlego.train.warm_start import Foundation
 
 EVALUATION_BATCH = 128
-Watch = Callable[[Sequence[float], Callable[[], Brick]], None]
 
 
 def train_brick(
@@ -62,7 +62,7 @@ def train_brick(
     data_note: str | None = None,
     licence: str | None = None,
     foundation: Foundation | None = None,
-    watch: Watch | None = None,
+    callbacks: Sequence[Callback] = (),
     save: Callable[[Brick], object] | None = None,
     show: Progress = silent,
 ) -> Brick:
@@ -80,8 +80,9 @@ def train_brick(
         device: `cpu`, `cuda`, or `auto` for a GPU where there is one (mixed precision there).
         data_note, licence: free text for the card.
         foundation: deltas of other tasks' bricks to start from, see `medlego.train.adapt`.
-        watch: called after each epoch, and before the first where `head_first` is set, with the
-            selecting scores so far and a function that makes the brick as it stands.
+        callbacks: each is called with an `Epoch` after each epoch, and before the first where
+            `head_first` is set; first with the last finished epoch where a run is resumed. The
+            checkpoint is written before, so that an error of theirs ends the run and loses nothing.
         save: called with the brick before the checkpoint is removed, so that nothing is lost
             where writing it fails.
         show: called with what is under way, done and total.
@@ -114,16 +115,15 @@ def train_brick(
     state = None if path is None else read_checkpoint(path, identity)
     if state is not None:
         run.restore(*state)
+        run.tell(callbacks, notes)
     elif settings.head_first:
         run.fit_head()
-        if watch is not None:
-            watch(run.state.history, lambda: run.brick(notes))
+        run.keep(path, identity)
+        run.tell(callbacks, notes)
     while not run.finished:
         run.epoch()
-        if watch is not None:
-            watch(run.state.history, lambda: run.brick(notes))
-        if path is not None:
-            write_checkpoint(path, identity, run.state, run.tensors())
+        run.keep(path, identity)
+        run.tell(callbacks, notes)
     brick = run.finish(notes)
     if save is not None:
         save(brick)
@@ -211,7 +211,7 @@ class _Run:
         fitted = implicit(task, choose_head(task, train, [val]).head, self._device)
         for parameter, value in zip(self._head, fitted, strict=True):
             parameter.copy_(value)
-        self._validate()
+        self._validate(None, 0.0)
 
     def _features(self, inputs: Inputs) -> Tensor:
         """Pooled features of images as they are, on the CPU, as the model stands."""
@@ -225,17 +225,19 @@ class _Run:
         count, batch = len(self._train), self._settings.batch_size
         generator = torch.Generator().manual_seed(_mix(self._settings.seed, self.state.epoch))
         order = torch.randperm(count, generator=generator)
-        steps = math.ceil(count / batch)
+        steps, summed, rate = math.ceil(count / batch), 0.0, 0.0
         done, total = self.state.epoch * steps, self._epochs * steps
         for step, indices in enumerate(torch.split(order, batch), start=done):
             self._show(f"epoch {self.state.epoch + 1} of {self._epochs}", step, total)
-            self._step(indices, self._rate_at(step, total), generator)
+            rate = self._rate_at(step, total)
+            summed += self._step(indices, rate, generator) * len(indices)
         self.state.epoch += 1
-        self._validate()
+        self._validate(summed / count, rate)
         if self.finished:
             self._show("trained", total, total)
 
-    def _step(self, indices: Tensor, rate: float, generator: torch.Generator) -> None:
+    def _step(self, indices: Tensor, rate: float, generator: torch.Generator) -> float:
+        """The loss before the step."""
         pixels = self._train.take(indices.tolist()).to(self._device)
         if self._augment is not None:
             pixels = self._augment(pixels, generator)
@@ -256,9 +258,10 @@ class _Run:
         nn.utils.clip_grad_norm_(self._trainable(), self._settings.clip_norm)
         self._optimiser.step()
         self._factors.retract()
+        return loss.item()
 
     @torch.no_grad()
-    def _validate(self) -> None:
+    def _validate(self, train_loss: float | None, rate: float) -> None:
         """Keep the epoch that is best alone and in a merge, both counting half."""
         set_other_bricks(self._model, 1.0, {})
         scores = self._scores()
@@ -270,8 +273,10 @@ class _Run:
             loss = (loss + merged["loss"]) / 2
             scores |= {name + IN_MERGE: value for name, value in merged.items()}
         state = self.state
-        state.history.append(round(score, 6))
-        if (score, -loss) > (state.best_score, -state.best_loss):
+        best = (score, -loss) > (state.best_score, -state.best_loss)
+        selecting = round(score, 6)
+        state.history.append(EpochScores(state.epoch, train_loss, scores, selecting, rate, best))
+        if best:
             state.best_epoch, state.best_score, state.best_loss = state.epoch, score, loss
             state.best_scores = scores
             self._best = self._parameters()
@@ -317,6 +322,24 @@ class _Run:
     def _parameters(self) -> list[Tensor]:
         return [p.detach().cpu().clone() for p in self._trainable()]
 
+    def tell(self, callbacks: Sequence[Callback], notes: Card) -> None:
+        """Call each with the last epoch."""
+        for callback in callbacks:
+            history = tuple(self.state.history)
+            callback(
+                Epoch(
+                    **vars(history[-1]),
+                    epochs=self._epochs,
+                    history=history,
+                    brick=lambda: self.brick(notes),
+                )
+            )
+
+    def keep(self, path: Path | None, identity: str) -> None:
+        """Write the checkpoint, if there is to be one."""
+        if path is not None:
+            write_checkpoint(path, identity, self.state, self.tensors())
+
     def tensors(self) -> dict[str, Tensor]:
         """Everything a checkpoint needs besides `state`."""
         now = {f"now.{i}": p for i, p in enumerate(self._parameters())}
@@ -352,6 +375,7 @@ class _Run:
                 },
                 "made_with": tools_used(self._device),
                 "mended": dict(Counter(self._train.mended()) + Counter(self._val.mended())),
+                "epochs": curve(self.state.history),
             }
         )
         settings = self._settings.of_training()
