@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         tools_used,
     )
     from medlego.bricks.content import group_tensors, read_groups
-    from medlego.bricks.document import MAX_CURVE, Card, EpochPoint
+    from medlego.bricks.document import MAX_CURVE, MAX_POINT, Card, EpochPoint
     from medlego.bricks.file import (
         MAX_FILE_BYTES,
         Label,
@@ -77,6 +77,7 @@ __all__ = [
     "MAX_EPSILON",
     "MAX_FILE_BYTES",
     "MAX_GRAM_DIRECTIONS",
+    "MAX_POINT",
     "MIN_GRAM_IMAGES",
     "MIN_PROFILE_IMAGES",
     "PASSPHRASE",

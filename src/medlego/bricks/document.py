@@ -21,6 +21,8 @@ from medlego.support import FrozenModel, left_out, shown
 MAX_TARGETS = 4096
 MAX_RANK = 1024
 MAX_WIDTH = 1 << 17
+MAX_POINT = 1e12
+"""Losses and scores of a curve lie between it and its negative; so they can be drawn."""
 MAX_CURVE = 50
 """Points of a card's training curve at most."""
 
@@ -64,13 +66,16 @@ def _not_null(entry: Any) -> Any:
     return entry
 
 
+Point = Annotated[float, Field(ge=-MAX_POINT, le=MAX_POINT)] | None
+
+
 class EpochPoint(FrozenModel):
     """One epoch of a training, rounded; what is undefined is null."""
 
     epoch: Annotated[int, Field(ge=0)]
-    train_loss: float | None
-    val_loss: float | None
-    score: float | None
+    train_loss: Point
+    val_loss: Point
+    score: Point
     """Validation score that chose the epoch."""
 
 

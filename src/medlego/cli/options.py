@@ -282,9 +282,7 @@ class TrainingOptions:
         state = f"{output.name}.partial"
         interrupted = any(file.name.startswith(state) for file in output.parent.iterdir())
         for file in () if interrupted else old:
-            if not force:
-                refuse_existing(file, force)
-            file.unlink()
+            refuse_existing(file, force)
         return callbacks
 
     def build(self, **flags: Any) -> TrainSettings:

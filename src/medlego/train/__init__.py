@@ -1,4 +1,4 @@
-"""Everything that learns: a brick, a refitted head, a head round, adapting, searching."""
+"""Everything that learns: bricks, refitted heads, head rounds, adapting, searching, experiments."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     )
     from medlego.train.experiment import Experiment
     from medlego.train.experiment_results import ExperimentResult, ExperimentScore
+    from medlego.train.experiment_run import run_experiment
     from medlego.train.head_round import export_model, refit_head, with_heads
     from medlego.train.loop import train_brick
     from medlego.train.refit import refit_for_merge, refit_notes
-    from medlego.train.run_experiment import run_experiment
     from medlego.train.search import Search, search_coefficients
     from medlego.train.settings import TrainSettings
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medlego.bricks import MAX_CURVE, Brick, EpochPoint
-from medlego.support import ShortRepr, write_atomically
+from medlego.bricks import MAX_CURVE, MAX_POINT, Brick, EpochPoint
+from medlego.support import NoPickle, ShortRepr, write_atomically
 
 CSV_ENDING = ".epochs.csv"
 TENSORBOARD_ENDING = ".tensorboard"
+EVENTS = "events.out.tfevents.*"
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,7 +37,7 @@ class EpochScores(ShortRepr):
 
 
 @dataclass(frozen=True, repr=False)
-class Epoch(EpochScores):
+class Epoch(EpochScores, NoPickle, instead="make a value of its numbers"):
     """What a callback gets; `brick()` makes the brick as it stands."""
 
     epochs: int
@@ -95,7 +96,10 @@ def log_tensorboard(brick: str | Path) -> Callback:
     def write(epoch: Epoch) -> None:
         if epoch.run not in writers:
             folder = log_path(brick, TENSORBOARD_ENDING) / epoch.run
-            writers[epoch.run] = SummaryWriter(str(folder), purge_step=epoch.number)  # type: ignore[no-untyped-call]
+            if len(epoch.history) == 1:  # a run from its start: what lies there is another's
+                for file in folder.glob(EVENTS):
+                    file.unlink()
+            writers[epoch.run] = SummaryWriter(str(folder), purge_step=epoch.number)
         writer = writers[epoch.run]
         values = {f"val/{name}": score for name, score in epoch.scores.items()}
         if epoch.train_loss is not None:
@@ -114,7 +118,7 @@ def epoch_logs(
     files = [log_path(brick, CSV_ENDING, run) for run in runs]
     callbacks = [log_csv(brick)]
     if tensorboard:
-        files += sorted(log_path(brick, TENSORBOARD_ENDING).rglob("events.out.tfevents.*"))
+        files += sorted(log_path(brick, TENSORBOARD_ENDING).rglob(EVENTS))
         callbacks.append(log_tensorboard(brick))
     return [file for file in files if file.exists()], callbacks
 
@@ -138,4 +142,4 @@ def curve(history: Sequence[EpochScores]) -> tuple[EpochPoint, ...]:
 
 
 def _rounded(number: float | None) -> float | None:
-    return None if number is None or not math.isfinite(number) else round(number, 4)
+    return None if number is None or not abs(number) <= MAX_POINT else round(number, 4)

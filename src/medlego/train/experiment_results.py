@@ -30,8 +30,8 @@ class Place:
         return folder / "reports" / f"{self.method}-seed{self.seed}-{self.split}.json"
 
 
-@dataclass(frozen=True)
-class ExperimentScore:
+@dataclass(frozen=True, repr=False)
+class ExperimentScore(ShortRepr):
     """One score of one model on one task, with its 95 % interval; None is undefined."""
 
     seed: int
@@ -109,7 +109,9 @@ def read_scores(folder: Path, places: Sequence[Place]) -> tuple[ExperimentScore,
             row["task"],
             row["model"],
             name,
-            *(score[end] for end in ("value", "low", "high")),
+            score["value"],
+            score["low"],
+            score["high"],
             row["images"],
         )
         for place in places

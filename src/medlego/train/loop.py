@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,14 +20,14 @@ from medlego.bricks import (
     check_delta,
     on_device,
     set_other_bricks,
-    tools_used,
 )
 from medlego.data import Dataset, Samples, describe
-from medlego.errors import BrickError, DatasetError, TrainingError
+from medlego.errors import DatasetError, TrainingError
 from medlego.metrics import check_aim, point_scores
-from medlego.support import Progress, read_fields, silent
+from medlego.support import Progress, silent
 from medlego.train.augment import augmentation_for
 from medlego.train.calibrate import fit_calibration
+from medlego.train.card import card_notes, training_card
 from medlego.train.checkpoint import (
     State,
     optimiser_tensors,
@@ -37,7 +36,7 @@ from medlego.train.checkpoint import (
     run_identity,
     write_checkpoint,
 )
-from medlego.train.epochs import Callback, Epoch, EpochScores, curve
+from medlego.train.epochs import Callback, Epoch, EpochScores
 from medlego.train.grams import check_images, measure_grams
 from medlego.train.head import explicit, implicit, new_head
 from medlego.train.head_fit import choose_head
@@ -101,7 +100,7 @@ def train_brick(
     """
     settings = settings or TrainSettings()
     check_aim(settings.aim, dataset.task)
-    notes = _notes(data_note, licence)
+    notes = card_notes(data_note, licence)
     device = resolve_device(device)
     earlier = Earlier(start, tuple(others), foundation)
     earlier.check(base, dataset.task, settings)
@@ -360,24 +359,9 @@ class _Run:
 
     def brick(self, notes: Card) -> Brick:
         """The brick as it stands."""
-        task, labels = self.dataset.task, self.dataset.task.labels
+        task = self.dataset.task
         weight, bias = explicit(task, self._head)
-        card = notes.model_copy(
-            update={
-                "images": {
-                    "train": describe(self.dataset.train, labels),
-                    "val": describe(self.dataset.val, labels),
-                },
-                "scores": {
-                    name: round(score, 6)
-                    for name, score in self.state.best_scores.items()
-                    if math.isfinite(score)  # undefined where val has one label only
-                },
-                "made_with": tools_used(self._device),
-                "mended": dict(Counter(self._train.mended()) + Counter(self._val.mended())),
-                "epochs": curve(self.state.history),
-            }
-        )
+        card = training_card(notes, self.dataset, self._train, self._val, self.state, self._device)
         settings = self._settings.of_training()
         settings |= {"epochs": self._epochs, "best_epoch": self.state.best_epoch}
         settings |= self._earlier.record()
@@ -419,12 +403,6 @@ class _Run:
             brick = replace(brick, grams=grams)
         profile = make_profile(self._base, self._train, settings, device=device, show=show)
         return replace(brick, profile=profile)
-
-
-def _notes(data: str | None, licence: str | None) -> Card:
-    """The card's free text, refused before an hour of training instead of after it."""
-    fields = {"data": data, "licence": licence}
-    return read_fields(Card, fields, name="card", error=BrickError)
 
 
 def _mix(seed: int, epoch: int) -> int:

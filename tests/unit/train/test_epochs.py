@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from factories import make_base, make_dataset
-from medlego.bricks import MAX_CURVE, load_brick, save_brick
+from medlego.bricks import MAX_CURVE, Card, EpochPoint, load_brick, save_brick
 from medlego.errors import TrainingError
+from medlego.evaluation import curve_line
 from medlego.train import EpochScores, TrainSettings, log_csv, log_tensorboard, train_brick
 from medlego.train.epochs import as_csv, curve
 
@@ -46,7 +48,7 @@ def row(number, selecting=0.5, *, best=False, loss=0.7):
 
 
 def test_every_epoch_is_told_with_its_losses_and_scores():
-    told = []
+    told: list[Any] = []
     train(told.append)
     assert [(epoch.number, epoch.epochs) for epoch in told] == [(1, 3), (2, 3), (3, 3)]
     assert all(epoch.train_loss > 0 and epoch.scores["loss"] > 0 for epoch in told)
@@ -56,14 +58,14 @@ def test_every_epoch_is_told_with_its_losses_and_scores():
 
 
 def test_a_head_fitted_first_is_epoch_0_without_a_training_loss():
-    told = []
+    told: list[Any] = []
     train(told.append, settings=SETTINGS.model_copy(update={"head_first": True}))
     assert [epoch.number for epoch in told] == [0, 1, 2, 3]
     assert told[0].train_loss is None
 
 
 def test_a_merge_aware_training_tells_the_scores_in_a_merge():
-    told = []
+    told: list[Any] = []
     train(told.append, settings=SETTINGS.model_copy(update={"merge_aware": True, "epochs": 1}))
     assert "loss_in_merge" in told[0].scores
 
@@ -73,7 +75,7 @@ def test_the_training_loss_is_the_mean_over_the_images_not_the_batches(monkeypat
     from medlego.train import loop
 
     monkeypatch.setattr(loop._Run, "_step", lambda *_: next(losses))
-    told = []
+    told: list[Any] = []
     train(told.append, settings=SETTINGS.model_copy(update={"epochs": 1}))
     assert told[0].train_loss == (1.0 * 5 + 1.0 * 5 + 4.0 * 2) / 12
 
@@ -99,7 +101,7 @@ def test_a_callback_that_fails_ends_the_run_and_a_repeat_gives_the_same_files(
     with pytest.raises(StoppedError):
         train(stop_at(number), log_csv(output), settings=settings, checkpoint=state)
     assert state.exists()
-    told = []
+    told: list[Any] = []
     again = train(log_csv(output), told.append, settings=settings, checkpoint=state)
     assert told[0].number == number
     assert again.digest == whole.digest
@@ -142,7 +144,7 @@ def test_a_state_of_an_earlier_version_is_refused_with_what_to_do(tmp_path):
 
 
 def test_the_card_keeps_the_epochs_and_a_file_gives_them_back(tmp_path):
-    told = []
+    told: list[Any] = []
     brick = train(told.append)
     assert [point.epoch for point in brick.card.epochs] == [1, 2, 3]
     assert [p.train_loss for p in brick.card.epochs] == [round(e.train_loss, 4) for e in told]
@@ -166,7 +168,7 @@ def test_a_curve_has_null_for_what_is_undefined():
 def test_tensorboard_gets_losses_and_scores_by_epoch(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    told = []
+    told: list[Any] = []
     train(log_tensorboard(tmp_path / "b.brick.safetensors"), told.append)
     events = EventAccumulator(str(tmp_path / "b.tensorboard"))
     events.Reload()
@@ -188,3 +190,20 @@ def test_another_tracker_is_three_lines(monkeypatch):
     train(log)
     assert [step for step, _ in calls] == [1, 2, 3]
     assert "train_loss" in calls[0][1]
+
+
+@pytest.mark.parametrize("value", ["1e999", "-1e300", "NaN"])
+def test_a_curve_that_cannot_be_drawn_is_refused(value):
+    text = f'{{"epoch": 1, "train_loss": {value}, "val_loss": null, "score": 0.5}}'
+    with pytest.raises(ValueError, match="train_loss"):
+        EpochPoint.model_validate_json(text, strict=True)
+
+
+def test_a_flat_curve_and_one_of_undefined_scores_can_be_drawn():
+    flat = curve([row(1), row(2)])
+    assert curve_line(Card(epochs=flat)) == (
+        "▁▁ epochs 1 to 2: score 0.500 to 0.500, training loss 0.900 to 0.900, "
+        "validation loss 0.700 to 0.700"
+    )
+    assert "score" not in curve_line(Card(epochs=curve([row(1, float("nan"))])))
+    assert curve_line(Card()) == ""
