@@ -267,7 +267,7 @@ MAKE: dict[str, Callable[[], Any]] = {
         "test", 9, 0, (), {"a": {"b": BETWEEN}}, {}, MANY, {"a": {"b": 1}}, {}
     ),
     "train.Epoch": lambda: Epoch(
-        **vars(MAKE["train.EpochScores"]()), epochs=9, history=MANY, brick=brick
+        **vars(MAKE["train.EpochScores"]()), epochs=9, history=(), brick=brick
     ),
     "train.EpochScores": lambda: EpochScores(1, 0.5, dict.fromkeys(MANY, 0.5), 0.5, 1.0, True),
     "train.Experiment": lambda: Experiment.model_validate(

@@ -21,7 +21,7 @@ from medlego.errors import SettingsError
 from medlego.generalist import Generalist
 from medlego.support import Progress, parse_object, silent, write_atomically
 from medlego.train.checkpoint import run_identity
-from medlego.train.epochs import Callback, Epoch
+from medlego.train.epochs import Callback, Epoch, check_callbacks
 from medlego.train.loop import train_brick
 from medlego.train.settings import TrainSettings
 from medlego.train.starting_points import Earlier
@@ -103,11 +103,13 @@ def adapt(
         show: called with what is under way, done and total.
 
     Raises:
-        SettingsError: an unknown start, none, one twice, or a rank below 1.
+        SettingsError: an unknown start, none, one twice, a rank below 1, or callbacks that are
+            no functions.
         BrickError, TrainingError: as `train_brick`.
         BaseError: the base is not to be found.
     """
     choices = _choices(starts, rank)
+    check_callbacks(callbacks)
     base = base or Base.find(generalist.base)
     generalist.check_base(base)
     settings = settings or TrainSettings()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medlego.bricks import MAX_CURVE, MAX_POINT, Brick, EpochPoint
+from medlego.errors import SettingsError
 from medlego.support import NoPickle, ShortRepr, write_atomically
 
 CSV_ENDING = ".epochs.csv"
@@ -50,6 +51,19 @@ class Epoch(EpochScores, NoPickle, instead="make a value of its numbers"):
 
 
 Callback = Callable[[Epoch], object]
+
+
+def check_callbacks(callbacks: object) -> None:
+    """Refuse what cannot be called, before an epoch is trained.
+
+    Raises:
+        SettingsError: no list of functions.
+    """
+    if not isinstance(callbacks, Sequence) or not all(callable(one) for one in callbacks):
+        raise SettingsError(
+            "callbacks: expected a list of functions that take an Epoch, got "
+            f"{type(callbacks).__name__}; write callbacks=[f]"
+        )
 
 
 def log_path(brick: str | Path, ending: str, run: str = "") -> Path:

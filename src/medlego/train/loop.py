@@ -36,7 +36,7 @@ from medlego.train.checkpoint import (
     run_identity,
     write_checkpoint,
 )
-from medlego.train.epochs import Callback, Epoch, EpochScores
+from medlego.train.epochs import Callback, Epoch, EpochScores, check_callbacks
 from medlego.train.grams import check_images, measure_grams
 from medlego.train.head import explicit, implicit, new_head
 from medlego.train.head_fit import choose_head
@@ -94,12 +94,13 @@ def train_brick(
         BaseError: targets that the base lacks.
         BrickError: a note that a card cannot hold, or a start or others that do not fit.
         DatasetError: no training image of a label can be read.
-        SettingsError: too few images for the Grams that the settings ask for, or others without
-            `merge_aware`.
+        SettingsError: too few images for the Grams that the settings ask for, others without
+            `merge_aware`, or callbacks that are no functions.
         TrainingError: the loss is not finite, or the checkpoint belongs to another run.
     """
     settings = settings or TrainSettings()
     check_aim(settings.aim, dataset.task)
+    check_callbacks(callbacks)
     notes = card_notes(data_note, licence)
     device = resolve_device(device)
     earlier = Earlier(start, tuple(others), foundation)

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from factories import make_base, make_dataset
 from medlego.bricks import MAX_CURVE, Card, EpochPoint, load_brick, save_brick
-from medlego.errors import TrainingError
+from medlego.errors import SettingsError, TrainingError
 from medlego.evaluation import curve_line
 from medlego.train import EpochScores, TrainSettings, log_csv, log_tensorboard, train_brick
 from medlego.train.epochs import as_csv, curve
@@ -55,6 +55,15 @@ def test_every_epoch_is_told_with_its_losses_and_scores():
     assert told[0].best
     assert [len(epoch.history) for epoch in told] == [1, 2, 3]
     assert told[2].history[-1].scores == told[2].scores
+
+
+@pytest.mark.parametrize("callbacks", [print, [1], None, "f"])
+def test_callbacks_that_are_no_functions_are_refused_before_an_epoch(callbacks):
+    def fail(*_):
+        raise AssertionError("trained")
+
+    with pytest.raises(SettingsError, match="callbacks: expected a list of functions"):
+        train_brick(make_base(), make_dataset(), SETTINGS, callbacks=callbacks, show=fail)
 
 
 def test_a_head_fitted_first_is_epoch_0_without_a_training_loss():
