@@ -101,7 +101,7 @@ def test_adapt_writes_the_epochs_of_each_start(work):
 def test_inspect_shows_the_training_in_a_line(work, capsys):
     assert run("inspect", work / "b.brick.safetensors") == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "epochs 1 to 2: score" in printed
+    assert "epochs 1 to 2 score" in printed
     assert "training loss" in printed
 
 
