@@ -28,7 +28,8 @@ def test_a_demo_leaves_bricks_a_generalist_a_picture_and_an_answer(tmp_path):
     result = run_demo(Base.load("mini"), few(), tmp_path / "demo", settings=SMALL, device="cpu")
     names = sorted(str(p.relative_to(tmp_path / "demo")) for p in (tmp_path / "demo").rglob("*.*"))
     assert {"report.png", "report.html"} <= set(names)
-    assert len([n for n in names if n.startswith("bricks/")]) == 2
+    for ending in (".brick.safetensors", ".epochs.csv"):
+        assert len([n for n in names if n.startswith("bricks/") and n.endswith(ending)]) == 2
     assert len([n for n in names if n.startswith("images/")]) == 2
     loaded = Generalist.load(tmp_path / "demo" / "generalist")
     assert loaded.recipe == result.generalist.recipe

@@ -80,19 +80,43 @@ def test_words_that_do_not_go_together_are_bad_input(
     assert not list(tmp_path.glob("o.parquet*"))
 
 
-def test_a_log_gets_a_line_a_minute():
+def logged(*calls):
+    """Lines of a `LogProgress` that is called at these seconds."""
     lines: list[str] = []
-    times = iter([0, 1, 61, 62, 90, 122, 130])
+    times = iter([0.0, *(call[0] for call in calls)])
     show = LogProgress(lines.append, lambda: next(times))
-    show("looking for images", 0, 0)
-    show("looking for images", 5000, 0)
-    show("8.0 images/s", 512, 5120)
-    show("8.0 images/s", 1024, 5120)
-    show("8.0 images/s", 1536, 5120)
-    show("8.0 images/s", 2048, 5120)
-    assert lines == [
-        "looking for images: 5,000",
-        "8.0 images/s: 1,536 of 5,120, 4 minutes left",
+    for _, *what in calls:
+        show(*what)
+    return lines
+
+
+def test_a_log_gets_a_line_soon_then_every_five_seconds_and_after_a_minute_every_thirty():
+    calls = [(second, f"at {second}", 0, 0) for second in range(1, 130)]
+    expected = [2, *range(7, 63, 5), 92, 122]
+    assert logged(*calls) == [f"at {second}" for second in expected]
+
+
+def test_a_line_of_a_log_says_how_much_is_left():
+    assert logged(
+        (1, "looking for images", 5000, 0),
+        (2, "looking for images", 9000, 0),
+        (3, "8.0 images/s", 512, 5120),
+        (7, "8.0 images/s", 1024, 5120),
+        (12, "8.0 images/s", 4608, 5120),
+    ) == [
+        "looking for images: 9,000",
+        "8.0 images/s: 1,024 of 5,120, 32 seconds left",
+        "8.0 images/s: 4,608 of 5,120, 1 seconds left",
+    ]
+
+
+def test_what_is_left_is_counted_anew_for_each_job():
+    assert logged(
+        (1, "first", 0, 10), (3, "first", 9, 10), (9, "second", 0, 100), (18, "second", 1, 100)
+    ) == [
+        "first: 9 of 10, 0 seconds left",
+        "second: 0 of 100",
+        "second: 1 of 100, 15 minutes left",
     ]
 
 

@@ -26,7 +26,16 @@ from factories import (
     with_profile,
 )
 from medlego.base import Inputs
-from medlego.bricks import Adapter, Mixed, Noise, Reference, RefitHead, Signer, sign_brick
+from medlego.bricks import (
+    Adapter,
+    EpochPoint,
+    Mixed,
+    Noise,
+    Reference,
+    RefitHead,
+    Signer,
+    sign_brick,
+)
 from medlego.data import (
     ArrayImages,
     Columns,
@@ -72,7 +81,15 @@ from medlego.serve import (
     ServiceLimits,
 )
 from medlego.support import FrozenModel, NoPickle, SafetensorsFile, ShortRepr
-from medlego.train import Search, TrainSettings
+from medlego.train import (
+    Epoch,
+    EpochScores,
+    Experiment,
+    ExperimentResult,
+    ExperimentScore,
+    Search,
+    TrainSettings,
+)
 from tools.rooms import ROOMS
 
 ABSTRACT = (FrozenModel, NoPickle, ShortRepr)
@@ -157,6 +174,10 @@ def curve() -> Curves:
     return Curves("melanoma", NUMBERS, NUMBERS, NUMBERS, NUMBERS)
 
 
+def score() -> ExperimentScore:
+    return ExperimentScore(0, "ties", "val", "derm", "specialist", "auroc", 0.5, 0.4, 0.6, 9)
+
+
 MAKE: dict[str, Callable[[], Any]] = {
     "support.SafetensorsFile": lambda: SafetensorsFile(bytes(9000), IMAGE, BrickError),
     "images.Header": header,
@@ -200,6 +221,7 @@ MAKE: dict[str, Callable[[], Any]] = {
     "bricks.Brick": brick,
     "bricks.BrickSignature": lambda: sign_brick(brick(), signer()),
     "bricks.Card": lambda: brick().card,
+    "bricks.EpochPoint": lambda: EpochPoint(epoch=1, train_loss=0.5, val_loss=0.5, score=0.5),
     "bricks.Gram": lambda: next(iter(brick().grams.values())),
     "bricks.Head": lambda: brick().head,
     "bricks.Label": lambda: import_module("medlego.bricks").Label(
@@ -245,6 +267,15 @@ MAKE: dict[str, Callable[[], Any]] = {
     "evaluation.Report": lambda: Report(
         "test", 9, 0, (), {"a": {"b": BETWEEN}}, {}, MANY, {"a": {"b": 1}}, {}
     ),
+    "train.Epoch": lambda: Epoch(
+        **vars(MAKE["train.EpochScores"]()), epochs=9, history=(), brick=brick
+    ),
+    "train.EpochScores": lambda: EpochScores(1, 0.5, dict.fromkeys(MANY, 0.5), 0.5, 1.0, True),
+    "train.Experiment": lambda: Experiment.model_validate(
+        {"data": {"derm": {"source": IMAGE, "labels": MANY}}, "methods": {"linear": {}}}
+    ),
+    "train.ExperimentResult": lambda: ExperimentResult(Path(PLACE), (score(),) * 1000, MANY),
+    "train.ExperimentScore": score,
     "train.Search": lambda: Search(generalist(), 0.5, {0.5: dict.fromkeys(MANY, 0.1)}),
     "train.TrainSettings": lambda: TrainSettings(rank=8, targets=("q",) * 1000),
     "exchange.Ordinary": lambda: Ordinary(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         tools_used,
     )
     from medlego.bricks.content import group_tensors, read_groups
-    from medlego.bricks.document import Card
+    from medlego.bricks.document import MAX_CURVE, MAX_POINT, Card, EpochPoint
     from medlego.bricks.file import (
         MAX_FILE_BYTES,
         BrickLike,
@@ -75,9 +75,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IN_MERGE",
+    "MAX_CURVE",
     "MAX_EPSILON",
     "MAX_FILE_BYTES",
     "MAX_GRAM_DIRECTIONS",
+    "MAX_POINT",
     "MIN_GRAM_IMAGES",
     "MIN_PROFILE_IMAGES",
     "PASSPHRASE",
@@ -90,6 +92,7 @@ __all__ = [
     "BrickLike",
     "BrickSignature",
     "Card",
+    "EpochPoint",
     "Gram",
     "Head",
     "Label",

@@ -21,6 +21,10 @@ from medlego.support import FrozenModel, left_out, shown
 MAX_TARGETS = 4096
 MAX_RANK = 1024
 MAX_WIDTH = 1 << 17
+MAX_POINT = 1e12
+"""Losses and scores of a curve lie between it and its negative; so they can be drawn."""
+MAX_CURVE = 50
+"""Points of a card's training curve at most."""
 
 _PATH = r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$"
 _Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
@@ -62,6 +66,19 @@ def _not_null(entry: Any) -> Any:
     return entry
 
 
+Point = Annotated[float, Field(ge=-MAX_POINT, le=MAX_POINT)] | None
+
+
+class EpochPoint(FrozenModel):
+    """One epoch of a training, rounded; what is undefined is null."""
+
+    epoch: Annotated[int, Field(ge=0)]
+    train_loss: Point
+    val_loss: Point
+    score: Point
+    """Validation score that chose the epoch."""
+
+
 ShortText = Annotated[Plain, Field(max_length=500)]
 
 
@@ -80,8 +97,10 @@ class Card(FrozenModel):
     """Versions of the packages and the number of threads that made it."""
     mended: dict[str, int] = Field(default_factory=dict)
     """Images by what reading them had to mend, or that they were left out."""
+    epochs: Annotated[tuple[EpochPoint, ...], Field(max_length=MAX_CURVE)] = ()
+    """The training in short, thinned evenly; empty where there was none."""
 
-    _sparse = left_out(mended={})
+    _sparse = left_out(mended={}, epochs=[])
 
 
 class StatedDocument(FrozenModel):

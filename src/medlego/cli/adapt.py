@@ -46,6 +46,7 @@ def command(
     from medlego.train import DEFAULT_STARTS, adapt
 
     options.refuse_existing(output, force)
+    callbacks = training.callbacks(output, force, start or DEFAULT_STARTS)
     settings = training.build()
     generalist = Generalist.load(directory)
     with terminal.progress() as show:
@@ -60,6 +61,7 @@ def command(
             starts=start or DEFAULT_STARTS,
             rank=cut,
             checkpoint=output.with_name(f"{output.name}.partial"),
+            callbacks=callbacks,
             device=compute.place,
             data_note=training.data_note,
             licence=training.licence,

@@ -61,6 +61,7 @@ VERBS = {
     "export peft": ("interop:export_peft_command", "Write a brick as a PEFT LoRA adapter."),
     "export timm": ("interop:export_timm_command", "Write a generalist as a timm state dict."),
     "export onnx": ("interop:export_onnx_command", "Write a generalist as an ONNX graph."),
+    "run": ("run:command", "Run a whole experiment from one TOML file."),
     "demo": ("demo:command", "Run all steps on synthetic images, offline."),
     "doctor": ("doctor:command", "Show versions, codecs, devices, and what is missing."),
 }

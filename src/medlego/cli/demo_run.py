@@ -20,7 +20,7 @@ from medlego.generalist import DOCUMENT, Generalist, assemble
 from medlego.images import Image
 from medlego.prediction import Prediction, predict
 from medlego.support import Progress, silent
-from medlego.train import TrainSettings, train_brick
+from medlego.train import TrainSettings, log_csv, train_brick
 
 SYNTHETIC_NOTE = "synthetic images drawn by medlego; no patient is behind them"
 SETTINGS = TrainSettings(
@@ -117,6 +117,7 @@ def _brick(
         dataset,
         settings,
         checkpoint=path.with_name(f"{path.name}.partial"),
+        callbacks=[log_csv(path)],
         device=device,
         save=partial(save_brick, path=path),
         show=named,

@@ -55,6 +55,10 @@ def command(
 
 
 def _show_brick(terminal: Terminal, path: Path, brick: Brick) -> None:
+    from medlego.evaluation import curve_line
+
+    line = curve_line(brick.card).replace(": ", ", ")
+    training = line.split(", ") if line else []  # short rows, so that no other one is folded
     ranks = sorted({delta.rank for delta in brick.deltas.values()})
     rows = [
         ("task", f"{brick.task.name} ({brick.task.kind})"),
@@ -68,6 +72,7 @@ def _show_brick(terminal: Terminal, path: Path, brick: Brick) -> None:
         ("head parameters", f"{brick.head.weight.numel() + brick.head.bias.numel():,}"),
         ("norm", f"{sum(d.norm() ** 2 for d in brick.deltas.values()) ** 0.5:.4g}"),
         ("validation", scores_line(brick.card.scores) or "?"),
+        *(("" if n else "training", part) for n, part in enumerate(training)),
         ("grams", _grams(brick)),
         ("profile", _profile(brick)),
         ("calibration", calibration_line(brick.calibration, brick.task, brick.missing_thresholds)),

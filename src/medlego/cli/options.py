@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from medlego.exchange import Store
     from medlego.generalist import Stamp
     from medlego.support import Progress
-    from medlego.train import TrainSettings
+    from medlego.train import Callback, TrainSettings
 
 DATA_HELP = (
     "{medlego.data.readers:READERS.shape}, or medmnist:NAME[:SIZE]. A folder has one folder per "
@@ -268,6 +268,31 @@ class TrainingOptions:
     )
     data_note: Annotated[str | None, Option(help="Where the data come from.")] = None
     licence: Annotated[str | None, Option(help="Licence of the brick.")] = None
+
+    log: Annotated[
+        str | None,
+        Option(help="tensorboard: write each epoch's losses and scores for TensorBoard, too."),
+    ] = None
+
+    def callbacks(self, output: Path, force: bool, runs: Sequence[str] = ("",)) -> list[Callback]:
+        """What logs each epoch beside the brick; `runs` are the starts, where there are several.
+
+        Raises:
+            SettingsError: an unknown log, its library is missing, or a log of another run is there.
+        """
+        from medlego.train import epoch_logs
+
+        if self.log not in (None, "tensorboard"):
+            raise SettingsError(f"--log: expected tensorboard, got {self.log!r}")
+        if self.log is not None:
+            need_extra("tensorboard", "tensorboard")
+        tensorboard = self.log is not None
+        old, callbacks = epoch_logs(output, runs, tensorboard=tensorboard)
+        state = f"{output.name}.partial"
+        interrupted = any(file.name.startswith(state) for file in output.parent.iterdir())
+        for file in () if interrupted else old:
+            refuse_existing(file, force)
+        return callbacks
 
     def build(self, **flags: Any) -> TrainSettings:
         """The file's settings; those of flags that are not None go before."""

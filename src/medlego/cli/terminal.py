@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 import time
 import warnings
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod
 
-LINE_EVERY_S = 60.0
-"""How often `LogProgress` writes a line."""
+LINES_S = ((2.0, 2.0), (60.0, 5.0), (math.inf, 30.0))
+"""How many seconds apart `LogProgress` writes lines, until so many have passed."""
 
 
 def printable(text: str) -> str:
@@ -152,28 +153,35 @@ class Terminal:
 
 
 class LogProgress:
-    """Progress as a line once a minute, for a log."""
+    """Progress as lines for a log: the first after 2 s, then every 5, after a minute every 30."""
 
     def __init__(
         self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._write, self._clock, self._written = write, clock, clock()
-        self._first: tuple[float, int] | None = None
+        self._write, self._clock = write, clock
+        self._begun = self._written = clock()
+        self._first = 0.0, 0, 0
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """See `medlego.support.Progress`."""
         now = self._clock()
-        if total and self._first is None:
-            self._first = now, done
-        if now - self._written < LINE_EVERY_S:
+        since, before, whole = self._first
+        if total != whole or done < before:
+            self._first = since, before, _ = now, done, total
+        passed = self._written - self._begun
+        if now - self._written < next(apart for until, apart in LINES_S if passed < until):
             return
         self._written = now
-        if not total or self._first is None:
-            self._write(f"{what}: {done:,}")
+        if not total:
+            self._write(f"{what}: {done:,}" if done else what)
             return
-        since, before = self._first
         left = (total - done) * (now - since) / max(done - before, 1)
-        self._write(f"{what}: {done:,} of {total:,}, {left / 60:,.0f} minutes left")
+        rest = f", {_duration(left)} left" if done > before else ""
+        self._write(f"{what}: {done:,} of {total:,}{rest}")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:,.0f} seconds" if seconds < 100 else f"{seconds / 60:,.0f} minutes"
 
 
 def _console(*, stderr: bool = False) -> Console:

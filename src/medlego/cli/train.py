@@ -99,6 +99,7 @@ def command(
     from medlego.train import train_brick
 
     options.refuse_existing(output, force)
+    callbacks = training.callbacks(output, force)
     settings = training.build(
         targets=None if targets is None else tuple(targets.split(",")),
         stem=stem,
@@ -126,6 +127,7 @@ def command(
             start=earlier,
             others=load_bricks(others or []),
             checkpoint=output.with_name(f"{output.name}.partial"),
+            callbacks=callbacks,
             device=compute.place,
             data_note=training.data_note,
             licence=training.licence,

@@ -9,7 +9,7 @@ from medlego.support import load_lazily
 if TYPE_CHECKING:
     from medlego.evaluation.evaluate import evaluate
     from medlego.evaluation.gate import GateLimits, GateReport, check
-    from medlego.evaluation.inspect import brick_facts, generalist_facts, task_facts
+    from medlego.evaluation.inspect import brick_facts, curve_line, generalist_facts, task_facts
     from medlego.evaluation.model_card.evaluated import Evaluated
     from medlego.evaluation.model_card.facts import Facts
     from medlego.evaluation.model_card.write import brick_card, generalist_card
@@ -35,6 +35,7 @@ __all__ = [
     "brick_card",
     "brick_facts",
     "check",
+    "curve_line",
     "evaluate",
     "find_examples",
     "generalist_card",

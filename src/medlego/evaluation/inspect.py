@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from medlego.bricks import Brick
+from medlego.bricks import Brick, Card
 from medlego.generalist import Generalist
 from medlego.prediction import working_readers
 from medlego.support import plain
+
+_BARS = "▁▂▃▄▅▆▇█"
 
 
 def task_facts(generalist: Generalist) -> list[dict[str, Any]]:
@@ -23,6 +25,32 @@ def task_facts(generalist: Generalist) -> list[dict[str, Any]]:
         }
         for capability in generalist.capabilities
     ]
+
+
+def curve_line(card: Card) -> str:
+    """A brick's training in one line: its selecting score as bars, and where its losses went.
+
+    Empty where the card has no epochs.
+    """
+    if not card.epochs:
+        return ""
+    scores = [point.score for point in card.epochs if point.score is not None]
+    low, span = min(scores, default=0.0), max(scores, default=0.0) - min(scores, default=0.0)
+    bars = "".join(
+        " " if point.score is None else _BARS[round((point.score - low) / (span or 1) * 7)]
+        for point in card.epochs
+    )
+    first, last = card.epochs[0].epoch, card.epochs[-1].epoch
+    ends = [
+        f"{name} {values[0]:.3f} to {values[-1]:.3f}"
+        for name, values in (
+            ("score", scores),
+            ("training loss", [p.train_loss for p in card.epochs if p.train_loss is not None]),
+            ("validation loss", [p.val_loss for p in card.epochs if p.val_loss is not None]),
+        )
+        if values
+    ]
+    return f"{bars} epochs {first} to {last}: {', '.join(ends)}"
 
 
 def brick_facts(brick: Brick) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from medlego.errors import SettingsError
 from medlego.generalist import Generalist
 from medlego.support import Progress, parse_object, silent, write_atomically
 from medlego.train.checkpoint import run_identity
+from medlego.train.epochs import Callback, Epoch, check_callbacks
 from medlego.train.loop import train_brick
 from medlego.train.settings import TrainSettings
 from medlego.train.starting_points import Earlier
@@ -78,6 +79,7 @@ def adapt(
     starts: Sequence[str] = DEFAULT_STARTS,
     rank: int | None = None,
     checkpoint: str | Path | None = None,
+    callbacks: Sequence[Callback] = (),
     device: str = "auto",
     data_note: str | None = None,
     licence: str | None = None,
@@ -96,15 +98,18 @@ def adapt(
             `merged` and `coefficients` have the ranks of all bricks together.
         checkpoint: what names of files begin with that keep each start's state, and what finished
             starts came to, so that a killed run goes on; they go when all are done.
+        callbacks: as for `train_brick`; `Epoch.run` is the start.
         device, data_note, licence, save: as for `train_brick`.
         show: called with what is under way, done and total.
 
     Raises:
-        SettingsError: an unknown start, none, one twice, or a rank below 1.
+        SettingsError: an unknown start, none, one twice, a rank below 1, or callbacks that are
+            no functions.
         BrickError, TrainingError: as `train_brick`.
         BaseError: the base is not to be found.
     """
     choices = _choices(starts, rank)
+    check_callbacks(callbacks)
     base = base or Base.find(generalist.base)
     generalist.check_base(base)
     settings = settings or TrainSettings()
@@ -134,7 +139,7 @@ def adapt(
             device=device,
             data_note=data_note,
             licence=licence,
-            watch=partial(_copy, history),
+            callbacks=[partial(_copy, history), *(partial(_tell, c, start) for c in callbacks)],
             save=keep,
             show=partial(_named, show, start),
         )
@@ -148,8 +153,12 @@ def adapt(
     return Adaptation(brick, best.start, tuple(attempts), loss)
 
 
-def _copy(history: list[float], scores: Sequence[float], _make: object) -> None:
-    history[:] = scores
+def _copy(history: list[float], epoch: Epoch) -> None:
+    history[:] = [row.selecting for row in epoch.history]
+
+
+def _tell(callback: Callback, start: Choice, epoch: Epoch) -> None:
+    callback(replace(epoch, run=start))
 
 
 def _named(show: Progress, start: Choice, what: str, done: int, total: int) -> None:

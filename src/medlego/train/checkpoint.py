@@ -21,10 +21,12 @@ from medlego.base import Base
 from medlego.data import Dataset
 from medlego.errors import TrainingError
 from medlego.support import write_atomically
+from medlego.train.epochs import EpochScores
 from medlego.train.settings import TrainSettings
 from medlego.train.starting_points import Earlier
 
 _KEY = "medlego_training"
+_FORMAT = 2
 
 
 @dataclass
@@ -37,13 +39,15 @@ class State:
     best_score: float = float("-inf")
     best_loss: float = float("inf")
     best_scores: dict[str, float] = field(default_factory=dict)
-    history: list[float] = field(default_factory=list)
-    """The selecting score after each epoch, and first before them where the head was fitted."""
+    history: list[EpochScores] = field(default_factory=list)
+    """Each epoch, and first what was before them where the head was fitted."""
 
 
 def write_checkpoint(path: Path, identity: str, state: State, tensors: dict[str, Tensor]) -> None:
     """Write the state atomically."""
-    text = json.dumps({"identity": identity, **vars(state)}, sort_keys=True)
+    history = [vars(epoch) for epoch in state.history]
+    document = {"identity": identity, "format": _FORMAT, **vars(state), "history": history}
+    text = json.dumps(document)
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomically(path, save(whole, metadata={_KEY: text}))
 
@@ -52,7 +56,7 @@ def read_checkpoint(path: Path, identity: str) -> tuple[State, dict[str, Tensor]
     """Read the state, or None where there is no file.
 
     Raises:
-        TrainingError: the file is damaged or belongs to another run.
+        TrainingError: the file is damaged, of another version, or belongs to another run.
     """
     if not path.exists():
         return None
@@ -60,12 +64,19 @@ def read_checkpoint(path: Path, identity: str) -> tuple[State, dict[str, Tensor]
         with safe_open(path, framework="pt") as stream:
             document = json.loads((stream.metadata() or {})[_KEY])
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-        owner = document.pop("identity")
-        state = State(**document)
+        owner, format = document.pop("identity"), document.pop("format", 1)
+        if format == _FORMAT:
+            history = [EpochScores(**epoch) for epoch in document.pop("history")]
+            state = State(**document, history=history)
     except (SafetensorError, OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise TrainingError(
             f"{path}: expected a training run's state, got a damaged file ({error}); delete it"
         ) from error
+    if format != _FORMAT:
+        raise TrainingError(
+            f"{path}: expected a training run's state of format {_FORMAT}, got {format!r:.20}; "
+            "delete it to train from the start, or finish with the medlego that wrote it"
+        )
     if owner != identity:
         raise TrainingError(
             f"{path}: expected the state of this run, got another's (base, data or settings "

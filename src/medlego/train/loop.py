@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,14 +20,14 @@ from medlego.bricks import (
     check_delta,
     on_device,
     set_other_bricks,
-    tools_used,
 )
 from medlego.data import Dataset, DatasetLike, Samples, describe, open_dataset
-from medlego.errors import BrickError, DatasetError, TrainingError
+from medlego.errors import DatasetError, TrainingError
 from medlego.metrics import check_aim, point_scores
-from medlego.support import Progress, read_fields, silent
+from medlego.support import Progress, silent
 from medlego.train.augment import augmentation_for
 from medlego.train.calibrate import fit_calibration
+from medlego.train.card import card_notes, training_card
 from medlego.train.checkpoint import (
     State,
     optimiser_tensors,
@@ -37,6 +36,7 @@ from medlego.train.checkpoint import (
     run_identity,
     write_checkpoint,
 )
+from medlego.train.epochs import Callback, Epoch, EpochScores, check_callbacks
 from medlego.train.grams import check_images, measure_grams
 from medlego.train.head import explicit, implicit, new_head
 from medlego.train.head_fit import choose_head
@@ -47,7 +47,6 @@ from medlego.train.starting_points import Earlier
 from medlego.train.warm_start import Foundation
 
 EVALUATION_BATCH = 128
-Watch = Callable[[Sequence[float], Callable[[], Brick]], None]
 
 
 def train_brick(
@@ -62,7 +61,7 @@ def train_brick(
     data_note: str | None = None,
     licence: str | None = None,
     foundation: Foundation | None = None,
-    watch: Watch | None = None,
+    callbacks: Sequence[Callback] = (),
     save: Callable[[Brick], object] | None = None,
     show: Progress = silent,
 ) -> Brick:
@@ -80,8 +79,9 @@ def train_brick(
         device: `cpu`, `cuda`, or `auto` for a GPU where there is one (mixed precision there).
         data_note, licence: free text for the card.
         foundation: deltas of other tasks' bricks to start from, see `medlego.train.adapt`.
-        watch: called after each epoch, and before the first where `head_first` is set, with the
-            selecting scores so far and a function that makes the brick as it stands.
+        callbacks: each is called with an `Epoch` after each epoch, and before the first where
+            `head_first` is set; first with the last finished epoch where a run is resumed. The
+            checkpoint is written before, so that an error of theirs ends the run and loses nothing.
         save: called with the brick before the checkpoint is removed, so that nothing is lost
             where writing it fails.
         show: called with what is under way, done and total.
@@ -94,14 +94,15 @@ def train_brick(
         BaseError: targets that the base lacks.
         BrickError: a note that a card cannot hold, or a start or others that do not fit.
         DatasetError: no training image of a label can be read, or no data set.
-        SettingsError: too few images for the Grams that the settings ask for, or others without
-            `merge_aware`.
+        SettingsError: too few images for the Grams that the settings ask for, others without
+            `merge_aware`, or callbacks that are no functions.
         TrainingError: the loss is not finite, or the checkpoint belongs to another run.
     """
     base, dataset = open_base(base), open_dataset(dataset)
     settings = settings or TrainSettings()
     check_aim(settings.aim, dataset.task)
-    notes = _notes(data_note, licence)
+    check_callbacks(callbacks)
+    notes = card_notes(data_note, licence)
     device = resolve_device(device)
     earlier = Earlier(start, tuple(others), foundation)
     earlier.check(base, dataset.task, settings)
@@ -115,16 +116,15 @@ def train_brick(
     state = None if path is None else read_checkpoint(path, identity)
     if state is not None:
         run.restore(*state)
+        run.tell(callbacks, notes)
     elif settings.head_first:
         run.fit_head()
-        if watch is not None:
-            watch(run.state.history, lambda: run.brick(notes))
+        run.keep(path, identity)
+        run.tell(callbacks, notes)
     while not run.finished:
         run.epoch()
-        if watch is not None:
-            watch(run.state.history, lambda: run.brick(notes))
-        if path is not None:
-            write_checkpoint(path, identity, run.state, run.tensors())
+        run.keep(path, identity)
+        run.tell(callbacks, notes)
     brick = run.finish(notes)
     if save is not None:
         save(brick)
@@ -212,7 +212,7 @@ class _Run:
         fitted = implicit(task, choose_head(task, train, [val]).head, self._device)
         for parameter, value in zip(self._head, fitted, strict=True):
             parameter.copy_(value)
-        self._validate()
+        self._validate(None, 0.0)
 
     def _features(self, inputs: Inputs) -> Tensor:
         """Pooled features of images as they are, on the CPU, as the model stands."""
@@ -226,17 +226,19 @@ class _Run:
         count, batch = len(self._train), self._settings.batch_size
         generator = torch.Generator().manual_seed(_mix(self._settings.seed, self.state.epoch))
         order = torch.randperm(count, generator=generator)
-        steps = math.ceil(count / batch)
+        steps, summed, rate = math.ceil(count / batch), 0.0, 0.0
         done, total = self.state.epoch * steps, self._epochs * steps
         for step, indices in enumerate(torch.split(order, batch), start=done):
             self._show(f"epoch {self.state.epoch + 1} of {self._epochs}", step, total)
-            self._step(indices, self._rate_at(step, total), generator)
+            rate = self._rate_at(step, total)
+            summed += self._step(indices, rate, generator) * len(indices)
         self.state.epoch += 1
-        self._validate()
+        self._validate(summed / count, rate)
         if self.finished:
             self._show("trained", total, total)
 
-    def _step(self, indices: Tensor, rate: float, generator: torch.Generator) -> None:
+    def _step(self, indices: Tensor, rate: float, generator: torch.Generator) -> float:
+        """The loss before the step."""
         pixels = self._train.take(indices.tolist()).to(self._device)
         if self._augment is not None:
             pixels = self._augment(pixels, generator)
@@ -257,9 +259,10 @@ class _Run:
         nn.utils.clip_grad_norm_(self._trainable(), self._settings.clip_norm)
         self._optimiser.step()
         self._factors.retract()
+        return loss.item()
 
     @torch.no_grad()
-    def _validate(self) -> None:
+    def _validate(self, train_loss: float | None, rate: float) -> None:
         """Keep the epoch that is best alone and in a merge, both counting half."""
         set_other_bricks(self._model, 1.0, {})
         scores = self._scores()
@@ -271,8 +274,10 @@ class _Run:
             loss = (loss + merged["loss"]) / 2
             scores |= {name + IN_MERGE: value for name, value in merged.items()}
         state = self.state
-        state.history.append(round(score, 6))
-        if (score, -loss) > (state.best_score, -state.best_loss):
+        best = (score, -loss) > (state.best_score, -state.best_loss)
+        selecting = round(score, 6)
+        state.history.append(EpochScores(state.epoch, train_loss, scores, selecting, rate, best))
+        if best:
             state.best_epoch, state.best_score, state.best_loss = state.epoch, score, loss
             state.best_scores = scores
             self._best = self._parameters()
@@ -318,6 +323,24 @@ class _Run:
     def _parameters(self) -> list[Tensor]:
         return [p.detach().cpu().clone() for p in self._trainable()]
 
+    def tell(self, callbacks: Sequence[Callback], notes: Card) -> None:
+        """Call each with the last epoch."""
+        for callback in callbacks:
+            history = tuple(self.state.history)
+            callback(
+                Epoch(
+                    **vars(history[-1]),
+                    epochs=self._epochs,
+                    history=history,
+                    brick=lambda: self.brick(notes),
+                )
+            )
+
+    def keep(self, path: Path | None, identity: str) -> None:
+        """Write the checkpoint, if there is to be one."""
+        if path is not None:
+            write_checkpoint(path, identity, self.state, self.tensors())
+
     def tensors(self) -> dict[str, Tensor]:
         """Everything a checkpoint needs besides `state`."""
         now = {f"now.{i}": p for i, p in enumerate(self._parameters())}
@@ -338,23 +361,9 @@ class _Run:
 
     def brick(self, notes: Card) -> Brick:
         """The brick as it stands."""
-        task, labels = self.dataset.task, self.dataset.task.labels
+        task = self.dataset.task
         weight, bias = explicit(task, self._head)
-        card = notes.model_copy(
-            update={
-                "images": {
-                    "train": describe(self.dataset.train, labels),
-                    "val": describe(self.dataset.val, labels),
-                },
-                "scores": {
-                    name: round(score, 6)
-                    for name, score in self.state.best_scores.items()
-                    if math.isfinite(score)  # undefined where val has one label only
-                },
-                "made_with": tools_used(self._device),
-                "mended": dict(Counter(self._train.mended()) + Counter(self._val.mended())),
-            }
-        )
+        card = training_card(notes, self.dataset, self._train, self._val, self.state, self._device)
         settings = self._settings.of_training()
         settings |= {"epochs": self._epochs, "best_epoch": self.state.best_epoch}
         settings |= self._earlier.record()
@@ -396,12 +405,6 @@ class _Run:
             brick = replace(brick, grams=grams)
         profile = make_profile(self._base, self._train, settings, device=device, show=show)
         return replace(brick, profile=profile)
-
-
-def _notes(data: str | None, licence: str | None) -> Card:
-    """The card's free text, refused before an hour of training instead of after it."""
-    fields = {"data": data, "licence": licence}
-    return read_fields(Card, fields, name="card", error=BrickError)
 
 
 def _mix(seed: int, epoch: int) -> int:

@@ -111,7 +111,7 @@ def test_merged_is_the_merge_plus_what_was_learnt():
         settings,
         foundation=below,
         device="cpu",
-        watch=lambda _scores, make: made.append(make()),
+        callbacks=[lambda epoch: made.append(epoch.brick())],
     )
     (brick,) = made
     for name, merged in model.deltas.items():
@@ -211,12 +211,12 @@ def test_a_start_killed_between_epochs_goes_on_there(adapted, start, tmp_path):
     settings = SETTINGS.model_copy(update={"head_first": start != "plain"})
     seen: list[int] = []
 
-    def dies(scores, _make):
-        seen.append(len(scores))
+    def dies(epoch):
+        seen.append(len(epoch.history))
         if len(seen) == 3:
             raise KeyboardInterrupt
 
-    def train(watch):
+    def train(callback):
         return train_brick(
             BASE,
             new_task(),
@@ -224,12 +224,12 @@ def test_a_start_killed_between_epochs_goes_on_there(adapted, start, tmp_path):
             foundation=foundation(generalist(), start),
             checkpoint=tmp_path / "state",
             device="cpu",
-            watch=watch,
+            callbacks=[callback],
         )
 
     with pytest.raises(KeyboardInterrupt):
         train(dies)
-    brick = train(lambda scores, _make: seen.append(len(scores)))
+    brick = train(lambda epoch: seen.append(len(epoch.history)))
     assert seen[:3] == [1, 2, 3]
     assert seen[3:] == list(range(3, 4 + (start != "plain")))
     expected = next(attempt for attempt in adapted.attempts if attempt.start == start)
@@ -244,7 +244,7 @@ def test_a_head_fitted_first_is_the_best_there_is_for_the_features_as_they_are()
         new_task(),
         settings,
         device="cpu",
-        watch=lambda _scores, make: made.append(make()),
+        callbacks=[lambda epoch: made.append(epoch.brick())],
     )
     data = new_task()
     pooled = [

@@ -11,6 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from medlego.base import MINI_NAME
 from medlego.bricks import Brick, BrickSignature
+from medlego.evaluation.inspect import curve_line
 from medlego.evaluation.model_card.evaluated import Evaluated, ScoredTask
 from medlego.evaluation.model_card.facts import Facts
 from medlego.generalist import Generalist
@@ -103,6 +104,7 @@ def _card(
         data,
         template_str=template.read_text(encoding="utf-8"),
         plain=plain,
+        curve_line=curve_line,
         name=name,
         base=base,
         tasks=tasks,
