@@ -17,10 +17,15 @@ from medlego.evaluation import GateLimits
 from medlego.merge import METHODS
 from medlego.serve import Rule, ServiceLimits
 from medlego.train import TrainSettings
+from medlego.train.experiment import DataTable, EvaluationTable, Experiment, MethodTable
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
 FILES = {
     "Training": ("`medlego train --settings FILE`, and `TrainSettings` in Python.", TrainSettings),
+    "Experiment": ("`medlego run FILE`.", Experiment),
+    "Experiment: a data set": ("`[data.TASK]`.", DataTable),
+    "Experiment: a method": ("`[methods.NAME]`.", MethodTable),
+    "Experiment: evaluation": ("`[evaluation]`.", EvaluationTable),
     "Gate": ("`--gate FILE`; limits of a task are below.", GateLimits),
     "Gate: limits of a task": ("`[default]` and `[task.NAME]`.", type(GateLimits().default)),
     "Service": ("`medlego serve --limits FILE`.", ServiceLimits),

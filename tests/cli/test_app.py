@@ -85,7 +85,7 @@ SPELT = r"\x1b[31m \r \x9b2J \u202e \u200b \u2028 \udc80 \x00"
 
 def test_nothing_that_a_terminal_obeys_reaches_it(capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: False)
-    monkeypatch.setattr("medlego.cli.terminal.LINE_EVERY_S", -1)
+    monkeypatch.setattr("medlego.cli.terminal.LINES_S", ((9, -1),))
     terminal = Terminal()
     terminal.say(HIDDEN)
     terminal.note(HIDDEN)

@@ -49,6 +49,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "check": {"directory": "g", "data": DATA, "against": "g", "resamples": "100"},
     "data check": {"data": "folder"},
     "data remember": {"data": "folder", "output": "new", "key": "site.key"},
+    "data sample": {"folder": "new", "images": "3", "size": "32"},
     "screen": {"brick": "chest.safetensors"},
     "predict": {"directory": "g", "images": "photo.png"},
     "serve": {"directory": "g"},
@@ -103,6 +104,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "export onnx": {"directory": "g", "output": "new"},
     "demo": {"output": "new", "epochs": "1"},
     "doctor": {},
+    "run": {"experiment": "experiment.toml", "output": "new"},
 }
 """What each verb needs, out of the files of `work`."""
 
@@ -134,6 +136,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("other.toml", "colour = 1\n"),
         ("broken.json", '{"a": [1, '),
         ("rule.toml", 'modality = "DX"\n'),
+        ("experiment.toml", "[data.chest]\nsource = 'nowhere'\n[methods.linear]\n"),
     ):
         (place / name).write_text(text)
     (place / "loop").symlink_to(place / "loop")
@@ -190,7 +193,7 @@ def mistakes(verb: str) -> Iterator[list[str]]:
 FAILING = {
     *("check", "serve", "dicomweb analyse", "dicomweb watch", "head-round fit", "demo"),
     *("head-round import", "edit add", "edit undo", "edit redo", "store rm", "keys show"),
-    *("sign", "verify", "import peft", "import melo", "hub push", "hub pull"),
+    *("sign", "verify", "import peft", "import melo", "hub push", "hub pull", "run"),
 }
 """Verbs whose `GOOD` words are too little to succeed."""
 

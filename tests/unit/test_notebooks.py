@@ -65,7 +65,7 @@ def test_a_frame_of_predictions_has_a_row_for_each_label(answers):
     for task, rows in answered.groupby("task"):
         own = next(a for a in answers[0].answers if a.task.name == task)
         assert tuple(rows.label[rows.answered]) == own.labels
-    assert answered.bricks.tolist()[0] == [brick.digest for brick in generalist()[0].bricks]
+    assert answered.bricks.tolist()[0] == "; ".join(b.digest for b in generalist()[0].bricks)
 
 
 def test_an_image_that_was_not_read_keeps_a_row(answers):
