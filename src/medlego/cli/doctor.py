@@ -48,7 +48,7 @@ def command(terminal: Terminal) -> None:
     findings = [finding for check in _CHECKS for finding in _run(check)]
     terminal.say("\n".join(version_lines()))
     for one in findings:
-        terminal.say(f"{one.check:<16}{one.state:<9}{one.says}")
+        terminal.say(f"{one.check:<18}{one.state:<9}{one.says}")
     for step in dict.fromkeys(one.step for one in findings if one.step):
         terminal.say(f"to do: {step}")
     terminal.emit(
