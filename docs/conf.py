@@ -56,9 +56,11 @@ def _outside(_app: Any, page: str, text: list[str]) -> None:
     text[0] = _LINK.sub(target, text[0])
 
 
-def _plain(_app: Any, _what: str, _name: str, _value: Any, _options: Any, lines: list[str]) -> None:
-    """Cost, Source and Differs become paragraphs; a norm's bars are bars."""
+def _plain(_app: Any, what: str, _name: str, _value: Any, _options: Any, lines: list[str]) -> None:
+    """Cost, Source and Differs become paragraphs, indented lines code; a norm's bars are bars."""
     text = "\n".join(lines)
+    if what == "module":
+        text = re.sub(r"\n\n(?=    \S)", "\n\n::\n\n", text)
     text = re.sub(r"\n(Cost|Source|Differs): ((?:.+\n?)(?:[ ]+\S.*\n?)*)", _paragraph, text)
     lines[:] = re.sub(r"(?<![`\w])\|(?=\S)|(?<=\w)\|", r"\\|", text).split("\n")
 
