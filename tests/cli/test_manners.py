@@ -74,7 +74,7 @@ def test_json_with_a_file_is_written_and_the_text_printed(tmp_path, capsys):
 
 
 def test_a_file_for_json_that_cannot_be_written_is_refused_before_any_work(tmp_path, capsys):
-    assert run("keys", "new", tmp_path / "a", "--json", tmp_path / "gone" / "x") == 2
+    assert run("keys", "new", tmp_path / "a", "--json", tmp_path / "gone" / "x.json") == 2
     assert "expected a folder, found none" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
@@ -241,3 +241,10 @@ def test_equal_sources_have_equal_digests_and_others_do_not(monkeypatch, tmp_pat
         monkeypatch.setattr(doctor, "__file__", str(tmp_path / name / "cli" / "doctor.py"))
         digests.append(doctor.sources_digest())
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_json_before_other_files_never_writes_over_them(tmp_path, capsys):
+    image = tmp_path / "a.png"
+    image.write_bytes(b"an image")
+    run("predict", tmp_path / "g", "--json", image)
+    assert image.read_bytes() == b"an image"

@@ -44,7 +44,11 @@ NewDirectory = Annotated[Path, Option("--output", "-o", help="Directory to creat
 Force = Annotated[bool, Option("--force", help="Overwrite an existing file.")]
 JsonFile = Annotated[
     Path | None,
-    Option("--json", metavar="FILE", help="Write the result as JSON; print it without FILE."),
+    Option(
+        "--json",
+        metavar="FILE",
+        help="Write the result as JSON to FILE, which ends in .json; print it without FILE.",
+    ),
 ]
 
 BaseName = Annotated[str, Option(help="'mini' or a timm vision transformer's name.")]

@@ -56,10 +56,13 @@ def run_app(app: Callable[..., Any], arguments: list[str] | None = None) -> int:
 
 
 def _is_flag(words: list[str], place: int) -> bool:
-    """Whether a word is a global flag; behind a verb `--json` is one unless a file follows it."""
+    """Whether a word is a global flag; `--json` is one unless a name that ends in .json follows it.
+
+    So that `--json *.png` cannot write over an image.
+    """
     if words[place] != "--json":
         return words[place] in _ANYWHERE
-    return place + 1 == len(words) or words[place + 1].startswith("-")
+    return place + 1 == len(words) or not words[place + 1].lower().endswith(".json")
 
 
 def _fail(message: str, code: int, debug: bool) -> int:
