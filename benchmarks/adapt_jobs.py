@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -28,7 +28,7 @@ from medlego.bricks import Brick, on_device
 from medlego.data import Dataset, Samples
 from medlego.generalist import Generalist, assemble, specialist
 from medlego.support import write_atomically
-from medlego.train import TrainSettings, train_brick
+from medlego.train import Epoch, TrainSettings, train_brick
 from medlego.train.adapt import foundation
 
 SIZE = 112
@@ -97,8 +97,8 @@ def train(job: Job, device: str) -> dict[str, Any]:
     data = limited(dataset(job.new), job.few, job.seed)
     curve: list[float] = []
 
-    def watch(_scores: Sequence[float], make: Callable[[], Brick]) -> None:
-        curve.append(balanced(right(make(), job.new, device), data.test.labels))
+    def watch(epoch: Epoch) -> None:
+        curve.append(balanced(right(epoch.brick(), job.new, device), data.test.labels))
         print(f"  {job.name}: epoch {len(curve)}, test {curve[-1]:.3f}", flush=True)
 
     began = time.monotonic()
@@ -115,7 +115,7 @@ def train(job: Job, device: str) -> dict[str, Any]:
         ),
         foundation=foundation(generalist(job.new, job.seed), job.start),  # type: ignore[arg-type]
         device=device,
-        watch=None if job.few or job.epochs or job.again else watch,
+        callbacks=[] if job.few or job.epochs or job.again else [watch],
     )
     return {
         **asdict(job),

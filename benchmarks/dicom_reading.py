@@ -127,9 +127,8 @@ def training_seconds(base: Base, images: int, epochs: int) -> float:
     ends = []
     settings = TrainSettings(epochs=epochs, patience=epochs, profile=False)
     start = time.perf_counter()
-    train_brick(
-        base, data, settings, device="cpu", watch=lambda _h, _b: ends.append(time.perf_counter())
-    )
+    callbacks = [lambda _epoch: ends.append(time.perf_counter())]
+    train_brick(base, data, settings, device="cpu", callbacks=callbacks)
     return float(np.diff([start, *ends])[1:].min()) / images
 
 

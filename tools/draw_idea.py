@@ -53,7 +53,7 @@ def _site(y: int, name: str, what: str, task: str, label: int, colour: str) -> I
     yield _text(98, y + 58, what, INK, anchor="start", size=12)
     yield _arrow(216, y + 44, 280, y + 44)
     yield _brick(290, y + 28, 120, 40, colour)
-    yield _text(350, y + 53, f"{what.split()[0]} · 0.5 MB", "white", size=13)
+    yield _text(350, y + 53, f"{what.split()[0]} brick", "white", size=13)
     yield _arrow(418, y + 44, 496, TOP + 148)
 
 

@@ -20,7 +20,7 @@ from medlego.train import TrainSettings
 from medlego.train.experiment import DataTable, EvaluationTable, Experiment, MethodTable
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
-FILES = {
+FILES: dict[str, tuple[str, type[BaseModel]]] = {
     "Training": ("`medlego train --settings FILE`, and `TrainSettings` in Python.", TrainSettings),
     "Experiment": ("`medlego run FILE`.", Experiment),
     "Experiment: a data set": ("`[data.TASK]`.", DataTable),

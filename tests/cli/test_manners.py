@@ -188,7 +188,7 @@ def test_doctor_says_how_to_get_a_missing_extra(capsys, monkeypatch):
     lacking(monkeypatch, "onnxscript")
     assert run("doctor") == 0
     said = capsys.readouterr().out
-    assert "extra onnx      missing  no onnxscript" in said
+    assert "extra onnx        missing  no onnxscript" in said
     assert "to do: pip install 'medlego[onnx]'" in said
 
 
@@ -227,7 +227,7 @@ def test_a_check_that_cannot_run_is_broken_and_stops_no_other(capsys, monkeypatc
     monkeypatch.setattr(doctor, "_CHECKS", (_codecs, doctor._packages))
     assert run("doctor") == 1
     out = capsys.readouterr().out
-    assert "codecs          broken   ImportError: no pydicom" in out
+    assert "codecs            broken   ImportError: no pydicom" in out
     assert "packages        ok" in out
 
 
@@ -243,7 +243,7 @@ def test_equal_sources_have_equal_digests_and_others_do_not(monkeypatch, tmp_pat
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_json_before_other_files_never_writes_over_them(tmp_path, capsys):
+def test_json_before_other_files_never_writes_over_them(tmp_path):
     image = tmp_path / "a.png"
     image.write_bytes(b"an image")
     run("predict", tmp_path / "g", "--json", image)

@@ -8,7 +8,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor, nn
 
-from medlego.base import Base, family_of
+from medlego.base import Base, features
 from medlego.bricks import Head, fold, replace_patch_convolution
 from medlego.errors import GeneralistError
 from medlego.generalist import Generalist
@@ -75,19 +75,15 @@ class _Module(nn.Module):
                 backbones.append(fold(own, part.adapter.targets, part.adapter.deltas))
         self.backbones = nn.ModuleList(backbones)
         self.heads = nn.ModuleList(heads[task.name] for task in self.tasks)
-        self._family = family_of(own)
         self.register_buffer("mean", torch.tensor(base.ref.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(base.ref.std).view(1, 3, 1, 1))
         self.eval().requires_grad_(True)
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         """Images (N, 3, size, size) in [0, 1] → logits (N, outputs) by task, not calibrated."""
-        inputs, family = (pixels - self.mean) / self.std, self._family
-        features = []
-        for backbone in self.backbones:
-            tokens = family.through(backbone, family.embed(backbone, inputs), 0, None)
-            features.append(family.pool(backbone, tokens))
+        inputs = (pixels - self.mean) / self.std
+        read = [features(backbone, inputs) for backbone in self.backbones]
         return {
-            task.name: head(features[self._place[task.name]])
+            task.name: head(read[self._place[task.name]])
             for task, head in zip(self.tasks, self.heads, strict=True)
         }

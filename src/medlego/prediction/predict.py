@@ -50,7 +50,6 @@ class Predictor(NoPickle, instead="make it from its generalist there"):
         """Answer images, see `predict`."""
         tasks = self._engine.tasks_to_ask(task, every_task=every_task)
         listed, answers = asked_images(images), Predictions(bricks=self._bricks)
-        first: ImageError | None = None
         for start in range(0, len(listed), BATCH):
             outcomes = [
                 (name, read_one(image, name, any_object=any_object))
@@ -63,10 +62,9 @@ class Predictor(NoPickle, instead="make it from its generalist there"):
                 if isinstance(one, Image):
                     answers.append(next(answered))
                 else:
-                    first = first or one
                     answers.append(Prediction(name, (), (), problem=str(one)))
-        if first is not None and all(one.problem for one in answers):
-            raise first
+        if answers and all(one.problem for one in answers):
+            raise ImageError(answers[0].problem)
         return answers
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, SupportsIndex, overload
 
-from medlego.prediction.answers import Prediction
+from medlego.prediction.answers import Answer, Prediction
 from medlego.prediction.batch.rows import as_table, flat, rows_of, unreadable_row
 from medlego.support import data_frame, html_table
 
@@ -58,22 +58,16 @@ class Predictions(list[Prediction]):
 
     def _repr_html_(self) -> str:
         """The answers by the images' places; names of images, which may be patients', stay out."""
-        rows = [
-            (number, answer.task.name, _likeliest(answer.task.labels, answer.probs, answer.labels))
-            for number, one in enumerate(self[:MOST_SHOWN])
-            for answer in one.answers
-        ]
-        silent = [
-            (number, "", "not read" if one.problem else "no answer")
-            for number, one in enumerate(self[:MOST_SHOWN])
-            if not one.answers
-        ]
+        rows: list[tuple[int, str, str]] = []
+        for number, one in enumerate(self[:MOST_SHOWN]):
+            rows += [(number, answer.task.name, _likeliest(answer)) for answer in one.answers] or [
+                (number, "", "not read" if one.problem else "no answer")
+            ]
         count = f"{len(self)} image{'s' * (len(self) != 1)}"
         shown = f"{count}, the first {MOST_SHOWN} shown" if len(self) > MOST_SHOWN else count
-        ordered = sorted([*rows, *silent], key=lambda row: row[0])
-        return html_table(shown, ordered, ("image", "task", "answer"))
+        return html_table(shown, rows, ("image", "task", "answer"))
 
 
-def _likeliest(labels: tuple[str, ...], probs: tuple[float, ...], answered: tuple[str, ...]) -> str:
-    own = dict(zip(labels, probs, strict=True))
-    return ", ".join(f"{label} ({own[label]:.3f})" for label in answered) or "none of its labels"
+def _likeliest(answer: Answer) -> str:
+    own = dict(zip(answer.task.labels, answer.probs, strict=True))
+    return ", ".join(f"{name} ({own[name]:.3f})" for name in answer.labels) or "none of its labels"

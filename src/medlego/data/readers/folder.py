@@ -105,7 +105,7 @@ def _suspicious(classes: Sequence[str]) -> list[str]:
         return []
     return [
         f"the sub-folders {', '.join(classes[:3])}, … are taken for classes; if they are sites or "
-        "patients, state labels in a table (docs/many-images.md)"
+        "patients, pass a table of labels instead, with the columns path and label"
     ]
 
 

@@ -34,7 +34,7 @@ IMAGES = 300
 """Of each task."""
 IMAGES_PER_PATIENT = 3
 SITES = ("Example Clinic North", "Example Clinic South")
-COMPRESSED = {
+COMPRESSED: dict[str, str] = {
     RLELossless: "pylibjpeg",
     JPEGLSLossless: "pyjpegls",
     JPEG2000Lossless: "pylibjpeg",
