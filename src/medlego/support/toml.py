@@ -66,4 +66,13 @@ def parse_tables(content: bytes, error: type[MedLegoError], complaint: str) -> d
         raise error(f"{complaint} ({failure})") from failure
     if deep or too_deep(tables):
         raise error(f"{complaint} (nested too deep)")
+    if _has_huge(tables):
+        raise error(f"{complaint} (a whole number needs more than 64 bits)")
     return tables
+
+
+def _has_huge(value: Any) -> bool:
+    """Whether a number is in it that TOML does not allow, and that Python may refuse to spell."""
+    if isinstance(value, dict | list):
+        return any(map(_has_huge, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, int) and not -(1 << 63) <= value < 1 << 63

@@ -100,6 +100,13 @@ def test_toml_that_is_nested_too_deep_is_refused(tmp_path, text):
         load_toml(Sheet, tmp_path / "a.toml", SettingsError, "a sheet")
 
 
+@pytest.mark.parametrize("number", ["0x" + "f" * 5000, "9223372036854775808", "0o1" + "0" * 40])
+def test_a_number_of_more_than_64_bits_is_refused(tmp_path, number):
+    (tmp_path / "a.toml").write_text(f"width = [{{x = {number}}}]\n")
+    with pytest.raises(SettingsError, match="a whole number needs more than 64 bits"):
+        load_toml(Sheet, tmp_path / "a.toml", SettingsError, "a sheet")
+
+
 def test_sentences_in_toml_are_no_deep_keys(tmp_path):
     (tmp_path / "a.toml").write_text('text = "' + "One two. Three... " * 200 + '"\n')
     assert len(str(load_tables(tmp_path / "a.toml", SettingsError, "a sheet")["text"])) == 3600
