@@ -228,7 +228,7 @@ def test_a_check_that_cannot_run_is_broken_and_stops_no_other(capsys, monkeypatc
     assert run("doctor") == 1
     out = capsys.readouterr().out
     assert "codecs            broken   ImportError: no pydicom" in out
-    assert "packages        ok" in out
+    assert "packages          ok" in out
 
 
 def test_equal_sources_have_equal_digests_and_others_do_not(monkeypatch, tmp_path):
