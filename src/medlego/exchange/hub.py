@@ -157,23 +157,29 @@ def from_hub(
         show: called with files done and files in all.
 
     Raises:
-        StoreError: no network, no such repository, unsafe or too many or too large files, neither a
-            brick nor a generalist, or a claim that does not hold.
+        StoreError: no network, no such repository or revision, another commit than the one asked
+            for, unsafe or too many or too large files, neither a brick nor a generalist, or a claim
+            that does not hold.
         BrickError, GeneralistError, SignatureError: a file is damaged or not signed as it must be.
     """
-    name, stated = hub_address(repository)
+    name, wanted = hub_address(repository, revision)
     if output is not None and Path(output).exists():
         raise StoreError(f"{output}: expected a new place, found something there; choose another")
     accepted = trust if trust is None or isinstance(trust, Trust) else Trust.load(trust)
-    cache, wanted = cache_directory() / "hub" / name.replace("/", "--"), revision or stated
-    if output is None and _COMMIT.fullmatch(wanted or "") and (cache / str(wanted)).is_dir():
-        content, path, signed = _checked(cache / str(wanted), accepted, repository)
-        return HubCopy(name, str(wanted), content, path, signed)
+    cache = cache_directory() / "hub" / name.replace("/", "--")
+    pinned = (wanted or "").lower()
+    if not _COMMIT.fullmatch(pinned):
+        pinned = ""
+    if output is None and pinned and (cache / pinned).is_dir():
+        content, path, signed = _checked(cache / pinned, accepted, repository)
+        return HubCopy(name, pinned, content, path, signed)
     api = _connect(repository)
     with reached(repository):
         info = api.model_info(name, revision=wanted, files_metadata=True)
     if not _COMMIT.fullmatch(commit := str(info.sha)):
         raise StoreError(f"{repository}: expected a commit's digest, got {commit[:60]!r}")
+    if pinned and commit != pinned:
+        raise StoreError(f"{repository}: expected commit {pinned}, got {commit}; check the address")
     if output is None and wanted != commit and (cache / commit).is_dir():
         return from_hub(name, revision=commit, trust=accepted)
     files = _expected_files({f.rfilename: f.size for f in info.siblings or ()}, repository)

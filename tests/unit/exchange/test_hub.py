@@ -274,6 +274,15 @@ def test_a_commit_that_is_none_is_refused(site, tmp_path):
     refused(tmp_path, StoreError, "expected a commit's digest")
 
 
+@pytest.mark.parametrize("case", [str.lower, str.upper])
+def test_another_commit_than_the_pinned_one_is_refused(site, tmp_path, case):
+    push_to_hub(A, PLACE)
+    asked = "ab" * 20
+    says = f"expected commit {asked}, got {site.head}; check the address"
+    refused(tmp_path, StoreError, says, revision=case(asked))
+    assert site.fetched == []
+
+
 @pytest.mark.parametrize(
     ("status", "says"),
     [(401, "private or not there: hf auth login"), (403, "your token may not"), (404, "check the")],
@@ -298,6 +307,19 @@ def test_what_lies_there_is_not_overwritten(tmp_path):
 def test_an_address_of_another_form_is_refused_without_a_network(text):
     with pytest.raises(StoreError, match="expected hf://OWNER/NAME"):
         from_hub(text)
+
+
+@pytest.mark.parametrize("revision", ["a..b", "../x", "a b", "a?x=1", "a%2e", "a#b", "v1\n"])
+def test_a_revision_of_another_form_is_refused_without_a_network(revision):
+    with pytest.raises(StoreError, match="expected a branch, a tag or a commit"):
+        from_hub(PLACE, revision=revision)
+    with pytest.raises(StoreError, match="expected a branch, a tag or a commit"):
+        from_hub(f"{PLACE}@{revision}")
+
+
+def test_two_revisions_at_once_are_refused_without_a_network():
+    with pytest.raises(StoreError, match="expected one revision, got 'v2' too; leave one out"):
+        from_hub(f"{PLACE}@v1", revision="v2")
 
 
 def test_the_commands_say_commit_and_signer(site, tmp_path, capsys):
