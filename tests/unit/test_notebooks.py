@@ -117,9 +117,27 @@ def test_a_report_is_saved_by_its_ending(tmp_path):
     assert saved["bricks"]["binary"] == [whole.bricks[0].digest]
 
 
+def test_a_parquet_table_keeps_text_as_text_and_agrees_with_the_frame(tmp_path):
+    rows = tuple(replace(row, task="007", model="1e3") for row in report().rows)
+    one = replace(report(), rows=rows, tasks={}, means={}, normalised={})
+    one.save(tmp_path / "x.parquet")
+    table = pl.read_parquet(tmp_path / "x.parquet")
+    assert dict(table.schema) == {
+        **dict.fromkeys(("task", "model", "part"), pl.String),
+        "images": pl.Int64,
+        "score": pl.String,
+        **dict.fromkeys(("value", "low", "high"), pl.Float64),
+        "undefined": pl.Int64,
+        "positive": pl.String,
+    }
+    assert set(table["task"]) == {"007"}
+    assert set(table["part"]) == {""}
+    pd.testing.assert_frame_equal(data_frame(table), one.to_frame())
+
+
 @pytest.mark.parametrize(("name", "got"), [("r.xlsx", ".xlsx"), ("report", "no ending")])
 def test_another_ending_is_refused_and_nothing_written(tmp_path, name, got):
-    with pytest.raises(SettingsError, match=rf"ends in .html, .json or .csv, got {got}"):
+    with pytest.raises(SettingsError, match=rf"ends in .html, .json, .csv or .parquet, got {got}"):
         report().save(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 

@@ -43,7 +43,7 @@ def command(
     """
     from medlego.evaluation import evaluate, find_examples, plot_report, write_page
     from medlego.generalist import Generalist, utc_now
-    from medlego.support import table_suffix, write_table
+    from medlego.support import table_suffix
 
     for output in (csv, plot, report):
         if output is not None:
@@ -77,7 +77,7 @@ def command(
         plot_report(result, plot, title=f"generalist {generalist.recipe.digest[:12]}")
         terminal.say(f"wrote {plot}")
     if csv is not None:
-        write_table(result.as_csv(), csv)
+        result.save(csv)
         terminal.say(f"wrote {csv}")
     terminal.emit(result.as_dict())
 

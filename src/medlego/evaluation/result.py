@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medlego.data import Samples, Task
 from medlego.errors import SettingsError
@@ -28,6 +28,9 @@ from medlego.metrics import (
 )
 from medlego.prediction import TaskAnswers
 from medlego.support import ShortRepr, data_frame, html_table, plain, write_atomically
+
+if TYPE_CHECKING:
+    import polars as pl
 
 MODELS = (
     "generalist",
@@ -165,9 +168,7 @@ class Report(ShortRepr):
 
     def to_frame(self) -> Any:
         """The lines of `as_csv` as a data frame of pandas where it is installed, else of polars."""
-        import polars as pl
-
-        return data_frame(pl.DataFrame(list(self._lines()), schema=_COLUMNS))
+        return data_frame(self._table())
 
     def save(
         self,
@@ -177,7 +178,7 @@ class Report(ShortRepr):
         title: str = "",
         written: str = "",
     ) -> None:
-        """Write the report; the path's ending decides: `.html`, `.json` or `.csv`.
+        """Write the report; the path's ending decides: `.html`, `.json`, `.csv` or `.parquet`.
 
         Args:
             path: a new file, or one to replace.
@@ -205,11 +206,15 @@ class Report(ShortRepr):
             write_atomically(path, text.encode())
         elif suffix == ".csv":
             write_atomically(path, self.as_csv().encode())
+        elif suffix == ".parquet":
+            stream = io.BytesIO()
+            self._table().write_parquet(stream)
+            write_atomically(path, stream.getvalue())
         elif suffix == ".html":
             raise SettingsError(f"{path}: expected a report that evaluate made, got one without it")
         else:
             raise SettingsError(
-                f"{path}: expected a name that ends in .html, .json or .csv, got "
+                f"{path}: expected a name that ends in .html, .json, .csv or .parquet, got "
                 f"{suffix or 'no ending'}"
             )
 
@@ -228,6 +233,11 @@ class Report(ShortRepr):
         own = self.generalist.capabilities
         bricks = {one.task.name: [brick.digest for brick in one.bricks] for one in own}
         return {"generalist": self.generalist.recipe.digest, "bricks": bricks}
+
+    def _table(self) -> pl.DataFrame:
+        import polars as pl
+
+        return pl.DataFrame(list(self._lines()), schema=_COLUMNS)
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         """One per score, as `_COLUMNS` says; what is undefined is None."""

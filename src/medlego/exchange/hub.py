@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ from medlego.errors import StoreError, raise_all
 from medlego.evaluation import Evaluated, Facts, brick_card, generalist_card
 from medlego.exchange.remotes import hub_address, need_network, reached
 from medlego.exchange.store import SUFFIX
-from medlego.generalist import DOCUMENT, Generalist, Trust, verify
+from medlego.generalist import DOCUMENT, Generalist, Trust, named_digests, verify
 from medlego.support import TEMPORARY, Progress, ShortRepr, cache_directory, silent
 
 CARD = "README.md"
@@ -153,34 +153,44 @@ def from_hub(
         repository: `OWNER/NAME`, or with `@REVISION`.
         output: brick file or directory to write, new; by default the cache, by commit.
         revision: a branch, a tag or a commit; the default branch otherwise.
-        trust: whose signatures every brick, and every entry of a lineage, must have.
+        trust: whose signatures every brick, those of earlier states too, and every entry of a
+            lineage must have.
         show: called with files done and files in all.
 
     Raises:
-        StoreError: no network, no such repository, unsafe or too many or too large files, neither a
-            brick nor a generalist, or a claim that does not hold.
+        StoreError: no network, no such repository or revision, another commit than the one asked
+            for, unsafe or too many or too large files, neither a brick nor a generalist, or a claim
+            that does not hold.
         BrickError, GeneralistError, SignatureError: a file is damaged or not signed as it must be.
     """
-    name, stated = hub_address(repository)
-    if output is not None and Path(output).exists():
-        raise StoreError(f"{output}: expected a new place, found something there; choose another")
+    name, wanted = hub_address(repository, revision)
+    for there in () if output is None else (output, f"{output}{SIGNATURE_SUFFIX}"):
+        if Path(there).exists():
+            raise StoreError(
+                f"{there}: expected a new place, found something there; choose another"
+            )
     accepted = trust if trust is None or isinstance(trust, Trust) else Trust.load(trust)
-    cache, wanted = cache_directory() / "hub" / name.replace("/", "--"), revision or stated
-    if output is None and _COMMIT.fullmatch(wanted or "") and (cache / str(wanted)).is_dir():
-        content, path, signed = _checked(cache / str(wanted), accepted, repository)
-        return HubCopy(name, str(wanted), content, path, signed)
+    cache = cache_directory() / "hub" / name.replace("/", "--")
+    pinned = (wanted or "").lower()
+    if not _COMMIT.fullmatch(pinned):
+        pinned = ""
+    if output is None and pinned and (cache / pinned).is_dir():
+        content, path, signed = _checked(cache / pinned, accepted, repository)
+        return HubCopy(name, pinned, content, path, signed)
     api = _connect(repository)
     with reached(repository):
         info = api.model_info(name, revision=wanted, files_metadata=True)
     if not _COMMIT.fullmatch(commit := str(info.sha)):
         raise StoreError(f"{repository}: expected a commit's digest, got {commit[:60]!r}")
+    if pinned and commit != pinned:
+        raise StoreError(f"{repository}: expected commit {pinned}, got {commit}; check the address")
     if output is None and wanted != commit and (cache / commit).is_dir():
         return from_hub(name, revision=commit, trust=accepted)
     files = _expected_files({f.rfilename: f.size for f in info.siblings or ()}, repository)
     goal = cache / commit if output is None else Path(output)
     goal.parent.mkdir(parents=True, exist_ok=True)
     with _scratch_beside(goal) as scratch:
-        for number, file in enumerate(files):
+        for number, file in enumerate(_in_turn(files, scratch)):
             show("downloading", number, len(files))
             with reached(repository):
                 api.hf_hub_download(name, file, revision=commit, local_dir=scratch)
@@ -188,7 +198,8 @@ def from_hub(
         show("checking", 0, 0)
         content, path, signed = _checked(scratch, accepted, repository)
         if isinstance(content, Brick) and output is not None:
-            if (signature := _signature(scratch, content)) is not None:
+            signature = _signature(scratch, content)
+            if signature is not None and signature.digest == content.digest:
                 save_signature(signature, f"{goal}{SIGNATURE_SUFFIX}")
             save_brick(content, goal)
             return HubCopy(name, commit, content, goal, signed)
@@ -269,6 +280,20 @@ def _expected_files(sizes: Mapping[str, int | None], repository: str) -> list[st
     return chosen
 
 
+def _in_turn(files: Sequence[str], place: Path) -> Iterator[str]:
+    """The document, then the recipes that it names, then what these name; nothing else of it."""
+    if DOCUMENT not in files:
+        yield from files
+        return
+    yield DOCUMENT
+    for recipes in (True, False):
+        named = named_digests(place)
+        for file in files:
+            digest = file.rpartition("/")[2].partition(".")[0]
+            if file.startswith("recipes/") == recipes and digest in named:
+                yield file
+
+
 def _checked(
     place: Path, trust: Trust | None, repository: str
 ) -> tuple[Brick | Generalist, Path, tuple[str, ...]]:
@@ -280,13 +305,16 @@ def _checked(
         generalist, now = Generalist.load(place), datetime.now(UTC)
         if trust is None:
             return generalist, place, ()
-        signatures = generalist.past.signatures
+        past = generalist.past
         signed = [
-            trust.check_brick(brick, signatures.get(brick.digest), now).name
-            for brick in generalist.bricks
+            trust.check_brick(brick, past.signatures.get(brick.digest), now).name
+            for brick in past.bricks.values()
         ]
         return generalist, place, tuple(dict.fromkeys(signed))
-    (path,) = (place / "bricks").iterdir()
+    paths = [p for p in place.glob("bricks/*") if _NAME.fullmatch(f"bricks/{p.name}")]
+    if len(paths) != 1:
+        raise StoreError(f"{place}: expected one brick, got {len(paths)}; delete the folder")
+    (path,) = paths
     brick = load_brick(path)
     if path.name != f"{brick.digest}{SUFFIX}":
         raise StoreError(

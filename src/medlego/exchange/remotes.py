@@ -22,6 +22,7 @@ from medlego.support import Progress, silent, unreachable
 
 HUB = "hf://"
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_REVISION = re.compile(r"(?!.*\.\.)[\w./-]+")
 _STEPS = {
     401: "it is private or not there: hf auth login, or check the name",
     403: "your token may not do that: hf auth login with another",
@@ -245,16 +246,23 @@ class HubPlace:
         )
 
 
-def hub_address(text: str) -> tuple[str, str | None]:
+def hub_address(text: str, revision: str | None = None) -> tuple[str, str | None]:
     """The repository and the revision of `OWNER/NAME[@REVISION]`, with `hf://` before or without.
 
     Raises:
-        StoreError: another form.
+        StoreError: another form, or a revision in the text and another beside it.
     """
-    repository, _, revision = text.removeprefix(HUB).partition("@")
+    repository, _, stated = text.removeprefix(HUB).partition("@")
     if not _REPOSITORY.fullmatch(repository):
         raise StoreError(f"{text}: expected hf://OWNER/NAME or hf://OWNER/NAME@REVISION")
-    return repository, revision or None
+    if stated and revision and stated != revision:
+        raise StoreError(f"{text}: expected one revision, got {revision!r} too; leave one out")
+    if (wanted := revision or stated) and not _REVISION.fullmatch(wanted):
+        raise StoreError(
+            f"{text}: expected a branch, a tag or a commit of letters, digits and . _ / - without "
+            f"'..', got {wanted[:100]!r}; correct it"
+        )
+    return repository, wanted or None
 
 
 def _only(digests: Collection[str], start: str, url: str) -> str:

@@ -9,7 +9,14 @@ from medlego.support import load_lazily
 if TYPE_CHECKING:
     from medlego.generalist.choices import default_slope
     from medlego.generalist.diff import Difference, difference
-    from medlego.generalist.directory import DOCUMENT, Mark, editing, load_document, read_mark
+    from medlego.generalist.directory import (
+        DOCUMENT,
+        Mark,
+        editing,
+        load_document,
+        named_digests,
+        read_mark,
+    )
     from medlego.generalist.edit import add, remove, update
     from medlego.generalist.generalist import (
         Generalist,
@@ -54,6 +61,7 @@ __all__ = [
     "difference",
     "editing",
     "load_document",
+    "named_digests",
     "open_generalist",
     "prepared_beside",
     "read_mark",

@@ -408,6 +408,20 @@ def load_document(directory: Path) -> Document:
     return document
 
 
+def named_digests(directory: Path) -> set[str]:
+    """Of everything that a document names, and those recipes of its lineage that lie beside it.
+
+    Raises:
+        GeneralistError: the document or one of these recipes is missing or damaged.
+    """
+    document, recipes = load_document(directory), RECIPES.shelf(directory)
+    earlier = {entry.recipe for entry in document.lineage}
+    states = [document.recipe, *(recipes[digest] for digest in earlier & recipes.keys())]
+    items = [item for recipe in states for item in recipe.bricks]
+    heads = {item.head for item in items if item.head is not None}
+    return {document.merged_sha256, *earlier, *heads, *(item.digest for item in items)}
+
+
 def _document_file(directory: Path) -> Path:
     """Where it lies.
 

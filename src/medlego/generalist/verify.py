@@ -44,7 +44,8 @@ def verify(
 
     Args:
         directory: a generalist's.
-        trust: where given, every brick and every entry of the lineage must be signed by its keys.
+        trust: where given, every brick of the recipe and every entry of the lineage must be signed
+            by its keys.
         last: start of the digest of the lineage's last entry, noted elsewhere; without it, nobody
             can tell that entries were cut off the end.
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         tensor_problems,
     )
     from medlego.support.strict_json import field_problems, parse_object, shown, spell
-    from medlego.support.tables import table_suffix, write_table
+    from medlego.support.tables import table_suffix
     from medlego.support.threads import one_thread
     from medlego.support.toml import load_tables, load_toml, parse_tables
     from medlego.support.values import NoPickle, ShortRepr
@@ -79,7 +79,6 @@ __all__ = [
     "tensor_problems",
     "unreachable",
     "write_atomically",
-    "write_table",
 ]
 
 load_lazily(__name__)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 from medlego.errors import SettingsError
-from medlego.support.files import write_atomically
 
 TABLES = (".csv", ".parquet")
 """Endings of tables that are written; the ending decides the format."""
@@ -25,19 +23,3 @@ def table_suffix(path: str | Path) -> str:
             "name the table so"
         )
     return suffix
-
-
-def write_table(text: str, path: Path) -> None:
-    """Write a table that is given as CSV.
-
-    Raises:
-        SettingsError: as `table_suffix`.
-    """
-    content = text.encode()
-    if table_suffix(path) == ".parquet":
-        import polars as pl
-
-        stream = io.BytesIO()
-        pl.read_csv(content, infer_schema_length=None).write_parquet(stream)
-        content = stream.getvalue()
-    write_atomically(path, content)

@@ -94,6 +94,14 @@ def test_a_confusion_matrix_has_the_counts():
     assert [text.get_text() for text in axes.texts] == [str(n) for n in counts.ravel()]
 
 
+def test_labels_that_begin_with_an_underscore_are_in_the_legend():
+    detail = report().tasks["multiclass"]
+    task = detail.task.model_copy(update={"labels": ("_a", "_b", "_c")})
+    one = replace(report(), tasks={"multiclass": replace(detail, task=task)})
+    texts = evaluation.plot_roc(one).get_legend().get_texts()
+    assert [text.get_text() for text in texts] == ["\u200b_a", "\u200b_b", "\u200b_c"]
+
+
 @pytest.mark.parametrize("name", ["roc", "precision_recall", "confusion"])
 def test_labels_stay_text_whatever_stands_in_them(name):
     detail = report().tasks["multiclass"]

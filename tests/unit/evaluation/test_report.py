@@ -89,6 +89,16 @@ def test_many_labels_are_told_apart(sample):
     assert all(f"label {i}" in drawn for i in range(20))
 
 
+@pytest.mark.parametrize("names", [("_", "_b", "plain"), ("_", "_b", "__c")])
+def test_labels_that_begin_with_an_underscore_are_in_the_legend(sample, names):
+    lines = [replace(one, label=name) for one, name in zip(curves(sample), names, strict=True)]
+    bins = [replace(reliability(sample)[0], label=name) for name in names]
+    shown = [f"\u200b{name}" if name[0] == "_" else name for name in names]
+    of_precision = charts.precision_recall(lines, [0.1, 0.2, 0.3])
+    for svg in (charts.roc(lines), of_precision, charts.reliability(bins)):
+        assert re.findall(r"<text[^>]*>([^<]*)</text>", svg)[-3:] == shown
+
+
 def test_the_confident_errors_are_wrong_and_the_surest_first():
     detail = setting()[2].tasks["multiclass"]
     errors = confident_errors(detail, 5)

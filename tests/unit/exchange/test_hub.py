@@ -19,6 +19,7 @@ from medlego.bricks import (
     save_signature,
     sign_brick,
     signature_beside,
+    signature_bytes,
 )
 from medlego.cli.app import app
 from medlego.cli.outcome import run_app
@@ -26,7 +27,7 @@ from medlego.errors import BrickError, GeneralistError, SignatureError, StoreErr
 from medlego.evaluation import Facts
 from medlego.exchange import Store, from_hub, hub, pull, push, push_to_hub
 from medlego.exchange.store import SUFFIX
-from medlego.generalist import Generalist, Trust, add, assemble, undo
+from medlego.generalist import Generalist, Stamp, Trust, add, assemble, undo
 
 BASE = make_base(depth=1)
 A, B, C = make_bricks("abc", BASE)
@@ -250,6 +251,81 @@ def test_a_generalist_of_unsigned_bricks_does_not_land_where_trust_is_asked(tmp_
     refused(tmp_path, StoreError, "signed", trust=trust)
 
 
+@pytest.mark.usefixtures("site")
+@pytest.mark.parametrize("past_signed", [True, False])
+def test_bricks_that_undo_can_bring_back_must_be_signed_too(tmp_path, past_signed):
+    keyed = Stamp(by="Ada", signer=ADA)
+    whole = undo(add(assemble([A], stamp=keyed), B, stamp=keyed), stamp=keyed)
+    bricks = [A, B] if past_signed else [A]
+    push_to_hub(whole.signed([sign_brick(brick, ADA) for brick in bricks]), PLACE)
+    trust = trust_in(tmp_path / "t.toml", ADA)
+    if past_signed:
+        assert from_hub(PLACE, tmp_path / "new", trust=trust).signed_by == ("N0",)
+    else:
+        says = f"brick 'b' {B.digest[:12]}: expected a signature beside it, found none"
+        refused(tmp_path, SignatureError, says, trust=trust)
+
+
+def test_what_no_recipe_names_is_neither_fetched_nor_kept(site, tmp_path, generalist):
+    push_to_hub(generalist, PLACE)
+    (other,) = make_bricks("d", BASE)
+    site.files |= {
+        f"bricks/{other.digest}{SUFFIX}": brick_bytes(other),
+        f"signatures/{other.digest}{SIGNATURE_SUFFIX}": b"{}",
+        f"recipes/{other.digest}.json": b"{}",
+    }
+    copy = from_hub(PLACE, tmp_path / "g")
+    assert not [name for name in site.fetched if other.digest in name]
+    generalist.save(tmp_path / "same")
+    assert names_of(tmp_path / "g") == names_of(tmp_path / "same")
+    assert isinstance(copy.content, Generalist)
+    assert set(copy.content.past.bricks) == {A.digest, B.digest, C.digest}
+
+
+@pytest.mark.usefixtures("site")
+def test_a_brick_of_a_cached_generalist_that_nobody_signed_is_found(tmp_path):
+    keyed = Stamp(by="Ada", signer=ADA)
+    push_to_hub(assemble([A], stamp=keyed).signed([sign_brick(A, ADA)]), PLACE)
+    path, trust = from_hub(PLACE).path, trust_in(tmp_path / "t.toml", ADA)
+    save_brick(B, path / "bricks" / f"{B.digest}{SUFFIX}")
+    with pytest.raises(SignatureError, match=f"{B.digest[:12]}: expected a signature beside it"):
+        from_hub(PLACE, trust=trust)
+
+
+def test_a_signature_that_lies_there_is_not_overwritten(site, tmp_path):
+    push_to_hub(A, PLACE)
+    (tmp_path / f"new{SIGNATURE_SUFFIX}").write_text("mine")
+    refused(tmp_path, StoreError, f"new{SIGNATURE_SUFFIX}: expected a new place")
+    assert (tmp_path / f"new{SIGNATURE_SUFFIX}").read_text() == "mine"
+    assert site.fetched == []
+
+
+def test_a_signature_of_another_brick_does_not_land(site, tmp_path):
+    push_to_hub(A, PLACE)
+    name = f"signatures/{A.digest}{SIGNATURE_SUFFIX}"
+    site.files[name] = signature_bytes(sign_brick(B, ADA))
+    from_hub(PLACE, tmp_path / "new")
+    assert name in site.fetched
+    assert not (tmp_path / f"new{SIGNATURE_SUFFIX}").exists()
+
+
+@pytest.mark.usefixtures("site")
+def test_other_files_in_a_cached_folder_are_passed_over():
+    push_to_hub(A, PLACE)
+    path = from_hub(PLACE).path
+    for name in (".DS_Store", f"._{path.name}"):
+        (path.parent / name).write_bytes(b"x")
+    assert from_hub(PLACE).path == path
+
+
+@pytest.mark.usefixtures("site")
+def test_a_cached_folder_without_its_brick_is_refused():
+    push_to_hub(A, PLACE)
+    from_hub(PLACE).path.unlink()
+    with pytest.raises(StoreError, match="expected one brick, got 0; delete the folder"):
+        from_hub(PLACE)
+
+
 def test_a_line_that_breaks_leaves_nothing(site, tmp_path, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
     push_to_hub(A, PLACE)
@@ -272,6 +348,15 @@ def test_a_commit_that_is_none_is_refused(site, tmp_path):
     push_to_hub(A, PLACE)
     site.sha = "../../elsewhere"
     refused(tmp_path, StoreError, "expected a commit's digest")
+
+
+@pytest.mark.parametrize("case", [str.lower, str.upper])
+def test_another_commit_than_the_pinned_one_is_refused(site, tmp_path, case):
+    push_to_hub(A, PLACE)
+    asked = "ab" * 20
+    says = f"expected commit {asked}, got {site.head}; check the address"
+    refused(tmp_path, StoreError, says, revision=case(asked))
+    assert site.fetched == []
 
 
 @pytest.mark.parametrize(
@@ -298,6 +383,19 @@ def test_what_lies_there_is_not_overwritten(tmp_path):
 def test_an_address_of_another_form_is_refused_without_a_network(text):
     with pytest.raises(StoreError, match="expected hf://OWNER/NAME"):
         from_hub(text)
+
+
+@pytest.mark.parametrize("revision", ["a..b", "../x", "a b", "a?x=1", "a%2e", "a#b", "v1\n"])
+def test_a_revision_of_another_form_is_refused_without_a_network(revision):
+    with pytest.raises(StoreError, match="expected a branch, a tag or a commit"):
+        from_hub(PLACE, revision=revision)
+    with pytest.raises(StoreError, match="expected a branch, a tag or a commit"):
+        from_hub(f"{PLACE}@{revision}")
+
+
+def test_two_revisions_at_once_are_refused_without_a_network():
+    with pytest.raises(StoreError, match="expected one revision, got 'v2' too; leave one out"):
+        from_hub(f"{PLACE}@v1", revision="v2")
 
 
 def test_the_commands_say_commit_and_signer(site, tmp_path, capsys):

@@ -71,7 +71,7 @@ def draw_roc(axes: Axes, curves: Sequence[Curves]) -> None:
             1 - curve.specificity,
             curve.sensitivity,
             **_line(number),
-            label=curve.label,
+            label=in_legend(curve.label),
         )
     axes.set_xlabel("1 − specificity")
     axes.set_ylabel("sensitivity")
@@ -102,7 +102,9 @@ def draw_precision_recall(axes: Axes, curves: Sequence[Curves], shares: Sequence
     for number, (curve, share) in enumerate(zip(curves, shares, strict=True)):
         look = _line(number)
         axes.axhline(share, color=look["color"], linewidth=0.6, alpha=0.5)
-        axes.step(curve.sensitivity, curve.precision, where="pre", **look, label=curve.label)
+        axes.step(
+            curve.sensitivity, curve.precision, where="pre", **look, label=in_legend(curve.label)
+        )
     axes.set_xlabel("sensitivity (recall)")
     axes.set_ylabel("precision")
 
@@ -128,7 +130,7 @@ def draw_reliability(axes: Axes, diagrams: Sequence[Diagram]) -> None:
             [max(0.0, b.accuracy_high - b.accuracy) for b in bins],
         ]
         axes.errorbar(at, true, whiskers, fmt="none", ecolor=look["color"], elinewidth=0.8)
-        axes.plot(at, true, **look, label=diagram.label)
+        axes.plot(at, true, **look, label=in_legend(diagram.label))
         most = max((b.images for b in bins), default=1)
         areas = [6 + 60 * b.images / most for b in bins]
         axes.scatter(at, true, s=areas, color=look["color"], zorder=3)
@@ -225,6 +227,11 @@ def _finished(figure: Figure, entries: int) -> str:
         look: dict[str, Any] = {"ncols": columns, "frameon": False, "fontsize": 8}
         figure.legend(handles, names, loc="outside lower center", **look)
     return as_svg(figure)
+
+
+def in_legend(label: str) -> str:
+    """A label as legends show it: without U+200B before it they drop one that begins with `_`."""
+    return f"\u200b{label}" if label.startswith("_") else label
 
 
 def wrapped(label: str, width: int) -> str:
