@@ -77,10 +77,12 @@ def read_arrays(
     `classes` name labels in an order that nobody chose.
     """
     labels = np.atleast_1d(_as_array(source, labels))
-    if labels.ndim == 1 and not _exclusive(source, hints):
+    if labels.ndim == 1 and labels.dtype.kind != "U" and not _exclusive(source, hints):
         labels = labels[:, None]
     if not isinstance(groups, Mapping | None):
-        raise DatasetError(f"{source}: groups: expected values by name, got {groups!r:.60}")
+        raise DatasetError(
+            f"{source}: groups: expected values by name, got {type(groups).__name__}"
+        )
     given = _pixels(source, images)
     if len(labels) != len(given):
         raise DatasetError(

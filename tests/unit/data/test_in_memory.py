@@ -150,6 +150,13 @@ def test_a_split_that_is_given_is_kept():
         of(split=split, patients=["x"] * 30)
 
 
+def test_a_patient_in_two_spellings_is_one():
+    patients = ["001", "1", *(f"p{i}" for i in range(28))]
+    rule = r"split: expected each patient in one split, got 1 in several \(rows 0, 1\); keep"
+    with pytest.raises(DatasetError, match=rule):
+        of(split=EVEN, patients=patients)
+
+
 def test_a_test_set_from_outside_needs_no_training_images():
     assert len(of(split=["test"] * 30, needs=("test",)).test) == 30
     with pytest.raises(DatasetError, match="expected images in split 'train', got none"):
@@ -191,7 +198,7 @@ def test_one_label_an_image_in_columns_is_noted():
         ({"labels": np.full((30, 2), 7)}, "expected 1, 0, -1 or nothing, got '7'"),
         ({"patients": ["x"] * 3}, r"patient_id: expected one per image \(30\), got 3"),
         ({"patients": [None] * 30}, "patient_id: expected a value in every row, none in row 0"),
-        ({"split": ["training", "exam"] * 15}, "split: expected train, val, test, got exam"),
+        ({"split": ["training", "exam"] * 15}, r"got something else in 15 rows \(first in row 1\)"),
         ({"task": 7}, "task: expected a name or TaskHints, got int"),
         ({"task": "a b"}, "name"),
         ({"positive": "c"}, "positive: expected class 0 or class 1, got 'c'"),
@@ -199,7 +206,7 @@ def test_one_label_an_image_in_columns_is_noted():
         ({"labels": 5}, r"labels: expected one per image \(30\), got 1"),
         ({"label_names": 3}, "label_names: expected texts in order, got 3"),
         ({"label_names": {"a", "b"}}, "label_names: expected texts in order"),
-        ({"groups": ["F"] * 30}, "groups: expected values by name"),
+        ({"groups": ["F"] * 30}, "groups: expected values by name, got list"),
         ({"task": TaskHints(name="a", kind="best")}, "kind: expected one of multiclass"),
         ({"images": []}, "images: expected at least one, got none"),
         ({"images": "scans"}, "images: expected an array or a list, got str"),
@@ -374,6 +381,15 @@ def test_one_finding_may_be_a_multilabel_task():
     dataset = of(labels=np.where(NUMBERS, 1.0, np.nan), task=hints)
     assert dataset.train.labels.shape[1] == 1
     assert np.isnan(dataset.train.labels).any()
+
+
+def test_texts_of_a_multilabel_task_list_several_labels():
+    hints = TaskHints(name="x", kind="multilabel")
+    dataset = of(labels=["a|b", "a", "normal"] * 10, task=hints, split=["train"] * 30, needs=())
+    assert dataset.task.labels == ("a", "b")
+    assert dataset.train.labels[:3].tolist() == [[1, 1], [1, 0], [0, 0]]
+    with pytest.raises(DatasetError, match="arrays: kind: expected multiclass, binary, ordinal"):
+        of(labels=["a", "b"] * 15, task=hints)
 
 
 def test_tensors_of_half_precision_are_images_too():

@@ -8,13 +8,22 @@ from types import MappingProxyType
 
 import numpy as np
 
+from medlego.data.kinds import find_kind
 from medlego.data.readers.building import make_task, split_samples
 from medlego.data.readers.columns import GROUP_PREFIX, KEYS, LABEL_PREFIX, Columns
 from medlego.data.readers.dicomtree import find_rows
 from medlego.data.readers.headers import patient_images, with_headers
 from medlego.data.readers.labels import Uncertain, many_labels, single_labels
 from medlego.data.readers.table import TextTable, read_table
-from medlego.data.samples import SPLITS, Dataset, FileImages, ImageSource, Samples, TaskHints
+from medlego.data.samples import (
+    SPLITS,
+    Dataset,
+    FileImages,
+    ImageSource,
+    Samples,
+    TaskHints,
+    as_number,
+)
 from medlego.errors import DatasetError, raise_all
 from medlego.images import Header
 
@@ -158,7 +167,8 @@ def as_dataset(
         if name == "site" or name.startswith(GROUP_PREFIX)
     }
     if "label" in table.columns:
-        labels, names, label_notes = single_labels(table, hints.labels)
+        scale = hints.kind is not None and find_kind(hints.kind).scale
+        labels, names, label_notes = single_labels(table, hints.labels, scale=scale)
     else:
         labels, names, label_notes = many_labels(table, hints.labels, uncertain)
     samples = Samples(images, labels, table.filled("patient_id"), groups)
@@ -167,8 +177,11 @@ def as_dataset(
     splits = table.filled("split")
     if splits is not None:
         splits = np.array([_SPLITS.get(s.casefold(), s) for s in splits.tolist()])
-    if splits is not None and (wrong := sorted(set(splits) - set(SPLITS))):
-        raise DatasetError(f"{path}: split: expected {', '.join(SPLITS)}, got {', '.join(wrong)}")
+    if splits is not None and (wrong := np.flatnonzero(~np.isin(splits, SPLITS))).size:
+        raise DatasetError(
+            f"{path}: split: expected {', '.join(SPLITS)}, got something else in {wrong.size} rows "
+            f"(first in row {table.numbers[wrong[0]]})"
+        )
     if samples.patients is not None and splits is not None and not keep_torn:
         _check_patients(table, samples.patients, splits)
     return Dataset.of(task, split_samples(samples, splits, seed), (*notes, *label_notes, *lacking))
@@ -202,12 +215,13 @@ def _is_file(path: Path) -> bool:
 
 
 def _check_patients(table: TextTable, patients: np.ndarray, splits: np.ndarray) -> None:
+    keys = [as_number(patient) or patient for patient in patients.tolist()]
     by_patient: dict[str, set[str]] = {}
-    for patient, split in zip(patients, splits, strict=True):
-        by_patient.setdefault(patient, set()).add(split)
-    torn = {patient for patient, own in by_patient.items() if len(own) > 1}
+    for key, split in zip(keys, splits, strict=True):
+        by_patient.setdefault(key, set()).add(split)
+    torn = {key for key, own in by_patient.items() if len(own) > 1}
     if torn:
-        hit = (str(i) for i, p in zip(table.numbers, patients, strict=True) if p in torn)
+        hit = (str(i) for i, key in zip(table.numbers, keys, strict=True) if key in torn)
         rows = list(dict.fromkeys(hit))
         more = f" and {len(rows) - 20} more" if len(rows) > 20 else ""
         raise DatasetError(
