@@ -69,22 +69,26 @@ def read_arrays(
     needs: Collection[str] = SPLITS,
     source: Path = ARRAYS,
     seen: Sequence[str] | None = None,
+    classes: tuple[str, ...] | None = None,
 ) -> Dataset:
     """See `Dataset.from_arrays`.
 
-    `source` is what messages call it, `seen` are notes on images that were looked at before.
+    `source` is what messages call it, `seen` are notes on images that were looked at before,
+    `classes` name labels in an order that nobody chose.
     """
     labels = np.atleast_1d(_as_array(source, labels))
-    if labels.ndim == 1 and not _exclusive(source, hints):
+    if labels.ndim == 1 and labels.dtype.kind != "U" and not _exclusive(source, hints):
         labels = labels[:, None]
     if not isinstance(groups, Mapping | None):
-        raise DatasetError(f"{source}: groups: expected values by name, got {groups!r:.60}")
+        raise DatasetError(
+            f"{source}: groups: expected values by name, got {type(groups).__name__}"
+        )
     given = _pixels(source, images)
     if len(labels) != len(given):
         raise DatasetError(
             f"{source}: labels: expected one per image ({len(given)}), got {len(labels)}"
         )
-    names = _label_names(source, labels, hints.labels)
+    names = _label_names(source, labels, hints.labels or classes)
     columns = _label_columns(source, labels, names)
     extra = {"patient_id": patients, "split": split}
     extra |= {f"{GROUP_PREFIX}{name}": values for name, values in (groups or {}).items()}
@@ -101,8 +105,13 @@ def read_arrays(
         notes += _look(found[number] for number in range(len(rows))) if seen is None else seen
     named = replace(hints, labels=names)
     dataset = as_dataset(table.take(rows), found, named, seed, [*notes, *_one_hot(labels)])
-    numbered = hints.labels is None and labels.dtype.kind != "U"
-    dataset = with_positive(replace(dataset, numbered=numbered), replace(hints, labels=None))
+    numbers = labels.dtype.kind != "U"
+    numbered = (hints.labels or classes) is None and numbers
+    dataset = with_positive(replace(dataset, numbered=numbered), hints)
+    if numbers and dataset.task.labels != names:
+        first, second = dataset.task.labels
+        note = f"labels are turned: number 0 is {second} and 1 is {first}; name other data's, too"
+        dataset = replace(dataset, notes=(*dataset.notes, note))
     return checked(str(source), dataset, needs)
 
 
@@ -119,6 +128,14 @@ def read_torch(data: Any, hints: TaskHints, *, split: Any = None, **settings: An
             )
     if not sum(map(len, parts.values())):
         raise DatasetError(f"{TORCH}: expected images with labels, got none")
+    named = [getattr(part, "classes", None) for part in parts.values()]
+    orders = {tuple(map(str, own)) for own in named if isinstance(own, list | tuple)}
+    if len(orders) > 1:
+        raise DatasetError(
+            f"{TORCH}: classes: expected the same in every split, got {len(orders)} lists; "
+            "number labels alike in all"
+        )
+    classes = next(iter(orders), None)
     if isinstance(data, Mapping):
         split = [name for name, part in parts.items() for _ in range(len(part))]
     pairs: Any = ConcatDataset(list(parts.values()))
@@ -138,9 +155,8 @@ def read_torch(data: Any, hints: TaskHints, *, split: Any = None, **settings: An
     settings["seen"] = _look(images())
     if len({label.shape for label in labels}) > 1:
         raise DatasetError(f"{TORCH}: labels: expected one shape, got several")
-    classes = getattr(next(iter(parts.values())), "classes", None)
-    if hints.labels is None and isinstance(classes, list | tuple) and labels[0].size == 1:
-        hints = replace(hints, labels=tuple(map(str, classes)))
+    if labels[0].size == 1:
+        settings["classes"] = classes
     return read_arrays(
         _Firsts(pairs), np.stack(labels), hints, split=split, source=TORCH, **settings
     )

@@ -151,8 +151,9 @@ class Dataset(ShortRepr):
                 several labels may hold at once. Images whose one label is NaN are left out.
             task: the task's name, or `TaskHints` to say its kind, modality or body part too.
             label_names: of the numbers or columns, in order; `class 0`, … by default.
-            positive: the one of two labels of which sensitivity speaks; by default that of a
-                well-known pair (`malignant`, not `benign`), else the second.
+            positive: the one of two labels of which sensitivity speaks; by default the second of
+                `label_names`; without them that of a well-known pair (`malignant`, not `benign`),
+                else the second.
             patients: an id per image; all images of a patient stay in one split.
             groups: by name, such as `sex`, one value per image, for scores by subgroup.
             split: `train`, `val` or `test` per image; left out, the images are split 70/10/20,

@@ -42,10 +42,16 @@ def _is_stack(images: np.ndarray | torch.Tensor) -> bool:
     """Whether an array holds several images: (N, height, width), or with channels.
 
     Raises:
-        ImageError: three greys or one picture of three colours.
+        ImageError: three greys or one picture of three colours, or one with transparency.
     """
     if images.ndim != 3:
         return images.ndim == 4
+    channels = {images.shape[2], images.shape[0] if isinstance(images, torch.Tensor) else 0}
+    if channels & {2, 4}:
+        raise ImageError(
+            f"images: expected one or three channels, got {tuple(images.shape)}; convert the "
+            "picture to RGB, or put greys into a list"
+        )
     first, last = images.shape[0] in (1, 3), images.shape[2] in (1, 3)
     if isinstance(images, np.ndarray) and images.shape[0] == 3 and not last:
         raise ImageError(

@@ -19,6 +19,7 @@ from medlego.images import as_image
 
 GREYS = np.random.default_rng(0).integers(0, 256, (30, 8, 9), dtype=np.uint8)
 NUMBERS = np.arange(30) % 2
+EVEN = list(SPLITS) * 10
 
 
 def whole(dataset):
@@ -59,11 +60,34 @@ def test_text_names_itself():
         assert of(labels=given).task.labels == ("benign", "malignant")
 
 
-def test_the_positive_label_is_that_of_a_well_known_pair_or_as_somebody_says():
-    assert of(label_names=("malignant", "benign")).task.positive == "malignant"
-    named = of(label_names=("malignant", "benign"), positive="benign")
-    assert named.task.positive == "benign"
-    assert named.task.labels[named.train.labels[0]] in named.task.labels
+def test_labels_in_a_given_order_stay_in_it():
+    dataset = of(label_names=("malignant", "benign"), split=EVEN)
+    assert dataset.task.labels == ("malignant", "benign")
+    assert dataset.train.labels.tolist() == NUMBERS[::3].tolist()
+    assert dataset.notes == ()
+
+
+def test_numbers_whose_first_label_is_the_positive_one_are_turned_with_a_note():
+    dataset = of(label_names=("malignant", "benign"), positive="malignant", split=EVEN)
+    assert dataset.task.labels == ("benign", "malignant")
+    assert dataset.train.labels.tolist() == (1 - NUMBERS[::3]).tolist()
+    assert dataset.notes == (
+        "labels are turned: number 0 is malignant and 1 is benign; name other data's, too",
+    )
+
+
+@pytest.mark.parametrize("names", [None, ("malignant", "benign"), ("benign", "malignant")])
+def test_arrays_mean_what_the_same_frame_means(tmp_path, names):
+    columns = files(tmp_path)
+    frame = pl.DataFrame({"path": columns["path"], "label": columns["label"], "split": EVEN})
+    given = {"label_names": names, "split": EVEN}
+    expected = Dataset.from_frame(frame, task="brain", folder=tmp_path, label_names=names)
+    forms = [of(labels=columns["label"], **given)]
+    if names:
+        forms += [of(labels=[names.index(label) for label in columns["label"]], **given)]
+    for dataset in forms:
+        assert dataset.task == expected.task
+        assert whole(dataset) == whole(expected)
 
 
 def test_images_of_many_forms_are_the_same_images():
@@ -126,6 +150,13 @@ def test_a_split_that_is_given_is_kept():
         of(split=split, patients=["x"] * 30)
 
 
+def test_a_patient_in_two_spellings_is_one():
+    patients = ["001", "1", *(f"p{i}" for i in range(28))]
+    rule = r"split: expected each patient in one split, got 1 in several \(rows 0, 1\); keep"
+    with pytest.raises(DatasetError, match=rule):
+        of(split=EVEN, patients=patients)
+
+
 def test_a_test_set_from_outside_needs_no_training_images():
     assert len(of(split=["test"] * 30, needs=("test",)).test) == 30
     with pytest.raises(DatasetError, match="expected images in split 'train', got none"):
@@ -167,7 +198,7 @@ def test_one_label_an_image_in_columns_is_noted():
         ({"labels": np.full((30, 2), 7)}, "expected 1, 0, -1 or nothing, got '7'"),
         ({"patients": ["x"] * 3}, r"patient_id: expected one per image \(30\), got 3"),
         ({"patients": [None] * 30}, "patient_id: expected a value in every row, none in row 0"),
-        ({"split": ["training", "exam"] * 15}, "split: expected train, val, test, got exam"),
+        ({"split": ["training", "exam"] * 15}, r"got something else in 15 rows \(first in row 1\)"),
         ({"task": 7}, "task: expected a name or TaskHints, got int"),
         ({"task": "a b"}, "name"),
         ({"positive": "c"}, "positive: expected class 0 or class 1, got 'c'"),
@@ -175,7 +206,7 @@ def test_one_label_an_image_in_columns_is_noted():
         ({"labels": 5}, r"labels: expected one per image \(30\), got 1"),
         ({"label_names": 3}, "label_names: expected texts in order, got 3"),
         ({"label_names": {"a", "b"}}, "label_names: expected texts in order"),
-        ({"groups": ["F"] * 30}, "groups: expected values by name"),
+        ({"groups": ["F"] * 30}, "groups: expected values by name, got list"),
         ({"task": TaskHints(name="a", kind="best")}, "kind: expected one of multiclass"),
         ({"images": []}, "images: expected at least one, got none"),
         ({"images": "scans"}, "images: expected an array or a list, got str"),
@@ -247,6 +278,23 @@ def test_torch_data_sets_by_split_keep_it_and_name_their_classes():
     assert [len(dataset.split(name)) for name in SPLITS] == [10, 10, 10]
     assert dataset.task.labels == ("normal", "tumour")
     assert fingerprint(dataset.val) != fingerprint(dataset.test)
+
+
+def test_splits_whose_classes_differ_are_refused():
+    parts = {name: TensorDataset(torch.zeros(1, 1, 8, 8), torch.zeros(1)) for name in SPLITS}
+    for name, part in parts.items():
+        part.classes = ["b", "a"] if name == "test" else ["a", "b"]
+    rule = "torch data set: classes: expected the same in every split, got 2 lists; number labels"
+    with pytest.raises(DatasetError, match=rule):
+        Dataset.from_torch(parts, task="brain")
+
+
+def test_classes_of_a_torch_data_set_are_no_chosen_order():
+    pairs = TensorDataset(torch.from_numpy(GREYS)[:, None], torch.from_numpy(NUMBERS))
+    pairs.classes = ["malignant", "normal"]
+    assert Dataset.from_torch(pairs, task="brain").task.labels == ("normal", "malignant")
+    chosen = Dataset.from_torch(pairs, task="brain", label_names=["malignant", "normal"])
+    assert chosen.task.labels == ("malignant", "normal")
 
 
 @pytest.mark.parametrize(
@@ -333,6 +381,15 @@ def test_one_finding_may_be_a_multilabel_task():
     dataset = of(labels=np.where(NUMBERS, 1.0, np.nan), task=hints)
     assert dataset.train.labels.shape[1] == 1
     assert np.isnan(dataset.train.labels).any()
+
+
+def test_texts_of_a_multilabel_task_list_several_labels():
+    hints = TaskHints(name="x", kind="multilabel")
+    dataset = of(labels=["a|b", "a", "normal"] * 10, task=hints, split=["train"] * 30, needs=())
+    assert dataset.task.labels == ("a", "b")
+    assert dataset.train.labels[:3].tolist() == [[1, 1], [1, 0], [0, 0]]
+    with pytest.raises(DatasetError, match="arrays: kind: expected multiclass, binary, ordinal"):
+        of(labels=["a", "b"] * 15, task=hints)
 
 
 def test_tensors_of_half_precision_are_images_too():

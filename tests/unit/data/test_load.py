@@ -32,7 +32,8 @@ def folder(path: Path, classes: Sequence[str] = ("cat", "dog"), count: int = 20)
 
 
 def manifest(path: Path, header: str, *rows: str) -> Path:
-    draw(path.parent / "x.png")
+    for name in {"x.png", *(row.split(",")[0] for row in rows if row.startswith("x"))}:
+        draw(path.parent / name)
     path.write_text("\n".join([header, *rows]), encoding="utf-8")
     return path
 
@@ -155,7 +156,7 @@ def test_folder_per_class_is_not_multilabel(tmp_path: Path) -> None:
 
 # manifests --------------------------------------------------------------------------------------
 
-PETS = [f"x.png,{'cat' if number % 2 else 'dog'}" for number in range(20)]
+PETS = [f"x{number}.png,{'cat' if number % 2 else 'dog'}" for number in range(20)]
 
 
 def test_manifest_names_labels_and_task(tmp_path: Path) -> None:
@@ -181,11 +182,11 @@ def test_paths_are_relative_to_the_manifest(
     monkeypatch.chdir("/")
     images = load_dataset(path).train.images
     assert isinstance(images, FileImages)
-    assert set(images.paths) == {tmp_path / "x.png"}
+    assert {image.parent for image in images.paths} == {tmp_path}
 
 
 def test_manifest_s_own_split_is_kept(tmp_path: Path) -> None:
-    rows = ["x.png,cat,train", "x.png,dog,train", "x.png,cat,val", "x.png,dog,test"]
+    rows = ["x1.png,cat,train", "x2.png,dog,train", "x3.png,cat,val", "x4.png,dog,test"]
     path = manifest(tmp_path / "pets.csv", "path,label,split", *rows)
     assert sizes(path) == {"train": 2, "val": 1, "test": 1}
 
@@ -205,7 +206,7 @@ def test_images_of_a_patient_stay_in_one_split(tmp_path: Path) -> None:
 
 
 def test_empty_cell_of_a_multilabel_manifest_is_unknown(tmp_path: Path) -> None:
-    rows = [f"x.png,{a},{b},{s}" for s in SPLITS for a, b in (("1", "0"), ("", "1"))]
+    rows = [f"x{s}.png,{a},{b},{s}" for s in SPLITS for a, b in (("1", "0"), ("", "1"))]
     path = manifest(tmp_path / "pets.csv", "path,label_cat,label_dog,split", *rows)
     dataset = load_dataset(path)
     assert (dataset.task.kind, dataset.task.labels) == ("multilabel", ("cat", "dog"))
@@ -213,7 +214,7 @@ def test_empty_cell_of_a_multilabel_manifest_is_unknown(tmp_path: Path) -> None:
 
 
 def test_order_of_label_columns_can_be_given(tmp_path: Path) -> None:
-    rows = [f"x.png,1,0,{s}" for s in SPLITS]
+    rows = [f"x{s}.png,1,0,{s}" for s in SPLITS]
     path = manifest(tmp_path / "pets.csv", "path,label_cat,label_dog,split", *rows)
     dataset = load_dataset(path, TaskHints(labels=("dog", "cat")))
     assert dataset.task.labels == ("dog", "cat")
@@ -237,7 +238,7 @@ def test_order_of_label_columns_can_be_given(tmp_path: Path) -> None:
         ("path,label,patient_id", ["x.png,cat,", "x.png,dog,p"], r"patient_id: expected a value"),
         ("path,label,split", ["x.png,cat,", "x.png,dog,val"], r"split: expected a value in every"),
         ("path,label,split", ["x.png,cat,vault", "x.png,dog,val"], r"split: expected train, val, "),
-        ("path,label,split", ["x.png,cat,train", "x.png,dog,val"], r"in split 'test', got none"),
+        ("path,label,split", ["x.png,cat,train", "x1.png,dog,val"], r"in split 'test', got none"),
         ("path,label", ["x.png,cat"] * 20, r"labels: expected at least 2 for a multiclass task"),
         ("path,label_a,label_b", ["x.png,1,yes"], r"row 2, label_b: expected 1, 0, -1 or n"),
     ],
@@ -256,6 +257,27 @@ def test_a_patient_in_two_splits_is_refused_by_row_and_not_by_name(tmp_path: Pat
     with pytest.raises(DatasetError, match=rule) as caught:
         load_dataset(path)
     assert "Bob" not in str(caught.value)
+
+
+def test_a_file_in_two_splits_is_refused_by_row(tmp_path: Path) -> None:
+    rows = ["x1.png,cat,train", "x.png,dog,train", "./x.png,dog,test", "x2.png,cat,val"]
+    path = manifest(tmp_path / "pets.csv", "path,label,split", *rows)
+    rule = r"split: expected each image in one split, got 1 in several \(rows 3, 4\); keep"
+    with pytest.raises(DatasetError, match=rule):
+        load_dataset(path)
+    assert load_dataset(path, keep_torn=True).test.labels.tolist() == [1]
+
+
+def test_rows_of_one_file_stay_in_one_split(tmp_path: Path) -> None:
+    path = manifest(tmp_path / "pets.csv", "path,label", *PETS, *PETS)
+    dataset = load_dataset(path)
+    sides = []
+    for name in SPLITS:
+        images = dataset.split(name).images
+        assert isinstance(images, FileImages)
+        sides.append(set(images.paths))
+    assert sum(len(side) for side in sides) == len(set.union(*sides)) == 20
+    assert dataset.train.patients is None
 
 
 def test_rows_are_numbered_as_in_the_file_where_some_are_left_out(tmp_path: Path) -> None:

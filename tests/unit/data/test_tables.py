@@ -16,21 +16,28 @@ from medlego.data.readers.table import read_table
 from medlego.data.samples import FileImages
 from medlego.errors import DatasetError
 
+MANY = [f"{number}.png" for number in range(40)]
+
+
+def draw(folder: Path) -> None:
+    for name in ("x.png", *MANY):
+        Pillow.fromarray(np.zeros((2, 2), np.uint8)).save(folder / name)
+
 
 def parquet(path: Path, /, **columns: object) -> Path:
-    Pillow.fromarray(np.zeros((2, 2), np.uint8)).save(path.parent / "x.png")
+    draw(path.parent)
     pl.DataFrame(columns).write_parquet(path)
     return path
 
 
 def csv(path: Path, text: str) -> Path:
-    Pillow.fromarray(np.zeros((2, 2), np.uint8)).save(path.parent / "x.png")
+    draw(path.parent)
     path.write_text(text, encoding="utf-8")
     return path
 
 
 def test_parquet_means_what_the_same_csv_means(tmp_path: Path) -> None:
-    rows = {"path": ["x.png"] * 40, "label": ["cat", "dog"] * 20, "site": ["a"] * 30 + ["b"] * 10}
+    rows = {"path": MANY, "label": ["cat", "dog"] * 20, "site": ["a"] * 30 + ["b"] * 10}
     parquet(tmp_path / "pets.parquet", **rows)
     pl.DataFrame(rows).write_csv(tmp_path / "pets.csv")
     first, second = (load_dataset(tmp_path / f"pets.{end}") for end in ("parquet", "csv"))
@@ -44,7 +51,7 @@ def test_parquet_means_what_the_same_csv_means(tmp_path: Path) -> None:
 def test_whole_numbers_stored_as_floating_point_are_labels(tmp_path: Path) -> None:
     path = parquet(
         tmp_path / "x.parquet",
-        path=["x.png"] * 3,
+        path=MANY[:3],
         split=list(SPLITS),
         label_a=[1.0, None, float("nan")],
         label_b=[True, False, None],
@@ -72,7 +79,7 @@ def test_nan_as_patient_id_is_no_patient(tmp_path: Path, cell: str) -> None:
 
 
 def test_nan_as_label_is_unknown(tmp_path: Path) -> None:
-    rows = "".join(f"x.png,1,NaN,{split}\n" for split in SPLITS)
+    rows = "".join(f"{i}.png,1,NaN,{split}\n" for i, split in enumerate(SPLITS))
     dataset = load_dataset(csv(tmp_path / "x.csv", f"path,label_a,label_b,split\n{rows}"))
     np.testing.assert_array_equal(dataset.train.labels, [[1, np.nan]])
 
@@ -87,7 +94,7 @@ def test_numbers_and_dates_are_text(tmp_path: Path) -> None:
 def test_columns_of_no_use_may_hold_anything(tmp_path: Path) -> None:
     path = parquet(
         tmp_path / "x.parquet",
-        path=["x.png"] * 3,
+        path=MANY[:3],
         label=["a", "b", "a"],
         split=list(SPLITS),
         boxes=[[1, 2], [3], []],
@@ -200,8 +207,8 @@ def test_messages_do_not_quote_the_rows(tmp_path: Path) -> None:
 
 def test_images_may_lie_in_another_folder_than_their_table(tmp_path: Path) -> None:
     (tmp_path / "scans").mkdir()
-    Pillow.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / "scans" / "y.png")
-    rows = "".join(f"y.png,{label},{s}\n" for s in SPLITS for label in "ab")
+    draw(tmp_path / "scans")
+    rows = "".join(f"{i}.png,{'ab'[i % 2]},{s}\n" for i, s in enumerate(SPLITS * 2))
     table = tmp_path / "x.csv"
     table.write_text(f"path,label,split\n{rows}")
     ways = [
@@ -210,7 +217,7 @@ def test_images_may_lie_in_another_folder_than_their_table(tmp_path: Path) -> No
     ]
     for dataset in ways:
         assert isinstance(dataset.train.images, FileImages)
-        assert set(dataset.train.images.paths) == {tmp_path / "scans" / "y.png"}
+        assert {path.parent for path in dataset.train.images.paths} == {tmp_path / "scans"}
         assert dataset.task.name == "x"
 
 

@@ -274,3 +274,23 @@ def test_folders_that_look_alike_are_refused(tmp_path: Path, names: tuple[str, s
         (tmp_path / name).mkdir()
     with pytest.raises(DatasetError, match=r"sub-folder"):
         load_dataset(tmp_path)
+
+
+def test_a_word_for_missing_that_is_a_label_is_still_missing_elsewhere(folder: Path) -> None:
+    rows = "".join(f"{path},{('None', 'mass')[i % 2]},None\n" for i, (path, *_) in enumerate(ROWS))
+    (folder / "x.csv").write_text(f"path,label,site\n{rows}")
+    dataset = load_dataset(folder / "x.csv", TaskHints(labels=("None", "mass")))
+    assert dataset.task.labels == ("None", "mass")
+    assert set(dataset.train.groups["site"].tolist()) == {""}
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels"), [("ordinal", ("0", "1.5", "2", "10")), (None, ("0", "1.5", "10", "2"))]
+)
+def test_numbers_of_a_scale_go_by_their_value(
+    folder: Path, kind: str | None, labels: tuple[str, ...]
+) -> None:
+    cells = ("10", "2.0", "0", "1.5")
+    rows = "".join(f"{path},{cells[i % 4]}\n" for i, (path, *_) in enumerate(ROWS))
+    (folder / "x.csv").write_text(f"path,label\n{rows}")
+    assert load_dataset(folder / "x.csv", TaskHints(kind=kind)).task.labels == labels

@@ -75,6 +75,7 @@ def test_one_image_is_many_of_one(one):
 def test_a_stack_of_greys_is_as_many_images_and_colours_are_one():
     assert len(ask(np.zeros((9, 16, 16), np.uint8))) == 9
     assert len(ask(torch.zeros(9, 16, 16))) == 9
+    assert len(ask(np.zeros((4, 16, 16)))) == 4
     for one in (torch.zeros(3, 16, 16), np.zeros((16, 16, 3)), np.zeros((1, 16, 16))):
         assert len(ask(one)) == 1
 
@@ -96,6 +97,9 @@ def test_a_bad_array_among_good_ones_has_a_problem():
         (None, ImageError, "image 1: expected an array, a tensor or a Pillow picture, got None"),
         ("gone.png", ImageError, "gone.png: expected an image file, found nothing there"),
         (np.stack(GREYS), ImageError, r"expected an array that reads one way, got \(3, 16, 16\)"),
+        (np.zeros((16, 16, 4)), ImageError, r"one or three channels, got \(16, 16, 4\); convert"),
+        (torch.zeros(4, 16, 16), ImageError, r"one or three channels, got \(4, 16, 16\); conv"),
+        (torch.zeros(16, 16, 2), ImageError, r"one or three channels, got \(16, 16, 2\); conv"),
         ("", ImageError, "images: expected a path, got an empty text"),
         ("gone.csv", DatasetError, "gone.csv: expected .* found nothing there"),
     ],

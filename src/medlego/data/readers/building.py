@@ -49,10 +49,20 @@ def make_task(
         raise
 
 
-def split_samples(samples: Samples, splits: np.ndarray | None, seed: int) -> dict[str, Samples]:
-    """Samples by split: as `splits` says, (N,) of text, or by patient where it is None."""
+def split_samples(
+    samples: Samples,
+    splits: np.ndarray | None,
+    seed: int,
+    *,
+    together: np.ndarray | None = None,
+) -> dict[str, Samples]:
+    """Samples by split: as `splits` says, (N,) of text, or by patient where it is None.
+
+    Where patients are not known, samples of the same number in `together`, (N,), stay together.
+    """
     if splits is None:
-        parts = split_by_patient(samples.labels, samples.patients, seed)
+        patients = together if samples.patients is None else samples.patients
+        parts = split_by_patient(samples.labels, patients, seed)
     else:
         parts = {name: np.flatnonzero(splits == name) for name in SPLITS}
     return {name: samples.take(indices) for name, indices in parts.items()}

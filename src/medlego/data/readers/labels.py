@@ -25,6 +25,7 @@ Uncertain = Literal["unknown", "positive", "negative"]
 
 _KNOWN = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "": np.nan}
 _UNCERTAIN = {"unknown": np.nan, "positive": 1.0, "negative": 0.0}
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 
 Read = tuple[np.ndarray, tuple[str, ...], list[str]]
@@ -42,12 +43,13 @@ def as_uncertain(text: str) -> Uncertain:
     return cast(Uncertain, text)
 
 
-def single_labels(table: TextTable, chosen: Sequence[str] | None) -> Read:
+def single_labels(table: TextTable, chosen: Sequence[str] | None, *, scale: bool = False) -> Read:
     """The column `label`: one label in each cell, or several of a multilabel task.
 
     Args:
         table: with a label in every row.
         chosen: the labels in order, where somebody says.
+        scale: whether labels are steps of a scale: numbers then go by their value.
 
     Raises:
         DatasetError: labels other than those chosen, or with invisible characters.
@@ -57,6 +59,8 @@ def single_labels(table: TextTable, chosen: Sequence[str] | None) -> Read:
         return _listed_labels(table, cells, chosen)
     values = cells if chosen and set(cells) <= set(chosen) else [whole_number(c) for c in cells]
     names = tuple(chosen or sorted(set(values)))
+    if scale and not chosen and all(map(_NUMBER.fullmatch, names)):
+        names = tuple(sorted(names, key=float))
     if unknown := sorted(set(values) - set(names)):
         first = next(i for i, v in zip(table.numbers, values, strict=True) if v == unknown[0])
         raise DatasetError(

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
+from medlego.data.kinds import find_kind
 from medlego.data.readers.building import make_task, split_samples
 from medlego.data.readers.columns import GROUP_PREFIX, KEYS, LABEL_PREFIX, Columns
 from medlego.data.readers.dicomtree import find_rows
 from medlego.data.readers.headers import patient_images, with_headers
 from medlego.data.readers.labels import Uncertain, many_labels, single_labels
 from medlego.data.readers.table import TextTable, read_table
-from medlego.data.samples import SPLITS, Dataset, FileImages, ImageSource, Samples, TaskHints
+from medlego.data.samples import (
+    SPLITS,
+    Dataset,
+    FileImages,
+    ImageSource,
+    Samples,
+    TaskHints,
+    as_number,
+)
 from medlego.errors import DatasetError, raise_all
 from medlego.images import Header
 
@@ -62,7 +71,8 @@ def read_manifest(
         hints: what it does not say of the task.
         seed: of the split, where the table has none.
         folder: where the images lie; the table's own by default.
-        keep_torn: accept a given split that parts a patient's images, for a leak check.
+        keep_torn: accept a given split that parts a patient's images or a file's rows, for a leak
+            check.
         columns: names of columns where they are not the usual ones.
         uncertain: what -1 means in a `label_NAME` column.
 
@@ -158,7 +168,8 @@ def as_dataset(
         if name == "site" or name.startswith(GROUP_PREFIX)
     }
     if "label" in table.columns:
-        labels, names, label_notes = single_labels(table, hints.labels)
+        scale = hints.kind is not None and find_kind(hints.kind).scale
+        labels, names, label_notes = single_labels(table, hints.labels, scale=scale)
     else:
         labels, names, label_notes = many_labels(table, hints.labels, uncertain)
     samples = Samples(images, labels, table.filled("patient_id"), groups)
@@ -167,11 +178,21 @@ def as_dataset(
     splits = table.filled("split")
     if splits is not None:
         splits = np.array([_SPLITS.get(s.casefold(), s) for s in splits.tolist()])
-    if splits is not None and (wrong := sorted(set(splits) - set(SPLITS))):
-        raise DatasetError(f"{path}: split: expected {', '.join(SPLITS)}, got {', '.join(wrong)}")
-    if samples.patients is not None and splits is not None and not keep_torn:
-        _check_patients(table, samples.patients, splits)
-    return Dataset.of(task, split_samples(samples, splits, seed), (*notes, *label_notes, *lacking))
+    if splits is not None and (wrong := np.flatnonzero(~np.isin(splits, SPLITS))).size:
+        raise DatasetError(
+            f"{path}: split: expected {', '.join(SPLITS)}, got something else in {wrong.size} rows "
+            f"(first in row {table.numbers[wrong[0]]})"
+        )
+    if splits is not None and not keep_torn:
+        if samples.patients is not None:
+            patients = [as_number(patient) or patient for patient in samples.patients.tolist()]
+            _check_whole(table, "patient", patients, splits)
+        if files:
+            _check_whole(table, "image", files, splits)
+    first: dict[Path, int] = {}
+    same = np.array([first.setdefault(file, i) for i, file in enumerate(files)]) if files else None
+    parts = split_samples(samples, splits, seed, together=same)
+    return Dataset.of(task, parts, (*notes, *label_notes, *lacking))
 
 
 def _files(table: TextTable, folder: Path) -> tuple[Path, ...]:
@@ -201,16 +222,16 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _check_patients(table: TextTable, patients: np.ndarray, splits: np.ndarray) -> None:
-    by_patient: dict[str, set[str]] = {}
-    for patient, split in zip(patients, splits, strict=True):
-        by_patient.setdefault(patient, set()).add(split)
-    torn = {patient for patient, own in by_patient.items() if len(own) > 1}
+def _check_whole(table: TextTable, what: str, keys: Sequence[Hashable], splits: np.ndarray) -> None:
+    by_key: dict[Hashable, set[str]] = {}
+    for key, split in zip(keys, splits.tolist(), strict=True):
+        by_key.setdefault(key, set()).add(split)
+    torn = {key for key, own in by_key.items() if len(own) > 1}
     if torn:
-        hit = (str(i) for i, p in zip(table.numbers, patients, strict=True) if p in torn)
+        hit = (str(i) for i, key in zip(table.numbers, keys, strict=True) if key in torn)
         rows = list(dict.fromkeys(hit))
         more = f" and {len(rows) - 20} more" if len(rows) > 20 else ""
         raise DatasetError(
-            f"{table.path}: split: expected each patient in one split, got {len(torn)} in several "
-            f"(rows {', '.join(rows[:20])}{more}); keep a patient's rows together"
+            f"{table.path}: split: expected each {what} in one split, got {len(torn)} in several "
+            f"(rows {', '.join(rows[:20])}{more}); keep its rows together"
         )

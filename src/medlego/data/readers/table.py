@@ -99,7 +99,7 @@ def read_table(
     Args:
         path: `.csv` or `.tsv`, see `open_csv`; `.parquet`; `.xlsx` or `.xls`, the first sheet.
         rename: which columns are read; may raise ValueError.
-        words: cells that mean themselves, though they are spelled as missing values are.
+        words: labels that mean themselves, though they are spelled as missing values are.
 
     Raises:
         DatasetError: no such format, not readable, no row, more than `MAX_ROWS`, or (CSV) rows
@@ -123,9 +123,9 @@ def checked_table(table: TextTable, words: Collection[str] = ()) -> TextTable:
         raise DatasetError(f"{table.path}: expected a header and at least one row, got none")
     if len(table) > MAX_ROWS:
         raise DatasetError(f"{table.path}: expected at most {MAX_ROWS:,} rows, got more; split it")
-    missing = MISSING - set(words)
+    missing = {"label": MISSING - set(words)}
     columns = {
-        name: tuple("" if cell in missing else cell for cell in cells)
+        name: tuple("" if cell in missing.get(name, MISSING) else cell for cell in cells)
         for name, cells in table.columns.items()
     }
     return replace(table, columns=columns)
