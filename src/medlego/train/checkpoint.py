@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,7 +39,7 @@ class State:
     best_epoch: int = 0
     best_score: float = float("-inf")
     best_loss: float = float("inf")
-    best_scores: dict[str, float] = field(default_factory=dict)
+    best_scores: Mapping[str, float] = field(default_factory=dict)
     history: list[EpochScores] = field(default_factory=list)
     """Each epoch, and first what was before them where the head was fitted."""
 

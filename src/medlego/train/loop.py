@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -324,17 +325,29 @@ class _Run:
         return [p.detach().cpu().clone() for p in self._trainable()]
 
     def tell(self, callbacks: Sequence[Callback], notes: Card) -> None:
-        """Call each with the last epoch."""
-        for callback in callbacks:
-            history = tuple(self.state.history)
-            callback(
-                Epoch(
-                    **vars(history[-1]),
-                    epochs=self._epochs,
-                    history=history,
-                    brick=lambda: self.brick(notes),
+        """Call each with the last epoch, whose brick can be made until all have been called."""
+        history = tuple(
+            replace(row, scores=MappingProxyType(dict(row.scores))) for row in self.state.history
+        )
+        last, over, task = history[-1], False, self.dataset.task.name
+
+        def brick() -> Brick:
+            if over:
+                raise TrainingError(
+                    f"training {task!r}: expected brick() of epoch {last.number} during its "
+                    "callback, got it later; call it in the callback and keep the brick"
                 )
+            scores = last.scores
+            return self.brick(
+                notes, replace(self.state, best_epoch=last.number, best_scores=scores)
             )
+
+        epoch = Epoch(**vars(last), epochs=self._epochs, history=history, brick=brick)
+        try:
+            for callback in callbacks:
+                callback(epoch)
+        finally:
+            over = True
 
     def keep(self, path: Path | None, identity: str) -> None:
         """Write the checkpoint, if there is to be one."""
@@ -359,13 +372,13 @@ class _Run:
         for parameter, value in zip(self._trainable(), values, strict=True):
             parameter.copy_(value)
 
-    def brick(self, notes: Card) -> Brick:
-        """The brick as it stands."""
+    def brick(self, notes: Card, state: State) -> Brick:
+        """The brick as it stands; `state` has the epoch and scores that it states."""
         task = self.dataset.task
         weight, bias = explicit(task, self._head)
-        card = training_card(notes, self.dataset, self._train, self._val, self.state, self._device)
+        card = training_card(notes, self.dataset, self._train, self._val, state, self._device)
         settings = self._settings.of_training()
-        settings |= {"epochs": self._epochs, "best_epoch": self.state.best_epoch}
+        settings |= {"epochs": self._epochs, "best_epoch": state.best_epoch}
         settings |= self._earlier.record()
         if (aim := self._settings.aim) is not None:
             settings[aim.aim] = aim.value
@@ -387,7 +400,7 @@ class _Run:
         """The brick of the best epoch, with the calibration, Grams and profile of the settings."""
         self._assign(self._best)
         set_other_bricks(self._model, 1.0, {})
-        brick, settings, val = self.brick(notes), self._settings, self.dataset.val
+        brick, settings, val = self.brick(notes, self.state), self._settings, self.dataset.val
         device, show = self._device, self._show
         if settings.calibrate:
             calibration = fit_calibration(
