@@ -354,8 +354,11 @@ def test_the_table_has_the_mean_over_tasks_then_seeds_and_specialists_once(tmp_p
         score(1, "a", "generalist", 0.8),
         score(1, "a", "generalist", 0.8, task="u"),
         score(0, "a", "specialist", 0.9),
+        score(0, "a", "specialist", 0.9, task="u"),
         score(0, "b", "generalist", None),
+        score(0, "b", "generalist", 0.5, task="u"),
         score(0, "b", "specialist", 0.1),
+        score(0, "b", "specialist", 0.1, task="u"),
     )
     columns, rows = ExperimentResult(tmp_path, scores, ()).table()
     assert columns == ("method", "model", "seeds", "test")
@@ -364,3 +367,27 @@ def test_the_table_has_the_mean_over_tasks_then_seeds_and_specialists_once(tmp_p
         ("b", "generalist", "1", "undefined"),
         ("(no merge)", "specialist", "1", "0.900"),
     ]
+
+
+def test_a_seed_that_lacks_a_task_is_not_in_the_mean_and_the_table_says_so(tmp_path):
+    scores = (
+        score(0, "a", "generalist", 0.5),
+        score(0, "a", "generalist", 0.7, task="u"),
+        score(1, "a", "generalist", 0.9),
+        score(1, "b", "generalist", None),
+    )
+    _, rows = ExperimentResult(tmp_path, scores, ()).table()
+    assert rows == [
+        ("a", "generalist", "2", "0.600 (1 of 2 seeds)"),
+        ("b", "generalist", "1", "none (0 of 1 seeds)"),
+    ]
+
+
+def test_a_split_that_lacks_a_seed_says_so(tmp_path):
+    scores = (
+        score(0, "a", "generalist", 0.5),
+        score(1, "a", "generalist", 0.7),
+        score(0, "a", "generalist", 0.5, split="val"),
+    )
+    _, rows = ExperimentResult(tmp_path, scores, ()).table()
+    assert rows == [("a", "generalist", "2", "0.600 [0.500–0.700]", "0.500 (1 of 2 seeds)")]
