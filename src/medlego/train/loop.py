@@ -114,7 +114,7 @@ def train_brick(
         check_delta(settings.profile_delta, len(run.dataset.train))
     path = None if checkpoint is None else Path(checkpoint)
     identity = run_identity(base, run.dataset, settings, earlier, device)
-    state = None if path is None else read_checkpoint(path, identity)
+    state = None if path is None else read_checkpoint(path, identity, run.trainable())
     if state is not None:
         run.restore(*state)
         run.tell(callbacks, notes)
@@ -257,7 +257,7 @@ class _Run:
             )
         self._optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(self._trainable(), self._settings.clip_norm)
+        nn.utils.clip_grad_norm_(self.trainable(), self._settings.clip_norm)
         self._optimiser.step()
         self._factors.retract()
         return loss.item()
@@ -318,11 +318,12 @@ class _Run:
             return (step + 1) / (rise + 1)
         return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1.0, total - rise)))
 
-    def _trainable(self) -> list[nn.Parameter]:
+    def trainable(self) -> list[nn.Parameter]:
+        """All parameters, the head's last."""
         return [p for group in self._optimiser.param_groups for p in group["params"]]
 
     def _parameters(self) -> list[Tensor]:
-        return [p.detach().cpu().clone() for p in self._trainable()]
+        return [p.detach().cpu().clone() for p in self.trainable()]
 
     def tell(self, callbacks: Sequence[Callback], notes: Card) -> None:
         """Call each with the last epoch, whose brick can be made until all have been called."""
@@ -369,7 +370,7 @@ class _Run:
 
     @torch.no_grad()
     def _assign(self, values: list[Tensor]) -> None:
-        for parameter, value in zip(self._trainable(), values, strict=True):
+        for parameter, value in zip(self.trainable(), values, strict=True):
             parameter.copy_(value)
 
     def brick(self, notes: Card, state: State) -> Brick:
