@@ -17,7 +17,7 @@ import numpy as np
 from torch.utils.data import ConcatDataset, Subset
 
 from medlego.data.task import Code, Task
-from medlego.errors import DatasetError
+from medlego.errors import DatasetError, ImageError
 from medlego.images import Image, from_array, read_image
 from medlego.support import ShortRepr
 
@@ -339,10 +339,14 @@ def split_by_patient(
 
 
 def fingerprint(samples: Samples) -> str:
-    """SHA-256 over the pixels as read and the labels, in their order."""
+    """SHA-256 over the pixels as read, which images cannot be, and the labels, in their order."""
     digest = hashlib.sha256()
     for index in range(len(samples)):
-        pixels = samples.images[index].pixels
+        try:
+            pixels = samples.images[index].pixels
+        except ImageError:
+            digest.update(b"cannot be read\0")
+            continue
         digest.update(f"{tuple(pixels.shape)}\0".encode())
         digest.update(pixels.contiguous().numpy().tobytes())
     digest.update(np.ascontiguousarray(samples.labels).tobytes())

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -27,6 +29,15 @@ from medlego.train.starting_points import Earlier
 
 _KEY = "medlego_training"
 _FORMAT = 2
+_DAMAGE = (
+    SafetensorError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+)
 
 
 @dataclass
@@ -38,7 +49,7 @@ class State:
     best_epoch: int = 0
     best_score: float = float("-inf")
     best_loss: float = float("inf")
-    best_scores: dict[str, float] = field(default_factory=dict)
+    best_scores: Mapping[str, float] = field(default_factory=dict)
     history: list[EpochScores] = field(default_factory=list)
     """Each epoch, and first what was before them where the head was fitted."""
 
@@ -52,8 +63,10 @@ def write_checkpoint(path: Path, identity: str, state: State, tensors: dict[str,
     write_atomically(path, save(whole, metadata={_KEY: text}))
 
 
-def read_checkpoint(path: Path, identity: str) -> tuple[State, dict[str, Tensor]] | None:
-    """Read the state, or None where there is no file.
+def read_checkpoint(
+    path: Path, identity: str, parameters: Sequence[Tensor]
+) -> tuple[State, dict[str, Tensor]] | None:
+    """Read the state of a run that trains these parameters, or None where there is no file.
 
     Raises:
         TrainingError: the file is damaged, of another version, or belongs to another run.
@@ -66,12 +79,10 @@ def read_checkpoint(path: Path, identity: str) -> tuple[State, dict[str, Tensor]
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
         owner, format = document.pop("identity"), document.pop("format", 1)
         if format == _FORMAT:
-            history = [EpochScores(**epoch) for epoch in document.pop("history")]
-            state = State(**document, history=history)
-    except (SafetensorError, OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise TrainingError(
-            f"{path}: expected a training run's state, got a damaged file ({error}); delete it"
-        ) from error
+            state = TypeAdapter(State).validate_json(json.dumps(document), strict=True)
+            _check_history(state)
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
     if format != _FORMAT:
         raise TrainingError(
             f"{path}: expected a training run's state of format {_FORMAT}, got {format!r:.20}; "
@@ -82,7 +93,54 @@ def read_checkpoint(path: Path, identity: str) -> tuple[State, dict[str, Tensor]
             f"{path}: expected the state of this run, got another's (base, data or settings "
             "differ); delete it or choose another output"
         )
+    try:
+        _check_tensors(state, tensors, parameters)
+    except ValueError as error:
+        raise _damaged(path, error) from error
     return state, tensors
+
+
+def _damaged(path: Path, error: Exception) -> TrainingError:
+    why = str(error).partition("\n")[0]
+    return TrainingError(
+        f"{path}: expected a training run's state, got a damaged file ({why}); delete it"
+    )
+
+
+def _check_history(state: State) -> None:
+    """Refuse rows that are not one an epoch up to the last, each with its loss.
+
+    Raises:
+        ValueError: they are not.
+    """
+    numbers = [row.number for row in state.history]
+    whole = numbers in (list(range(first, state.epoch + 1)) for first in (0, 1))
+    if not (numbers and whole and state.best_epoch in (0, *numbers)):  # 0: none was better
+        raise ValueError("its history is not that of its epochs")
+    if not all("loss" in row.scores for row in state.history):
+        raise ValueError("an epoch has no loss")
+
+
+def _check_tensors(
+    state: State, tensors: Mapping[str, Tensor], parameters: Sequence[Tensor]
+) -> None:
+    """Refuse other tensors than the parameters, now and at best, and all of AdamW's or none.
+
+    Raises:
+        ValueError: names or shapes differ.
+    """
+    expected: dict[str, torch.Size] = {}
+    stepped = False
+    for i, parameter in enumerate(parameters):
+        expected |= {f"now.{i}": parameter.shape, f"best.{i}": parameter.shape}
+        names = (f"optimiser.{i}.{key}" for key in ("step", "exp_avg", "exp_avg_sq"))
+        shapes = torch.Size(), parameter.shape, parameter.shape
+        own = dict(zip(names, shapes, strict=True))
+        if own.keys() & tensors.keys():  # a parameter without a gradient has none
+            expected |= own
+            stepped = True
+    if stepped != (state.epoch > 0) or expected != {n: t.shape for n, t in tensors.items()}:
+        raise ValueError("its tensors are not those of the run")
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -28,7 +28,8 @@ class EpochScores(ShortRepr):
     train_loss: float | None
     """Mean over the epoch's images, as trained on: augmented and smoothed; None for epoch 0."""
     scores: Mapping[str, float]
-    """Validation scores and `loss`; those in a simulated merge end with `_in_merge`."""
+    """Validation scores and `loss`; those in a simulated merge end with `_in_merge`. A callback's
+    are read-only."""
     selecting: float
     """What the epochs are compared by."""
     rate: float
@@ -36,10 +37,14 @@ class EpochScores(ShortRepr):
     best: bool
     """Whether it is the best so far."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copies, which know no read-only view."""
+        return {**vars(self), "scores": dict(self.scores)}
+
 
 @dataclass(frozen=True, repr=False)
 class Epoch(EpochScores, NoPickle, instead="make a value of its numbers"):
-    """What a callback gets; `brick()` makes the brick as it stands."""
+    """What a callback gets; `brick()` makes this epoch's brick, until all callbacks were called."""
 
     epochs: int
     """How many there will be at most."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -58,10 +58,12 @@ class ExperimentResult(ShortRepr):
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Columns and rows: balanced accuracy, the mean over tasks, then over seeds.
 
-        Brackets hold the lowest and highest seed. What does not depend on the method stands once.
+        Brackets hold the lowest and highest seed. A seed that lacks a task which others have is
+        left out, and the cell says how many are in. What does not depend on the method stands once.
         """
         splits = tuple(dict.fromkeys(score.split for score in self.scores))
-        cells: dict[tuple[str, str], dict[str, dict[int, list[float | None]]]] = {}
+        tasks = {score.task for score in self.scores}
+        cells: dict[tuple[str, str], dict[str, dict[int, dict[str, float | None]]]] = {}
         first: dict[int, str] = {}
         for score in self.scores:
             if score.score != MAIN_SCORE:
@@ -72,31 +74,32 @@ class ExperimentResult(ShortRepr):
                     continue
                 method = "(no merge)"
             by_seed = cells.setdefault((method, score.model), {}).setdefault(score.split, {})
-            by_seed.setdefault(score.seed, []).append(score.value)
-        rows = [
-            (
-                *place,
-                str(max(len(by_seed) for by_seed in by_split.values())),
-                *(_cell(by_split.get(split, {}).values()) for split in splits),
+            by_seed.setdefault(score.seed, {})[score.task] = score.value
+        rows = []
+        for place, by_split in cells.items():
+            seeds = {seed for by_seed in by_split.values() for seed in by_seed}
+            numbers = (
+                _cell(by_split.get(split, {}).values(), tasks, len(seeds)) for split in splits
             )
-            for place, by_split in cells.items()
-        ]
+            rows.append((*place, str(len(seeds)), *numbers))
         rows.sort(key=lambda row: row[0] == "(no merge)")
         return ("method", "model", "seeds", *splits), rows
 
 
-def _cell(seeds: Iterable[Sequence[float | None]]) -> str:
-    """`0.812 [0.790–0.830]`; undefined if a task's score is."""
+def _cell(seeds: Iterable[Mapping[str, float | None]], tasks: Set[str], count: int) -> str:
+    """`0.812 [0.790–0.830]` over the seeds with all tasks; undefined if a task's score is."""
+    whole = [values for values in seeds if values.keys() == tasks]
+    few = f" ({len(whole)} of {count} seeds)" if len(whole) < count else ""
     means = []
-    for values in seeds:
-        defined = [value for value in values if value is not None]
+    for values in whole:
+        defined = [value for value in values.values() if value is not None]
         if len(defined) < len(values):
-            return "undefined"
+            return f"undefined{few}"
         means.append(fmean(defined))
     if not means:
-        return "none"
+        return f"none{few}"
     spread = f" [{min(means):.3f}–{max(means):.3f}]" if len(means) > 1 else ""
-    return f"{fmean(means):.3f}{spread}"
+    return f"{fmean(means):.3f}{spread}{few}"
 
 
 def read_scores(folder: Path, places: Sequence[Place]) -> tuple[ExperimentScore, ...]:
@@ -140,7 +143,8 @@ def summary(result: ExperimentResult) -> str:
         "# Results",
         "",
         "Balanced accuracy: mean over tasks, then over seeds; in brackets the lowest and highest",
-        "seed. Choose among methods by val alone: a choice by test makes its test score too high.",
+        "seed. A seed that lacks a task is not in the mean. Choose among methods by val alone: a",
+        "choice by test makes its test score too high.",
         "",
         *(f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows)),
     ]

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from medlego.base import Base, resolve_device
 from medlego.bricks import Brick, load_brick, save_brick, tools_used
-from medlego.data import Dataset
+from medlego.data import Dataset, fingerprint
 from medlego.errors import MedLegoError, SettingsError, TrainingError, raise_all
 from medlego.evaluation import evaluate
 from medlego.generalist import DOCUMENT, Generalist, assemble
@@ -89,6 +89,7 @@ class _Run:
         self._experiment, self._sources, self._folder = experiment, sources, folder
         self._device, self._show = device, show
         self.failures: list[str] = []
+        self._fingerprints: dict[tuple[str, str], str] = {}
         for name in ("bricks", "generalists", "reports"):
             (folder / name).mkdir(exist_ok=True)
 
@@ -125,34 +126,40 @@ class _Run:
     def _named(self, prefix: str) -> Progress:
         return lambda what, done, total: self._show(f"{prefix}: {what}", done, total)
 
+    def _fingerprint(self, dataset: Dataset, split: str) -> str:
+        """Of all images and labels, read once."""
+        place = dataset.task.name, split
+        if place not in self._fingerprints:
+            self._show(f"fingerprint of {dataset.task.name}, {split}", 0, 0)
+            self._fingerprints[place] = fingerprint(dataset.split(split))
+        return self._fingerprints[place]
+
     def _brick(self, base: Base, dataset: Dataset, seed: int) -> Brick:
         task, device = dataset.task.name, self._device
         settings = self._experiment.settings(task, seed)
         path = self._folder / "bricks" / f"{task}-seed{seed}.brick.safetensors"
-        owner = path.with_name(f"{path.name}.run")
-        identity = run_identity(base, dataset, settings, Earlier(), device)
-        if path.exists():
-            if not (owner.exists() and owner.read_text() == identity):
+        owner, partial = (path.with_name(f"{path.name}.{end}") for end in ("run", "partial"))
+        prints = [self._fingerprint(dataset, split) for split in ("train", "val")]
+        identity = "\n".join([run_identity(base, dataset, settings, Earlier(), device), *prints])
+        for begun in (path, partial):
+            if begun.exists() and not (owner.exists() and owner.read_text() == identity):
                 raise TrainingError(
-                    f"{path}: expected the brick of these data and settings, got another's; "
+                    f"{begun}: expected the brick of these data and settings, got another's; "
                     "delete it to train it anew"
                 )
+        if path.exists():
             return load_brick(path)
-
-        def save(brick: Brick) -> None:
-            write_atomically(owner, identity.encode())
-            save_brick(brick, path)
-
+        write_atomically(owner, identity.encode())
         return train_brick(
             base,
             dataset,
             settings,
-            checkpoint=path.with_name(f"{path.name}.partial"),
+            checkpoint=partial,
             callbacks=[log_csv(path)],
             device=device,
             data_note=self._experiment.data[task].note,
             licence=self._experiment.data[task].licence,
-            save=save,
+            save=lambda brick: save_brick(brick, path),
             show=self._named(f"{task}, seed {seed}"),
         )
 
@@ -182,10 +189,17 @@ class _Run:
     def _report(
         self, base: Base, generalist: Generalist, data: Mapping[str, Dataset], place: Place
     ) -> None:
-        file, digest = place.report(self._folder), generalist.recipe.digest
-        if file.exists() and parse_object(file.read_bytes()).get("generalist") == digest:
-            return
-        table = self._experiment.evaluation
+        file, table = place.report(self._folder), self._experiment.evaluation
+        owner = {
+            "generalist": generalist.recipe.digest,
+            "fingerprints": {n: self._fingerprint(data[n], place.split) for n in sorted(data)},
+            "resamples": table.resamples,
+            "seed": table.seed,
+        }
+        if file.exists():
+            found = parse_object(file.read_bytes())
+            if found | owner == found:
+                return
         report = evaluate(
             generalist,
             data,
@@ -196,7 +210,7 @@ class _Run:
             device=self._device,
             show=self._named(f"{place.method}, seed {place.seed}"),
         )
-        document = {"generalist": digest, **report.as_dict()}
+        document = {**owner, **report.as_dict()}
         write_atomically(file.with_suffix(".csv"), report.as_csv().encode())
         write_atomically(file, _json(document))
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -113,7 +114,7 @@ def train_brick(
         check_delta(settings.profile_delta, len(run.dataset.train))
     path = None if checkpoint is None else Path(checkpoint)
     identity = run_identity(base, run.dataset, settings, earlier, device)
-    state = None if path is None else read_checkpoint(path, identity)
+    state = None if path is None else read_checkpoint(path, identity, run.trainable())
     if state is not None:
         run.restore(*state)
         run.tell(callbacks, notes)
@@ -256,7 +257,7 @@ class _Run:
             )
         self._optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(self._trainable(), self._settings.clip_norm)
+        nn.utils.clip_grad_norm_(self.trainable(), self._settings.clip_norm)
         self._optimiser.step()
         self._factors.retract()
         return loss.item()
@@ -317,24 +318,37 @@ class _Run:
             return (step + 1) / (rise + 1)
         return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1.0, total - rise)))
 
-    def _trainable(self) -> list[nn.Parameter]:
+    def trainable(self) -> list[nn.Parameter]:
+        """All parameters, the head's last."""
         return [p for group in self._optimiser.param_groups for p in group["params"]]
 
     def _parameters(self) -> list[Tensor]:
-        return [p.detach().cpu().clone() for p in self._trainable()]
+        return [p.detach().cpu().clone() for p in self.trainable()]
 
     def tell(self, callbacks: Sequence[Callback], notes: Card) -> None:
-        """Call each with the last epoch."""
-        for callback in callbacks:
-            history = tuple(self.state.history)
-            callback(
-                Epoch(
-                    **vars(history[-1]),
-                    epochs=self._epochs,
-                    history=history,
-                    brick=lambda: self.brick(notes),
+        """Call each with the last epoch, whose brick can be made until all have been called."""
+        history = tuple(
+            replace(row, scores=MappingProxyType(dict(row.scores))) for row in self.state.history
+        )
+        last, over, task = history[-1], False, self.dataset.task.name
+
+        def brick() -> Brick:
+            if over:
+                raise TrainingError(
+                    f"training {task!r}: expected brick() of epoch {last.number} during its "
+                    "callback, got it later; call it in the callback and keep the brick"
                 )
+            scores = last.scores
+            return self.brick(
+                notes, replace(self.state, best_epoch=last.number, best_scores=scores)
             )
+
+        epoch = Epoch(**vars(last), epochs=self._epochs, history=history, brick=brick)
+        try:
+            for callback in callbacks:
+                callback(epoch)
+        finally:
+            over = True
 
     def keep(self, path: Path | None, identity: str) -> None:
         """Write the checkpoint, if there is to be one."""
@@ -356,16 +370,16 @@ class _Run:
 
     @torch.no_grad()
     def _assign(self, values: list[Tensor]) -> None:
-        for parameter, value in zip(self._trainable(), values, strict=True):
+        for parameter, value in zip(self.trainable(), values, strict=True):
             parameter.copy_(value)
 
-    def brick(self, notes: Card) -> Brick:
-        """The brick as it stands."""
+    def brick(self, notes: Card, state: State) -> Brick:
+        """The brick as it stands; `state` has the epoch and scores that it states."""
         task = self.dataset.task
         weight, bias = explicit(task, self._head)
-        card = training_card(notes, self.dataset, self._train, self._val, self.state, self._device)
+        card = training_card(notes, self.dataset, self._train, self._val, state, self._device)
         settings = self._settings.of_training()
-        settings |= {"epochs": self._epochs, "best_epoch": self.state.best_epoch}
+        settings |= {"epochs": self._epochs, "best_epoch": state.best_epoch}
         settings |= self._earlier.record()
         if (aim := self._settings.aim) is not None:
             settings[aim.aim] = aim.value
@@ -387,7 +401,7 @@ class _Run:
         """The brick of the best epoch, with the calibration, Grams and profile of the settings."""
         self._assign(self._best)
         set_other_bricks(self._model, 1.0, {})
-        brick, settings, val = self.brick(notes), self._settings, self.dataset.val
+        brick, settings, val = self.brick(notes, self.state), self._settings, self.dataset.val
         device, show = self._device, self._show
         if settings.calibrate:
             calibration = fit_calibration(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from copy import deepcopy
 from types import ModuleType
 from typing import Any
 
@@ -95,6 +96,50 @@ def test_the_brick_of_a_callback_is_the_brick_as_it_stands():
     assert len({brick.digest for brick in made}) == 3
     best = made[final.settings["best_epoch"] - 1]
     torch.testing.assert_close(best.head.weight, final.head.weight, rtol=0, atol=0)
+
+
+def test_the_brick_of_a_callback_states_the_scores_and_number_of_its_epoch():
+    told, made = [], []
+    train(told.append, lambda epoch: made.append(epoch.brick()))
+    stated = [(brick.card.scores, brick.settings["best_epoch"]) for brick in made]
+    assert stated == [
+        ({name: round(score, 6) for name, score in epoch.scores.items()}, epoch.number)
+        for epoch in told
+    ]
+    assert len({brick.card.scores["loss"] for brick in made}) == 3
+
+
+def test_the_brick_of_an_epoch_that_is_over_is_refused():
+    told: list[Any] = []
+
+    def check_earlier(epoch):
+        for earlier in told:
+            with pytest.raises(TrainingError, match=r"epoch \d during its callback"):
+                earlier.brick()
+        told.append(epoch)
+
+    train(check_earlier)
+    with pytest.raises(TrainingError) as caught:
+        told[2].brick()
+    assert str(caught.value) == (
+        "training 'task': expected brick() of epoch 3 during its callback, got it later; "
+        "call it in the callback and keep the brick"
+    )
+
+
+def test_scores_are_read_only_in_a_callback():
+    def spoil(epoch):
+        for row in (epoch, *epoch.history):
+            with pytest.raises(TypeError):
+                row.scores["loss"] = 0.0
+
+    assert train(spoil).card == train().card
+
+
+def test_the_history_of_a_callback_can_be_copied():
+    rows: list[Any] = []
+    train(lambda epoch: rows.extend(epoch.history))
+    assert deepcopy(rows) == rows
 
 
 @pytest.mark.parametrize("head_first", [False, True])

@@ -46,6 +46,14 @@ resamples = 100
 """
 
 
+def edit_npz(path: Path, name: str, index: int) -> None:
+    """Change one image, or the label of one."""
+    with np.load(path) as stream:
+        arrays = dict(stream)
+    arrays[name][index] = 1 - arrays[name][index]
+    np.savez(path, **arrays)
+
+
 def write_npz(path: Path, seed: int) -> None:
     data = make_dataset(seed=seed)
     arrays: dict[str, Any] = {}
@@ -232,6 +240,54 @@ def test_data_that_changed_under_way_are_refused(finished):
     assert "expected the brick of these data and settings" in failures[0]
 
 
+def test_one_training_image_that_changed_refuses_the_brick(finished):
+    (finished / "results" / "results.md").unlink()
+    edit_npz(finished / "dark.npz", "train_images", 1)
+    (failure, _) = run(finished).failures
+    path = finished / "results" / "bricks" / "dark-seed0.brick.safetensors"
+    assert failure == (
+        f"data.dark, seed 0: {path}: expected the brick of these data and settings, got "
+        "another's; delete it to train it anew"
+    )
+
+
+def test_one_training_image_that_changed_refuses_a_brick_half_trained(study):
+    with pytest.raises(StoppedError):
+        run(study, show=stop_once(set(), ["light, seed 0: epoch 2"]))
+    edit_npz(study / "light.npz", "train_images", 1)
+    failure = run(study).failures[0]
+    assert "light-seed0.brick.safetensors.partial: expected the brick of these data" in failure
+
+
+def test_test_labels_that_were_corrected_make_every_report_of_them_anew(finished, monkeypatch):
+    from medlego.train import experiment_run
+
+    (finished / "results" / "results.md").unlink()
+    edit_npz(finished / "dark.npz", "test_labels", 0)
+    evaluated, read = [], []
+    evaluate, fingerprint = experiment_run.evaluate, experiment_run.fingerprint
+    monkeypatch.setattr(
+        experiment_run,
+        "evaluate",
+        lambda *a, split, **k: evaluated.append(split) or evaluate(*a, split=split, **k),
+    )
+    monkeypatch.setattr(
+        experiment_run, "fingerprint", lambda samples: read.append(1) or fingerprint(samples)
+    )
+    assert run(finished).failures == ()
+    assert evaluated == ["test"] * 4
+    assert len(read) == 6
+
+
+@pytest.mark.parametrize("key", ["resamples", "seed"])
+def test_a_report_of_other_draws_is_made_anew(finished, whole, key):
+    (finished / "results" / "results.md").unlink()
+    report = finished / "results" / "reports" / "linear-seed0-test.json"
+    report.write_text(json.dumps(json.loads(report.read_text()) | {key: 7}))
+    run(finished)
+    assert content(finished / "results") == content(whole / "results")
+
+
 def test_all_problems_of_an_experiment_stand_in_one_error(study):
     change(study, 'source = "light.npz"', 'source = "none.npz"\nkind = "guess"')
     change(study, "epochs = 2", "epochs = 0\nspeed = 1")
@@ -298,8 +354,11 @@ def test_the_table_has_the_mean_over_tasks_then_seeds_and_specialists_once(tmp_p
         score(1, "a", "generalist", 0.8),
         score(1, "a", "generalist", 0.8, task="u"),
         score(0, "a", "specialist", 0.9),
+        score(0, "a", "specialist", 0.9, task="u"),
         score(0, "b", "generalist", None),
+        score(0, "b", "generalist", 0.5, task="u"),
         score(0, "b", "specialist", 0.1),
+        score(0, "b", "specialist", 0.1, task="u"),
     )
     columns, rows = ExperimentResult(tmp_path, scores, ()).table()
     assert columns == ("method", "model", "seeds", "test")
@@ -308,3 +367,27 @@ def test_the_table_has_the_mean_over_tasks_then_seeds_and_specialists_once(tmp_p
         ("b", "generalist", "1", "undefined"),
         ("(no merge)", "specialist", "1", "0.900"),
     ]
+
+
+def test_a_seed_that_lacks_a_task_is_not_in_the_mean_and_the_table_says_so(tmp_path):
+    scores = (
+        score(0, "a", "generalist", 0.5),
+        score(0, "a", "generalist", 0.7, task="u"),
+        score(1, "a", "generalist", 0.9),
+        score(1, "b", "generalist", None),
+    )
+    _, rows = ExperimentResult(tmp_path, scores, ()).table()
+    assert rows == [
+        ("a", "generalist", "2", "0.600 (1 of 2 seeds)"),
+        ("b", "generalist", "1", "none (0 of 1 seeds)"),
+    ]
+
+
+def test_a_split_that_lacks_a_seed_says_so(tmp_path):
+    scores = (
+        score(0, "a", "generalist", 0.5),
+        score(1, "a", "generalist", 0.7),
+        score(0, "a", "generalist", 0.5, split="val"),
+    )
+    _, rows = ExperimentResult(tmp_path, scores, ()).table()
+    assert rows == [("a", "generalist", "2", "0.600 [0.500–0.700]", "0.500 (1 of 2 seeds)")]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from factories import make_base, make_dataset
 from medlego.bricks import canonical_problems, load_brick, save_brick
@@ -16,6 +19,10 @@ from medlego.images import Image
 from medlego.train import TrainSettings, loop, train_brick
 
 QUICK = TrainSettings(epochs=3, batch_size=5, rank=2, learning_rate=0.01, head_rate=0.05)
+
+VALUES = "1 validation error for State"
+HISTORY = "its history is not that of its epochs"
+TENSORS = "its tensors are not those of the run"
 
 
 class StoppedError(Exception):
@@ -113,6 +120,49 @@ def test_a_damaged_state_is_refused(tmp_path):
     path.write_bytes(b"not a state")
     with pytest.raises(TrainingError, match="damaged"):
         train_brick(make_base(), make_dataset(), QUICK, checkpoint=path, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory):
+    """The bytes of a run's state after two epochs."""
+    path = tmp_path_factory.mktemp("state") / "state"
+    with pytest.raises(StoppedError):
+        train_brick(
+            make_base(), make_dataset(), QUICK, checkpoint=path, show=stop_in_epoch(3), device="cpu"
+        )
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda document, _: document["history"][0]["scores"].pop("loss"), "an epoch has no loss"),
+        (lambda document, _: document.update(epoch="2"), VALUES),
+        (lambda document, _: document["history"][0].update(train_loss=[1]), VALUES),
+        (lambda document, _: document.update(history=[]), HISTORY),
+        (lambda document, _: document["history"].pop(), HISTORY),
+        (lambda document, _: document.update(best_epoch=7), HISTORY),
+        (lambda _, tensors: tensors.pop("now.0"), TENSORS),
+        (lambda _, tensors: tensors.pop("best.1"), TENSORS),
+        (lambda _, tensors: tensors.pop("optimiser.0.exp_avg"), TENSORS),
+        (lambda _, tensors: [tensors.pop(n) for n in list(tensors) if "optimiser" in n], TENSORS),
+        (lambda _, tensors: tensors.update({"now.0": torch.zeros(1, 1)}), TENSORS),
+        (lambda _, tensors: tensors.update({"optimiser.99.step": torch.zeros(())}), TENSORS),
+    ],
+)
+def test_a_well_formed_state_of_wrong_content_is_refused(state, tmp_path, spoil, why):
+    path = tmp_path / "state"
+    path.write_bytes(state)
+    with safe_open(path, framework="pt") as stream:
+        document = json.loads(stream.metadata()["medlego_training"])
+        tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+    spoil(document, tensors)
+    save_file(tensors, path, metadata={"medlego_training": json.dumps(document)})
+    with pytest.raises(TrainingError) as caught:
+        train_brick(make_base(), make_dataset(), QUICK, checkpoint=path, device="cpu")
+    assert str(caught.value) == (
+        f"{path}: expected a training run's state, got a damaged file ({why}); delete it"
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

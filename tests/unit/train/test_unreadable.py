@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 
 from factories import make_base
 from medlego.base import LEFT_OUT, Inputs
-from medlego.data import Dataset, Samples, Task, load_dataset
+from medlego.data import Dataset, Samples, Task, fingerprint, load_dataset
 from medlego.data.leaks.fingerprints import Fingerprints
 from medlego.data.samples import FileImages
 from medlego.errors import DatasetError, ImageError
@@ -136,3 +136,9 @@ def test_folders_that_look_like_sites_or_people_are_said_to_be_taken_for_classes
         samples(tmp_path / "d" / name, {})
     notes = load_dataset(tmp_path / "d").notes
     assert any("are taken for classes" in note for note in notes) == noted
+
+
+def test_a_fingerprint_says_which_images_cannot_be_read(tmp_path):
+    one, other = (samples(tmp_path / str(i), {i: "cut"}) for i in (0, 2))
+    assert fingerprint(one) == fingerprint(samples(tmp_path / "same", {0: "text"}))
+    assert fingerprint(one) != fingerprint(other)
