@@ -64,9 +64,11 @@ def write_checkpoint(path: Path, identity: str, state: State, tensors: dict[str,
 
 
 def read_checkpoint(
-    path: Path, identity: str, parameters: Sequence[Tensor]
+    path: Path, identity: str, parameters: Sequence[Tensor] | None = None
 ) -> tuple[State, dict[str, Tensor]] | None:
     """Read the state of a run that trains these parameters, or None where there is no file.
+
+    Without `parameters` history and tensors are left to the caller.
 
     Raises:
         TrainingError: the file is damaged, of another version, or belongs to another run.
@@ -80,7 +82,8 @@ def read_checkpoint(
         owner, format = document.pop("identity"), document.pop("format", 1)
         if format == _FORMAT:
             state = TypeAdapter(State).validate_json(json.dumps(document), strict=True)
-            _check_history(state)
+            if parameters is not None:
+                _check_history(state)
     except _DAMAGE as error:
         raise _damaged(path, error) from error
     if format != _FORMAT:
@@ -94,7 +97,8 @@ def read_checkpoint(
             "differ); delete it or choose another output"
         )
     try:
-        _check_tensors(state, tensors, parameters)
+        if parameters is not None:
+            _check_tensors(state, tensors, parameters)
     except ValueError as error:
         raise _damaged(path, error) from error
     return state, tensors

@@ -283,7 +283,7 @@ def test_torch_data_sets_by_split_keep_it_and_name_their_classes():
 def test_splits_whose_classes_differ_are_refused():
     parts = {name: TensorDataset(torch.zeros(1, 1, 8, 8), torch.zeros(1)) for name in SPLITS}
     for name, part in parts.items():
-        part.classes = ["b", "a"] if name == "test" else ["a", "b"]
+        vars(part)["classes"] = ["b", "a"] if name == "test" else ["a", "b"]
     rule = "torch data set: classes: expected the same in every split, got 2 lists; number labels"
     with pytest.raises(DatasetError, match=rule):
         Dataset.from_torch(parts, task="brain")
@@ -291,7 +291,7 @@ def test_splits_whose_classes_differ_are_refused():
 
 def test_classes_of_a_torch_data_set_are_no_chosen_order():
     pairs = TensorDataset(torch.from_numpy(GREYS)[:, None], torch.from_numpy(NUMBERS))
-    pairs.classes = ["malignant", "normal"]
+    vars(pairs)["classes"] = ["malignant", "normal"]
     assert Dataset.from_torch(pairs, task="brain").task.labels == ("normal", "malignant")
     chosen = Dataset.from_torch(pairs, task="brain", label_names=["malignant", "normal"])
     assert chosen.task.labels == ("malignant", "normal")

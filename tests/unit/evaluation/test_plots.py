@@ -98,7 +98,9 @@ def test_labels_that_begin_with_an_underscore_are_in_the_legend():
     detail = report().tasks["multiclass"]
     task = detail.task.model_copy(update={"labels": ("_a", "_b", "_c")})
     one = replace(report(), tasks={"multiclass": replace(detail, task=task)})
-    texts = evaluation.plot_roc(one).get_legend().get_texts()
+    legend = evaluation.plot_roc(one).get_legend()
+    assert legend is not None
+    texts = legend.get_texts()
     assert [text.get_text() for text in texts] == ["\u200b_a", "\u200b_b", "\u200b_c"]
 
 
