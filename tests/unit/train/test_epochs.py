@@ -99,7 +99,8 @@ def test_the_brick_of_a_callback_is_the_brick_as_it_stands():
 
 
 def test_the_brick_of_a_callback_states_the_scores_and_number_of_its_epoch():
-    told, made = [], []
+    told: list[Any] = []
+    made: list[Any] = []
     train(told.append, lambda epoch: made.append(epoch.brick()))
     stated = [(brick.card.scores, brick.settings["best_epoch"]) for brick in made]
     assert stated == [

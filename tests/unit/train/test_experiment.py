@@ -7,13 +7,15 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from factories import make_base, make_dataset
-from medlego.data import SPLITS
+from medlego.data import SPLITS, fingerprint
 from medlego.errors import DatasetError, SettingsError
+from medlego.evaluation import evaluate
 from medlego.train import Experiment, run_experiment
 from medlego.train.experiment_results import ExperimentResult, ExperimentScore
 
@@ -260,23 +262,14 @@ def test_one_training_image_that_changed_refuses_a_brick_half_trained(study):
 
 
 def test_test_labels_that_were_corrected_make_every_report_of_them_anew(finished, monkeypatch):
-    from medlego.train import experiment_run
-
     (finished / "results" / "results.md").unlink()
     edit_npz(finished / "dark.npz", "test_labels", 0)
-    evaluated, read = [], []
-    evaluate, fingerprint = experiment_run.evaluate, experiment_run.fingerprint
-    monkeypatch.setattr(
-        experiment_run,
-        "evaluate",
-        lambda *a, split, **k: evaluated.append(split) or evaluate(*a, split=split, **k),
-    )
-    monkeypatch.setattr(
-        experiment_run, "fingerprint", lambda samples: read.append(1) or fingerprint(samples)
-    )
+    evaluated, read = Mock(wraps=evaluate), Mock(wraps=fingerprint)
+    monkeypatch.setattr("medlego.train.experiment_run.evaluate", evaluated)
+    monkeypatch.setattr("medlego.train.experiment_run.fingerprint", read)
     assert run(finished).failures == ()
-    assert evaluated == ["test"] * 4
-    assert len(read) == 6
+    assert [call.kwargs["split"] for call in evaluated.call_args_list] == ["test"] * 4
+    assert read.call_count == 6
 
 
 @pytest.mark.parametrize("key", ["resamples", "seed"])
