@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -263,22 +264,12 @@ def test_one_training_image_that_changed_refuses_a_brick_half_trained(study):
 def test_test_labels_that_were_corrected_make_every_report_of_them_anew(finished, monkeypatch):
     (finished / "results" / "results.md").unlink()
     edit_npz(finished / "dark.npz", "test_labels", 0)
-    evaluated: list[str] = []
-    read: list[int] = []
-
-    def count_evaluation(*words: Any, split: str, **more: Any) -> Any:
-        evaluated.append(split)
-        return evaluate(*words, split=split, **more)
-
-    def count_reading(samples: Any) -> str:
-        read.append(len(samples))
-        return fingerprint(samples)
-
-    monkeypatch.setattr("medlego.train.experiment_run.evaluate", count_evaluation)
-    monkeypatch.setattr("medlego.train.experiment_run.fingerprint", count_reading)
+    evaluated, read = Mock(wraps=evaluate), Mock(wraps=fingerprint)
+    monkeypatch.setattr("medlego.train.experiment_run.evaluate", evaluated)
+    monkeypatch.setattr("medlego.train.experiment_run.fingerprint", read)
     assert run(finished).failures == ()
-    assert evaluated == ["test"] * 4
-    assert len(read) == 6
+    assert [call.kwargs["split"] for call in evaluated.call_args_list] == ["test"] * 4
+    assert read.call_count == 6
 
 
 @pytest.mark.parametrize("key", ["resamples", "seed"])
