@@ -66,7 +66,7 @@ def address(tmp_path_factory):
     generalist = assemble(bricks, coefficients=0.6)
     report = evaluate(generalist, data, base=base, resamples=20)
     shown = find_examples(report, generalist, base=base, count=2)
-    write_page(report, path, generalist=generalist, examples=shown)
+    write_page(report, path, examples=shown)
     return path.as_uri()
 
 

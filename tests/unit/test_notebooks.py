@@ -108,7 +108,7 @@ def test_a_report_is_saved_by_its_ending(tmp_path):
     whole, _ = generalist()
     for name in ("r.html", "r.json", "r.CSV"):
         report().save(tmp_path / name)
-    write_page(report(), tmp_path / "page.html", generalist=whole)
+    write_page(report(), tmp_path / "page.html")
     assert (tmp_path / "r.html").read_bytes() == (tmp_path / "page.html").read_bytes()
     assert (tmp_path / "r.CSV").read_text() == report().as_csv()
     saved = json.loads((tmp_path / "r.json").read_text())

@@ -15,7 +15,7 @@ from medlego.base import Base
 from medlego.bricks import MIN_PROFILE_IMAGES, Brick, load_brick, save_brick
 from medlego.data import SYNTHETIC_TASKS, Dataset, synthetic_dataset
 from medlego.errors import DatasetError
-from medlego.evaluation import Report, evaluate, find_examples, plot_report, write_page
+from medlego.evaluation import Report, evaluate, find_examples, plot_report
 from medlego.generalist import DOCUMENT, Generalist, assemble
 from medlego.images import Image
 from medlego.prediction import Prediction, predict
@@ -86,8 +86,7 @@ def run_demo(
     title = f"{len(bricks)} specialists of {base.ref.name} as one generalist"
     plot_report(report, directory / "report.png", title=title, note=note)
     examples = find_examples(report, generalist, base=base, show=show)
-    page = directory / "report.html"
-    write_page(report, page, generalist=generalist, examples=examples, title=title)
+    report.save(directory / "report.html", examples=examples, title=title)
     first = next(iter(datasets.values()))
     images = [directory / "images" / f"{name}.png" for name in datasets]
     for path, dataset in zip(images, datasets.values(), strict=True):

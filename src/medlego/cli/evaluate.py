@@ -41,7 +41,7 @@ def command(
         medlego evaluate generalist --data brain=brain/ --report report.html
         medlego evaluate generalist --data chest=chest.csv --table scores.csv
     """
-    from medlego.evaluation import evaluate, find_examples, plot_report, write_page
+    from medlego.evaluation import evaluate, find_examples, plot_report
     from medlego.generalist import Generalist, utc_now
     from medlego.support import table_suffix
 
@@ -69,7 +69,7 @@ def command(
                 if no_examples
                 else find_examples(result, generalist, base=base, device=place, show=show)
             )
-            write_page(result, report, generalist=generalist, examples=examples, written=utc_now())
+            result.save(report, examples=examples, written=utc_now())
     show_report(terminal, result)
     if report is not None:
         terminal.say(f"wrote {report}{'' if no_examples else ', with images of errors in it'}")

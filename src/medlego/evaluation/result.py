@@ -190,17 +190,10 @@ class Report(ShortRepr):
         """
         path = Path(path)
         suffix = path.suffix.lower()
-        if suffix == ".html" and self.generalist is not None:
+        if suffix == ".html":
             from medlego.evaluation.report.page import write_page
 
-            write_page(
-                self,
-                path,
-                generalist=self.generalist,
-                examples=examples,
-                title=title,
-                written=written,
-            )
+            write_page(self, path, examples=examples, title=title, written=written)
         elif suffix == ".json":
             text = json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n"
             write_atomically(path, text.encode())
@@ -210,8 +203,6 @@ class Report(ShortRepr):
             stream = io.BytesIO()
             self._table().write_parquet(stream)
             write_atomically(path, stream.getvalue())
-        elif suffix == ".html":
-            raise SettingsError(f"{path}: expected a report that evaluate made, got one without it")
         else:
             raise SettingsError(
                 f"{path}: expected a name that ends in .html, .json, .csv or .parquet, got "

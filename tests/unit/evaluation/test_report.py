@@ -46,9 +46,8 @@ def setting():
 
 
 def page(tmp_path, **more):
-    _, generalist, report = setting()
     path = tmp_path / "page.html"
-    write_page(report, path, generalist=generalist, **more)
+    write_page(setting()[2], path, **more)
     return path.read_text()
 
 
@@ -63,13 +62,15 @@ def sample():
 
 
 def test_charts_repeat_to_the_byte(sample):
-    label_curves = curves(sample)
-    assert charts.roc(label_curves) == charts.roc(label_curves)
-    assert charts.reliability(reliability(sample)) == charts.reliability(reliability(sample))
+    for draw, values in (
+        (charts.draw_roc, curves(sample)),
+        (charts.draw_reliability, reliability(sample)),
+    ):
+        assert charts.svg(draw, values) == charts.svg(draw, values)
 
 
 def test_labels_stay_text_and_are_never_markup(sample):
-    drawn = charts.confusion(np.eye(3, dtype=int), sample.task.labels)
+    drawn = charts.svg(charts.draw_confusion, np.eye(3, dtype=int), sample.task.labels)
     assert "a$b$" in drawn
     assert "b &amp; c" in drawn
     assert "<script" not in drawn
@@ -78,12 +79,12 @@ def test_labels_stay_text_and_are_never_markup(sample):
 def test_a_group_without_a_value_is_said_to_have_none(sample):
     rows = subgroups(sample, {"site": np.repeat(["n", "s"], 30)}, resamples=10)
     gone = replace(rows[0], scores={"auroc": Interval(math.nan, math.nan, math.nan)})
-    assert "undefined" in charts.groups([gone], "auroc", Interval(0.5, 0.4, 0.6))
+    assert "undefined" in charts.svg(charts.draw_groups, [gone], "auroc", Interval(0.5, 0.4, 0.6))
 
 
 def test_many_labels_are_told_apart(sample):
     (curve, *_) = curves(sample)
-    drawn = charts.roc([replace(curve, label=f"label {i}") for i in range(20)])
+    drawn = charts.svg(charts.draw_roc, [replace(curve, label=f"label {i}") for i in range(20)])
     looks = {(charts._line(i)["color"], charts._line(i)["linestyle"]) for i in range(20)}
     assert len(looks) == 20
     assert all(f"label {i}" in drawn for i in range(20))
@@ -94,8 +95,11 @@ def test_labels_that_begin_with_an_underscore_are_in_the_legend(sample, names):
     lines = [replace(one, label=name) for one, name in zip(curves(sample), names, strict=True)]
     bins = [replace(reliability(sample)[0], label=name) for name in names]
     shown = [f"\u200b{name}" if name[0] == "_" else name for name in names]
-    of_precision = charts.precision_recall(lines, [0.1, 0.2, 0.3])
-    for svg in (charts.roc(lines), of_precision, charts.reliability(bins)):
+    for svg in (
+        charts.svg(charts.draw_roc, lines),
+        charts.svg(charts.draw_precision_recall, lines, [0.1, 0.2, 0.3]),
+        charts.svg(charts.draw_reliability, bins),
+    ):
         assert re.findall(r"<text[^>]*>([^<]*)</text>", svg)[-3:] == shown
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import io
 import math
-import textwrap
 from collections.abc import Callable, Sequence
 from functools import wraps
+from textwrap import fill
 from typing import Any, ParamSpec
 
 import matplotlib
@@ -55,15 +55,24 @@ def styled(draw: Callable[P, str]) -> Callable[P, str]:
 
 
 @styled
-def roc(curves: Sequence[Curves]) -> str:
-    """Sensitivity over the share of false alarms, a curve a label."""
-    figure, axes = _square()
-    draw_roc(axes, curves)
-    return _finished(figure, len(curves))
+def svg(draw: Callable[..., None], *values: Any, size: tuple[float, float] = (3.4, 3.3)) -> str:
+    """A chart that one of the functions below draws; several curves have a legend below it."""
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.add_subplot()
+    draw(axes, *values)
+    handles, labels = axes.get_legend_handles_labels()
+    if len(labels) > 1:
+        names = [fill(label, 36) for label in labels]
+        columns = 2 if max(map(len, labels)) <= 18 else 1
+        lines = sum(name.count("\n") + 1 for name in names)
+        figure.set_figheight(size[1] + 0.17 * math.ceil(lines / columns) + 0.1)
+        look: dict[str, Any] = {"ncols": columns, "frameon": False, "fontsize": 8}
+        figure.legend(handles, names, loc="outside lower center", **look)
+    return as_svg(figure)
 
 
 def draw_roc(axes: Axes, curves: Sequence[Curves]) -> None:
-    """The same on axes."""
+    """Sensitivity over the share of false alarms, a curve a label."""
     _frame(axes)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8)
     for number, curve in enumerate(curves):
@@ -83,21 +92,14 @@ def shares(sample: Sample, lines: Sequence[Curves]) -> list[float]:
     return [positive[line.label] for line in lines]
 
 
-@styled
-def precision_recall(curves: Sequence[Curves], shares: Sequence[float]) -> str:
+def draw_precision_recall(axes: Axes, curves: Sequence[Curves], shares: Sequence[float]) -> None:
     """Precision over sensitivity, a curve a label; a faint line is the label's share of images.
 
     Args:
+        axes: where to draw.
         curves: one a label.
         shares: of each label among the images, what a model that knows nothing attains.
     """
-    figure, axes = _square()
-    draw_precision_recall(axes, curves, shares)
-    return _finished(figure, len(curves))
-
-
-def draw_precision_recall(axes: Axes, curves: Sequence[Curves], shares: Sequence[float]) -> None:
-    """The same on axes."""
     _frame(axes)
     for number, (curve, share) in enumerate(zip(curves, shares, strict=True)):
         look = _line(number)
@@ -109,16 +111,8 @@ def draw_precision_recall(axes: Axes, curves: Sequence[Curves], shares: Sequence
     axes.set_ylabel("precision")
 
 
-@styled
-def reliability(diagrams: Sequence[Diagram]) -> str:
-    """How often it was true against the probability stated; areas of dots are numbers of images."""
-    figure, axes = _square()
-    draw_reliability(axes, diagrams)
-    return _finished(figure, len(diagrams))
-
-
 def draw_reliability(axes: Axes, diagrams: Sequence[Diagram]) -> None:
-    """The same on axes."""
+    """How often it was true against the probability stated; areas of dots are numbers of images."""
     _frame(axes)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8)
     for number, diagram in enumerate(diagrams):
@@ -138,17 +132,8 @@ def draw_reliability(axes: Axes, diagrams: Sequence[Diagram]) -> None:
     axes.set_ylabel("share that was true (95 %)")
 
 
-@styled
-def confusion(counts: np.ndarray, labels: Sequence[str]) -> str:
-    """Counts of images, rows the truth; the shade is the share of the row."""
-    size = len(labels)
-    figure, axes = _square(1.6 + 0.42 * size, 1.3 + 0.42 * size)
-    draw_confusion(axes, counts, labels)
-    return as_svg(figure)
-
-
 def draw_confusion(axes: Axes, counts: np.ndarray, labels: Sequence[str]) -> None:
-    """The same on axes."""
+    """Counts of images, rows the truth; the shade is the share of the row."""
     _frame(axes)
     size = len(labels)
     totals = counts.sum(axis=1, keepdims=True)
@@ -160,7 +145,7 @@ def draw_confusion(axes: Axes, counts: np.ndarray, labels: Sequence[str]) -> Non
             axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=ink)
     axes.set_xlim(-0.5, size - 0.5)
     axes.set_ylim(size - 0.5, -0.5)
-    names = [wrapped(label, 24) for label in labels]
+    names = [fill(label, 24) for label in labels]
     axes.set_xticks(range(size), names, rotation=35, ha="right")
     axes.set_yticks(range(size), names)
     axes.set_xlabel("answer")
@@ -168,18 +153,10 @@ def draw_confusion(axes: Axes, counts: np.ndarray, labels: Sequence[str]) -> Non
     axes.tick_params(length=0)
 
 
-@styled
-def groups(rows: Sequence[GroupRow], score: str, whole: Interval) -> str:
-    """A score of each group with its interval, beside that of all images; small groups are open."""
-    figure = Figure(figsize=(5.2, 0.9 + 0.27 * len(rows)), layout="constrained")
-    draw_groups(figure.add_subplot(), rows, score, whole)
-    return as_svg(figure)
-
-
 def draw_groups(axes: Axes, rows: Sequence[GroupRow], score: str, whole: Interval) -> None:
-    """The same on axes."""
+    """A score of each group with its interval, beside that of all images; small groups are open."""
     axes.axvline(whole.value, color=FAINT, linewidth=1)
-    names = [wrapped(f"{row.group}: {row.value} ({row.images})", 36) for row in rows]
+    names = [fill(f"{row.group}: {row.value} ({row.images})", 36) for row in rows]
     for place, row in enumerate(rows):
         interval = row.scores[score]
         if not math.isfinite(interval.value):
@@ -198,11 +175,6 @@ def draw_groups(axes: Axes, rows: Sequence[GroupRow], score: str, whole: Interva
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _square(width: float = 3.4, height: float = 3.3) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.add_subplot()
-
-
 def _frame(axes: Axes) -> None:
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)
@@ -215,28 +187,9 @@ def _line(number: int) -> dict[str, Any]:
     return {"color": COLOURS[number % len(COLOURS)], "linestyle": style, "linewidth": 1.4}
 
 
-def _finished(figure: Figure, entries: int) -> str:
-    """With a legend below; one curve needs none."""
-    if entries > 1:
-        (axes,) = figure.axes
-        handles, labels = axes.get_legend_handles_labels()
-        names = [wrapped(label, 36) for label in labels]
-        columns = 2 if max(map(len, labels)) <= 18 else 1
-        lines = sum(name.count("\n") + 1 for name in names)
-        figure.set_figheight(figure.get_figheight() + 0.17 * math.ceil(lines / columns) + 0.1)
-        look: dict[str, Any] = {"ncols": columns, "frameon": False, "fontsize": 8}
-        figure.legend(handles, names, loc="outside lower center", **look)
-    return as_svg(figure)
-
-
 def in_legend(label: str) -> str:
     """A label as legends show it: without U+200B before it they drop one that begins with `_`."""
     return f"\u200b{label}" if label.startswith("_") else label
-
-
-def wrapped(label: str, width: int) -> str:
-    """A label in lines of at most so many characters."""
-    return textwrap.fill(label, width)
 
 
 def as_svg(figure: Figure) -> str:

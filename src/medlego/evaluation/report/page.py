@@ -13,11 +13,11 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medlego.data import describe, fingerprint
+from medlego.errors import SettingsError
 from medlego.evaluation.report import charts
 from medlego.evaluation.report.examples import Example
 from medlego.evaluation.report.pictures import report_bars
 from medlego.evaluation.result import GENERALIST, Report, TaskDetail
-from medlego.generalist import Generalist
 from medlego.metrics import MAIN_SCORES, SCORES, GroupRow, confusion, curves, ece_floor, reliability
 from medlego.support import write_atomically
 
@@ -35,7 +35,6 @@ def write_page(
     report: Report,
     path: str | Path,
     *,
-    generalist: Generalist,
     examples: Mapping[str, Sequence[Example]] | None = None,
     title: str = "",
     written: str = "",
@@ -45,11 +44,15 @@ def write_page(
     Args:
         report: what `evaluate` returned.
         path: the HTML file to write.
-        generalist: what was evaluated.
         examples: per task, images of the most confident errors; they stand in the page as they are.
         title: its heading; the names of the tasks when left out.
         written: when, as the page shall say it; nothing by default, so that pages repeat.
+
+    Raises:
+        SettingsError: a report that `evaluate` did not make.
     """
+    if report.generalist is None:
+        raise SettingsError(f"{path}: expected a report that evaluate made, got one without it")
     environment = Environment(
         loader=PackageLoader("medlego.evaluation.report"),
         autoescape=True,
@@ -62,7 +65,7 @@ def write_page(
         title=title or f"Generalist for {', '.join(report.tasks)}",
         written=written,
         report=report,
-        generalist=generalist,
+        generalist=report.generalist,
         own=GENERALIST,
         mean_names=MAIN_SCORES,
         summary_chart=Chart(
@@ -109,16 +112,20 @@ def _charts(detail: TaskDetail) -> list[Chart]:
     drawn = []
     if lines := curves(sample):
         drawn += [
-            Chart(charts.roc(lines), "ROC curves", "ROC, each label against the rest."),
             Chart(
-                charts.precision_recall(lines, charts.shares(sample, lines)),
+                charts.svg(charts.draw_roc, lines),
+                "ROC curves",
+                "ROC, each label against the rest.",
+            ),
+            Chart(
+                charts.svg(charts.draw_precision_recall, lines, charts.shares(sample, lines)),
                 "Precision-recall curves",
                 "Precision and recall; faint lines: the label's share of the images.",
             ),
         ]
     drawn.append(
         Chart(
-            charts.reliability(reliability(sample)),
+            charts.svg(charts.draw_reliability, reliability(sample)),
             "Reliability diagram",
             "How often the answer was true against the probability stated; below the diagonal the "
             "model is overconfident.",
@@ -128,7 +135,9 @@ def _charts(detail: TaskDetail) -> list[Chart]:
     for label, counts in confusion(sample).items():
         names = detail.task.labels if exclusive else ("absent", "present")
         what = f"Confusion matrix{'' if exclusive else f' of {label}'}"
-        drawn.append(Chart(charts.confusion(counts, names), what, f"{what}; rows are the truth."))
+        size = 1.6 + 0.42 * len(names), 1.3 + 0.42 * len(names)
+        picture = charts.svg(charts.draw_confusion, counts, names, size=size)
+        drawn.append(Chart(picture, what, f"{what}; rows are the truth."))
     return drawn
 
 
@@ -141,9 +150,9 @@ def _group_chart(report: Report, detail: TaskDetail) -> Chart | None:
     if not detail.groups:
         return None
     own = next(row for row in report.rows if row.task == detail.task.name)
-    score = "balanced_accuracy"
+    score, size = "balanced_accuracy", (5.2, 0.9 + 0.27 * len(detail.groups))
     return Chart(
-        charts.groups(detail.groups, score, own.scores[score]),
+        charts.svg(charts.draw_groups, detail.groups, score, own.scores[score], size=size),
         "Balanced accuracy by subgroup",
         "Balanced accuracy by subgroup; the line is all images, open dots are small groups.",
     )

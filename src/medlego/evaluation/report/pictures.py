@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import math
 from pathlib import Path
+from textwrap import fill
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medlego.evaluation.report.charts import as_svg, styled, wrapped
+from medlego.evaluation.report.charts import as_svg, styled
 from medlego.evaluation.result import MODELS, Report
 from medlego.merge import BrickPair, Diagnosis
 from medlego.metrics import SCORES, Interval
@@ -39,8 +40,7 @@ def plot_report(report: Report, path: str | Path, *, title: str = "", note: str 
 @styled
 def report_bars(report: Report) -> str:
     """The same bars as SVG text."""
-    figure = _bars(report)
-    return as_svg(figure)
+    return as_svg(_bars(report))
 
 
 def _bars(report: Report) -> Figure:
@@ -68,7 +68,7 @@ def draw_scores(axes: Axes, report: Report, score: str = "balanced_accuracy") ->
         axes.bar(places, heights, width * 0.92, color=COLOURS[model], label=model)
         axes.errorbar(places, heights, whiskers, fmt="none", ecolor="#333333", elinewidth=1)
     axes.axvline(len(tasks) - 0.5, color="#bbbbbb", linewidth=0.8)
-    axes.set_xticks(range(len(groups)), [wrapped(name, 16) for name in groups])
+    axes.set_xticks(range(len(groups)), [fill(name, 16) for name in groups])
     axes.set_ylim(0, 1)
     axes.set_ylabel(f"{SCORES[score].title} ({report.split}, 95 % interval)")
     axes.spines[["top", "right"]].set_visible(False)
