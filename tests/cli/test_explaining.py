@@ -116,11 +116,11 @@ def test_a_card_takes_facts_and_names_a_wrong_one(work, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("flag", ["--report", "--csv", "--plot", "--json"])
-@pytest.mark.parametrize("name", ["gone/x", "folder"])
+@pytest.mark.parametrize("name", ["gone/x.json", "folder.json"])
 def test_evaluate_refuses_a_place_that_cannot_be_written_before_any_work(
     flag, name, work, tmp_path, capsys
 ):
-    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.json").mkdir()
     words = ("--data", f"a={tmp_path / 'nothing'}", flag, tmp_path / name)
     assert run("evaluate", work / "generalist", *words) == 2
     assert ": expected a f" in capsys.readouterr().err
