@@ -11,7 +11,9 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib
 import pytest
+from matplotlib import pyplot
 
 from debian import program
 from medlego.cli.app import VERBS, app
@@ -72,10 +74,12 @@ def test_a_page_can_be_followed_to_the_letter(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    matplotlib.use("agg")
     if page.stem == "pacs":
         program("Orthanc", "orthanc")
     names: dict[str, object] = {}
     with contextlib.ExitStack() as services:
+        services.callback(pyplot.close, "all")
         for language, text in blocks(page):
             if language == "console":
                 for line in text.replace("\\\n", " ").splitlines():

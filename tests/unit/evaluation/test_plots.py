@@ -42,6 +42,7 @@ def plot(name, *args, **more):
 @pytest.fixture(autouse=True)
 def without_windows():
     matplotlib.use("agg")
+    pyplot.close("all")
     yield
     pyplot.close("all")
 
