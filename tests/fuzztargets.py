@@ -37,7 +37,7 @@ from medlego.data import LabelMap, load_dataset
 from medlego.errors import MedLegoError, SettingsError
 from medlego.evaluation import Facts, GateLimits
 from medlego.generalist import Trust, assemble
-from medlego.generalist.directory import RECIPES, load_document
+from medlego.generalist.document import RECIPES, load_document
 from medlego.images import is_dicom, read_header, read_image
 from medlego.serve.limits import ServiceLimits
 from medlego.serve.pacs.rule import Rule

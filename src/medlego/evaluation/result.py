@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -27,7 +26,7 @@ from medlego.metrics import (
     reliability,
 )
 from medlego.prediction import TaskAnswers
-from medlego.support import ShortRepr, data_frame, html_table, plain, write_atomically
+from medlego.support import ShortRepr, csv_text, data_frame, html_table, plain, write_atomically
 
 if TYPE_CHECKING:
     import polars as pl
@@ -160,11 +159,7 @@ class Report(ShortRepr):
 
         An undefined number is empty.
         """
-        stream = io.StringIO()
-        writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self._lines())
-        return stream.getvalue()
+        return csv_text(_COLUMNS, ([line[name] for name in _COLUMNS] for line in self._lines()))
 
     def to_frame(self) -> Any:
         """The lines of `as_csv` as a data frame of pandas where it is installed, else of polars."""

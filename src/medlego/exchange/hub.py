@@ -7,12 +7,10 @@ these names, of bounded size, are fetched, and they are checked as any others be
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,10 +29,10 @@ from medlego.bricks import (
 )
 from medlego.errors import StoreError, raise_all
 from medlego.evaluation import Evaluated, Facts, brick_card, generalist_card
-from medlego.exchange.remotes import hub_address, need_network, reached
+from medlego.exchange.remotes import hub_address, hub_api, need_network, reached
 from medlego.exchange.store import SUFFIX
 from medlego.generalist import DOCUMENT, Generalist, Trust, named_digests, verify
-from medlego.support import TEMPORARY, Progress, ShortRepr, cache_directory, silent
+from medlego.support import Progress, ShortRepr, cache_directory, scratch_beside, silent
 
 CARD = "README.md"
 MAX_FILES = 10_000
@@ -174,22 +172,24 @@ def from_hub(
     pinned = (wanted or "").lower()
     if not _COMMIT.fullmatch(pinned):
         pinned = ""
-    if output is None and pinned and (cache / pinned).is_dir():
-        content, path, signed = _checked(cache / pinned, accepted, repository)
-        return HubCopy(name, pinned, content, path, signed)
-    api = _connect(repository)
-    with reached(repository):
-        info = api.model_info(name, revision=wanted, files_metadata=True)
-    if not _COMMIT.fullmatch(commit := str(info.sha)):
-        raise StoreError(f"{repository}: expected a commit's digest, got {commit[:60]!r}")
-    if pinned and commit != pinned:
-        raise StoreError(f"{repository}: expected commit {pinned}, got {commit}; check the address")
-    if output is None and wanted != commit and (cache / commit).is_dir():
-        return from_hub(name, revision=commit, trust=accepted)
+    commit = pinned
+    if output is not None or not pinned or not (cache / pinned).is_dir():
+        api = _connect(repository)
+        with reached(repository):
+            info = api.model_info(name, revision=wanted, files_metadata=True)
+        if not _COMMIT.fullmatch(commit := str(info.sha)):
+            raise StoreError(f"{repository}: expected a commit's digest, got {commit[:60]!r}")
+        if pinned and commit != pinned:
+            raise StoreError(
+                f"{repository}: expected commit {pinned}, got {commit}; check the address"
+            )
+    if output is None and (cache / commit).is_dir():
+        content, path, signed = _checked(cache / commit, accepted, repository)
+        return HubCopy(name, commit, content, path, signed)
     files = _expected_files({f.rfilename: f.size for f in info.siblings or ()}, repository)
     goal = cache / commit if output is None else Path(output)
     goal.parent.mkdir(parents=True, exist_ok=True)
-    with _scratch_beside(goal) as scratch:
+    with scratch_beside(goal) as scratch:
         for number, file in enumerate(_in_turn(files, scratch)):
             show("downloading", number, len(files))
             with reached(repository):
@@ -215,9 +215,7 @@ def from_hub(
 
 
 def _connect(repository: str) -> Any:
-    from huggingface_hub import HfApi
-
-    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
+    api = hub_api()
     need_network(repository, str(api.endpoint))
     return api
 
@@ -329,13 +327,3 @@ def _checked(
 def _signature(place: Path, brick: Brick) -> BrickSignature | None:
     file = place / "signatures" / f"{brick.digest}{SIGNATURE_SUFFIX}"
     return load_signature(file) if file.is_file() else None
-
-
-@contextmanager
-def _scratch_beside(goal: Path) -> Iterator[Path]:
-    """A folder on the same file system, gone in the end unless it was renamed."""
-    scratch = Path(tempfile.mkdtemp(TEMPORARY, f".{goal.name}.", goal.parent))
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

@@ -197,10 +197,8 @@ class HubPlace:
     """
 
     def __init__(self, repository: str, revision: str | None = None) -> None:
-        from huggingface_hub import HfApi
-
         self._repository, self._revision = repository, revision
-        self._api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
+        self._api = hub_api()
 
     @property
     def endpoint(self) -> str:
@@ -244,6 +242,13 @@ class HubPlace:
             commit_message=f"Add {len(contents)} brick{'s' * (len(contents) > 1)}",
             revision=self._revision,
         )
+
+
+def hub_api() -> Any:
+    """The hub's client, at `HF_ENDPOINT` where that is set."""
+    from huggingface_hub import HfApi
+
+    return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
 
 
 def hub_address(text: str, revision: str | None = None) -> tuple[str, str | None]:

@@ -9,14 +9,8 @@ from medlego.support import load_lazily
 if TYPE_CHECKING:
     from medlego.generalist.choices import default_slope
     from medlego.generalist.diff import Difference, difference
-    from medlego.generalist.directory import (
-        DOCUMENT,
-        Mark,
-        editing,
-        load_document,
-        named_digests,
-        read_mark,
-    )
+    from medlego.generalist.directory import Mark, editing, read_mark
+    from medlego.generalist.document import DOCUMENT, load_document, named_digests
     from medlego.generalist.edit import add, remove, update
     from medlego.generalist.generalist import (
         Generalist,

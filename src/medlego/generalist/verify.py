@@ -11,11 +11,13 @@ from pathlib import Path
 
 from medlego.bricks import LowRank
 from medlego.errors import MedLegoError, collect
-from medlego.generalist.directory import being_edited, heads_without, load_document, strays
+from medlego.generalist.directory import being_edited
+from medlego.generalist.document import load_document
 from medlego.generalist.generalist import Generalist
 from medlego.generalist.lineage import withdrawn
 from medlego.generalist.merged_file import made_on, merged_bytes
 from medlego.generalist.rebuilding import assembled_like, rebuilt
+from medlego.generalist.strays import heads_without, strays
 from medlego.generalist.trust import Trust
 from medlego.merge import GIVEN, SEARCHED, merge_linear
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         leftovers,
         put_in_place,
         read_expected,
+        scratch_beside,
         write_atomically,
     )
     from medlego.support.frames import data_frame
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
         tensor_problems,
     )
     from medlego.support.strict_json import field_problems, parse_object, shown, spell
-    from medlego.support.tables import table_suffix
+    from medlego.support.tables import csv_text, table_suffix
     from medlego.support.threads import one_thread
     from medlego.support.toml import load_tables, load_toml, parse_tables
     from medlego.support.values import NoPickle, ShortRepr
@@ -48,6 +49,7 @@ __all__ = [
     "ShortRepr",
     "WorkerError",
     "cache_directory",
+    "csv_text",
     "data_frame",
     "download",
     "field_problems",
@@ -71,6 +73,7 @@ __all__ = [
     "read_fields",
     "refuse",
     "safetensors_bytes",
+    "scratch_beside",
     "serve_requests",
     "shown",
     "silent",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from medlego.errors import MedLegoError
@@ -112,3 +115,13 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def scratch_beside(goal: Path) -> Iterator[Path]:
+    """A folder on the goal's file system, to be renamed to it when it is whole; else it goes."""
+    scratch = Path(tempfile.mkdtemp(TEMPORARY, f".{goal.name}.", goal.parent))
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

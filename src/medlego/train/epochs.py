@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +10,7 @@ from typing import Any
 
 from medlego.bricks import MAX_CURVE, MAX_POINT, Brick, EpochPoint
 from medlego.errors import SettingsError
-from medlego.support import NoPickle, ShortRepr, write_atomically
+from medlego.support import NoPickle, ShortRepr, csv_text, write_atomically
 
 CSV_ENDING = ".epochs.csv"
 TENSORBOARD_ENDING = ".tensorboard"
@@ -91,15 +89,13 @@ def log_csv(brick: str | Path) -> Callback:
 def as_csv(history: Sequence[EpochScores]) -> str:
     """One line an epoch; undefined numbers are empty."""
     names = list(dict.fromkeys(name for row in history for name in row.scores))
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
     columns = ("epoch", "train_loss", *(f"val_{name}" for name in names), "selecting", "rate")
-    writer.writerow((*columns, "best"))
+    rows = []
     for row in history:
         scores = (row.scores.get(name) for name in names)
         numbers = (row.train_loss, *scores, row.selecting, row.rate)
-        writer.writerow((row.number, *map(_cell, numbers), int(row.best)))
-    return stream.getvalue()
+        rows.append((row.number, *map(_cell, numbers), int(row.best)))
+    return csv_text((*columns, "best"), rows)
 
 
 def _cell(number: float | None) -> str:

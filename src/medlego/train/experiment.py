@@ -18,8 +18,9 @@ from medlego.data import (
     find_kind,
     load_dataset,
 )
-from medlego.errors import MedLegoError, SettingsError, collect, raise_all
+from medlego.errors import SettingsError, collect, raise_all
 from medlego.merge import SEARCHED, as_mode, as_sites, check_kind, check_slope, find_method
+from medlego.metrics import RESAMPLES
 from medlego.support import FrozenModel, Progress, load_tables, read_fields
 from medlego.train.settings import TrainSettings
 
@@ -73,7 +74,7 @@ class EvaluationTable(FrozenModel):
     splits: Annotated[tuple[Literal["val", "test"], ...], Field(min_length=1, max_length=2)] = (
         "test",
     )
-    resamples: Annotated[int, Field(ge=100, le=100_000)] = 2000
+    resamples: Annotated[int, Field(ge=100, le=100_000)] = RESAMPLES
     seed: Annotated[int, Field(ge=0)] = 0
 
 
@@ -108,10 +109,11 @@ class Experiment(FrozenModel):
         for name, values in (("seeds", self.seeds), ("splits", self.evaluation.splits)):
             if len(set(values)) != len(values):
                 problems.append(f"{name}: expected each once, got {', '.join(map(str, values))}")
-        if len({name.lower() for name in self.methods}) != len(self.methods):
-            problems.append("methods: expected names that differ in more than case; rename one")
-        if len({name.lower() for name in self.data}) != len(self.data):
-            problems.append("data: expected names that differ in more than case; rename one")
+        for table, names in (("methods", self.methods.keys()), ("data", self.data.keys())):
+            if len({name.lower() for name in names}) != len(names):
+                problems.append(
+                    f"{table}: expected names that differ in more than case; rename one"
+                )
         if self.base_weights is not None and not (folder / self.base_weights).is_file():
             problems.append(f"base_weights: expected a file, found none at {self.base_weights!r}")
         for name, data in self.data.items():
@@ -207,6 +209,6 @@ def _data_problems(data: DataTable, folder: Path) -> list[str]:
     if data.kind is not None:
         try:
             find_kind(data.kind)
-        except (ValueError, MedLegoError) as error:
+        except ValueError as error:
             problems.append(f"kind: {error}")
     return problems

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from medlego.support import ShortRepr, parse_object
+from medlego.evaluation import GENERALIST, MERGED
+from medlego.support import ShortRepr, csv_text, parse_object
 
 MAIN_SCORE = "balanced_accuracy"
-MERGED_MODELS = ("generalist", "merged, task given")
+MERGED_MODELS = (GENERALIST, MERGED)
 """Models that depend on the method; the others are the same whatever it is."""
 
 
@@ -129,11 +128,7 @@ def _scores(row: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 
 def results_csv(scores: Sequence[ExperimentScore]) -> str:
     """One line per score; an undefined number is empty."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(ExperimentScore.__dataclass_fields__)
-    writer.writerows(vars(score).values() for score in scores)
-    return stream.getvalue()
+    return csv_text(ExperimentScore.__dataclass_fields__, (vars(s).values() for s in scores))
 
 
 def summary(result: ExperimentResult) -> str:

@@ -224,14 +224,14 @@ def _alone(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(exist_ok=True)
-        strange = not (folder / COPY).exists() and any(
+        occupied = not (folder / COPY).exists() and any(
             entry.name != ".lock" for entry in folder.iterdir()
         )
     except OSError as error:
         raise SettingsError(
             f"{folder}: expected a place for a new folder ({error.strerror}); choose another"
         ) from error
-    if strange:
+    if occupied:
         raise SettingsError(
             f"{folder}: expected a new folder or this experiment's, got another; choose another"
         )
@@ -297,13 +297,10 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 def _finished(folder: Path, experiment: Experiment, grid: tuple[Place, ...]) -> bool:
     """Whether nothing is left to do: every report is there, of all tasks, and so is the summary."""
-    if not all((folder / name).exists() for name in (RESULTS, SUMMARY)):
-        return False
-    if not all(place.report(folder).exists() for place in grid):
-        return False
-    tasks = set(experiment.data)
-    return all(
-        tasks == set(parse_object(place.report(folder).read_bytes())["tasks"]) for place in grid
+    files = [folder / RESULTS, folder / SUMMARY, *(place.report(folder) for place in grid)]
+    return all(file.exists() for file in files) and all(
+        parse_object(file.read_bytes())["tasks"].keys() == experiment.data.keys()
+        for file in files[2:]
     )
 
 

@@ -13,7 +13,17 @@ import pytest
 
 from factories import make_base, make_bricks
 from medlego.errors import GeneralistError
-from medlego.generalist import Generalist, add, assemble, editing, remove, undo, verify, withdraw
+from medlego.generalist import (
+    Generalist,
+    add,
+    assemble,
+    document,
+    editing,
+    remove,
+    undo,
+    verify,
+    withdraw,
+)
 from medlego.generalist import directory as module
 from medlego.generalist.merged_file import read_merged
 from medlego.support import write_atomically
@@ -157,5 +167,7 @@ def _kill_after(steps: int, patch: pytest.MonkeyPatch) -> None:
 
         return step
 
-    patch.setattr(module, "write_atomically", counted(write_atomically))
+    write = counted(write_atomically)
+    for place in (module, document):
+        patch.setattr(place, "write_atomically", write)
     patch.setattr(Path, "unlink", counted(unlink))

@@ -23,7 +23,7 @@ from medlego.generalist import (
     verify,
     withdraw,
 )
-from medlego.generalist.directory import BRICKS
+from medlego.generalist.document import BRICKS
 from medlego.generalist.merged_file import merged_bytes
 from medlego.generalist.verify import TOLERANCE, relative_distance
 from medlego.train import with_heads

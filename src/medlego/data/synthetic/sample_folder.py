@@ -5,7 +5,6 @@ No patient is behind any of these images.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from pydicom.uid import (
 from medlego.data.synthetic import cells, mri, synthetic_image, ultrasound, xray
 from medlego.data.task import Task
 from medlego.errors import DatasetError
-from medlego.support import Progress, silent
+from medlego.support import Progress, csv_text, silent, write_atomically
 
 FOLDERS = {"brain": mri.TASK, "breast": ultrasound.TASK, "blood": cells.TASK}
 """Tasks that are written as a folder per label."""
@@ -128,10 +127,7 @@ def write_dicom(
             image.save_as(folder / f"image-{number + 1}.dcm", enforce_file_format=True)
             rows.append((image.SOPInstanceUID, task.labels[label]))
     labels = out / "labels.csv"
-    with labels.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(("sop_instance_uid", "label"))
-        writer.writerows(rows)
+    write_atomically(labels, csv_text(("sop_instance_uid", "label"), rows).encode())
     return labels
 
 
