@@ -90,9 +90,9 @@ _root = typer.Typer(
 
 def _show_version(version: bool) -> None:
     if version:
-        from medlego.cli.doctor import version_lines
+        from medlego.cli.doctor import facts, version_lines
 
-        print(*version_lines(), sep="\n")
+        print(*version_lines(facts()), sep="\n")
         raise typer.Exit
 
 

@@ -6,11 +6,11 @@ import hashlib
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medlego.cli.terminal import Terminal
 from medlego.errors import CheckError
@@ -46,34 +46,36 @@ def command(terminal: Terminal) -> None:
         medlego doctor --json doctor.json
     """
     findings = [finding for check in _CHECKS for finding in _run(check)]
-    terminal.say("\n".join(version_lines()))
+    about = facts()
+    terminal.say("\n".join(version_lines(about)))
     for one in findings:
         terminal.say(f"{one.check:<18}{one.state:<9}{one.says}")
     for step in dict.fromkeys(one.step for one in findings if one.step):
         terminal.say(f"to do: {step}")
-    terminal.emit(
-        {
-            "medlego": _version("medlego"),
-            "sources": sources_digest(),
-            "python": platform.python_version(),
-            "platform": f"{platform.system()} {platform.machine()}",
-            "libraries": {name: _version(name) for name in _NAMED},
-            "findings": [asdict(one) for one in findings],
-        }
-    )
+    terminal.emit({**about, "findings": [asdict(one) for one in findings]})
     if broken := [one.check for one in findings if one.state == "broken"]:
         raise CheckError(f"doctor: expected nothing broken, got {', '.join(broken)}")
 
 
-def version_lines() -> list[str]:
+def facts() -> dict[str, Any]:
     """What a bug report needs at least: medlego by version and content, what it runs on."""
     from medlego import __version__
 
-    libraries = ", ".join(f"{name} {_version(name)}" for name in _NAMED)
+    return {
+        "medlego": __version__,
+        "sources": sources_digest(),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "libraries": {name: _version(name) for name in _NAMED},
+    }
+
+
+def version_lines(about: Mapping[str, Any]) -> list[str]:
+    """The facts in three lines."""
     return [
-        f"medlego {__version__}, sources {sources_digest()[:12]}",
-        f"Python {platform.python_version()}, {platform.system()} {platform.machine()}",
-        libraries,
+        f"medlego {about['medlego']}, sources {about['sources'][:12]}",
+        f"Python {about['python']}, {about['platform']}",
+        ", ".join(f"{name} {version}" for name, version in about["libraries"].items()),
     ]
 
 

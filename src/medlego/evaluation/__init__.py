@@ -24,11 +24,9 @@ if TYPE_CHECKING:
     from medlego.evaluation.report.examples import find_examples
     from medlego.evaluation.report.page import write_page
     from medlego.evaluation.report.pictures import plot_diagnosis, plot_report
-    from medlego.evaluation.result import GENERALIST, MERGED, Report
+    from medlego.evaluation.result import Report
 
 __all__ = [
-    "GENERALIST",
-    "MERGED",
     "Evaluated",
     "Facts",
     "GateLimits",

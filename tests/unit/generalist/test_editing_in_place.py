@@ -26,6 +26,7 @@ from medlego.generalist import (
 )
 from medlego.generalist import directory as module
 from medlego.generalist.merged_file import read_merged
+from medlego.generalist.strays import sweep
 from medlego.support import write_atomically
 
 BASE = make_base(depth=1)
@@ -148,7 +149,7 @@ def test_killed_at_any_step_it_is_the_one_or_the_other(edit, place, tmp_path, mo
             after.commit(copy, after=before)
         else:
             assert loaded.recipe == after.recipe
-            module.sweep(copy, loaded.lineage, loaded.past)
+            sweep(copy, loaded.lineage, loaded.past)
         assert all(check.holds for check in verify(copy))
         assert Generalist.load(copy).recipe == after.recipe
     assert killed >= 4
