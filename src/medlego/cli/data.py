@@ -129,11 +129,14 @@ def _fingerprints(
     show: Progress,
     splits: tuple[str, ...] = ("train", "val", "test"),
 ) -> Fingerprints:
-    from medlego.data import Fingerprints
+    from medlego.data import Fingerprints, describe, join
 
     hints = options.TaskOptions(kind=kind).hints(text)
     dataset = reading.read(text, hints, show, keep_torn=True, needs=())
     terminal.note(*(f"{text}: {note}" for note in dataset.notes))
+    whole = join([dataset.split(split) for split in splits])
+    counts = describe(whole, dataset.task.labels).items()
+    terminal.say(f"{text}: " + ", ".join(f"{count:,} {label}" for label, count in counts))
     fingerprints = Fingerprints.of(text, dataset, splits=splits, show=show)
     terminal.note(*(f"{text}: {note}" for note in fingerprints.notes))
     return fingerprints

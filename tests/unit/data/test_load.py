@@ -11,6 +11,7 @@ import pytest
 from PIL import Image as Pillow
 
 from medlego.data import SPLITS, TaskHints, load_dataset
+from medlego.data.label_text import near_spellings
 from medlego.data.readers import npz as reader
 from medlego.data.samples import FileImages
 from medlego.data.task import MAX_LABELS
@@ -542,3 +543,36 @@ def test_hint_that_no_task_can_have_is_refused(
 ) -> None:
     with pytest.raises(DatasetError, match=rf"x\.npz: {field}: "):
         load_dataset(npz(tmp_path / "x.npz"), hints)
+
+
+@pytest.mark.parametrize(
+    ("rare", "common", "hinted"),
+    [
+        ("claer", "clear", True),
+        ("Cardiomegly", "Cardiomegaly", True),
+        ("pleural efusion", "pleural effusion", True),
+        ("no_finding", "No finding", True),
+        ("T1", "T2", False),
+        ("T1a", "T1b", False),
+        ("grade_1", "grade_2", False),
+        ("grade_1", "grade_10", False),
+        ("stage III", "stage II", False),
+        ("1-2", "12", False),
+        ("cat", "car", False),
+        ("atypical", "typical", False),
+        ("abnormal", "normal", False),
+        ("hypoplasia", "hyperplasia", False),
+        ("+", "-", False),
+        ("left lung", "right lung", False),
+    ],
+)
+def test_a_rare_label_that_is_almost_another_is_hinted_at(
+    rare: str, common: str, hinted: bool
+) -> None:
+    assert bool([*near_spellings({rare: 1, common: 50})]) is hinted
+    assert bool([*near_spellings({common: 50, rare: 1})]) is hinted
+
+
+def test_two_frequent_labels_of_like_spelling_are_no_typing_error() -> None:
+    assert [*near_spellings({"adenoma": 40, "adenomas": 50})] == []
+    assert len([*near_spellings({"Cat": 40, "cat": 50})]) == 1
