@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -144,9 +145,14 @@ def test_an_image_without_patient_is_kept_with_its_study(scans: Path) -> None:
     assert any(note.startswith("2 images state no patient") for note in dataset.notes)
 
 
-def test_a_study_that_is_not_there_is_named_by_row(scans: Path) -> None:
+def test_studies_that_are_not_there_are_named_by_row_and_stop_nothing(scans: Path) -> None:
     table = by_study(scans.parent / "chest.csv", patients=11)
-    with pytest.raises(DatasetError, match=r"row 22: no DICOM image with this study_instance_uid"):
+    dataset = load_dataset(table)
+    assert sum(len(dataset.split(split)) for split in SPLITS) == 40
+    assert dataset.notes[0].startswith("left out: 2 of 22 rows without a DICOM image with this stu")
+    shutil.rmtree(scans)
+    scans.mkdir()
+    with pytest.raises(DatasetError, match="for each row, found none for all 22; check"):
         load_dataset(table)
 
 

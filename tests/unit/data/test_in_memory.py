@@ -358,7 +358,10 @@ def test_columns_of_a_frame_may_have_other_names(tmp_path):
     [
         ([1, 2], "expected a data frame of pandas or polars, got list"),
         (pd.DataFrame({"path": []}), "expected a header and at least one row"),
-        (pd.DataFrame({"path": ["gone.png"], "label": ["a"]}), "row 0: no file 'gone.png'"),
+        (
+            pd.DataFrame({"path": ["gone.png"], "label": ["a"]}),
+            r"none for all 1 \(row 0: 'gone.png'\); w",
+        ),
         (pd.DataFrame({"path": ["x"], "label": [{1: 2}]}), "expected text, numbers"),
         (pd.DataFrame([["x", "y"]], columns=["path", "path"]), "column 'path': expected it once"),
         (pl.DataFrame({"label": ["a"]}), "expected columns 'path' and 'label'"),

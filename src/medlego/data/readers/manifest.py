@@ -24,7 +24,7 @@ from medlego.data.samples import (
     TaskHints,
     as_number,
 )
-from medlego.errors import DatasetError, raise_all
+from medlego.errors import DatasetError
 from medlego.images import Header
 
 _SPLITS = {
@@ -56,15 +56,15 @@ def read_manifest(
     """Read a CSV, Parquet or Excel table of labels.
 
     A row's images are named by `path`, relative to the folder; or, where there is no such column,
-    by `sop_instance_uid`, `series_instance_uid` or `study_instance_uid`, which are looked up in
-    the headers of every DICOM file below the folder. The label stands in `label`, or in
-    `label_NAME` columns with 1, 0 or nothing. Optional columns: `patient_id`, `split`, `site`,
-    and `group_NAME`, which says to which part an image belongs, for checks by subgroup (an empty
-    cell: to none). What the table does not say of patients and groups, DICOM headers say. A row
-    whose `label` is empty is left out; an empty `label_NAME` cell is unknown, and so is -1. A cell
-    without a value may say so (`MISSING`: NA, N/A, NULL, …); 1.0 is the label 1; several labels in
-    a cell, between `|`, make a multilabel task. Names of columns may be in any case. Other columns
-    are ignored. Messages name rows, the header being row 1, and no patient.
+    by `sop_instance_uid`, `series_instance_uid` or `study_instance_uid`, which are looked up in the
+    headers of every DICOM file below the folder. The label stands in `label`, or in `label_NAME`
+    columns with 1, 0 or nothing. Optional columns: `patient_id`, `split`, `site`, and `group_NAME`,
+    which says to which part an image belongs, for checks by subgroup (an empty cell: to none). What
+    the table does not say of patients and groups, DICOM headers say. A row whose `label` is empty,
+    or whose image is not there, is left out with a note; an empty `label_NAME` cell is unknown, and
+    so is -1. A cell without a value may say so (`MISSING`: NA, N/A, NULL, …); 1.0 is the label 1;
+    several labels in a cell, between `|`, make a multilabel task. Names of columns may be in any
+    case. Other columns are ignored. Messages name rows, the header being row 1, and no patient.
 
     Args:
         path: the table.
@@ -115,17 +115,20 @@ def read_rows(
         )
     labelled, notes = labelled_rows(table)
     table = table.take(labelled)
+    labels = set(table.columns.get("label", ()))
     headers: Mapping[Path, Header]
     if key == "path":
-        files = _files(table, folder)
+        table, files, missing = _files(table, folder)
         kept, headers, skipped = patient_images(files)
         if not kept:
             raise DatasetError(f"{path}: expected images of patients, got none; {skipped[0]}")
         table, files = table.take(kept), tuple(files[i] for i in kept)
-        notes += skipped
+        notes += [*missing, *skipped]
     else:
         rows, files, headers, row_notes = find_rows(table, key, OF_HEADER[key], folder)
         table, notes = table.take(rows), notes + row_notes
+    if gone := sorted(labels - set(table.columns.get("label", ()))):
+        notes.append(f"no image is there of label {', '.join(gone)}")
     return as_dataset(
         table, FileImages(files), hints, seed, notes, files, headers, keep_torn, uncertain
     )
@@ -195,18 +198,17 @@ def as_dataset(
     return Dataset.of(task, parts, (*notes, *label_notes, *lacking))
 
 
-def _files(table: TextTable, folder: Path) -> tuple[Path, ...]:
-    files = tuple(_below(folder, cell) for cell in table.columns["path"])
-    missing = [
-        f"row {i}: no file {f.name[:100]!r} below {folder}"
-        for i, f in zip(table.numbers, files, strict=True)
-        if not _is_file(f)
-    ]
-    if missing:
-        step = "; where they lie elsewhere, pass TABLE@FOLDER (a frame: folder)"
-        missing[min(len(missing), 20) - 1] += step
-    raise_all(DatasetError, str(table.path), missing[:20])
-    return files
+def _files(table: TextTable, folder: Path) -> tuple[TextTable, tuple[Path, ...], list[str]]:
+    """The rows whose files are there, the files, and a note on the other rows."""
+    files = [_below(folder, cell) for cell in table.columns["path"]]
+    there = [i for i, file in enumerate(files) if _is_file(file)]
+    found, notes = table.only(
+        there,
+        f"a file below {folder}",
+        f" (row {table.numbers[0]}: {files[0].name[:100]!r}); where they lie elsewhere, pass "
+        "TABLE@FOLDER (a frame: folder)",
+    )
+    return found, tuple(files[i] for i in there), notes
 
 
 def _below(folder: Path, cell: str) -> Path:

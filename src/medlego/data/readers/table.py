@@ -52,6 +52,23 @@ class TextTable:
         columns = {name: tuple(cells[i] for i in indices) for name, cells in self.columns.items()}
         return replace(self, columns=columns, numbers=tuple(self.numbers[i] for i in indices))
 
+    def only(
+        self, indices: Sequence[int], what: str, step: str = "; check them"
+    ) -> tuple[TextTable, list[str]]:
+        """The rows at `indices`, which have `what`, and a note on the other rows.
+
+        Raises:
+            DatasetError: none has it.
+        """
+        if not indices:
+            raise DatasetError(
+                f"{self.path}: expected {what} for each row, found none for all {len(self)}{step}"
+            )
+        left = [str(i) for i in np.delete(self.numbers, indices)]
+        rows = f"{', '.join(left[:5])}{f' and {len(left) - 5:,} more' if left[5:] else ''}"
+        note = f"left out: {len(left):,} of {len(self):,} rows without {what} (rows {rows})"
+        return self.take(indices), [note] if left else []
+
     def filled(self, name: str) -> np.ndarray | None:
         """A column with a value in every row, (N,) of text; None where there is no such column.
 
