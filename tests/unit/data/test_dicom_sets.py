@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from medlego.data import SPLITS, join, load_dataset
+from medlego.data import SPLITS, TaskHints, join, load_dataset
 from medlego.data.samples import FileImages
 from medlego.errors import DatasetError
 
@@ -228,3 +228,22 @@ def test_no_folder_is_refused(tmp_path: Path) -> None:
     table = by_study(tmp_path / "chest.csv")
     with pytest.raises(DatasetError, match=r"nowhere: expected a folder of DICOM files, found no"):
         load_dataset(tmp_path / "nowhere", labels=table)
+
+
+@pytest.mark.parametrize("shape", ["table", "folder", "splits"])
+def test_headers_that_contradict_the_stated_modality_are_counted(
+    tmp_path: Path, shape: str
+) -> None:
+    rows = ["path,label"]
+    for number in range(12):
+        name = f"{'ab'[number % 2]}/{number}.dcm"
+        if shape == "splits":
+            name = f"{SPLITS[number // 2 % 3]}/{name}"
+        write(tmp_path / name, number, 0, 0, Modality="CT" if number < 4 else "MR")
+        rows.append(f"{name},{'ab'[number % 2]}")
+    source = tmp_path
+    if shape == "table":
+        source = tmp_path / "x.csv"
+        source.write_text("\n".join(rows))
+    told = load_dataset(source, TaskHints(modality="CR", body_part="CHEST")).notes
+    assert told == ("modality: CR by the task, but DICOM headers state MR (8), CT (4)",)

@@ -11,11 +11,11 @@ import numpy as np
 
 from medlego.data.label_text import plain_label
 from medlego.data.readers.building import make_task, split_samples
-from medlego.data.readers.headers import patient_images, with_headers
+from medlego.data.readers.headers import contradictions, patient_images, with_headers
 from medlego.data.readers.table import TABLE_SUFFIXES
 from medlego.data.samples import SPLITS, Dataset, FileImages, Samples, TaskHints
 from medlego.errors import DatasetError, raise_all
-from medlego.images import is_image, is_voxels, visible_files
+from medlego.images import Header, is_image, is_voxels, visible_files
 
 _NO_CLASS = re.compile(
     r"(site|hospital|clinic|cent(er|re)|scanner|patient|pat|subject|sub|case|study|series|batch|part|"
@@ -50,6 +50,7 @@ def read_folder(folder: Path, hints: TaskHints, seed: int, *, keep_torn: bool = 
         step = f"; if labels stand in {tables[0]}, pass {folder / tables[0]}" if tables else ""
         raise DatasetError(f"{folder}: expected a sub-folder per class, found {len(classes)}{step}")
     parts: dict[str, Samples] = {}
+    stated: list[Header] = []
     for name, top in tops.items():
         pairs = []
         for number, label in enumerate(labels):
@@ -70,7 +71,9 @@ def read_folder(folder: Path, hints: TaskHints, seed: int, *, keep_torn: bool = 
         samples = Samples(FileImages(files), np.array(values, dtype=np.int64))
         parts[name], hints, header_notes = with_headers(samples, files, hints, headers)
         notes |= dict.fromkeys(header_notes)
+        stated += headers.values()
     task = make_task(folder, folder.name, labels, hints)
+    notes |= dict.fromkeys(contradictions(task, stated))
     if has_splits:
         if not keep_torn:
             _check_patients(folder, parts)

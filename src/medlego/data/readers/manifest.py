@@ -12,7 +12,7 @@ from medlego.data.kinds import find_kind
 from medlego.data.readers.building import make_task, split_samples
 from medlego.data.readers.columns import GROUP_PREFIX, KEYS, LABEL_PREFIX, Columns
 from medlego.data.readers.dicomtree import find_rows
-from medlego.data.readers.headers import patient_images, with_headers
+from medlego.data.readers.headers import contradictions, patient_images, with_headers
 from medlego.data.readers.labels import Uncertain, many_labels, single_labels
 from medlego.data.readers.table import TextTable, read_table
 from medlego.data.samples import (
@@ -178,6 +178,8 @@ def as_dataset(
     samples = Samples(images, labels, table.filled("patient_id"), groups)
     samples, hints, lacking = with_headers(samples, files, hints, headers)
     task = make_task(path, path.stem, names, hints, exclusive=labels.ndim == 1)
+    named = [headers[file] for file in dict.fromkeys(files) if file in headers]
+    lacking = (*lacking, *contradictions(task, named))
     splits = table.filled("split")
     if splits is not None:
         splits = np.array([_SPLITS.get(s.casefold(), s) for s in splits.tolist()])
