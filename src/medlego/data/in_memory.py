@@ -328,7 +328,7 @@ def _label_columns(
         wrong = known[~np.isin(known, np.arange(len(names)))][0]
         raise DatasetError(
             f"{source}: labels: expected whole numbers 0 to {len(names) - 1} for {len(names)} "
-            f"labels, got {wrong:g}; a label that is not known is NaN"
+            f"labels, got {wrong:g}; subtract 1 where they count from 1, NaN is a label not known"
         )
     return {"label": tuple("" if np.isnan(v) else names[int(v)] for v in labels)}
 

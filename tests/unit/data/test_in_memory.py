@@ -185,6 +185,8 @@ def test_one_label_an_image_in_columns_is_noted():
     [
         ({"labels": NUMBERS[:9]}, r"labels: expected one per image \(30\), got 9"),
         ({"labels": NUMBERS + 0.5}, "labels: expected whole numbers 0 to 1 .*, got 0.5"),
+        ({"labels": NUMBERS + 1, "label_names": list("ab")}, "got 2; subtract 1 where they count"),
+        ({"positive": "class 0"}, r"got 'class 0'; to choose, name them: .*, label_names of arr"),
         ({"labels": NUMBERS - 1}, "labels: expected whole numbers .* got -1"),
         ({"labels": np.zeros((30, 2, 2))}, "labels: expected numbers or text"),
         ({"labels": [[1], [1, 2]]}, "labels: expected rows of one length"),
@@ -193,7 +195,6 @@ def test_one_label_an_image_in_columns_is_noted():
         ({"label_names": ("a", "a")}, "label_names: expected each once"),
         ({"label_names": ("a", "b|c")}, "label_names: expected text without '|'"),
         ({"label_names": ("a", "")}, "label_names: expected text"),
-        ({"label_names": "ab"}, "label_names: expected texts in order, got 'ab'"),
         ({"labels": np.zeros((30, 3)), "label_names": ("a", "b")}, r"one per column \(3\), got 2"),
         ({"labels": np.full((30, 2), 7)}, "expected 1, 0, -1 or nothing, got '7'"),
         ({"patients": ["x"] * 3}, r"patient_id: expected one per image \(30\), got 3"),

@@ -418,7 +418,7 @@ def test_wrong_images_are_refused(tmp_path: Path, name: str) -> None:
         ([0, 1, np.inf], rf"train_labels: expected numbers from 0 to {MAX_LABELS - 1}"),
         ([0, 1, 10**9], rf"train_labels: expected numbers from 0 to {MAX_LABELS - 1}"),
         ([0, 1, np.nan], r"train_labels: expected whole numbers 0 to 1 for 2 labels"),
-        ([0, 1, 0.5], r"train_labels: expected whole numbers 0 to 1 for 2 labels"),
+        ([0, 1, 0.5], r"train_labels: expected whole numbers 0 to 1 for 2 labels; subtract 1"),
         ([[0, 1]] * 3, r"labels: expected as many columns in every split, got \[1, 2\]"),
     ],
 )
@@ -441,7 +441,9 @@ def test_missing_array_is_named(tmp_path: Path, key: str) -> None:
 
 
 def test_too_few_label_names_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"x\.npz: expected 2 label names, got 1$"):
+    with pytest.raises(
+        DatasetError, match=r"x\.npz: expected 2 label names, got 1; labels count from 0$"
+    ):
         load_dataset(npz(tmp_path / "x.npz"), TaskHints(labels=("a",)))
 
 
