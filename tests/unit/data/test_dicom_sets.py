@@ -214,6 +214,14 @@ def test_folders_of_splits_that_part_a_patient_are_refused(scans: Path) -> None:
     assert len(load_dataset(scans / "set", keep_torn=True).val) == 4
 
 
+def test_folders_of_splits_that_part_a_patient_of_two_spellings_are_refused(scans: Path) -> None:
+    for split, patient in zip(SPLITS, ("007", "8", "7"), strict=True):
+        for number in range(2):
+            write(scans / "set" / split / "ab"[number] / "x", number, 0, 0, PatientID=patient)
+    with pytest.raises(DatasetError, match=r"got 1 below several"):
+        load_dataset(scans / "set")
+
+
 def test_one_patient_for_all_images_is_said(scans: Path) -> None:
     for path in [path for path in scans.rglob("*") if path.is_file()]:
         write(path, 0, *map(int, (path.parts[-2], path.name[2:])), PatientID="ANON")

@@ -13,7 +13,7 @@ from medlego.data.label_text import plain_label
 from medlego.data.readers.building import make_task, split_samples
 from medlego.data.readers.headers import contradictions, patient_images, with_headers
 from medlego.data.readers.table import TABLE_SUFFIXES
-from medlego.data.samples import SPLITS, Dataset, FileImages, Samples, TaskHints
+from medlego.data.samples import SPLITS, Dataset, FileImages, Samples, TaskHints, as_number
 from medlego.errors import DatasetError, raise_all
 from medlego.images import Header, is_image, is_voxels, visible_files
 
@@ -113,7 +113,11 @@ def _suspicious(classes: Sequence[str]) -> list[str]:
 
 
 def _check_patients(folder: Path, parts: Mapping[str, Samples]) -> None:
-    sides = [set(part.patients.tolist()) for part in parts.values() if part.patients is not None]
+    sides = [
+        {as_number(patient) or patient for patient in part.patients.tolist()}
+        for part in parts.values()
+        if part.patients is not None
+    ]
     seen = Counter(patient for side in sides for patient in side)
     if torn := sum(count > 1 for count in seen.values()):
         raise DatasetError(
