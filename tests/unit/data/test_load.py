@@ -596,3 +596,14 @@ def test_a_rare_label_that_is_almost_another_is_hinted_at(
 def test_two_frequent_labels_of_like_spelling_are_no_typing_error() -> None:
     assert [*near_spellings({"adenoma": 40, "adenomas": 50})] == []
     assert len([*near_spellings({"Cat": 40, "cat": 50})]) == 1
+
+
+@pytest.mark.parametrize(
+    "names", [("grade_2", "grade_10"), ("2", "10"), ("-1", "0.5"), ("2", "b10")]
+)
+def test_classes_of_a_scale_go_by_their_numbers(tmp_path: Path, names: tuple[str, ...]) -> None:
+    hints = TaskHints(kind="ordinal")
+    assert load_dataset(folder(tmp_path / "x", names), hints).task.labels == names
+    rows = [f"{name}/{number}.png,{name}" for name in names for number in range(20)]
+    (tmp_path / "x" / "x.csv").write_text("\n".join(["path,label", *rows]))
+    assert load_dataset(tmp_path / "x" / "x.csv", hints).task.labels == names

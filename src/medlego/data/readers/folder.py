@@ -12,6 +12,7 @@ import numpy as np
 from medlego.data.label_text import plain_label
 from medlego.data.readers.building import make_task, split_samples
 from medlego.data.readers.headers import contradictions, patient_images, with_headers
+from medlego.data.readers.labels import in_order
 from medlego.data.readers.table import TABLE_SUFFIXES
 from medlego.data.samples import SPLITS, Dataset, FileImages, Samples, TaskHints, as_number
 from medlego.errors import DatasetError, raise_all
@@ -40,9 +41,9 @@ def read_folder(folder: Path, hints: TaskHints, seed: int, *, keep_torn: bool = 
     tops = {name: folder / name for name in SPLITS} if has_splits else {"": folder}
     folders = {d.name for top in tops.values() for d in top.iterdir() if d.is_dir()}
     names = _class_names(folder, {name for name in folders if not name.startswith(".")})
-    classes = sorted(names)
+    classes = in_order(names, hints.kind)
     notes = dict.fromkeys(_suspicious(classes))
-    labels = hints.labels or tuple(classes)
+    labels = hints.labels or classes
     if unknown := sorted(set(classes) - set(labels)):
         raise DatasetError(f"{folder}: expected classes {', '.join(labels)}, got also {unknown}")
     if len(classes) < 2:

@@ -9,6 +9,7 @@ from typing import Literal, cast
 
 import numpy as np
 
+from medlego.data.kinds import find_kind
 from medlego.data.label_text import plain_label
 from medlego.data.readers.columns import LABEL_PREFIX
 from medlego.data.readers.table import TextTable
@@ -43,13 +44,24 @@ def as_uncertain(text: str) -> Uncertain:
     return cast(Uncertain, text)
 
 
-def single_labels(table: TextTable, chosen: Sequence[str] | None, *, scale: bool = False) -> Read:
+def in_order(labels: Iterable[str], kind: str | None) -> tuple[str, ...]:
+    """Labels by their text; those of a scale by the numbers in it, grade 2 before grade 10."""
+    names = tuple(sorted(labels))
+    if kind is None or not find_kind(kind).scale:
+        return names
+    if all(map(_NUMBER.fullmatch, names)):
+        return tuple(sorted(names, key=float))
+    parts = {name: re.split(r"(\d+)", name) for name in names}
+    return tuple(sorted(names, key=lambda n: [int(p) if p.isdecimal() else p for p in parts[n]]))
+
+
+def single_labels(table: TextTable, chosen: Sequence[str] | None, kind: str | None = None) -> Read:
     """The column `label`: one label in each cell, or several of a multilabel task.
 
     Args:
         table: with a label in every row.
         chosen: the labels in order, where somebody says.
-        scale: whether labels are steps of a scale: numbers then go by their value.
+        kind: of the task, where somebody says; see `in_order`.
 
     Raises:
         DatasetError: labels other than those chosen, or with invisible characters.
@@ -58,9 +70,7 @@ def single_labels(table: TextTable, chosen: Sequence[str] | None, *, scale: bool
     if any(BETWEEN in cell for cell in cells):
         return _listed_labels(table, cells, chosen)
     values = cells if chosen and set(cells) <= set(chosen) else [whole_number(c) for c in cells]
-    names = tuple(chosen or sorted(set(values)))
-    if scale and not chosen and all(map(_NUMBER.fullmatch, names)):
-        names = tuple(sorted(names, key=float))
+    names = tuple(chosen or in_order(set(values), kind))
     if unknown := sorted(set(values) - set(names)):
         first = next(i for i, v in zip(table.numbers, values, strict=True) if v == unknown[0])
         raise DatasetError(

@@ -8,7 +8,6 @@ from types import MappingProxyType
 
 import numpy as np
 
-from medlego.data.kinds import find_kind
 from medlego.data.readers.building import make_task, split_samples
 from medlego.data.readers.columns import GROUP_PREFIX, KEYS, LABEL_PREFIX, Columns
 from medlego.data.readers.dicomtree import find_rows
@@ -171,8 +170,7 @@ def as_dataset(
         if name == "site" or name.startswith(GROUP_PREFIX)
     }
     if "label" in table.columns:
-        scale = hints.kind is not None and find_kind(hints.kind).scale
-        labels, names, label_notes = single_labels(table, hints.labels, scale=scale)
+        labels, names, label_notes = single_labels(table, hints.labels, hints.kind)
     else:
         labels, names, label_notes = many_labels(table, hints.labels, uncertain)
     samples = Samples(images, labels, table.filled("patient_id"), groups)
