@@ -347,6 +347,29 @@ def test_a_frame_of_findings_with_gaps_is_multilabel(tmp_path):
     assert np.isnan(dataset.train.labels).any()
 
 
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("label", [True, False] * 15),
+        ("PatientID", [float(i // 2) for i in range(29)] + [14.0]),
+        ("group_device", [12.0, None, 7.5] * 10),
+        ("group_smoker", [True, False, None] * 10),
+        ("group_day", pd.date_range("2024-01-05", periods=30)),
+        ("group_time", pd.date_range("2024-01-05", periods=30, freq="7h")),
+    ],
+)
+def test_cells_of_any_type_mean_what_pandas_writes_of_them(tmp_path, name, cells):
+    frame = pd.DataFrame(files(tmp_path)).drop(columns="ignored").assign(**{name: cells})
+    frame.to_csv(tmp_path / "brain.csv", index=False)
+    expected = load_dataset(tmp_path / "brain.csv")
+    for given in (frame, pl.DataFrame(frame.to_dict("list"), strict=False)):
+        dataset = Dataset.from_frame(given, task="brain", folder=tmp_path)
+        assert dataset.task == expected.task
+        np.testing.assert_array_equal(dataset.train.patients, expected.train.patients)
+        for group, values in expected.train.groups.items():
+            np.testing.assert_array_equal(dataset.train.groups[group], values)
+
+
 def test_columns_of_a_frame_may_have_other_names(tmp_path):
     frame = pd.DataFrame(files(tmp_path)).rename(columns={"path": "file", "label": "diagnosis"})
     columns = Columns(path="file", label=("diagnosis",))
@@ -365,6 +388,10 @@ def test_columns_of_a_frame_may_have_other_names(tmp_path):
         ),
         (pd.DataFrame({"path": ["x"], "label": [{1: 2}]}), "expected text, numbers"),
         (pd.DataFrame([["x", "y"]], columns=["path", "path"]), "column 'path': expected it once"),
+        (
+            pd.DataFrame({"path": ["x"], "label": pd.to_timedelta(["1 day"])}),
+            "column 'label': expected text, numbers or truth values, got Duration",
+        ),
         (pl.DataFrame({"label": ["a"]}), "expected columns 'path' and 'label'"),
     ],
 )

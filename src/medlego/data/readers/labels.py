@@ -12,7 +12,7 @@ import numpy as np
 from medlego.data.kinds import find_kind
 from medlego.data.label_text import plain_label
 from medlego.data.readers.columns import LABEL_PREFIX
-from medlego.data.readers.table import TextTable
+from medlego.data.readers.table import TextTable, whole_number
 from medlego.errors import DatasetError, SettingsError, raise_all
 
 BETWEEN = "|"
@@ -27,7 +27,6 @@ Uncertain = Literal["unknown", "positive", "negative"]
 _KNOWN = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "": np.nan}
 _UNCERTAIN = {"unknown": np.nan, "positive": 1.0, "negative": 0.0}
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
-_WHOLE = re.compile(r"([+-]?\d+)\.0*")
 
 Read = tuple[np.ndarray, tuple[str, ...], list[str]]
 """Labels as `Samples` hold them, the labels' names, and notes."""
@@ -108,12 +107,6 @@ def many_labels(table: TextTable, chosen: Sequence[str] | None, uncertain: Uncer
     notes = [f"{counts['-1']} uncertain cells (-1) count as {uncertain}"] if counts["-1"] else []
     rows = [[values[cell] for cell in cells[f"{LABEL_PREFIX}{name}"]] for name in names]
     return np.array(rows, dtype=np.float32).T.copy(), names, notes
-
-
-def whole_number(text: str) -> str:
-    """`1.0` as `1`: how programs write whole numbers of a column with gaps."""
-    match = _WHOLE.fullmatch(text)
-    return str(int(match[1])) if match else text
 
 
 def _listed_labels(table: TextTable, cells: Sequence[str], chosen: Sequence[str] | None) -> Read:
