@@ -200,7 +200,7 @@ def test_rows_without_a_label_are_left_out_and_noted(tmp_path: Path) -> None:
 
 
 def test_images_of_a_patient_stay_in_one_split(tmp_path: Path) -> None:
-    rows = [f"{row},p{number // 4}" for number, row in enumerate(PETS * 4)]
+    rows = [f"x{n}.png,{'cat' if n % 2 else 'dog'},p{n // 4}" for n in range(80)]
     dataset = load_dataset(manifest(tmp_path / "pets.csv", "path,label,patient_id", *rows))
     sides = [set(np.asarray(dataset.split(name).patients).tolist()) for name in SPLITS]
     assert sum(len(side) for side in sides) == len(set.union(*sides)) == 20
@@ -607,3 +607,19 @@ def test_classes_of_a_scale_go_by_their_numbers(tmp_path: Path, names: tuple[str
     rows = [f"{name}/{number}.png,{name}" for name in names for number in range(20)]
     (tmp_path / "x" / "x.csv").write_text("\n".join(["path,label", *rows]))
     assert load_dataset(tmp_path / "x" / "x.csv", hints).task.labels == names
+
+
+def test_a_file_of_two_patients_is_refused_by_row(tmp_path: Path) -> None:
+    rows = [f"{row},{number}" for number, row in enumerate(PETS)]
+    path = manifest(tmp_path / "pets.csv", "path,label,patient_id", *rows, "./x3.png,cat,77")
+    with pytest.raises(DatasetError, match=r"one for each file, got several \(rows 5, 22\); corr"):
+        load_dataset(path)
+    assert load_dataset(path, keep_torn=True).notes[0].endswith("(rows 5, 22); correct them")
+
+
+def test_a_file_with_two_labels_is_noted_by_row(tmp_path: Path) -> None:
+    path = manifest(tmp_path / "pets.csv", "path,label", *PETS, "x3.png,dog", "x3.png,cat")
+    (note,) = load_dataset(path).notes
+    assert note.startswith("1 rows contradict the label that an earlier row gives their file (rows")
+    many = manifest(tmp_path / "many.csv", "path,label_a", "x.png,1", "x.png,", "x.png,0")
+    assert "(rows 4)" in load_dataset(many, needs=()).notes[0]

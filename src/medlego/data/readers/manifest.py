@@ -194,8 +194,32 @@ def as_dataset(
             _check_whole(table, "image", files, splits)
     first: dict[Path, int] = {}
     same = np.array([first.setdefault(file, i) for i, file in enumerate(files)]) if files else None
+    twice = [] if same is None else _twice(table, samples, same, keep_torn)
     parts = split_samples(samples, splits, seed, together=same)
-    return Dataset.of(task, parts, (*notes, *label_notes, *lacking))
+    return Dataset.of(task, parts, (*notes, *label_notes, *lacking, *twice))
+
+
+def _twice(table: TextTable, samples: Samples, same: np.ndarray, keep_torn: bool) -> list[str]:
+    """Notes where a file stands again, (N,) `same` being its first row, and says something else.
+
+    Raises:
+        DatasetError: it stands under two patients, unless `keep_torn`.
+    """
+    ids = [] if samples.patients is None else samples.patients.tolist()
+    numbers = [as_number(patient) or patient for patient in ids]
+    notes = []
+    if others := [i for i, patient in enumerate(numbers) if patient != numbers[same[i]]]:
+        rows = table.rows(sorted({*others, *same[others].tolist()}))
+        notes = [f"patient_id: expected one for each file, got several (rows {rows}); correct them"]
+    if notes and not keep_torn:
+        raise DatasetError(f"{table.path}: {notes[0]}")
+    differ = np.nan_to_num(samples.labels - samples.labels[same]).reshape(len(same), -1).any(axis=1)
+    if (again := np.flatnonzero(differ)).size:
+        notes.append(
+            f"{again.size:,} rows contradict the label that an earlier row gives their file (rows "
+            f"{table.rows(again)}); where several hold at once, use a column label_NAME for each"
+        )
+    return notes
 
 
 def _files(table: TextTable, folder: Path) -> tuple[TextTable, tuple[Path, ...], list[str]]:
@@ -230,10 +254,8 @@ def _check_whole(table: TextTable, what: str, keys: Sequence[Hashable], splits: 
         by_key.setdefault(key, set()).add(split)
     torn = {key for key, own in by_key.items() if len(own) > 1}
     if torn:
-        hit = (str(i) for i, key in zip(table.numbers, keys, strict=True) if key in torn)
-        rows = list(dict.fromkeys(hit))
-        more = f" and {len(rows) - 20} more" if len(rows) > 20 else ""
+        rows = table.rows((i for i, key in enumerate(keys) if key in torn), 20)
         raise DatasetError(
             f"{table.path}: split: expected each {what} in one split, got {len(torn)} in several "
-            f"(rows {', '.join(rows[:20])}{more}); keep its rows together"
+            f"(rows {rows}); keep its rows together"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import time
 from itertools import islice
@@ -67,10 +67,16 @@ class TextTable:
             raise DatasetError(
                 f"{self.path}: expected {what} for each row, found none for all {len(self)}{step}"
             )
-        left = [str(i) for i in np.delete(self.numbers, indices)]
-        rows = f"{', '.join(left[:5])}{f' and {len(left) - 5:,} more' if left[5:] else ''}"
-        note = f"left out: {len(left):,} of {len(self):,} rows without {what} (rows {rows})"
-        return self.take(indices), [note] if left else []
+        left = np.delete(np.arange(len(self)), indices)
+        count = f"{len(left):,} of {len(self):,} rows without {what}"
+        notes = [f"left out: {count} (rows {self.rows(left)})"] if len(left) else []
+        return self.take(indices), notes
+
+    def rows(self, indices: Iterable[int], most: int = 5) -> str:
+        """The first of these rows' numbers, and how many more there are."""
+        rows = list(dict.fromkeys(str(self.numbers[i]) for i in indices))
+        more = f" and {len(rows) - most:,} more" if len(rows) > most else ""
+        return f"{', '.join(rows[:most])}{more}"
 
     def filled(self, name: str) -> np.ndarray | None:
         """A column with a value in every row, (N,) of text; None where there is no such column.
