@@ -254,4 +254,7 @@ def test_headers_that_contradict_the_stated_modality_are_counted(
         source = tmp_path / "x.csv"
         source.write_text("\n".join(rows))
     told = load_dataset(source, TaskHints(modality="CR", body_part="CHEST")).notes
-    assert told == ("modality: CR by the task, but DICOM headers state MR (8), CT (4)",)
+    assert told == ("modality: task CR, DICOM headers MR (8), CT (4)",)
+    (mixed,) = load_dataset(source, TaskHints(body_part="CHEST")).notes
+    task = "MR" if shape == "splits" else "unknown"
+    assert mixed == f"modality: task {task}, DICOM headers MR (8), CT (4)"

@@ -109,15 +109,13 @@ def with_headers(
 
 
 def contradictions(task: Task, headers: Sequence[Header]) -> list[str]:
-    """A note where headers state another modality or body part than the task has."""
+    """A note where headers state another modality or body part than the task has, or several."""
     notes = []
     for field, told in (("modality", task.modality), ("body_part", task.body_part)):
         stated = Counter((getattr(header, field) or "").upper() for header in headers)
         others = [f"{value} ({count:,})" for value, count in stated.most_common(5) if value]
-        if told and len(stated.keys() - {"", told}):
-            notes.append(
-                f"{field}: {told} by the task, but DICOM headers state {', '.join(others)}"
-            )
+        if len(stated.keys() - {"", told}) > (told is None):
+            notes.append(f"{field}: task {told or 'unknown'}, DICOM headers {', '.join(others)}")
     return notes
 
 

@@ -127,7 +127,7 @@ def read_rows(
         rows, files, headers, row_notes = find_rows(table, key, OF_HEADER[key], folder)
         table, notes = table.take(rows), notes + row_notes
     if gone := sorted(labels - set(table.columns.get("label", ()))):
-        notes.append(f"no image is there of label {', '.join(gone)}")
+        notes.append(f"no image is there of label {', '.join(gone[:20])}")
     return as_dataset(
         table, FileImages(files), hints, seed, notes, files, headers, keep_torn, uncertain
     )
