@@ -173,6 +173,9 @@ def test_sixteen_bits_are_scaled_by_their_range_and_dark_ones_noted():
     assert of(deep).notes == ()
     (note,) = of(GREYS.astype(np.uint16)).notes
     assert note.startswith("greys of 16 bits reach 255 of 65,535 and stay dark")
+    among_bytes = [*GREYS[:15], *GREYS[15:].astype(np.uint16)]
+    assert of(among_bytes).notes == (note,)
+    assert of([Pillow.fromarray(grey.astype(np.uint16)) for grey in GREYS]).notes == (note,)
 
 
 def test_one_label_an_image_in_columns_is_noted():
