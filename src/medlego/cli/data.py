@@ -36,8 +36,8 @@ def check_command(
     """Find images and patients on both sides of a split, between data sets, or trained on before.
 
     Compares patient ids and exact pixels, and finds near-duplicates: images moved, scaled,
-    cropped, slightly rotated, mirrored, brightened or recompressed. Lists contradicting labels.
-    Names no patient. Exit code 1 if something leaks.
+    cropped, slightly rotated, mirrored, brightened or recompressed. Counts labels, hints at
+    misspelt ones and lists contradicting ones. Names no patient. Exit code 1 if something leaks.
 
     Example:
         medlego data check chest.csv
