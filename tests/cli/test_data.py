@@ -197,3 +197,16 @@ def test_every_verb_that_takes_data_takes_a_table_of_labels(work, words, tmp_pat
     arguments = words.format(**names).split()
     assert run(*arguments, "--labels-map", tmp_path / "none.csv") == 2
     assert "none.csv: expected a table of labels, found nothing" in capsys.readouterr().err
+
+
+def test_a_check_counts_labels_and_hints_at_a_misspelt_one(tmp_path, capsys):
+    labels = [*["clear"] * 6, "claer"]
+    path = table(tmp_path)
+    header, *rows = path.read_text().splitlines()
+    rows = [f"{row[:-1]}{label}" for row, label in zip(rows, labels, strict=True)]
+    path.write_text("\n".join([header, *rows]))
+    assert run("data", "check", path) == 0
+    said = capsys.readouterr().out
+    assert f"{path}: 1 claer, 6 clear\n" in said
+    assert "note: " in said
+    assert "label 'claer' (1) is almost 'clear' (6); where both mean the same" in said

@@ -36,8 +36,8 @@ def check_command(
     """Find images and patients on both sides of a split, between data sets, or trained on before.
 
     Compares patient ids and exact pixels, and finds near-duplicates: images moved, scaled,
-    cropped, slightly rotated, mirrored, brightened or recompressed. Lists contradicting labels.
-    Names no patient. Exit code 1 if something leaks.
+    cropped, slightly rotated, mirrored, brightened or recompressed. Counts labels, hints at
+    misspelt ones and lists contradicting ones. Names no patient. Exit code 1 if something leaks.
 
     Example:
         medlego data check chest.csv
@@ -129,11 +129,14 @@ def _fingerprints(
     show: Progress,
     splits: tuple[str, ...] = ("train", "val", "test"),
 ) -> Fingerprints:
-    from medlego.data import Fingerprints
+    from medlego.data import Fingerprints, describe, join
 
     hints = options.TaskOptions(kind=kind).hints(text)
     dataset = reading.read(text, hints, show, keep_torn=True, needs=())
     terminal.note(*(f"{text}: {note}" for note in dataset.notes))
+    whole = join([dataset.split(split) for split in splits])
+    counts = describe(whole, dataset.task.labels).items()
+    terminal.say(f"{text}: " + ", ".join(f"{count:,} {label}" for label, count in counts))
     fingerprints = Fingerprints.of(text, dataset, splits=splits, show=show)
     terminal.note(*(f"{text}: {note}" for note in fingerprints.notes))
     return fingerprints

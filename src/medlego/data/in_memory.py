@@ -102,7 +102,7 @@ def read_arrays(
         found: ImageSource = ArrayImages(given if len(rows) == len(given) else given[rows])
     else:
         found = cast(ImageSource, Subset(cast(Any, MemoryImages(given)), rows))
-        notes += _look(found[number] for number in range(len(rows))) if seen is None else seen
+        notes += _look((row, given[row]) for row in rows) if seen is None else seen
     named = replace(hints, labels=names)
     dataset = as_dataset(table.take(rows), found, named, seed, [*notes, *_one_hot(labels)])
     numbers = labels.dtype.kind != "U"
@@ -141,7 +141,7 @@ def read_torch(data: Any, hints: TaskHints, *, split: Any = None, **settings: An
     pairs: Any = ConcatDataset(list(parts.values()))
     labels = []
 
-    def images() -> Iterator[Image]:
+    def images() -> Iterator[tuple[int, Any]]:
         for number in range(len(pairs)):
             pair = pairs[number]
             if not isinstance(pair, tuple | list) or len(pair) != 2:
@@ -150,7 +150,7 @@ def read_torch(data: Any, hints: TaskHints, *, split: Any = None, **settings: An
                     f"{number}"
                 )
             labels.append(_as_array(TORCH, pair[1]))
-            yield as_image(pair[0], f"images[{number}]")
+            yield number, pair[0]
 
     settings["seen"] = _look(images())
     if len({label.shape for label in labels}) > 1:
@@ -239,13 +239,15 @@ _NUMBER = int | float | np.number | np.bool_
 _DARK = 4095 / 65535
 
 
-def _look(images: Iterable[Image]) -> list[str]:
-    """See that all can be read; a note where 16 bits may be fewer."""
-    brightest, sixteen = 0.0, False
-    for image in images:
-        sixteen |= any("16 bit" in step for step in image.applied)
-        brightest = max(brightest, float(image.pixels.max()))
-    if not sixteen or brightest > _DARK:
+def _look(images: Iterable[tuple[int, Any]]) -> list[str]:
+    """See that all can be read, by their numbers; a note where 16 bits may be fewer."""
+    brightest = -1.0
+    for number, value in images:
+        pixels = as_image(value, f"images[{number}]").pixels
+        kind = str(getattr(value, "dtype", getattr(value, "mode", "")))
+        if kind.endswith("uint16") or kind.startswith("I"):  # Pillow's modes of integers
+            brightest = max(brightest, float(pixels.max()))
+    if not 0 <= brightest <= _DARK:
         return []
     return [
         f"greys of 16 bits reach {round(brightest * 65535):,} of 65,535 and stay dark; where they "
@@ -328,7 +330,7 @@ def _label_columns(
         wrong = known[~np.isin(known, np.arange(len(names)))][0]
         raise DatasetError(
             f"{source}: labels: expected whole numbers 0 to {len(names) - 1} for {len(names)} "
-            f"labels, got {wrong:g}; a label that is not known is NaN"
+            f"labels, got {wrong:g}; subtract 1 where they count from 1, NaN is a label not known"
         )
     return {"label": tuple("" if np.isnan(v) else names[int(v)] for v in labels)}
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from medlego.data.kinds import find_kind
 from medlego.data.label_map import LabelMap, map_labels
+from medlego.data.label_text import near_spellings
 from medlego.data.medmnist import fetch
 from medlego.data.polarity import with_positive
 from medlego.data.readers import READERS, DataSource
@@ -18,7 +19,7 @@ from medlego.data.readers.columns import Columns
 from medlego.data.readers.labels import Uncertain
 from medlego.data.readers.npz import read_npz
 from medlego.data.readers.table import TABLE_SUFFIXES
-from medlego.data.samples import SPLITS, Dataset, TaskHints, join
+from medlego.data.samples import SPLITS, Dataset, TaskHints, describe, join
 from medlego.errors import DatasetError
 from medlego.support import Progress, silent
 
@@ -134,15 +135,15 @@ def table_and_folder(text: str) -> tuple[str, str | None]:
 
 
 def checked(source: str, dataset: Dataset, needs: Collection[str]) -> Dataset:
-    """A data set with a note on labels that its splits lack.
+    """A data set with notes on labels that its splits lack, or that may be misspelt.
 
     Raises:
         DatasetError: an empty split among those that must not be.
     """
+    whole = join([dataset.split(split) for split in SPLITS])
     for name in needs:
         samples = dataset.split(name)
         if len(samples) == 0:
-            whole = join([dataset.split(split) for split in SPLITS])
             if whole.patients is not None and (count := len(np.unique(whole.patients))) < 3:
                 raise DatasetError(
                     f"{source}: expected three patients or more for three splits, got {count}; "
@@ -159,4 +160,5 @@ def checked(source: str, dataset: Dataset, needs: Collection[str]) -> Dataset:
             absent = [dataset.task.labels[i] for i in expected if i not in present]
             notes += [f"no {what} image of: {', '.join(absent)}"] if absent else []
             expected = [i for i in expected if i in present]
+    notes += near_spellings(describe(whole, dataset.task.labels))
     return replace(dataset, notes=tuple(notes))

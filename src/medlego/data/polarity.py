@@ -56,7 +56,7 @@ def with_positive(dataset: Dataset, hints: TaskHints) -> Dataset:
     if dataset.numbered and positive not in (None, task.positive):
         raise DatasetError(
             f"{task.name}: positive: expected {task.positive!r}, the label of number 1, got "
-            f"{positive!r}; name the classes in the file (class_names) to choose"
+            f"{positive!r}; to choose, name them: class_names in an .npz, label_names of arrays"
         )
     if positive is None and hints.labels is None and not dataset.numbered:
         positive = guess_positive(task.labels)

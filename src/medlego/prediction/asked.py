@@ -23,6 +23,8 @@ def asked_images(images: OneImage | Iterable[OneImage]) -> list[tuple[str, Path 
         DatasetError: a folder or table without images, or as `list_images`.
         ImageError: nothing of which there could be images.
     """
+    if isinstance(images, np.ndarray) and images.ndim < 2 and images.dtype.kind in "OTU":
+        images = images.ravel().tolist()
     if isinstance(images, str | Path) or not isinstance(images, Iterable):
         several: Iterable[OneImage] = [images]
     elif isinstance(images, np.ndarray | torch.Tensor):

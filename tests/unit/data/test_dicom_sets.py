@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image as Pillow
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from medlego.data import SPLITS, join, load_dataset
+from medlego.data import SPLITS, TaskHints, join, load_dataset
 from medlego.data.samples import FileImages
 from medlego.errors import DatasetError
 
@@ -144,9 +145,14 @@ def test_an_image_without_patient_is_kept_with_its_study(scans: Path) -> None:
     assert any(note.startswith("2 images state no patient") for note in dataset.notes)
 
 
-def test_a_study_that_is_not_there_is_named_by_row(scans: Path) -> None:
+def test_studies_that_are_not_there_are_named_by_row_and_stop_nothing(scans: Path) -> None:
     table = by_study(scans.parent / "chest.csv", patients=11)
-    with pytest.raises(DatasetError, match=r"row 22: no DICOM image with this study_instance_uid"):
+    dataset = load_dataset(table)
+    assert sum(len(dataset.split(split)) for split in SPLITS) == 40
+    assert dataset.notes[0].startswith("left out: 2 of 22 rows without a DICOM image with this stu")
+    shutil.rmtree(scans)
+    scans.mkdir()
+    with pytest.raises(DatasetError, match="for each row, found none for all 22; check"):
         load_dataset(table)
 
 
@@ -208,6 +214,14 @@ def test_folders_of_splits_that_part_a_patient_are_refused(scans: Path) -> None:
     assert len(load_dataset(scans / "set", keep_torn=True).val) == 4
 
 
+def test_folders_of_splits_that_part_a_patient_of_two_spellings_are_refused(scans: Path) -> None:
+    for split, patient in zip(SPLITS, ("007", "8", "7"), strict=True):
+        for number in range(2):
+            write(scans / "set" / split / "ab"[number] / "x", number, 0, 0, PatientID=patient)
+    with pytest.raises(DatasetError, match=r"got 1 below several"):
+        load_dataset(scans / "set")
+
+
 def test_one_patient_for_all_images_is_said(scans: Path) -> None:
     for path in [path for path in scans.rglob("*") if path.is_file()]:
         write(path, 0, *map(int, (path.parts[-2], path.name[2:])), PatientID="ANON")
@@ -222,3 +236,25 @@ def test_no_folder_is_refused(tmp_path: Path) -> None:
     table = by_study(tmp_path / "chest.csv")
     with pytest.raises(DatasetError, match=r"nowhere: expected a folder of DICOM files, found no"):
         load_dataset(tmp_path / "nowhere", labels=table)
+
+
+@pytest.mark.parametrize("shape", ["table", "folder", "splits"])
+def test_headers_that_contradict_the_stated_modality_are_counted(
+    tmp_path: Path, shape: str
+) -> None:
+    rows = ["path,label"]
+    for number in range(12):
+        name = f"{'ab'[number % 2]}/{number}.dcm"
+        if shape == "splits":
+            name = f"{SPLITS[number // 2 % 3]}/{name}"
+        write(tmp_path / name, number, 0, 0, Modality="CT" if number < 4 else "MR")
+        rows.append(f"{name},{'ab'[number % 2]}")
+    source = tmp_path
+    if shape == "table":
+        source = tmp_path / "x.csv"
+        source.write_text("\n".join(rows))
+    told = load_dataset(source, TaskHints(modality="CR", body_part="CHEST")).notes
+    assert told == ("modality: task CR, DICOM headers MR (8), CT (4)",)
+    (mixed,) = load_dataset(source, TaskHints(body_part="CHEST")).notes
+    task = "MR" if shape == "splits" else "unknown"
+    assert mixed == f"modality: task {task}, DICOM headers MR (8), CT (4)"

@@ -173,6 +173,9 @@ def test_sixteen_bits_are_scaled_by_their_range_and_dark_ones_noted():
     assert of(deep).notes == ()
     (note,) = of(GREYS.astype(np.uint16)).notes
     assert note.startswith("greys of 16 bits reach 255 of 65,535 and stay dark")
+    among_bytes = [*GREYS[:15], *GREYS[15:].astype(np.uint16)]
+    assert of(among_bytes).notes == (note,)
+    assert of([Pillow.fromarray(grey.astype(np.uint16)) for grey in GREYS]).notes == (note,)
 
 
 def test_one_label_an_image_in_columns_is_noted():
@@ -185,6 +188,8 @@ def test_one_label_an_image_in_columns_is_noted():
     [
         ({"labels": NUMBERS[:9]}, r"labels: expected one per image \(30\), got 9"),
         ({"labels": NUMBERS + 0.5}, "labels: expected whole numbers 0 to 1 .*, got 0.5"),
+        ({"labels": NUMBERS + 1, "label_names": list("ab")}, "got 2; subtract 1 where they count"),
+        ({"positive": "class 0"}, r"got 'class 0'; to choose, name them: .*, label_names of arr"),
         ({"labels": NUMBERS - 1}, "labels: expected whole numbers .* got -1"),
         ({"labels": np.zeros((30, 2, 2))}, "labels: expected numbers or text"),
         ({"labels": [[1], [1, 2]]}, "labels: expected rows of one length"),
@@ -193,7 +198,6 @@ def test_one_label_an_image_in_columns_is_noted():
         ({"label_names": ("a", "a")}, "label_names: expected each once"),
         ({"label_names": ("a", "b|c")}, "label_names: expected text without '|'"),
         ({"label_names": ("a", "")}, "label_names: expected text"),
-        ({"label_names": "ab"}, "label_names: expected texts in order, got 'ab'"),
         ({"labels": np.zeros((30, 3)), "label_names": ("a", "b")}, r"one per column \(3\), got 2"),
         ({"labels": np.full((30, 2), 7)}, "expected 1, 0, -1 or nothing, got '7'"),
         ({"patients": ["x"] * 3}, r"patient_id: expected one per image \(30\), got 3"),
@@ -346,6 +350,29 @@ def test_a_frame_of_findings_with_gaps_is_multilabel(tmp_path):
     assert np.isnan(dataset.train.labels).any()
 
 
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("label", [True, False] * 15),
+        ("PatientID", [float(i // 2) for i in range(29)] + [14.0]),
+        ("group_device", [12.0, None, 7.5] * 10),
+        ("group_smoker", [True, False, None] * 10),
+        ("group_day", pd.date_range("2024-01-05", periods=30)),
+        ("group_time", pd.date_range("2024-01-05", periods=30, freq="7h")),
+    ],
+)
+def test_cells_of_any_type_mean_what_pandas_writes_of_them(tmp_path, name, cells):
+    frame = pd.DataFrame(files(tmp_path)).drop(columns="ignored").assign(**{name: cells})
+    frame.to_csv(tmp_path / "brain.csv", index=False)
+    expected = load_dataset(tmp_path / "brain.csv")
+    for given in (frame, pl.DataFrame(frame.to_dict("list"), strict=False)):
+        dataset = Dataset.from_frame(given, task="brain", folder=tmp_path)
+        assert dataset.task == expected.task
+        np.testing.assert_array_equal(dataset.train.patients, expected.train.patients)
+        for group, values in expected.train.groups.items():
+            np.testing.assert_array_equal(dataset.train.groups[group], values)
+
+
 def test_columns_of_a_frame_may_have_other_names(tmp_path):
     frame = pd.DataFrame(files(tmp_path)).rename(columns={"path": "file", "label": "diagnosis"})
     columns = Columns(path="file", label=("diagnosis",))
@@ -358,9 +385,16 @@ def test_columns_of_a_frame_may_have_other_names(tmp_path):
     [
         ([1, 2], "expected a data frame of pandas or polars, got list"),
         (pd.DataFrame({"path": []}), "expected a header and at least one row"),
-        (pd.DataFrame({"path": ["gone.png"], "label": ["a"]}), "row 0: no file 'gone.png'"),
+        (
+            pd.DataFrame({"path": ["gone.png"], "label": ["a"]}),
+            r"none for all 1 \(row 0: 'gone.png'\); w",
+        ),
         (pd.DataFrame({"path": ["x"], "label": [{1: 2}]}), "expected text, numbers"),
         (pd.DataFrame([["x", "y"]], columns=["path", "path"]), "column 'path': expected it once"),
+        (
+            pd.DataFrame({"path": ["x"], "label": pd.to_timedelta(["1 day"])}),
+            "column 'label': expected text, numbers or truth values, got Duration",
+        ),
         (pl.DataFrame({"label": ["a"]}), "expected columns 'path' and 'label'"),
     ],
 )

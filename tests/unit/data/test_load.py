@@ -11,6 +11,7 @@ import pytest
 from PIL import Image as Pillow
 
 from medlego.data import SPLITS, TaskHints, load_dataset
+from medlego.data.label_text import near_spellings
 from medlego.data.readers import npz as reader
 from medlego.data.samples import FileImages
 from medlego.data.task import MAX_LABELS
@@ -199,7 +200,7 @@ def test_rows_without_a_label_are_left_out_and_noted(tmp_path: Path) -> None:
 
 
 def test_images_of_a_patient_stay_in_one_split(tmp_path: Path) -> None:
-    rows = [f"{row},p{number // 4}" for number, row in enumerate(PETS * 4)]
+    rows = [f"x{n}.png,{'cat' if n % 2 else 'dog'},p{n // 4}" for n in range(80)]
     dataset = load_dataset(manifest(tmp_path / "pets.csv", "path,label,patient_id", *rows))
     sides = [set(np.asarray(dataset.split(name).patients).tolist()) for name in SPLITS]
     assert sum(len(side) for side in sides) == len(set.union(*sides)) == 20
@@ -231,9 +232,9 @@ def test_order_of_label_columns_can_be_given(tmp_path: Path) -> None:
         ("", [], r"expected a header and at least one row, got none$"),
         ("path,label", ["x.png,"], r"expected at least one labelled row, got none$"),
         ("path,label", [*PETS, "x.png,cat,more"], r"row 22: expected 2 cells, got 3$"),
-        ("path,label", [*PETS, "y.png,cat"], r"row 22: no file 'y\.png' below .*; where t"),
-        ("path,label", [*PETS, ",cat"], r"row 22: no file "),
-        ("path,label", [*PETS, f"{'y' * 5000},cat"], r"row 22: no file 'y{100}' below "),
+        ("path,label", ["y.png,cat"] * 2, r"each row, found none for all 2 \(row 2: 'y\.png'\); w"),
+        ("path,label", [",cat"], r"each row, found none for all 1 \(row 2: "),
+        ("path,label", [f"{'y' * 5000},cat"], r"found none for all 1 \(row 2: 'y{100}'\); where"),
         ("path,label", [f"{'y' * 200_000},cat"], r"expected UTF-8 CSV with a header \(field larg"),
         ("path,label,patient_id", ["x.png,cat,", "x.png,dog,p"], r"patient_id: expected a value"),
         ("path,label,split", ["x.png,cat,", "x.png,dog,val"], r"split: expected a value in every"),
@@ -281,8 +282,8 @@ def test_rows_of_one_file_stay_in_one_split(tmp_path: Path) -> None:
 
 
 def test_rows_are_numbered_as_in_the_file_where_some_are_left_out(tmp_path: Path) -> None:
-    path = manifest(tmp_path / "pets.csv", "path,label", "x.png,", "x.png,cat", "y.png,dog")
-    with pytest.raises(DatasetError, match=r"row 4: no file 'y\.png' below"):
+    path = manifest(tmp_path / "pets.csv", "path,label", "x.png,", "x.png,", "y.png,dog")
+    with pytest.raises(DatasetError, match=r"\(row 4: 'y\.png'\)"):
         load_dataset(path)
 
 
@@ -292,11 +293,29 @@ def test_manifest_in_another_encoding_is_refused(tmp_path: Path) -> None:
         load_dataset(tmp_path / "x.csv")
 
 
-def test_first_missing_files_are_listed_together(tmp_path: Path) -> None:
-    rows = [f"y{number}.png,{'cat' if number % 2 else 'dog'}" for number in range(100)]
-    with pytest.raises(DatasetError, match="20 problems") as caught:
-        load_dataset(manifest(tmp_path / "pets.csv", "path,label", *rows))
-    assert "row 2: no file 'y0.png'" in str(caught.value)
+def test_missing_files_are_counted_and_the_others_are_read(tmp_path: Path) -> None:
+    rows = [f"y{number}.png,{'emu' if number % 2 else 'dog'}" for number in range(8)]
+    path = manifest(tmp_path / "pets.csv", "path,label", rows[0], *PETS, *rows[1:])
+    dataset = load_dataset(path)
+    assert sum(len(dataset.split(name)) for name in SPLITS) == len(PETS)
+    left_out, gone = dataset.notes
+    assert left_out.startswith(
+        f"left out: 8 of 28 rows without a file below {tmp_path} (rows 2, 23"
+    )
+    assert left_out.endswith(", 24, 25, 26 and 3 more)")
+    assert gone == "no image is there of label emu"
+
+
+def test_broken_images_of_a_table_stop_nothing(tmp_path: Path) -> None:
+    path = manifest(
+        tmp_path / "pets.csv", "path,label", *PETS, "b.dcm,cat", "c.png,cat", "e.png,dog"
+    )
+    (tmp_path / "b.dcm").write_bytes(bytes(128) + b"DICM" + b"x" * 50)
+    (tmp_path / "c.png").write_bytes(b"\x89PNG and no more")
+    (tmp_path / "e.png").write_bytes(b"")
+    dataset = load_dataset(path)
+    assert dataset.notes == ("left out: 1 DICOM files without pixels",)
+    assert sum(len(dataset.split(name)) for name in SPLITS) == len(PETS) + 2
 
 
 def test_label_that_is_not_among_the_given_is_refused(tmp_path: Path) -> None:
@@ -399,7 +418,7 @@ def test_wrong_images_are_refused(tmp_path: Path, name: str) -> None:
         ([0, 1, np.inf], rf"train_labels: expected numbers from 0 to {MAX_LABELS - 1}"),
         ([0, 1, 10**9], rf"train_labels: expected numbers from 0 to {MAX_LABELS - 1}"),
         ([0, 1, np.nan], r"train_labels: expected whole numbers 0 to 1 for 2 labels"),
-        ([0, 1, 0.5], r"train_labels: expected whole numbers 0 to 1 for 2 labels"),
+        ([0, 1, 0.5], r"train_labels: expected whole numbers 0 to 1 for 2 labels; subtract 1"),
         ([[0, 1]] * 3, r"labels: expected as many columns in every split, got \[1, 2\]"),
     ],
 )
@@ -422,7 +441,9 @@ def test_missing_array_is_named(tmp_path: Path, key: str) -> None:
 
 
 def test_too_few_label_names_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"x\.npz: expected 2 label names, got 1$"):
+    with pytest.raises(
+        DatasetError, match=r"x\.npz: expected 2 label names, got 1; labels count from 0$"
+    ):
         load_dataset(npz(tmp_path / "x.npz"), TaskHints(labels=("a",)))
 
 
@@ -542,3 +563,63 @@ def test_hint_that_no_task_can_have_is_refused(
 ) -> None:
     with pytest.raises(DatasetError, match=rf"x\.npz: {field}: "):
         load_dataset(npz(tmp_path / "x.npz"), hints)
+
+
+@pytest.mark.parametrize(
+    ("rare", "common", "hinted"),
+    [
+        ("claer", "clear", True),
+        ("Cardiomegly", "Cardiomegaly", True),
+        ("pleural efusion", "pleural effusion", True),
+        ("no_finding", "No finding", True),
+        ("T1", "T2", False),
+        ("T1a", "T1b", False),
+        ("grade_1", "grade_2", False),
+        ("grade_1", "grade_10", False),
+        ("stage III", "stage II", False),
+        ("1-2", "12", False),
+        ("cat", "car", False),
+        ("atypical", "typical", False),
+        ("abnormal", "normal", False),
+        ("hypoplasia", "hyperplasia", False),
+        ("+", "-", False),
+        ("left lung", "right lung", False),
+    ],
+)
+def test_a_rare_label_that_is_almost_another_is_hinted_at(
+    rare: str, common: str, hinted: bool
+) -> None:
+    assert bool([*near_spellings({rare: 1, common: 50})]) is hinted
+    assert bool([*near_spellings({common: 50, rare: 1})]) is hinted
+
+
+def test_two_frequent_labels_of_like_spelling_are_no_typing_error() -> None:
+    assert [*near_spellings({"adenoma": 40, "adenomas": 50})] == []
+    assert len([*near_spellings({"Cat": 40, "cat": 50})]) == 1
+
+
+@pytest.mark.parametrize(
+    "names", [("grade_2", "grade_10"), ("2", "10"), ("-1", "0.5"), ("2", "b10")]
+)
+def test_classes_of_a_scale_go_by_their_numbers(tmp_path: Path, names: tuple[str, ...]) -> None:
+    hints = TaskHints(kind="ordinal")
+    assert load_dataset(folder(tmp_path / "x", names), hints).task.labels == names
+    rows = [f"{name}/{number}.png,{name}" for name in names for number in range(20)]
+    (tmp_path / "x" / "x.csv").write_text("\n".join(["path,label", *rows]))
+    assert load_dataset(tmp_path / "x" / "x.csv", hints).task.labels == names
+
+
+def test_a_file_of_two_patients_is_refused_by_row(tmp_path: Path) -> None:
+    rows = [f"{row},{number}" for number, row in enumerate(PETS)]
+    path = manifest(tmp_path / "pets.csv", "path,label,patient_id", *rows, "./x3.png,cat,77")
+    with pytest.raises(DatasetError, match=r"one for each file, got several \(rows 5, 22\); corr"):
+        load_dataset(path)
+    assert load_dataset(path, keep_torn=True).notes[0].endswith("(rows 5, 22); correct them")
+
+
+def test_a_file_with_two_labels_is_noted_by_row(tmp_path: Path) -> None:
+    path = manifest(tmp_path / "pets.csv", "path,label", *PETS, "x3.png,dog", "x3.png,cat")
+    (note,) = load_dataset(path).notes
+    assert note.startswith("1 rows contradict the label that an earlier row gives their file (rows")
+    many = manifest(tmp_path / "many.csv", "path,label_a", "x.png,1", "x.png,", "x.png,0")
+    assert "(rows 4)" in load_dataset(many, needs=()).notes[0]

@@ -113,7 +113,7 @@ def test_labels_that_are_numbered_stay_in_the_order_of_their_numbers(tmp_path):
         TaskHints(positive="class 0"),
         TaskHints(None, None, hints.labels, positive="malignant"),
     ):
-        with pytest.raises(DatasetError, match="name the classes in the file"):
+        with pytest.raises(DatasetError, match="to choose, name them: class_names in"):
             load_dataset(path, wrong)
     named = numbered(tmp_path / "y.npz", class_names=np.array(["malignant", "benign"]))
     dataset = load_dataset(named)

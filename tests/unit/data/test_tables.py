@@ -173,8 +173,8 @@ def test_a_row_with_too_few_cells_is_named(tmp_path: Path) -> None:
 
 
 def test_empty_lines_do_not_shift_the_rows_that_are_named(tmp_path: Path) -> None:
-    path = csv(tmp_path / "x.csv", "path,label\nx.png,a\n\n\ngone.png,b\n")
-    with pytest.raises(DatasetError, match=r"x\.csv: row 5: no file 'gone\.png'"):
+    path = csv(tmp_path / "x.csv", "path,label\n\n\ngone.png,b\n")
+    with pytest.raises(DatasetError, match=r"x\.csv: .* \(row 4: 'gone\.png'\)"):
         load_dataset(path)
 
 

@@ -59,8 +59,8 @@ def test_a_line_that_states_the_delimiter(folder: Path, line: str) -> None:
 
 def test_rows_below_a_stated_delimiter_are_numbered_as_in_the_file(folder: Path) -> None:
     (folder / "x.csv").write_text(f"sep=;\n{text(';')}img/gone.png;cat;p9\n")
-    with pytest.raises(DatasetError, match=r"row 23: no file 'gone\.png' below .*TABLE@FOLDER"):
-        load_dataset(folder / "x.csv")
+    (note,) = load_dataset(folder / "x.csv").notes
+    assert note.endswith("(rows 23)")
 
 
 @pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])

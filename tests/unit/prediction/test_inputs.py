@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import torch
 from PIL import Image as Pillow
@@ -49,6 +51,10 @@ def test_images_in_every_form_get_the_same_answers(folder):
     expected = probs(ask(paths))
     for form in (
         list(map(str, paths)),
+        np.array(list(map(str, paths))),
+        np.array(paths),
+        pd.Series(list(map(str, paths))),
+        pl.Series(list(map(str, paths))),
         folder,
         str(folder),
         [folder],

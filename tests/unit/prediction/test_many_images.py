@@ -311,7 +311,7 @@ def test_dicom_is_found_by_content(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "columns: expected one 'path', got none"),
+        ("", "columns: expected one 'path', got none; name image files there, or pass t"),
         ("image,label\na,b\n", "columns: expected one 'path', got image, label"),
         ("path,path\na,b\n", "columns: expected one 'path', got path, path"),
         ("path,label\n,b\n\na\n", "2 problems.*row 2: path.*\n.*row 4: expected 2 cells, got 1"),

@@ -151,7 +151,10 @@ class Kind(ABC):
         """
         numbers = np.arange(self.count)
         if not np.isin(raw[:, 0], numbers).all():
-            raise ValueError(f"expected whole numbers 0 to {numbers[-1]} for {self.count} labels")
+            raise ValueError(
+                f"expected whole numbers 0 to {numbers[-1]} for {self.count} labels; subtract 1 "
+                "where they count from 1"
+            )
         return raw[:, 0].astype(np.int64)
 
     def relabel(self, labels: np.ndarray, to: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

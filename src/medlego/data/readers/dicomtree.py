@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medlego.data.readers.headers import patient_images
 from medlego.data.readers.table import TextTable
-from medlego.errors import DatasetError, raise_all
+from medlego.errors import DatasetError
 from medlego.images import Header, find_dicom
 
 
@@ -23,11 +23,11 @@ def find_rows(
         folder: searched with all that is below.
 
     Returns:
-        For every image its row's position and its file; the headers by file; notes on files that
-        no row names and that cannot be used.
+        For every image its row's position and its file; the headers by file; notes on rows whose
+        images are not there, and on files that no row names or that cannot be used.
 
     Raises:
-        DatasetError: a row without a key, or whose images are not there.
+        DatasetError: a row without a key, or no row's images are there.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: expected a folder of DICOM files, found none; check it")
@@ -43,13 +43,9 @@ def find_rows(
             continue
         sops.add(header.sop_uid or "")
         by_key.setdefault(of(header) or "", []).append(path)
-    missing = [
-        f"row {number}: no DICOM image with this {key} below {folder}"
-        for number, value in zip(table.numbers, values, strict=True)
-        if value not in by_key
-    ]
-    raise_all(DatasetError, str(table.path), missing[:20])
-    pairs = [(row, path) for row, value in enumerate(values) for path in by_key[value]]
+    there = [row for row, value in enumerate(values) if value in by_key]
+    _, missing = table.only(there, f"a DICOM image with this {key} below {folder}")
+    pairs = [(row, path) for row in there for path in by_key[values[row]]]
     files = tuple(path for _, path in pairs)
     others = sum(map(len, by_key.values())) - len(set(files))
     counts = {
@@ -57,4 +53,4 @@ def find_rows(
         "files that repeat another's SOP instance UID": repeated,
     }
     notes += tuple(f"left out: {count} DICOM {what}" for what, count in counts.items() if count)
-    return [row for row, _ in pairs], files, headers, list(notes)
+    return [row for row, _ in pairs], files, headers, [*missing, *notes]

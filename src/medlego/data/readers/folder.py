@@ -11,11 +11,12 @@ import numpy as np
 
 from medlego.data.label_text import plain_label
 from medlego.data.readers.building import make_task, split_samples
-from medlego.data.readers.headers import patient_images, with_headers
+from medlego.data.readers.headers import contradictions, patient_images, with_headers
+from medlego.data.readers.labels import in_order
 from medlego.data.readers.table import TABLE_SUFFIXES
-from medlego.data.samples import SPLITS, Dataset, FileImages, Samples, TaskHints
+from medlego.data.samples import SPLITS, Dataset, FileImages, Samples, TaskHints, as_number
 from medlego.errors import DatasetError, raise_all
-from medlego.images import is_image, is_voxels, visible_files
+from medlego.images import Header, is_image, is_voxels, visible_files
 
 _NO_CLASS = re.compile(
     r"(site|hospital|clinic|cent(er|re)|scanner|patient|pat|subject|sub|case|study|series|batch|part|"
@@ -40,9 +41,9 @@ def read_folder(folder: Path, hints: TaskHints, seed: int, *, keep_torn: bool = 
     tops = {name: folder / name for name in SPLITS} if has_splits else {"": folder}
     folders = {d.name for top in tops.values() for d in top.iterdir() if d.is_dir()}
     names = _class_names(folder, {name for name in folders if not name.startswith(".")})
-    classes = sorted(names)
+    classes = in_order(names, hints.kind)
     notes = dict.fromkeys(_suspicious(classes))
-    labels = hints.labels or tuple(classes)
+    labels = hints.labels or classes
     if unknown := sorted(set(classes) - set(labels)):
         raise DatasetError(f"{folder}: expected classes {', '.join(labels)}, got also {unknown}")
     if len(classes) < 2:
@@ -50,6 +51,7 @@ def read_folder(folder: Path, hints: TaskHints, seed: int, *, keep_torn: bool = 
         step = f"; if labels stand in {tables[0]}, pass {folder / tables[0]}" if tables else ""
         raise DatasetError(f"{folder}: expected a sub-folder per class, found {len(classes)}{step}")
     parts: dict[str, Samples] = {}
+    stated: list[Header] = []
     for name, top in tops.items():
         pairs = []
         for number, label in enumerate(labels):
@@ -70,7 +72,9 @@ def read_folder(folder: Path, hints: TaskHints, seed: int, *, keep_torn: bool = 
         samples = Samples(FileImages(files), np.array(values, dtype=np.int64))
         parts[name], hints, header_notes = with_headers(samples, files, hints, headers)
         notes |= dict.fromkeys(header_notes)
+        stated += headers.values()
     task = make_task(folder, folder.name, labels, hints)
+    notes |= dict.fromkeys(contradictions(task, stated))
     if has_splits:
         if not keep_torn:
             _check_patients(folder, parts)
@@ -110,7 +114,11 @@ def _suspicious(classes: Sequence[str]) -> list[str]:
 
 
 def _check_patients(folder: Path, parts: Mapping[str, Samples]) -> None:
-    sides = [set(part.patients.tolist()) for part in parts.values() if part.patients is not None]
+    sides = [
+        {as_number(patient) or patient for patient in part.patients.tolist()}
+        for part in parts.values()
+        if part.patients is not None
+    ]
     seen = Counter(patient for side in sides for patient in side)
     if torn := sum(count > 1 for count in seen.values()):
         raise DatasetError(

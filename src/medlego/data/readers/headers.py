@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from medlego.data.samples import Samples, TaskHints
+from medlego.data.task import Task
 from medlego.errors import ImageError
 from medlego.images import Header, is_dicom, read_header
 
@@ -105,6 +106,17 @@ def with_headers(
             notes.append(f"{others} images are no DICOM; each stands for a patient of its own")
     samples = replace(samples, patients=patients, groups=groups | dict(samples.groups))
     return samples, filled, tuple(notes)
+
+
+def contradictions(task: Task, headers: Sequence[Header]) -> list[str]:
+    """A note where headers state another modality or body part than the task has, or several."""
+    notes = []
+    for field, told in (("modality", task.modality), ("body_part", task.body_part)):
+        stated = Counter((getattr(header, field) or "").upper() for header in headers)
+        others = [f"{value} ({count:,})" for value, count in stated.most_common(5) if value]
+        if len(stated.keys() - {"", told}) > (told is None):
+            notes.append(f"{field}: task {told or 'unknown'}, DICOM headers {', '.join(others)}")
+    return notes
 
 
 def _patient(path: Path, header: Header | None) -> str:

@@ -9,9 +9,10 @@ from typing import Literal, cast
 
 import numpy as np
 
+from medlego.data.kinds import find_kind
 from medlego.data.label_text import plain_label
 from medlego.data.readers.columns import LABEL_PREFIX
-from medlego.data.readers.table import TextTable
+from medlego.data.readers.table import TextTable, whole_number
 from medlego.errors import DatasetError, SettingsError, raise_all
 
 BETWEEN = "|"
@@ -26,7 +27,6 @@ Uncertain = Literal["unknown", "positive", "negative"]
 _KNOWN = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "": np.nan}
 _UNCERTAIN = {"unknown": np.nan, "positive": 1.0, "negative": 0.0}
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
-_WHOLE = re.compile(r"([+-]?\d+)\.0*")
 
 Read = tuple[np.ndarray, tuple[str, ...], list[str]]
 """Labels as `Samples` hold them, the labels' names, and notes."""
@@ -43,13 +43,24 @@ def as_uncertain(text: str) -> Uncertain:
     return cast(Uncertain, text)
 
 
-def single_labels(table: TextTable, chosen: Sequence[str] | None, *, scale: bool = False) -> Read:
+def in_order(labels: Iterable[str], kind: str | None) -> tuple[str, ...]:
+    """Labels by their text; those of a scale by the numbers in it, grade 2 before grade 10."""
+    names = tuple(sorted(labels))
+    if kind is None or not find_kind(kind).scale:
+        return names
+    if all(map(_NUMBER.fullmatch, names)):
+        return tuple(sorted(names, key=float))
+    parts = {name: re.split(r"(\d+)", name) for name in names}
+    return tuple(sorted(names, key=lambda n: [int(p) if p.isdecimal() else p for p in parts[n]]))
+
+
+def single_labels(table: TextTable, chosen: Sequence[str] | None, kind: str | None = None) -> Read:
     """The column `label`: one label in each cell, or several of a multilabel task.
 
     Args:
         table: with a label in every row.
         chosen: the labels in order, where somebody says.
-        scale: whether labels are steps of a scale: numbers then go by their value.
+        kind: of the task, where somebody says; see `in_order`.
 
     Raises:
         DatasetError: labels other than those chosen, or with invisible characters.
@@ -58,9 +69,7 @@ def single_labels(table: TextTable, chosen: Sequence[str] | None, *, scale: bool
     if any(BETWEEN in cell for cell in cells):
         return _listed_labels(table, cells, chosen)
     values = cells if chosen and set(cells) <= set(chosen) else [whole_number(c) for c in cells]
-    names = tuple(chosen or sorted(set(values)))
-    if scale and not chosen and all(map(_NUMBER.fullmatch, names)):
-        names = tuple(sorted(names, key=float))
+    names = tuple(chosen or in_order(set(values), kind))
     if unknown := sorted(set(values) - set(names)):
         first = next(i for i, v in zip(table.numbers, values, strict=True) if v == unknown[0])
         raise DatasetError(
@@ -98,12 +107,6 @@ def many_labels(table: TextTable, chosen: Sequence[str] | None, uncertain: Uncer
     notes = [f"{counts['-1']} uncertain cells (-1) count as {uncertain}"] if counts["-1"] else []
     rows = [[values[cell] for cell in cells[f"{LABEL_PREFIX}{name}"]] for name in names]
     return np.array(rows, dtype=np.float32).T.copy(), names, notes
-
-
-def whole_number(text: str) -> str:
-    """`1.0` as `1`: how programs write whole numbers of a column with gaps."""
-    match = _WHOLE.fullmatch(text)
-    return str(int(match[1])) if match else text
 
 
 def _listed_labels(table: TextTable, cells: Sequence[str], chosen: Sequence[str] | None) -> Read:

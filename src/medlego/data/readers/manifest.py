@@ -8,11 +8,10 @@ from types import MappingProxyType
 
 import numpy as np
 
-from medlego.data.kinds import find_kind
 from medlego.data.readers.building import make_task, split_samples
 from medlego.data.readers.columns import GROUP_PREFIX, KEYS, LABEL_PREFIX, Columns
 from medlego.data.readers.dicomtree import find_rows
-from medlego.data.readers.headers import patient_images, with_headers
+from medlego.data.readers.headers import contradictions, patient_images, with_headers
 from medlego.data.readers.labels import Uncertain, many_labels, single_labels
 from medlego.data.readers.table import TextTable, read_table
 from medlego.data.samples import (
@@ -24,7 +23,7 @@ from medlego.data.samples import (
     TaskHints,
     as_number,
 )
-from medlego.errors import DatasetError, raise_all
+from medlego.errors import DatasetError
 from medlego.images import Header
 
 _SPLITS = {
@@ -56,15 +55,15 @@ def read_manifest(
     """Read a CSV, Parquet or Excel table of labels.
 
     A row's images are named by `path`, relative to the folder; or, where there is no such column,
-    by `sop_instance_uid`, `series_instance_uid` or `study_instance_uid`, which are looked up in
-    the headers of every DICOM file below the folder. The label stands in `label`, or in
-    `label_NAME` columns with 1, 0 or nothing. Optional columns: `patient_id`, `split`, `site`,
-    and `group_NAME`, which says to which part an image belongs, for checks by subgroup (an empty
-    cell: to none). What the table does not say of patients and groups, DICOM headers say. A row
-    whose `label` is empty is left out; an empty `label_NAME` cell is unknown, and so is -1. A cell
-    without a value may say so (`MISSING`: NA, N/A, NULL, …); 1.0 is the label 1; several labels in
-    a cell, between `|`, make a multilabel task. Names of columns may be in any case. Other columns
-    are ignored. Messages name rows, the header being row 1, and no patient.
+    by `sop_instance_uid`, `series_instance_uid` or `study_instance_uid`, which are looked up in the
+    headers of every DICOM file below the folder. The label stands in `label`, or in `label_NAME`
+    columns with 1, 0 or nothing. Optional columns: `patient_id`, `split`, `site`, and `group_NAME`,
+    which says to which part an image belongs, for checks by subgroup (an empty cell: to none). What
+    the table does not say of patients and groups, DICOM headers say. A row whose `label` is empty,
+    or whose image is not there, is left out with a note; an empty `label_NAME` cell is unknown, and
+    so is -1. A cell without a value may say so (`MISSING`: NA, N/A, NULL, …); 1.0 is the label 1;
+    several labels in a cell, between `|`, make a multilabel task. Names of columns may be in any
+    case. Other columns are ignored. Messages name rows, the header being row 1, and no patient.
 
     Args:
         path: the table.
@@ -115,17 +114,20 @@ def read_rows(
         )
     labelled, notes = labelled_rows(table)
     table = table.take(labelled)
+    labels = set(table.columns.get("label", ()))
     headers: Mapping[Path, Header]
     if key == "path":
-        files = _files(table, folder)
+        table, files, missing = _files(table, folder)
         kept, headers, skipped = patient_images(files)
         if not kept:
             raise DatasetError(f"{path}: expected images of patients, got none; {skipped[0]}")
         table, files = table.take(kept), tuple(files[i] for i in kept)
-        notes += skipped
+        notes += [*missing, *skipped]
     else:
         rows, files, headers, row_notes = find_rows(table, key, OF_HEADER[key], folder)
         table, notes = table.take(rows), notes + row_notes
+    if gone := sorted(labels - set(table.columns.get("label", ()))):
+        notes.append(f"no image is there of label {', '.join(gone[:20])}")
     return as_dataset(
         table, FileImages(files), hints, seed, notes, files, headers, keep_torn, uncertain
     )
@@ -168,13 +170,14 @@ def as_dataset(
         if name == "site" or name.startswith(GROUP_PREFIX)
     }
     if "label" in table.columns:
-        scale = hints.kind is not None and find_kind(hints.kind).scale
-        labels, names, label_notes = single_labels(table, hints.labels, scale=scale)
+        labels, names, label_notes = single_labels(table, hints.labels, hints.kind)
     else:
         labels, names, label_notes = many_labels(table, hints.labels, uncertain)
     samples = Samples(images, labels, table.filled("patient_id"), groups)
     samples, hints, lacking = with_headers(samples, files, hints, headers)
     task = make_task(path, path.stem, names, hints, exclusive=labels.ndim == 1)
+    named = [headers[file] for file in dict.fromkeys(files) if file in headers]
+    lacking = (*lacking, *contradictions(task, named))
     splits = table.filled("split")
     if splits is not None:
         splits = np.array([_SPLITS.get(s.casefold(), s) for s in splits.tolist()])
@@ -191,22 +194,45 @@ def as_dataset(
             _check_whole(table, "image", files, splits)
     first: dict[Path, int] = {}
     same = np.array([first.setdefault(file, i) for i, file in enumerate(files)]) if files else None
+    twice = [] if same is None else _twice(table, samples, same, keep_torn)
     parts = split_samples(samples, splits, seed, together=same)
-    return Dataset.of(task, parts, (*notes, *label_notes, *lacking))
+    return Dataset.of(task, parts, (*notes, *label_notes, *lacking, *twice))
 
 
-def _files(table: TextTable, folder: Path) -> tuple[Path, ...]:
-    files = tuple(_below(folder, cell) for cell in table.columns["path"])
-    missing = [
-        f"row {i}: no file {f.name[:100]!r} below {folder}"
-        for i, f in zip(table.numbers, files, strict=True)
-        if not _is_file(f)
-    ]
-    if missing:
-        step = "; where they lie elsewhere, pass TABLE@FOLDER (a frame: folder)"
-        missing[min(len(missing), 20) - 1] += step
-    raise_all(DatasetError, str(table.path), missing[:20])
-    return files
+def _twice(table: TextTable, samples: Samples, same: np.ndarray, keep_torn: bool) -> list[str]:
+    """Notes where a file stands again, (N,) `same` being its first row, and says something else.
+
+    Raises:
+        DatasetError: it stands under two patients, unless `keep_torn`.
+    """
+    ids = [] if samples.patients is None else samples.patients.tolist()
+    numbers = [as_number(patient) or patient for patient in ids]
+    notes = []
+    if others := [i for i, patient in enumerate(numbers) if patient != numbers[same[i]]]:
+        rows = table.rows(sorted({*others, *same[others].tolist()}))
+        notes = [f"patient_id: expected one for each file, got several (rows {rows}); correct them"]
+    if notes and not keep_torn:
+        raise DatasetError(f"{table.path}: {notes[0]}")
+    differ = np.nan_to_num(samples.labels - samples.labels[same]).reshape(len(same), -1).any(axis=1)
+    if (again := np.flatnonzero(differ)).size:
+        notes.append(
+            f"{again.size:,} rows contradict the label that an earlier row gives their file (rows "
+            f"{table.rows(again)}); where several hold at once, use a column label_NAME for each"
+        )
+    return notes
+
+
+def _files(table: TextTable, folder: Path) -> tuple[TextTable, tuple[Path, ...], list[str]]:
+    """The rows whose files are there, the files, and a note on the other rows."""
+    files = [_below(folder, cell) for cell in table.columns["path"]]
+    there = [i for i, file in enumerate(files) if _is_file(file)]
+    found, notes = table.only(
+        there,
+        f"a file below {folder}",
+        f" (row {table.numbers[0]}: {files[0].name[:100]!r}); where they lie elsewhere, pass "
+        "TABLE@FOLDER (a frame: folder)",
+    )
+    return found, tuple(files[i] for i in there), notes
 
 
 def _below(folder: Path, cell: str) -> Path:
@@ -228,10 +254,8 @@ def _check_whole(table: TextTable, what: str, keys: Sequence[Hashable], splits: 
         by_key.setdefault(key, set()).add(split)
     torn = {key for key, own in by_key.items() if len(own) > 1}
     if torn:
-        hit = (str(i) for i, key in zip(table.numbers, keys, strict=True) if key in torn)
-        rows = list(dict.fromkeys(hit))
-        more = f" and {len(rows) - 20} more" if len(rows) > 20 else ""
+        rows = table.rows((i for i, key in enumerate(keys) if key in torn), 20)
         raise DatasetError(
             f"{table.path}: split: expected each {what} in one split, got {len(torn)} in several "
-            f"(rows {', '.join(rows[:20])}{more}); keep its rows together"
+            f"(rows {rows}); keep its rows together"
         )

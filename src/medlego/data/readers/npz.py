@@ -76,7 +76,9 @@ def read_npz(path: Path, hints: TaskHints) -> Dataset:
         else tuple(f"class {i}" for i in range(count))
     )
     if len(labels_) < count:
-        raise DatasetError(f"{path}: expected {count} label names, got {len(labels_)}")
+        raise DatasetError(
+            f"{path}: expected {count} label names, got {len(labels_)}; labels count from 0"
+        )
     task = make_task(path, path.stem, labels_, hints, exclusive=exclusive)
     parts = {}
     for split in SPLITS:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import time
 from itertools import islice
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from medlego.data.readers.apart import parquet_header, read_apart
+from medlego.data.readers.columns import GROUP_PREFIX
 from medlego.data.readers.csv_file import check_widths, open_csv
 from medlego.errors import DatasetError, raise_all
 
@@ -52,6 +55,29 @@ class TextTable:
         columns = {name: tuple(cells[i] for i in indices) for name, cells in self.columns.items()}
         return replace(self, columns=columns, numbers=tuple(self.numbers[i] for i in indices))
 
+    def only(
+        self, indices: Sequence[int], what: str, step: str = "; check them"
+    ) -> tuple[TextTable, list[str]]:
+        """The rows at `indices`, which have `what`, and a note on the other rows.
+
+        Raises:
+            DatasetError: none has it.
+        """
+        if not indices:
+            raise DatasetError(
+                f"{self.path}: expected {what} for each row, found none for all {len(self)}{step}"
+            )
+        left = np.delete(np.arange(len(self)), indices)
+        count = f"{len(left):,} of {len(self):,} rows without {what}"
+        notes = [f"left out: {count} (rows {self.rows(left)})"] if len(left) else []
+        return self.take(indices), notes
+
+    def rows(self, indices: Iterable[int], most: int = 5) -> str:
+        """The first of these rows' numbers, and how many more there are."""
+        rows = list(dict.fromkeys(str(self.numbers[i]) for i in indices))
+        more = f" and {len(rows) - most:,} more" if len(rows) > most else ""
+        return f"{', '.join(rows[:most])}{more}"
+
     def filled(self, name: str) -> np.ndarray | None:
         """A column with a value in every row, (N,) of text; None where there is no such column.
 
@@ -80,6 +106,15 @@ class TextTable:
                 f"row {long[0]}; shorten it"
             )
         return np.array(cells)
+
+
+_WHOLE = re.compile(r"([+-]?\d{1,99})\.0*")
+
+
+def whole_number(text: str) -> str:
+    """`1.0` as `1`: how programs write whole numbers of a column with gaps."""
+    match = _WHOLE.fullmatch(text)
+    return str(int(match[1])) if match else text
 
 
 Rename = Callable[[Sequence[str]], Mapping[str, str]]
@@ -128,6 +163,9 @@ def checked_table(table: TextTable, words: Collection[str] = ()) -> TextTable:
         name: tuple("" if cell in missing.get(name, MISSING) else cell for cell in cells)
         for name, cells in table.columns.items()
     }
+    for name in columns:
+        if name in ("patient_id", "site") or name.startswith(GROUP_PREFIX):
+            columns[name] = tuple(map(whole_number, columns[name]))
     return replace(table, columns=columns)
 
 
@@ -176,7 +214,7 @@ def frame_rows(
     problems = [
         f"column {column.name[:60]!r}: expected text, numbers or truth values, got {column.dtype}"
         for column in frame
-        if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object)
+        if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object, pl.Duration)
     ]
     raise_all(DatasetError, str(path), problems)
     # a text that many rows share is stored once, and in memory once until it is taken apart
@@ -190,8 +228,12 @@ def frame_rows(
 
 
 def _texts(column: pl.Series) -> tuple[str, ...]:
+    """A column's cells as programs write them to CSV."""
     if column.dtype == pl.Boolean:
-        column = column.cast(pl.Int8)
+        return tuple("" if v is None else str(v) for v in column)
+    if column.dtype == pl.Datetime:
+        midnight = (column.dt.time() == time()).all()
+        column = column.dt.date() if midnight else column.dt.to_string("%F %T%.f")
     if column.dtype.is_float():
         # whole numbers with gaps are stored as floating point: 1.0 is the label 1
         values = [None if v is None else int(v) if v.is_integer() else v for v in column]

@@ -201,7 +201,10 @@ def _column(path: Path, header: Sequence[str]) -> str:
     names = [name for name in header if usual_name(name) == COLUMN]
     if len(names) != 1:
         columns = ", ".join(name[:60] for name in header[:20]) or "none"
-        raise DatasetError(f"{path}: columns: expected one {COLUMN!r}, got {columns}")
+        raise DatasetError(
+            f"{path}: columns: expected one {COLUMN!r}, got {columns}; name image files there, or "
+            "pass their folder (UIDs are looked up for labelled data only)"
+        )
     return names[0]
 
 
