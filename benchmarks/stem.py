@@ -207,49 +207,70 @@ VIEWPOINTS = {
     "last, val and held out": ("last", False),
     "last, val": ("last", True),
 }
+"""Which epoch's brick answers which images."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One training, or the mean of several: processor seconds, and scores per viewpoint."""
+
+    cpu: float
+    scores: dict[str, Replicates]
+
+    @classmethod
+    def of(cls, job: Job) -> Scored:
+        """From its file."""
+        scores = {
+            view: replicates(job, which, only_val=only_val)
+            for view, (which, only_val) in VIEWPOINTS.items()
+        }
+        with np.load(job.path) as found:
+            return cls(float(found["cpu"]), scores)
+
+    @classmethod
+    def mean(cls, parts: list[Scored]) -> Scored:
+        """Draw by draw."""
+        scores = {v: Replicates.mean([part.scores[v] for part in parts]) for v in VIEWPOINTS}
+        return cls(sum(part.cpu for part in parts) / len(parts), scores)
 
 
 def rows(base: str, stems: list[int], seeds: list[int]) -> list[dict[str, Any]]:
-    """Of each set that is trained, and of their mean, scores and differences to no stem."""
-    drawn: dict[tuple[str, int, str], Replicates] = {}
-    cpu: dict[tuple[str, int], float] = {}
-    for name in FIFTEEN:
-        for stem in stems:
-            own = [Job(base, name, stem, seed) for seed in seeds]
-            if all(job.path.exists() for job in own):
-                cpu[name, stem] = float(np.mean([np.load(job.path)["cpu"] for job in own]))
-                for view, (which, only_val) in VIEWPOINTS.items():
-                    each = [replicates(job, which, only_val=only_val) for job in own]
-                    drawn[name, stem, view] = Replicates.mean(each)
-    whole = [n for n in FIFTEEN if all((n, stem) in cpu for stem in stems)]
-    found = []
-    for name in whole:
+    """Of each set that is trained with all stems, and of their mean."""
+
+    def scored(name: str) -> list[Scored] | None:
+        each = [[Job(base, name, stem, seed) for seed in seeds] for stem in stems]
+        if not all(job.path.exists() for own in each for job in own):
+            return None
+        return [Scored.mean([Scored.of(job) for job in own]) for own in each]
+
+    of_sets = {name: own for name in FIFTEEN if (own := scored(name))}
+    found: list[dict[str, Any]] = []
+    for name, own in of_sets.items():
         data = parts(name)
-        images = dict(zip(("train", "val", "held_out"), map(len, _splits(data)), strict=True))
-        found.append({"base": base, "set": name, **images, "stems": []})
-    named = [*whole, "mean"] if (counted := [n for n in whole if n not in NO_MEAN]) else whole
-    if counted:
-        found.append({"base": base, "set": "mean", "of": counted, "stems": []})
-        for stem in stems:
-            cpu["mean", stem] = float(np.mean([cpu[name, stem] for name in counted]))
-            for view in VIEWPOINTS:
-                each = [drawn[name, stem, view] for name in counted]
-                drawn["mean", stem, view] = Replicates.mean(each)
-    for row, name in zip(found, named, strict=True):
-        for stem in stems:
-            scores = {
-                view: {
-                    "score": summary(drawn[name, stem, view]),
-                    "minus_first": summary(drawn[name, stem, view] - drawn[name, stems[0], view]),
-                }
-                for view in VIEWPOINTS
-            }
-            row["stems"].append({"stem": stem, "cpu_seconds": round(cpu[name, stem], 1), **scores})
+        counts = {"train": len(data.train), "val": len(data.val), "held_out": len(data.test)}
+        found.append({"base": base, "set": name, **counts, "stems": _of_stems(stems, own)})
+    if counted := [name for name in of_sets if name not in NO_MEAN]:
+        columns = zip(*(of_sets[name] for name in counted), strict=True)
+        means = [Scored.mean(list(column)) for column in columns]
+        found.append({"base": base, "set": "mean", "of": counted, "stems": _of_stems(stems, means)})
     return found
 
 
-def _splits(data: Dataset) -> tuple[Samples, Samples, Samples]:
-    return data.train, data.val, data.test
+def _of_stems(stems: list[int], each: list[Scored]) -> list[dict[str, Any]]:
+    return [
+        {
+            "stem": stem,
+            "cpu_seconds": round(own.cpu, 1),
+            **{
+                view: {
+                    "score": summary(own.scores[view]),
+                    "minus_first": summary(own.scores[view] - each[0].scores[view]),
+                }
+                for view in VIEWPOINTS
+            },
+        }
+        for stem, own in zip(stems, each, strict=True)
+    ]
 
 
 def main() -> None:

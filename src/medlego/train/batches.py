@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -40,15 +41,14 @@ class Batches(Protocol):
 class ImageBatches:
     """Images (N, 3, size, size) in [0, 1], augmented anew at each step.
 
-    `dataset` has the images that can be read; `inputs` and `val_inputs` are its two splits'.
+    `dataset` has the images that can be read; `inputs` are those of train and of val.
 
     Raises:
         DatasetError: no training image of a label can be read.
     """
 
     def __init__(self, base: Base, dataset: Dataset, settings: TrainSettings, device: str) -> None:
-        train, self.inputs = Inputs.of(dataset.train, base)
-        val, self.val_inputs = Inputs.of(dataset.val, base)
+        (train, own), (val, own_val) = (Inputs.of(p, base) for p in (dataset.train, dataset.val))
         before, after = (describe(part, dataset.task.labels) for part in (dataset.train, train))
         if gone := [label for label, count in before.items() if count and not after[label]]:
             raise DatasetError(
@@ -56,27 +56,31 @@ class ImageBatches:
                 "read, got none; medlego data check names the files"
             )
         self.dataset = replace(dataset, train=train, val=val)
-        self.base, self.device = base, device
+        self.base, self.device, self.inputs = base, device, (own, own_val)
         self._augment = augmentation_for(dataset.task) if settings.augment else None
 
     def train(self, indices: Tensor, epoch: int, generator: torch.Generator) -> Tensor:  # noqa: ARG002
         """Draws of one call; every epoch's are new."""
-        pixels = self.inputs.take(indices.tolist()).to(self.device)
+        pixels = self.inputs[0].take(indices.tolist()).to(self.device)
         return pixels if self._augment is None else self._augment(pixels, generator)
 
     def val(self) -> Iterator[Tensor]:
         """Decoded as `Inputs` does."""
-        return (pixels.to(self.device) for pixels in self.val_inputs.batches(EVALUATION_BATCH))
+        return (pixels.to(self.device) for pixels in self.inputs[1].batches(EVALUATION_BATCH))
 
     def features(self, model: nn.Module, batch: Tensor) -> Tensor:
         """Through the whole model."""
         with _mixed_precision(self.device):
             return features(model, self.base.normalise(batch)).float()
 
-    def features_of(self, model: nn.Module, inputs: Inputs, show: Progress) -> Tensor:
-        """The same of all images of a split as they are, on the CPU."""
-        batches = inputs.batches(EVALUATION_BATCH, show, "features for the head")
-        return torch.cat([self.features(model, b.to(self.device)).cpu() for b in batches])
+    def labelled_features(
+        self, model: nn.Module, show: Progress
+    ) -> Iterator[tuple[Tensor, np.ndarray]]:
+        """Features, on the CPU, and labels of all images of train, then of val, as they are."""
+        for inputs, part in zip(self.inputs, (self.dataset.train, self.dataset.val), strict=True):
+            batches = inputs.batches(EVALUATION_BATCH, show, "features for the head")
+            found = [self.features(model, batch.to(self.device)).cpu() for batch in batches]
+            yield torch.cat(found), part.labels
 
 
 class TokenBatches:
@@ -94,19 +98,20 @@ class TokenBatches:
         self, images: ImageBatches, module: nn.Module, settings: TrainSettings, show: Progress
     ) -> None:
         self._images, self._module, self._stem = images, module, settings.stem
-        count, views = len(images.inputs), settings.views if settings.augment else 1
+        train, val = images.inputs
+        count, views = len(train), settings.views if settings.augment else 1
         generator = torch.Generator().manual_seed(mix(settings.seed, "views"))
         self._first = torch.randint(views, (count,), generator=generator)
-        shape = self._tokens(images.inputs.take([0]).to(images.device)).shape[1:]
+        shape = self._tokens(train.take([0]).to(images.device)).shape[1:]
         self._train = torch.empty(views, count, *shape, dtype=torch.float16)
-        self._val = torch.empty(len(images.val_inputs), *shape, dtype=torch.float16)
+        self._val = torch.empty(len(val), *shape, dtype=torch.float16)
         size = 2 * (self._train.numel() + self._val.numel()) / 1e9
         what = f"keeping tokens of {views} views, {size:.2g} GB"
         for view in range(views):
-            for indices in torch.arange(count).split(EVALUATION_BATCH):
+            for indices in torch.split(torch.arange(count), EVALUATION_BATCH):
                 show(what, view * count + int(indices[0]), views * count)
                 self._train[view, indices] = self._tokens(images.train(indices, view, generator))
-        for batch, kept in zip(images.val(), self._val.split(EVALUATION_BATCH), strict=True):
+        for batch, kept in zip(images.val(), torch.split(self._val, EVALUATION_BATCH), strict=True):
             kept.copy_(self._tokens(batch))
 
     def train(self, indices: Tensor, epoch: int, generator: torch.Generator) -> Tensor:  # noqa: ARG002
@@ -116,7 +121,7 @@ class TokenBatches:
 
     def val(self) -> Iterator[Tensor]:
         """As kept."""
-        return (kept.to(self._images.device) for kept in self._val.split(EVALUATION_BATCH))
+        return (kept.to(self._images.device) for kept in torch.split(self._val, EVALUATION_BATCH))
 
     def features(self, model: nn.Module, batch: Tensor) -> Tensor:
         """From the stem on."""

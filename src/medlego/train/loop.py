@@ -146,7 +146,7 @@ class _Run:
     ) -> None:
         self._images = ImageBatches(base, dataset, settings, device)
         self.dataset = dataset = self._images.dataset
-        self._train, self._val = self._images.inputs, self._images.val_inputs
+        self._train, self._val = self._images.inputs
         self._base, self._settings = base, settings
         self._earlier, self._device, self._show = earlier, device, show
         self._targets = base.targets(settings.targets, settings.stem)
@@ -201,11 +201,8 @@ class _Run:
 
         Source: Kumar et al. 2022, arXiv:2202.10054, who probe before they fine-tune.
         """
-        data, task = self.dataset, self.dataset.task
-        train, val = (
-            (self._images.features_of(self._model, inputs, self._show), part.labels)
-            for inputs, part in ((self._train, data.train), (self._val, data.val))
-        )
+        task = self.dataset.task
+        train, val = self._images.labelled_features(self._model, self._show)
         fitted = implicit(task, choose_head(task, train, [val]).head, self._device)
         for parameter, value in zip(self._head, fitted, strict=True):
             parameter.copy_(value)
@@ -272,8 +269,7 @@ class _Run:
 
     def _scores(self) -> dict[str, float]:
         """Validation scores and the loss without smoothing, as the model stands."""
-        logits, task = self._val_logits(), self.dataset.task
-        labels = self.dataset.val.labels
+        logits, task, labels = self._val_logits(), self.dataset.task, self.dataset.val.labels
         truth = torch.from_numpy(labels).to(self._device)
         loss = float(task.rules.loss(logits, truth, self._weights))
         probs = task.rules.probabilities(logits).cpu().double().numpy()
