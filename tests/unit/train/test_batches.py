@@ -65,6 +65,7 @@ def test_an_images_views_take_turns_each_from_one_of_its_own_on() -> None:
     moved = [(epochs[a] != epochs[b]).flatten(1).any(1) for a, b in ((0, 1), (1, 2), (2, 0))]
     assert all(bool(each.all()) for each in moved)
     assert set(batches._first.tolist()) == {0, 1, 2}
+    assert torch.equal(epochs[0], batches._train[batches._first, EVERY].float())
 
 
 def test_views_are_the_same_whatever_the_stem() -> None:
