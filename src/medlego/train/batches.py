@@ -106,7 +106,7 @@ class TokenBatches:
         self._train = torch.empty(views, count, *shape, dtype=torch.float16)
         self._val = torch.empty(len(val), *shape, dtype=torch.float16)
         size = 2 * (self._train.numel() + self._val.numel()) / 1e9
-        what = f"keeping tokens of {views} views, {size:.2g} GB"
+        what = f"keeping tokens of {views} views, {size:.3g} GB"
         for view in range(views):
             for indices in torch.split(torch.arange(count), EVALUATION_BATCH):
                 show(what, view * count + int(indices[0]), views * count)

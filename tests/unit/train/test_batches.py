@@ -110,7 +110,7 @@ def test_progress_says_what_the_tokens_take() -> None:
         BASE, DATA, SETTINGS, device="cpu", show=lambda what, _done, _total: told.append(what)
     )
     count, each = 2 * len(DATA.train) + len(DATA.val), 5 * 24 * 2
-    assert f"keeping tokens of 2 views, {count * each / 1e9:.2g} GB" in told
+    assert f"keeping tokens of 2 views, {count * each / 1e9:.3g} GB" in told
 
 
 def test_tokens_beyond_float16_are_refused() -> None:
