@@ -273,6 +273,11 @@ def _of_stems(stems: list[int], each: list[Scored]) -> list[dict[str, Any]]:
     ]
 
 
+def _commit(job: Job) -> str:
+    with np.load(job.path) as found:
+        return str(found["commit"])
+
+
 def main() -> None:
     """Train what lacks, or write down what there is."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -284,15 +289,15 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="write results/stem.json, print it")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    planned = jobs(options.bases, options.stems, options.seeds)
     if options.table:
         found = [row for b in options.bases for row in rows(b, options.stems, options.seeds)]
         files = [BASES[base][1] for base in options.bases] + [_data_file(n) for n in FIFTEEN]
-        write_result("stem", found, seeds=options.seeds, data=files)
+        trained = {_commit(job) for job in planned if job.path.exists()}
+        write_result("stem", found, seeds=options.seeds, data=files, trained_at=sorted(trained))
         print(stem_tables.stem({"rows": found}))
         return
-    every = [
-        job for job in jobs(options.bases, options.stems, options.seeds) if job.set in options.sets
-    ]
+    every = [job for job in planned if job.set in options.sets]
     for number, job in enumerate(every, start=1):
         if not job.path.exists():
             began = time.monotonic()
