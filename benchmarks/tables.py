@@ -9,7 +9,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import adapt_tables, data_tables, ingest_tables, routing_tables, serve_tables
+from benchmarks import (
+    adapt_tables,
+    data_tables,
+    ingest_tables,
+    routing_tables,
+    serve_tables,
+    stem_tables,
+)
 from benchmarks.markdown import deviation, interval, table
 
 HERE = Path(__file__).resolve().parent
@@ -350,6 +357,7 @@ _WRITERS = {
     **data_tables.WRITERS,
     **ingest_tables.WRITERS,
     **serve_tables.WRITERS,
+    **stem_tables.WRITERS,
 }
 
 

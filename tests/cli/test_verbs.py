@@ -129,6 +129,13 @@ def test_plain_lora_is_recorded(work, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["settings"]["parametrisation"] == "lora"
 
 
+def test_kept_views_are_recorded(work, tmp_path, capsys):
+    out = tmp_path / "x.brick.safetensors"
+    words = ("--views", 2, "--stem", 4, "--epochs", 1, "-o", out)
+    assert run("--json", "train", work / "chest", *words) == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["views"] == 2
+
+
 def test_a_manifest_with_patients_trains_an_ordinal_task(work, tmp_path, capsys):
     rows = ["path,label,patient_id"]
     for number, name in enumerate(("none", "small", "large")):

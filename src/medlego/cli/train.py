@@ -29,6 +29,13 @@ def command(
     stem: Annotated[
         int | None, Option(help="Leading blocks that are not adapted; 0 by default.")
     ] = None,
+    views: Annotated[
+        int | None,
+        Option(
+            help="Augmentations of each image that are made once, for example 4; their tokens "
+            "after the stem are kept. Faster, more memory. By default each step makes new ones."
+        ),
+    ] = None,
     batch_size: Annotated[int | None, Option(help="Images per step; 32 by default.")] = None,
     merge_aware: Annotated[
         bool, Option("--merge-aware", help="Train with other bricks' deltas, as in a merge.")
@@ -103,6 +110,7 @@ def command(
     settings = training.build(
         targets=None if targets is None else tuple(targets.split(",")),
         stem=stem,
+        views=views,
         batch_size=batch_size,
         gram=gram,
         parametrisation="lora" if plain_lora else None,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
-from medlego.base import Base, BaseLike, Inputs, features, open_base, resolve_device
+from medlego.base import Base, BaseLike, open_base, resolve_device
 from medlego.bricks import (
     IN_MERGE,
     Brick,
@@ -22,11 +22,11 @@ from medlego.bricks import (
     on_device,
     set_other_bricks,
 )
-from medlego.data import Dataset, DatasetLike, Samples, describe, open_dataset
-from medlego.errors import DatasetError, TrainingError
+from medlego.data import Dataset, DatasetLike, open_dataset
+from medlego.errors import TrainingError
 from medlego.metrics import check_aim, point_scores
 from medlego.support import Progress, silent
-from medlego.train.augment import augmentation_for
+from medlego.train.batches import Batches, ImageBatches, TokenBatches, mix
 from medlego.train.calibrate import fit_calibration
 from medlego.train.card import card_notes, training_card
 from medlego.train.checkpoint import (
@@ -46,8 +46,6 @@ from medlego.train.profiles import make_profile
 from medlego.train.settings import GOING_ON, TrainSettings
 from medlego.train.starting_points import Earlier
 from medlego.train.warm_start import Foundation
-
-EVALUATION_BATCH = 128
 
 
 def train_brick(
@@ -134,15 +132,6 @@ def train_brick(
     return brick
 
 
-def _check_labels(dataset: Dataset, train: Samples) -> None:
-    before, after = (describe(part, dataset.task.labels) for part in (dataset.train, train))
-    if gone := [label for label, count in before.items() if count and not after[label]]:
-        raise DatasetError(
-            f"{dataset.task.name}: expected training images of {', '.join(gone)} that can be read, "
-            "got none; medlego data check names the files"
-        )
-
-
 class _Run:
     """The state of one training run; an epoch's draws depend on seed and epoch alone."""
 
@@ -155,18 +144,17 @@ class _Run:
         device: str,
         show: Progress,
     ) -> None:
-        train, self._train = Inputs.of(dataset.train, base)
-        val, self._val = Inputs.of(dataset.val, base)
-        _check_labels(dataset, train)
-        dataset = replace(dataset, train=train, val=val)
-        self._base, self.dataset, self._settings = base, dataset, settings
+        self._images = ImageBatches(base, dataset, settings, device)
+        self.dataset = dataset = self._images.dataset
+        self._train, self._val = self._images.inputs
+        self._base, self._settings = base, settings
         self._earlier, self._device, self._show = earlier, device, show
         self._targets = base.targets(settings.targets, settings.stem)
         self._factors = earlier.factors(self._targets, settings, device)
         frozen = on_device(base.module, device)
         if earlier.foundation is not None:
             frozen = earlier.foundation.below(frozen)
-        self._model = self._factors.attach(frozen)
+        self._frozen, self._model = frozen, self._factors.attach(frozen)
         self._head = new_head(dataset.task, base.ref.features, device)
         if (start := earlier.start) is not None:
             self._head = implicit(dataset.task, start.head, device)
@@ -185,7 +173,6 @@ class _Run:
         if settings.class_weights == "balanced":
             weights = dataset.task.rules.class_weights(dataset.train.labels)
         self._weights = weights.to(device)
-        self._augment = augmentation_for(dataset.task) if settings.augment else None
         self._epochs = settings.epochs_for(len(dataset.train), going_on=start is not None)
         self._merges: SimulatedMerges | None = None
         if settings.merge_aware:
@@ -194,6 +181,13 @@ class _Run:
             self._merges = SimulatedMerges(frozen, self._targets, own, earlier.others, settings)
         self._best = self._parameters()
         self.state = State()
+
+    @cached_property
+    def _batches(self) -> Batches:
+        """Made when it is first read, after all checks."""
+        if not self._settings.views:
+            return self._images
+        return TokenBatches(self._images, self._frozen, self._settings, self._show)
 
     @property
     def finished(self) -> bool:
@@ -208,24 +202,16 @@ class _Run:
         Source: Kumar et al. 2022, arXiv:2202.10054, who probe before they fine-tune.
         """
         task = self.dataset.task
-        train = self._features(self._train), self.dataset.train.labels
-        val = self._features(self._val), self.dataset.val.labels
+        train, val = self._images.labelled_features(self._model, self._show)
         fitted = implicit(task, choose_head(task, train, [val]).head, self._device)
         for parameter, value in zip(self._head, fitted, strict=True):
             parameter.copy_(value)
         self._validate(None, 0.0)
 
-    def _features(self, inputs: Inputs) -> Tensor:
-        """Pooled features of images as they are, on the CPU, as the model stands."""
-        pooled: list[Tensor] = []
-        for pixels in inputs.batches(EVALUATION_BATCH, self._show, "features for the head"):
-            pooled.append(self._pooled(pixels.to(self._device)).cpu())
-        return torch.cat(pooled)
-
     def epoch(self) -> None:
         """One pass over the training images, then validation."""
         count, batch = len(self._train), self._settings.batch_size
-        generator = torch.Generator().manual_seed(_mix(self._settings.seed, self.state.epoch))
+        generator = torch.Generator().manual_seed(mix(self._settings.seed, self.state.epoch))
         order = torch.randperm(count, generator=generator)
         steps, summed, rate = math.ceil(count / batch), 0.0, 0.0
         done, total = self.state.epoch * steps, self._epochs * steps
@@ -240,14 +226,12 @@ class _Run:
 
     def _step(self, indices: Tensor, rate: float, generator: torch.Generator) -> float:
         """The loss before the step."""
-        pixels = self._train.take(indices.tolist()).to(self._device)
-        if self._augment is not None:
-            pixels = self._augment(pixels, generator)
+        batch = self._batches.train(indices, self.state.epoch, generator)
         for group, full in zip(self._optimiser.param_groups, self._rates, strict=True):
             group["lr"] = full * rate
         if self._merges is not None:
             set_other_bricks(self._model, *self._merges.draw(self._factors.by_target, generator))
-        logits, labels = self._logits(pixels), self._labels[indices].to(self._device)
+        logits, labels = self._logits(batch), self._labels[indices].to(self._device)
         smoothing = self._settings.label_smoothing
         loss = self.dataset.task.rules.loss(logits, labels, self._weights, smoothing)
         if not torch.isfinite(loss):
@@ -285,16 +269,14 @@ class _Run:
 
     def _scores(self) -> dict[str, float]:
         """Validation scores and the loss without smoothing, as the model stands."""
-        logits, task = self._val_logits(), self.dataset.task
-        labels = self.dataset.val.labels
+        logits, task, labels = self._val_logits(), self.dataset.task, self.dataset.val.labels
         truth = torch.from_numpy(labels).to(self._device)
         loss = float(task.rules.loss(logits, truth, self._weights))
         probs = task.rules.probabilities(logits).cpu().double().numpy()
         return {**point_scores(task, probs, labels), "loss": loss}
 
     def _val_logits(self) -> Tensor:
-        batches = self._val.batches(EVALUATION_BATCH)
-        return torch.cat([self._logits(pixels.to(self._device)) for pixels in batches])
+        return torch.cat([self._logits(batch) for batch in self._batches.val()])
 
     def _selecting(self, scores: dict[str, float]) -> float:
         by = self._settings.select_by
@@ -302,14 +284,10 @@ class _Run:
             by = self.dataset.task.rules.selects_by
         return scores[by] if math.isfinite(scores[by]) else -scores["loss"]
 
-    def _logits(self, pixels: Tensor) -> Tensor:
+    def _logits(self, batch: Tensor) -> Tensor:
         """Logits in float32."""
-        return Head(*explicit(self.dataset.task, self._head)).logits(self._pooled(pixels))
-
-    def _pooled(self, pixels: Tensor) -> Tensor:
-        """Features in float32; the backbone in bfloat16 on a GPU."""
-        with torch.autocast("cuda", torch.bfloat16, enabled=self._device.startswith("cuda")):
-            return features(self._model, self._base.normalise(pixels)).float()
+        pooled = self._batches.features(self._model, batch)
+        return Head(*explicit(self.dataset.task, self._head)).logits(pooled)
 
     def _rate_at(self, step: int, total: int) -> float:
         """Linear warm-up, then a cosine to zero."""
@@ -419,8 +397,3 @@ class _Run:
             brick = replace(brick, grams=grams)
         profile = make_profile(self._base, self._train, settings, device=device, show=show)
         return replace(brick, profile=profile)
-
-
-def _mix(seed: int, epoch: int) -> int:
-    digest = hashlib.sha256(f"{seed}:{epoch}".encode()).digest()
-    return int.from_bytes(digest[:7], "little")

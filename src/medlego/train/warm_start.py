@@ -51,6 +51,12 @@ class Foundation:
                 "foundation: expected plain training of SVD factors, got merge-aware training or "
                 "plain LoRA; leave it out"
             )
+        adapted = sum(target.block < settings.stem for target in self.targets)
+        if settings.views and adapted and self.start != "directions":
+            raise BrickError(
+                f"foundation: expected no deltas in the {settings.stem} blocks of the stem, whose "
+                f"tokens are kept, got {adapted}; set views or stem to 0"
+            )
 
     def factors(self, targets: tuple[Target, ...], settings: TrainSettings, device: str) -> Factors:
         """What is trained."""

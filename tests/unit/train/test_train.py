@@ -51,7 +51,12 @@ def test_another_seed_gives_another_brick():
 
 @pytest.mark.parametrize(
     "change",
-    [{"parametrisation": "svd"}, {"parametrisation": "lora"}, {"merge_aware": True}],
+    [
+        {"parametrisation": "svd"},
+        {"parametrisation": "lora"},
+        {"merge_aware": True},
+        {"views": 2, "stem": 1},
+    ],
 )
 @pytest.mark.parametrize("epoch", [1, 2, 3])
 def test_a_killed_run_goes_on_to_the_same_brick(tmp_path, epoch, change):
