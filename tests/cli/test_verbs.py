@@ -178,8 +178,8 @@ def test_assemble_takes_settings_of_the_method(work, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--set", "density=0"), "density: Input should be greater than 0, got 0; ties takes"),
-        (("--set", "speed=1"), "speed: Extra inputs are not permitted, got 1; ties takes density"),
+        (("--set", "density=0"), "density: expected more than 0.0, got 0"),
+        (("--set", "speed=1"), "speed: expected a known key, got 'speed'; known are density"),
         (("--set", "density"), "--set: expected NAME=NUMBER, got 'density'"),
         (("--coefficients", "nan"), "coefficients: expected finite numbers"),
         (("--rank", "0"), "rank: expected at least 1, got 0"),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         safetensors_bytes,
         tensor_problems,
     )
-    from medlego.support.strict_json import field_problems, parse_object, shown, spell
+    from medlego.support.strict_json import parse_object, shown, spell
     from medlego.support.tables import csv_text, table_suffix
     from medlego.support.threads import one_thread
     from medlego.support.toml import load_tables, load_toml, parse_tables
@@ -52,7 +52,6 @@ __all__ = [
     "csv_text",
     "data_frame",
     "download",
-    "field_problems",
     "html_table",
     "is_plain",
     "is_unseen",

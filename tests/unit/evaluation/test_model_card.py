@@ -190,8 +190,8 @@ def test_a_bricks_scores_are_those_of_its_specialist(tmp_path):
     ("change", "says"),
     [
         ({"generalist": "0" * 64}, "expected one of generalist"),
-        ({"generalist": None}, "generalist: Input should be a valid string"),
-        ({"rows": 3}, "rows: Input should be a valid array"),
+        ({"generalist": None}, "generalist: expected text, got None"),
+        ({"rows": 3}, "rows: expected a list, got 3"),
     ],
 )
 def test_numbers_of_another_model_are_refused(tmp_path, change, says):
