@@ -126,6 +126,26 @@ def test_evaluate_refuses_a_place_that_cannot_be_written_before_any_work(
     assert ": expected a f" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flag", ["--report", "--table", "--plot"])
+def test_evaluate_overwrites_only_when_told(flag, work, tmp_path, capsys):
+    (own := tmp_path / "mine.csv").write_text("mine")
+    words = ("evaluate", work / "generalist", "--data", f"a={work / 'data'}", flag, own)
+    assert run(*words) == 2
+    assert own.read_text() == "mine"
+    assert "mine.csv: expected a new file" in capsys.readouterr().err
+    assert run(*words, "--resamples", 100, "--no-examples", "--force") == 0
+    assert own.read_bytes() != b"mine"
+
+
+def test_inspect_overwrites_a_picture_only_when_told(work, tmp_path, capsys):
+    (own := tmp_path / "mine.png").write_text("mine")
+    words = ("inspect", *work.glob("*.brick.safetensors"), "--plot", own)
+    assert run(*words) == 2
+    assert "mine.png: expected a new file" in capsys.readouterr().err
+    assert run(*words, "--force") == 0
+    assert own.read_bytes() != b"mine"
+
+
 @pytest.mark.parametrize("count", [0, -1])
 def test_evaluate_asks_for_a_draw_or_more(count, work, capsys):
     data = f"a={work / 'data'}"
