@@ -45,7 +45,10 @@ def test_predict_writes_one_overlay_for_each_image_and_task(work, tmp_path, caps
     images = [work / "data" / label / "0.png" for label in ("label-0", "label-1")]
     maps = tmp_path / "maps"
     assert run("predict", work / "generalist", *images, "--saliency", maps) == 0
-    assert f"overlays in {maps}: 4" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"overlays in {maps}: 4" in said
+    assert f"note: 0.png.a.gradient.png is of {images[0]}\n" in said
+    assert f"note: 0.png.a.gradient-2.png is of {images[1]}\n" in said
     assert sorted(path.name for path in maps.iterdir()) == [
         "0.png.a.gradient-2.png",
         "0.png.a.gradient.png",
