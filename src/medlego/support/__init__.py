@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from medlego.support.tables import csv_text, table_suffix
     from medlego.support.threads import one_thread
     from medlego.support.toml import load_tables, load_toml, parse_tables
-    from medlego.support.values import NoPickle, ShortRepr
+    from medlego.support.values import NoPickle, ShortRepr, shortened
 
 __all__ = [
     "MAX_HEADER_BYTES",
@@ -74,6 +74,7 @@ __all__ = [
     "safetensors_bytes",
     "scratch_beside",
     "serve_requests",
+    "shortened",
     "shown",
     "silent",
     "spell",
