@@ -442,14 +442,25 @@ def test_quiet_prints_nothing(work, capsys):
         (("train", "{}/chest", "-o", "{}/x", "--image-size", "60"), "patch of 8 px divides"),
         (("train", "{}/chest", "-o", "{}/x", "--base-weights", "{}/nothing"), "nothing there"),
         (("assemble", "{}/chest.brick.safetensors", "-o", "{}/brain"), "new directory"),
-        (("fly",), "No such command"),
+        (("fly",), "medlego: fly: expected a known command; see medlego -h"),
+        (("trian",), "trian: expected a known command, such as train; see medlego -h"),
+        (("train",), "medlego: DATA: expected a value, got none; see medlego train -h"),
+        (("train", "x"), "--output / -o: expected a value, got none; see medlego train -h"),
+        (("train", "x", "-o"), "medlego: -o: expected a value, got none"),
+        (("train", "x", "--zz"), "medlego: --zz: expected a known option; see medlego train -h"),
+        (("train", "x", "--epoch"), "--epoch: expected a known option, such as --epochs; see"),
+        (("train", "x", "--force=3"), "medlego: --force: expected no value, got one"),
+        (("card", "a", "b"), "medlego: expected no further words, got: b; see medlego card -h"),
+        (("train", "--epochs", "x", "a"), "--epochs: expected a whole number, got 'x'; see medl"),
+        (("check", "--resamples", "3", "a"), "--resamples: expected at least 100, got '3'; see"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_2(work, capsys, words, says):
     assert run(*(word.format(work) for word in words)) == 2
     text = capsys.readouterr().err
     assert says in text
-    assert "Traceback" not in text
+    assert text.startswith("medlego: ")
+    assert text.count("\n") == 1
 
 
 def test_a_failure_is_exit_1_and_debug_shows_the_traceback(work, capsys, monkeypatch):

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from medlego.support.characters import is_plain, is_unseen
     from medlego.support.documents import FrozenModel, left_out, read_document, read_fields, refuse
     from medlego.support.download import ByteProgress, download
+    from medlego.support.fields import field_problems
     from medlego.support.files import (
         TEMPORARY,
         cache_directory,
@@ -52,6 +53,7 @@ __all__ = [
     "csv_text",
     "data_frame",
     "download",
+    "field_problems",
     "html_table",
     "is_plain",
     "is_unseen",

@@ -37,8 +37,8 @@ _RULES = {
 """By pydantic's type of an error, or by what stands before its first `_`."""
 
 
-def field_problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """One sentence for each field that a model refused."""
+def field_problems(error: ValidationError, model: type[BaseModel] = BaseModel) -> list[str]:
+    """One sentence for each field that a model refused, or for a value of no model."""
     return [_sentence(details, model) for details in error.errors()]
 
 
