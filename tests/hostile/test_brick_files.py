@@ -127,7 +127,8 @@ case(
     "header: .*cut short",
 )
 case("a large file that claims a larger header", lambda: b"\xff" * 16_000_000, "header: ")
-case("text", lambda: b"This is not a brick, whatever its name says.", "header: ")
+NO_SAFETENSORS = "header: expected a safetensors file, got one of another kind"
+case("text", lambda: b"This is not a brick, whatever its name says.", NO_SAFETENSORS)
 case("pickle", lambda: pickle.dumps({"U": [1.0] * 100}), "header: ")
 
 
@@ -752,13 +753,13 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BrickError, match=r"expected a file, got a folder or device"):
+    with pytest.raises(BrickError, match=r"expected a brick file, got a folder or dev"):
         load_brick(tmp_path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a device")
 def test_device_is_refused_before_it_is_read() -> None:
-    with pytest.raises(BrickError, match=r"^/dev/null: expected a file, got a folder or"):
+    with pytest.raises(BrickError, match=r"^/dev/null: expected a brick file, got a fol"):
         load_brick("/dev/null")
 
 

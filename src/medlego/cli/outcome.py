@@ -25,7 +25,7 @@ _WORDS = {
     r"No such command (.*)\.": "{}: expected a known command",
     r"No such command (.*)\. Did you mean (.*)\?": "{}: expected a known command, such as {}",
 }
-"""How the parser says it, and how every other error does; `unexpected` are this command's faults."""
+"""How the parser says it, and how all errors do; "unexpected" is said of own faults alone."""
 
 _ANYWHERE = ("--debug", "--quiet")
 """Global flags that may also stand behind the verb."""
