@@ -46,9 +46,10 @@ def _sentence(error: ErrorDetails, model: type[BaseModel]) -> str:
     place = f"{shown('.'.join(map(str, error['loc'])))}: " if error["loc"] else ""
     if error["type"] == "extra_forbidden":
         return place + _unknown(model, error["loc"])
-    if error["type"] in ("value_error", "assertion_error"):  # by a validator of this package
+    if error["type"] in ("value_error", "assertion_error"):  # by a validator, in its own words
         said = str(error["ctx"]["error"])
-        return place + said if ", got" in said or ";" in said else f"{place}{said}, {_got(error)}"
+        whole = any(part in said for part in (", got", ";", repr(error["input"])))
+        return place + said if whole else f"{place}{said}, {_got(error)}"
     rule = _RULES.get(error["type"]) or _RULES.get(error["type"].partition("_")[0])
     rule = rule and rule.format(**error.get("ctx", {}))
     return f"{place}expected {rule or error['msg'].removeprefix('Input should be ')}, {_got(error)}"
