@@ -95,6 +95,14 @@ def test_a_watch_says_how_many_it_answered(site, directory, tmp_path, capsys):
     assert "0 answered" in capsys.readouterr().out
 
 
+def test_a_watch_says_that_nothing_fits_its_rule(site, directory, tmp_path, capsys):
+    add(site, Modality="CR")
+    words = watched(tmp_path, 'modality = ["DX", "MG"]\nwithin_days = 5\n')
+    assert run("watch", directory, site, *words) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"note: no new DX/MG images of the last 5 days fit {tmp_path / 'rule.toml'}" in said
+
+
 CODE = "import sys; sys.argv[0] = 'medlego'; from medlego.cli import main; main()"
 
 

@@ -45,7 +45,10 @@ def test_predict_writes_one_overlay_for_each_image_and_task(work, tmp_path, caps
     images = [work / "data" / label / "0.png" for label in ("label-0", "label-1")]
     maps = tmp_path / "maps"
     assert run("predict", work / "generalist", *images, "--saliency", maps) == 0
-    assert f"overlays in {maps}: 4" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"overlays in {maps}: 4" in said
+    assert f"note: 0.png.a.gradient.png is of {images[0]}\n" in said
+    assert f"note: 0.png.a.gradient-2.png is of {images[1]}\n" in said
     assert sorted(path.name for path in maps.iterdir()) == [
         "0.png.a.gradient-2.png",
         "0.png.a.gradient.png",
@@ -124,6 +127,26 @@ def test_evaluate_refuses_a_place_that_cannot_be_written_before_any_work(
     words = ("--data", f"a={tmp_path / 'nothing'}", flag, tmp_path / name)
     assert run("evaluate", work / "generalist", *words) == 2
     assert ": expected a f" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--report", "--table", "--plot"])
+def test_evaluate_overwrites_only_when_told(flag, work, tmp_path, capsys):
+    (own := tmp_path / "mine.csv").write_text("mine")
+    words = ("evaluate", work / "generalist", "--data", f"a={work / 'data'}", flag, own)
+    assert run(*words) == 2
+    assert own.read_text() == "mine"
+    assert "mine.csv: expected a new file" in capsys.readouterr().err
+    assert run(*words, "--resamples", 100, "--no-examples", "--force") == 0
+    assert own.read_bytes() != b"mine"
+
+
+def test_inspect_overwrites_a_picture_only_when_told(work, tmp_path, capsys):
+    (own := tmp_path / "mine.png").write_text("mine")
+    words = ("inspect", *work.glob("*.brick.safetensors"), "--plot", own)
+    assert run(*words) == 2
+    assert "mine.png: expected a new file" in capsys.readouterr().err
+    assert run(*words, "--force") == 0
+    assert own.read_bytes() != b"mine"
 
 
 @pytest.mark.parametrize("count", [0, -1])

@@ -185,8 +185,8 @@ def test_assemble_takes_settings_of_the_method(work, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--set", "density=0"), "density: Input should be greater than 0, got 0; ties takes"),
-        (("--set", "speed=1"), "speed: Extra inputs are not permitted, got 1; ties takes density"),
+        (("--set", "density=0"), "density: expected more than 0.0, got 0"),
+        (("--set", "speed=1"), "speed: expected a known key, got 'speed'; known are density"),
         (("--set", "density"), "--set: expected NAME=NUMBER, got 'density'"),
         (("--coefficients", "nan"), "coefficients: expected finite numbers"),
         (("--rank", "0"), "rank: expected at least 1, got 0"),
@@ -449,14 +449,25 @@ def test_quiet_prints_nothing(work, capsys):
         (("train", "{}/chest", "-o", "{}/x", "--image-size", "60"), "patch of 8 px divides"),
         (("train", "{}/chest", "-o", "{}/x", "--base-weights", "{}/nothing"), "nothing there"),
         (("assemble", "{}/chest.brick.safetensors", "-o", "{}/brain"), "new directory"),
-        (("fly",), "No such command"),
+        (("fly",), "medlego: fly: expected a known command; see medlego -h"),
+        (("trian",), "trian: expected a known command, such as train; see medlego -h"),
+        (("train",), "medlego: DATA: expected a value, got none; see medlego train -h"),
+        (("train", "x"), "--output / -o: expected a value, got none; see medlego train -h"),
+        (("train", "x", "-o"), "medlego: -o: expected a value, got none"),
+        (("train", "x", "--zz"), "medlego: --zz: expected a known option; see medlego train -h"),
+        (("train", "x", "--epoch"), "--epoch: expected a known option, such as --epochs; see"),
+        (("train", "x", "--force=3"), "medlego: --force: expected no value, got one"),
+        (("card", "a", "b"), "medlego: expected no further words, got: b; see medlego card -h"),
+        (("train", "--epochs", "x", "a"), "--epochs: expected a whole number, got 'x'; see medl"),
+        (("check", "--resamples", "3", "a"), "--resamples: expected at least 100, got '3'; see"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_2(work, capsys, words, says):
     assert run(*(word.format(work) for word in words)) == 2
     text = capsys.readouterr().err
     assert says in text
-    assert "Traceback" not in text
+    assert text.startswith("medlego: ")
+    assert text.count("\n") == 1
 
 
 def test_a_failure_is_exit_1_and_debug_shows_the_traceback(work, capsys, monkeypatch):

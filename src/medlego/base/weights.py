@@ -32,7 +32,7 @@ def build(name: str) -> nn.Module:
 
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        near = difflib.get_close_matches(name, [MINI_NAME, *timm.list_models()], n=3)
         hint = f"; did you mean {', '.join(near)}?" if near else "; see timm.list_models('vit_*')"
         raise BaseError(f"base {name!r}: expected a timm model's name{hint}")
     if tag:

@@ -149,8 +149,13 @@ class Brick(ShortRepr):
         return html_table(f"Brick {task.name}", rows)
 
     def renamed(self, name: str) -> Brick:
-        """The same brick for a task of another name."""
-        return replace(self, task=Task.model_validate(self.task.model_dump() | {"name": name}))
+        """The same brick for a task of another name.
+
+        Raises:
+            BrickError: no task can have that name.
+        """
+        fields = self.task.model_dump() | {"name": name}
+        return replace(self, task=read_fields(Task, fields, name="task", error=BrickError))
 
 
 def all_targets(bricks: Sequence[Brick]) -> tuple[Target, ...]:

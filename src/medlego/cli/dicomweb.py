@@ -126,6 +126,8 @@ def watch_command(
 
     loaded_rule = Rule.load(rule)
     base = compute.find(Generalist.load(directory).base)
+    days = f" of the last {loaded_rule.within_days} days" if loaded_rule.within_days else ""
+    nothing = [f"no new {'/'.join(loaded_rule.modality)} images{days} fit {rule}"]
 
     def on_result(result: PollResult) -> None:
         terminal.emit(asdict(result), line=not once)
@@ -134,6 +136,8 @@ def watch_command(
                 f"{result.answered} answered, {result.refused} refused, {result.passed} left out, "
                 f"{result.postponed} postponed"
             )
+        if result == PollResult() and nothing:
+            terminal.note(nothing.pop())
         for problem, count in result.problems.items():
             terminal.note(f"{count} refused or postponed: {problem}")
 

@@ -32,6 +32,7 @@ def command(
     no_examples: Annotated[
         bool, Option("--no-examples", help="Leave images of errors out of the page.")
     ] = False,
+    force: options.Force = False,
     reading: options.Reading,
     compute: options.Compute,
 ) -> None:
@@ -47,7 +48,7 @@ def command(
 
     for output in (csv, plot, report):
         if output is not None:
-            options.refuse_unwritable(output)
+            options.refuse_existing(output, force)
     if csv is not None:
         table_suffix(csv)
     generalist = Generalist.load(directory)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+from medlego.cli import options
 from medlego.cli.summaries import calibration_line, scores_line, show_mode, show_sites
 from medlego.cli.terminal import Terminal
 from medlego.errors import MergeError
@@ -28,6 +29,7 @@ def command(
     plot: Annotated[
         Path | None, Option(help="Write a heat map of how the bricks overlap as PNG.")
     ] = None,
+    force: options.Force = False,
 ) -> None:
     """Show what bricks or a generalist contain, and compare several bricks.
 
@@ -39,6 +41,8 @@ def command(
     from medlego.evaluation import brick_facts, generalist_facts
     from medlego.generalist import Generalist
 
+    if plot is not None:
+        options.refuse_existing(plot, force)
     directories = [path for path in paths if path.is_dir()]
     files = [path for path in paths if path not in directories]
     generalists, bricks = [Generalist.load(path) for path in directories], load_bricks(files)

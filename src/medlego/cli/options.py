@@ -373,7 +373,7 @@ def read_pairs(flag: str, form: str, texts: Iterable[str]) -> dict[str, str]:
 
 def refuse_existing(output: Path, force: bool) -> None:
     """Before any work: no file may lie at `output`, and its folder must exist."""
-    if output.exists() and not force:
+    if output.is_file() and not force:
         raise SettingsError(
             f"{output}: expected a new file, found one; choose another or pass --force"
         )

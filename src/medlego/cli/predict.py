@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -243,6 +244,11 @@ def _answer(
                 show=show,
             )
         terminal.say(f"overlays in {folder}: {len(paths)}")
+        files = Counter(image.name.casefold() for image in images)
+        answered = [Path(one.image) for one in predictions for _ in one.answers]
+        for image, path in zip(answered, paths, strict=True):
+            if files[image.name.casefold()] > 1:
+                terminal.note(f"{path.name} is of {image}")
     return [prediction.as_dict() for prediction in predictions]
 
 

@@ -158,7 +158,7 @@ def check(
     names = [task.name for task in after.tasks]
     if lacking := [n for n in limits.require if n in names and n not in datasets]:
         raise DatasetError(f"check: expected data for {', '.join(lacking)} too, as the gate says")
-    base = base or Base.find(after.base)
+    base = after.find_base(base)
     old, new = (Engine(generalist, base, device=device) for generalist in (before, after))
     tasks, notes = [], []
     for number, (name, data) in enumerate(datasets.items()):

@@ -50,9 +50,15 @@ def add(
         stamp: when and by whom; nothing by default.
 
     Raises:
-        MergeError: a brick that does not go with the others, or a coefficient too few or too many.
+        MergeError: a brick that does not go with the others or is one of them, or a coefficient too
+            few or too many.
         GeneralistError: a brick that was withdrawn, or is older than one of its task was here.
     """
+    if any(one.digest == brick.digest for one in generalist.bricks):
+        raise MergeError(
+            f"brick {brick.digest[:12]}… of {brick.task.name!r}: expected one that the generalist "
+            "lacks, got one that it has; there is nothing to add"
+        )
     _check_withdrawn(generalist, brick, after_withdrawal)
     if not allow_older:
         present = any(one.task.name == brick.task.name for one in generalist.bricks)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field
 from torch import Tensor
 
 from medlego.bricks import Gram, LowRank, canonical_problems
-from medlego.errors import MergeError, raise_all
-from medlego.support import FrozenModel, ShortRepr, field_problems
+from medlego.errors import MergeError
+from medlego.support import FrozenModel, ShortRepr, read_fields
 
 TaskVector = Mapping[str, LowRank]
 """One brick's deltas by target name."""
@@ -85,15 +85,8 @@ class Method(ShortRepr):
         Raises:
             MergeError: an unknown name or a value out of range, all together.
         """
-        try:
-            return self.settings(**settings).model_dump()
-        except ValidationError as error:
-            known = ", ".join(self.settings.model_fields) or "no settings"
-            problems = [
-                f"{problem}; {self.name} takes {known}" for problem in field_problems(error)
-            ]
-            raise_all(MergeError, f"method {self.name!r}", problems)
-            raise
+        name = f"method {self.name!r}"
+        return read_fields(self.settings, settings, name=name, error=MergeError).model_dump()
 
     def __call__(
         self,

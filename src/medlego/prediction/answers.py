@@ -13,7 +13,7 @@ from medlego.images import warnings_of
 from medlego.merge import Capability
 from medlego.metrics import OperatingPoint, Sample, State
 from medlego.prediction.routing import Route
-from medlego.support import ShortRepr, plain_fields
+from medlego.support import ShortRepr, plain_fields, shortened
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,6 +36,12 @@ class Answer(ShortRepr):
         rules = self.task.rules
         (answer,) = rules.decide(np.array([self.probs]), limits)
         return tuple(self.task.labels[place] for place in rules.places(answer))
+
+    def __repr__(self) -> str:
+        return shortened(f"Answer({self._said()})")
+
+    def _said(self) -> str:
+        return f"{self.task.name}: {', '.join(self.labels) or 'none of its labels'}"
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -66,6 +72,10 @@ class Prediction(ShortRepr):
     answers: tuple[Answer, ...]
     route: Route | None = None
     problem: str | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        said = "; ".join(answer._said() for answer in self.answers)
+        return shortened(f"Prediction({said or ('not read' if self.problem else 'no answer')})")
 
     @property
     def warnings(self) -> tuple[str, ...]:

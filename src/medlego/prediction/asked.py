@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from medlego.data import Dataset, Samples
 from medlego.errors import ImageError
 from medlego.images import Image, ImageLike, as_image, read_image
 from medlego.prediction.batch.sources import list_images
 
 OneImage = str | Path | ImageLike
 """A file, or an image in memory; a path may also be a folder's or a table's, of many."""
+Asked = OneImage | Samples | Iterable[OneImage]
+"""One image or several; of a split's samples, its images."""
+_Listed = Path | ImageLike | partial[Image]
+"""What `read_one` takes; an image of a split is read by then."""
 
 
-def asked_images(images: OneImage | Iterable[OneImage]) -> list[tuple[str, Path | ImageLike]]:
-    """Every image with its name: the path, or `image 1`, … of those in memory.
+def asked_images(images: Asked) -> list[tuple[str, _Listed]]:
+    """Every image with its name: the path, or `image 1`, … of splits and those in memory.
 
     Raises:
         DatasetError: a folder or table without images, or as `list_images`.
         ImageError: nothing of which there could be images.
     """
+    if isinstance(images, Dataset):
+        raise ImageError("images: expected one split, got a Dataset; pass its train, val or test")
+    if isinstance(images, Samples):
+        source = images.images
+        return [(f"image {n + 1}", partial(source.__getitem__, n)) for n in range(len(images))]
     if isinstance(images, np.ndarray) and images.ndim < 2 and images.dtype.kind in "OTU":
         images = images.ravel().tolist()
     if isinstance(images, str | Path) or not isinstance(images, Iterable):
@@ -31,7 +42,7 @@ def asked_images(images: OneImage | Iterable[OneImage]) -> list[tuple[str, Path 
         several = images if _is_stack(images) else [images]
     else:
         several = images
-    listed: list[tuple[str, Path | ImageLike]] = []
+    listed: list[tuple[str, _Listed]] = []
     for item in several:
         if isinstance(item, str | Path):
             listed += [(str(path), path) for path in _paths(item)]
@@ -63,11 +74,13 @@ def _is_stack(images: np.ndarray | torch.Tensor) -> bool:
     return not (first or last)
 
 
-def read_one(image: Path | ImageLike, name: str, *, any_object: bool) -> Image | ImageError:
+def read_one(image: _Listed, name: str, *, any_object: bool) -> Image | ImageError:
     """An image, or why there is none."""
     try:
         if isinstance(image, Path):
             return read_image(image, any_object=any_object)
+        if isinstance(image, partial):
+            return image()
         return as_image(image, name)
     except ImageError as error:
         return error

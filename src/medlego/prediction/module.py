@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from medlego.base import Base, features
 from medlego.bricks import Head, fold, replace_patch_convolution
-from medlego.errors import GeneralistError
+from medlego.errors import GeneralistError, ImageError
 from medlego.generalist import Generalist
 from medlego.prediction.modes import parts
 
@@ -75,12 +75,22 @@ class _Module(nn.Module):
                 backbones.append(fold(own, part.adapter.targets, part.adapter.deltas))
         self.backbones = nn.ModuleList(backbones)
         self.heads = nn.ModuleList(heads[task.name] for task in self.tasks)
+        self._sides = base.ref.image_size, base.ref.image_size
         self.register_buffer("mean", torch.tensor(base.ref.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(base.ref.std).view(1, 3, 1, 1))
         self.eval().requires_grad_(True)
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        """Images (N, 3, size, size) in [0, 1] → logits (N, outputs) by task, not calibrated."""
+        """Images (N, 3, size, size) in [0, 1] → logits (N, outputs) by task, not calibrated.
+
+        Raises:
+            ImageError: images of another size.
+        """
+        if pixels.shape[-2:] != self._sides:
+            raise ImageError(
+                f"pixels: expected (N, 3, {self._sides[0]}, {self._sides[1]}), got "
+                f"{tuple(pixels.shape)}; resize them, or load the base with another image_size"
+            )
         inputs = (pixels - self.mean) / self.std
         read = [features(backbone, inputs) for backbone in self.backbones]
         return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from medlego.errors import ImageError
 from medlego.generalist import GeneralistLike, open_generalist
 from medlego.images import Image
 from medlego.prediction.answers import Prediction, TaskAnswers
-from medlego.prediction.asked import OneImage, asked_images, read_one
+from medlego.prediction.asked import Asked, asked_images, read_one
 from medlego.prediction.engine import Engine
 from medlego.prediction.predictions import Predictions
 from medlego.support import NoPickle, Progress, silent
@@ -41,7 +41,7 @@ class Predictor(NoPickle, instead="make it from its generalist there"):
 
     def __call__(
         self,
-        images: OneImage | Iterable[OneImage],
+        images: Asked,
         *,
         task: str | None = None,
         every_task: bool = False,
@@ -70,7 +70,7 @@ class Predictor(NoPickle, instead="make it from its generalist there"):
 
 def predict(
     generalist: GeneralistLike,
-    images: OneImage | Iterable[OneImage],
+    images: Asked,
     *,
     base: BaseLike | None = None,
     task: str | None = None,
@@ -89,7 +89,7 @@ def predict(
             to; where none has a profile, every task answers.
         images: one or several: files, folders with all that is below, tables with a column
             `path`, Pillow pictures, arrays or tensors as `medlego.images.as_image` takes them
-            (several stacked are as many), or images already read.
+            (several stacked are as many), images already read, or a split such as `dataset.test`.
         base: the generalist's base, or its name; found by fingerprint when left out.
         task: ask this task of every image, wherever it belongs.
         every_task: ask every task of every image.

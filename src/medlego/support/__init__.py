@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from medlego.support.characters import is_plain, is_unseen
     from medlego.support.documents import FrozenModel, left_out, read_document, read_fields, refuse
     from medlego.support.download import ByteProgress, download
+    from medlego.support.fields import field_problems
     from medlego.support.files import (
         TEMPORARY,
         cache_directory,
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
         safetensors_bytes,
         tensor_problems,
     )
-    from medlego.support.strict_json import field_problems, parse_object, shown, spell
+    from medlego.support.strict_json import parse_object, shown, spell
     from medlego.support.tables import csv_text, table_suffix
     from medlego.support.threads import one_thread
     from medlego.support.toml import load_tables, load_toml, parse_tables
-    from medlego.support.values import NoPickle, ShortRepr
+    from medlego.support.values import NoPickle, ShortRepr, shortened
 
 __all__ = [
     "MAX_HEADER_BYTES",
@@ -75,6 +76,7 @@ __all__ = [
     "safetensors_bytes",
     "scratch_beside",
     "serve_requests",
+    "shortened",
     "shown",
     "silent",
     "spell",

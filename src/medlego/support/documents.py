@@ -13,8 +13,9 @@ from pydantic import (
     model_serializer,
 )
 
-from medlego.errors import MedLegoError, raise_all
-from medlego.support.strict_json import field_problems, parse_object, spell, text_problems
+from medlego.errors import InputError, MedLegoError, raise_all
+from medlego.support.fields import field_problems
+from medlego.support.strict_json import parse_object, spell, text_problems
 from medlego.support.values import ShortRepr
 
 MAX_PROBLEMS = 20
@@ -25,6 +26,14 @@ class FrozenModel(ShortRepr, BaseModel):
     """A pydantic model that nobody changes and that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    def __init__(self, /, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as problem:
+            refuse(InputError, type(self).__name__, field_problems(problem, type(self)))
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # for these words alone
 
     def spelled(self, *without: str) -> bytes:
         """As JSON in its one spelling, without some of its fields."""
@@ -85,7 +94,7 @@ def read_document(
     try:
         document = model.model_validate_json(text, strict=True)
     except ValidationError as problem:
-        refuse(error, name, field_problems(problem))
+        refuse(error, name, field_problems(problem, model))
         raise
     refuse(error, name, text_problems(raw))
     return document
@@ -102,7 +111,7 @@ def read_fields(
     try:
         return model.model_validate(fields)
     except ValidationError as problem:
-        refuse(error, name, field_problems(problem))
+        refuse(error, name, field_problems(problem, model))
         raise
 
 

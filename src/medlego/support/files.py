@@ -84,7 +84,7 @@ def read_expected(path: Path, limit: int, error: type[MedLegoError], what: str) 
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise error(f"{path}: expected a file, got a folder or device")
+            raise error(f"{path}: expected {what}, got a folder or device")
         if status.st_size > limit:
             raise error(f"{path}: expected at most {limit:,} bytes, got {status.st_size:,}")
         return path.read_bytes()

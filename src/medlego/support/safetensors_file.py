@@ -50,10 +50,12 @@ class SafetensorsFile(ShortRepr):
         length, limit = int.from_bytes(self.content[:8], "little"), len(self.content) - 8
         if limit < 0:
             raise self._refused(f"header: expected at least 8 bytes, got {limit + 8}")
+        if self.content[8:9] not in (b"{", b""):
+            raise self._refused("header: expected a safetensors file, got one of another kind")
         if length > (most := min(MAX_HEADER_BYTES, limit)):
             raise self._refused(
                 f"header: expected at most {most:,} bytes, got a claim of {length:,}; "
-                "the file is cut short or of another kind"
+                "the file is cut short"
             )
         try:
             return parse_object(self.content[8 : 8 + length])

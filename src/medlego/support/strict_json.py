@@ -7,8 +7,6 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from medlego.support.characters import is_plain
 
 MAX_DEPTH = 100
@@ -69,14 +67,6 @@ def text_problems(document: Any) -> list[str]:
         f"{shown(place)}: expected text without control characters and surrogates, got {text!a:.60}"
         for place, text in _texts(document, "")
         if not is_plain(text)
-    ]
-
-
-def field_problems(error: ValidationError) -> list[str]:
-    """One sentence for each field that a document's model refused."""
-    return [
-        f"{shown('.'.join(map(str, e['loc'])) or 'document')}: {e['msg']}, got {e['input']!r:.60}"
-        for e in error.errors()
     ]
 
 

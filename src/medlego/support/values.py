@@ -10,6 +10,11 @@ MAX_SHOWN = 300
 _MAX_TEXT = 32
 
 
+def shortened(text: str) -> str:
+    """A text of at most `MAX_SHOWN` characters."""
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
+
+
 class ShortRepr:
     """A dataclass or pydantic model in one line: no tensor is printed, no text out of a collection.
 
@@ -20,8 +25,7 @@ class ShortRepr:
     """
 
     def __repr__(self) -> str:
-        text = f"{type(self).__name__}({', '.join(_fields(self))})"
-        return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
+        return shortened(f"{type(self).__name__}({', '.join(_fields(self))})")
 
     def __str__(self) -> str:
         return repr(self)

@@ -110,7 +110,7 @@ def adapt(
     """
     choices = _choices(starts, rank)
     check_callbacks(callbacks)
-    base = base or Base.find(generalist.base)
+    base = generalist.find_base(base)
     generalist.check_base(base)
     settings = settings or TrainSettings()
     device = resolve_device(device)

@@ -169,7 +169,11 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tenso
 def run_identity(
     base: Base, dataset: Dataset, settings: TrainSettings, earlier: Earlier, device: str
 ) -> str:
-    """What must be equal for a run to be resumed: base, settings, task, labels, first images."""
+    """What must be equal for a run to be resumed: base, settings, task, labels, a few images.
+
+    Three a split, so that no run reads every image twice; `medlego run`, whose results stay,
+    compares all.
+    """
     digest = hashlib.sha256()
     whole = {
         "base": base.ref.model_dump(mode="json"),

@@ -43,7 +43,8 @@ def run_experiment(
     """Train, assemble and evaluate all that an experiment's file asks for.
 
     What one data set or method fails of does not stop the others. An interrupted run goes on
-    when it is repeated and ends with the same bytes; a finished one is not touched.
+    when it is repeated and ends with the same bytes. A finished one is not touched; all its images
+    and labels are read again, and refused if they are others by now.
 
     Args:
         path: the experiment in TOML, see `medlego.train.experiment.Experiment`.
@@ -54,7 +55,7 @@ def run_experiment(
 
     Raises:
         SettingsError: problems of the file, all together; or the folder holds something else,
-            another experiment, or one that other versions began.
+            another experiment, one that other versions began, or one finished with other data.
         BaseError: the base is not to be had.
     """
     path, folder = Path(path), Path(output)
@@ -68,11 +69,12 @@ def run_experiment(
     )
     with _alone(folder):
         _check_same(folder, path)
+        run = _Run(experiment, path.parent, folder, device, show)
         if _finished(folder, experiment, grid):
+            run.check_data(grid)
             return ExperimentResult(folder, read_scores(folder, grid), (), untouched=True)
         _check_versions(folder, device)
         (folder / SUMMARY).unlink(missing_ok=True)
-        run = _Run(experiment, path.parent, folder, device, show)
         done = run.all()
         result = ExperimentResult(folder, read_scores(folder, done), tuple(run.failures))
         write_atomically(folder / RESULTS, results_csv(result.scores).encode())
@@ -115,6 +117,35 @@ class _Run:
                         done.append(place)
         return done
 
+    def check_data(self, grid: tuple[Place, ...]) -> None:
+        """Compare every image and label with those that bricks and reports are of.
+
+        Raises:
+            SettingsError: some are others by now.
+        """
+        problems = []
+        for task in self._experiment.data:
+            dataset = self._experiment.read(task, self._sources, self._show)
+            owner = self._owner(self._brick_file(task, self._experiment.seeds[0]))
+            known = dict(zip(("train", "val"), owner.read_text().split("\n")[1:], strict=True))
+            for place in grid:
+                report = parse_object(place.report(self._folder).read_bytes())
+                known[place.split] = report["fingerprints"][task]
+            problems += [
+                f"data.{task}, {split}: expected the images and labels of these results, got others"
+                for split, own in known.items()
+                if self._fingerprint(dataset, split) != own
+            ]
+        if problems:
+            problems[-1] += f"; choose a new folder, or delete {SUMMARY} to go on with these"
+        raise_all(SettingsError, str(self._folder), problems)
+
+    def _brick_file(self, task: str, seed: int) -> Path:
+        return self._folder / "bricks" / f"{task}-seed{seed}.brick.safetensors"
+
+    def _owner(self, brick: Path) -> Path:
+        return brick.with_name(f"{brick.name}.run")
+
     @contextmanager
     def _noting(self, what: str) -> Iterator[None]:
         """Keep what fails for the end."""
@@ -137,8 +168,8 @@ class _Run:
     def _brick(self, base: Base, dataset: Dataset, seed: int) -> Brick:
         task, device = dataset.task.name, self._device
         settings = self._experiment.settings(task, seed)
-        path = self._folder / "bricks" / f"{task}-seed{seed}.brick.safetensors"
-        owner, partial = (path.with_name(f"{path.name}.{end}") for end in ("run", "partial"))
+        path = self._brick_file(task, seed)
+        owner, partial = self._owner(path), path.with_name(f"{path.name}.partial")
         prints = [self._fingerprint(dataset, split) for split in ("train", "val")]
         identity = "\n".join([run_identity(base, dataset, settings, Earlier(), device), *prints])
         for begun in (path, partial):

@@ -199,6 +199,11 @@ def test_size_that_the_patch_does_not_divide_is_refused(
         Base.load(TIMM_NAME, weights=weights, image_size=size)
 
 
+def test_the_embedded_base_is_among_the_suggestions() -> None:
+    with pytest.raises(BaseError, match=r"base 'mni': .*did you mean mini[,?]"):
+        Base.load("mni")
+
+
 def test_misspelt_name_gets_a_suggestion() -> None:
     rule = r"base 'deit_tinny_patch16_224': expected a timm model's name; did you mean deit_tiny_p"
     with pytest.raises(BaseError, match=rule):

@@ -18,6 +18,7 @@ from medlego.bricks import brick_bytes, brick_from_bytes
 from medlego.data import KINDS, Dataset, Task, kinds
 from medlego.data.kinds.kind import Kind
 from medlego.data.kinds.multilabel import MAX_POSITIVE_WEIGHT
+from medlego.errors import InputError
 from medlego.evaluation import check, evaluate
 from medlego.generalist import assemble
 from medlego.metrics import score_names
@@ -91,7 +92,7 @@ def test_sites_of_a_new_kind_have_one_head() -> None:
 
 
 def test_a_kind_that_the_table_lacks_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected one of multiclass, binary, multilabel, ordinal"):
+    with pytest.raises(InputError, match="expected one of multiclass, binary, multilabel, ordinal"):
         Task(name="task", kind="rival", labels=("a", "b"))
 
 
@@ -144,7 +145,7 @@ def test_a_free_bias_makes_the_heads_bias_again(name: str) -> None:
     [("binary", 3, "2"), ("multiclass", 1, "at least 2"), ("ordinal", 1, "at least 2")],
 )
 def test_a_kind_refuses_too_few_or_too_many_labels(kind: str, labels: int, size: str) -> None:
-    with pytest.raises(ValueError, match=f"labels: expected {size} for a {kind} task"):
+    with pytest.raises(InputError, match=f"labels: expected {size} for a {kind} task"):
         make_task(kind=kind, count=labels)
 
 

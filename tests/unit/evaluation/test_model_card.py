@@ -190,14 +190,21 @@ def test_a_bricks_scores_are_those_of_its_specialist(tmp_path):
     ("change", "says"),
     [
         ({"generalist": "0" * 64}, "expected one of generalist"),
-        ({"generalist": None}, "generalist: Input should be a valid string"),
-        ({"rows": 3}, "rows: Input should be a valid array"),
+        ({"generalist": None}, "generalist: expected text, got None"),
+        ({"rows": 3}, "rows: expected a list, got 3"),
     ],
 )
 def test_numbers_of_another_model_are_refused(tmp_path, change, says):
     own = assemble([brick()])
     with pytest.raises(SettingsError, match=says):
         generalist_card(own, evaluated=save(tmp_path, evaluated(own, **change)))
+
+
+@pytest.mark.parametrize("text", ["<!DOCTYPE html>", "task,model", "{}"])
+def test_another_file_than_an_evaluation_is_told_which_one_it_is_to_be(tmp_path, text):
+    (tmp_path / "x").write_text(text)
+    with pytest.raises(SettingsError, match="x: expected what medlego evaluate --json FILE writes"):
+        Evaluated.load(tmp_path / "x")
 
 
 @pytest.mark.parametrize(
@@ -216,7 +223,7 @@ def test_numbers_of_another_brick_are_refused(tmp_path, change, says):
 
 def test_a_file_that_is_no_evaluation_is_refused(tmp_path):
     (tmp_path / "e.json").write_text("[1")
-    with pytest.raises(SettingsError, match=r"e\.json: expected a JSON object"):
+    with pytest.raises(SettingsError, match=r"e\.json: .* writes: expected a JSON object"):
         Evaluated.load(tmp_path / "e.json")
 
 

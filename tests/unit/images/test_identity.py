@@ -39,6 +39,14 @@ def test_characters_that_nobody_sees_show(tmp_path):
     assert found == {"patient ID": "12�34"}
 
 
+def test_all_of_several_values_are_shown(tmp_path):
+    found = identity(tmp_path, PatientName=["Doe^Jane", "Roe^Max"], PatientID=["P-1", "P-2", ""])
+    assert found == {
+        "patient": "Doe, Jane; Roe, Max (2 values)",
+        "patient ID": "P-1; P-2 (2 values)",
+    }
+
+
 @pytest.mark.filterwarnings("ignore:The value length")
 def test_a_value_of_any_length_is_shown_in_part(tmp_path):
     found = identity(tmp_path, StudyDescription="x" * 5000)

@@ -14,6 +14,8 @@ from PIL import Image as Pillow
 from factories import make_base, make_bricks, make_dataset, make_images
 from medlego import assemble, evaluate, predict, train_brick
 from medlego.bricks import save_brick
+from medlego.data import Dataset, Samples, Task
+from medlego.data.samples import FileImages
 from medlego.errors import (
     BaseError,
     BrickError,
@@ -22,6 +24,7 @@ from medlego.errors import (
     ImageError,
 )
 from medlego.images import from_array
+from medlego.prediction import Answer, Prediction
 from medlego.train import TrainSettings
 
 BASE = make_base()
@@ -71,6 +74,20 @@ def test_images_in_every_form_get_the_same_answers(folder):
         assert probs(ask(form)) == expected
 
 
+def test_a_split_is_asked_image_by_image():
+    arrays = Dataset.from_arrays(np.stack(GREYS * 4), list("abc") * 4, task="task").train
+    assert probs(ask(arrays)) == probs(ask([arrays.images[n] for n in range(len(arrays))]))
+    assert [one.image for one in ask(arrays)][:2] == ["image 1", "image 2"]
+
+
+def test_an_image_of_a_split_that_cannot_be_read_has_a_problem(folder):
+    (folder / "broken.png").write_bytes(b"")
+    files = FileImages((folder / "0.png", folder / "broken.png"))
+    good, bad = ask(Samples(files, np.zeros(2, np.int64)))
+    assert good.problem is None
+    assert "broken.png" in str(bad.problem)
+
+
 @pytest.mark.parametrize("one", [GREYS[0], Pillow.fromarray(GREYS[0]), from_array(GREYS[0])])
 def test_one_image_is_many_of_one(one):
     (prediction,) = ask(one)
@@ -91,6 +108,17 @@ def test_files_keep_their_paths_for_names(folder):
     assert [p.image for p in ask([str(folder / "1.png")])] == [str(folder / "1.png")]
 
 
+def test_an_answer_shows_its_labels_and_no_numbers():
+    task = Task(name="lung", kind="multilabel", labels=("mass", "node", "scar"))
+    found, clear = Answer(task, (0.9, 0.2, 0.8)), Answer(task, (0.1, 0.2, 0.3))
+    assert repr(found) == "Answer(lung: mass, scar)"
+    assert repr(Prediction("DOE.png", (), (found, clear))) == (
+        "Prediction(lung: mass, scar; lung: none of its labels)"
+    )
+    assert repr(Prediction("DOE.png", (), ())) == "Prediction(no answer)"
+    assert repr(Prediction("DOE.png", (), (), problem="x")) == "Prediction(not read)"
+
+
 def test_a_bad_array_among_good_ones_has_a_problem():
     good, bad = ask([GREYS[0], np.full((8, 8), 7.0)])
     assert good.problem is None
@@ -107,6 +135,7 @@ def test_a_bad_array_among_good_ones_has_a_problem():
         (torch.zeros(4, 16, 16), ImageError, r"one or three channels, got \(4, 16, 16\); conv"),
         (torch.zeros(16, 16, 2), ImageError, r"one or three channels, got \(16, 16, 2\); conv"),
         ("", ImageError, "images: expected a path, got an empty text"),
+        (make_dataset(), ImageError, "expected one split, got a Dataset; pass its train, val or t"),
         ("gone.csv", DatasetError, "gone.csv: expected .* found nothing there"),
     ],
 )

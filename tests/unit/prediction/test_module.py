@@ -11,7 +11,7 @@ import torch
 
 from factories import make_base, make_brick, make_bricks, make_pixels, scaled
 from medlego.data import KINDS
-from medlego.errors import GeneralistError, MergeError
+from medlego.errors import GeneralistError, ImageError, MergeError
 from medlego.generalist import assemble
 from medlego.prediction import Engine
 
@@ -23,6 +23,11 @@ NAMES = tuple(KINDS)
 
 def routed():
     return GENERALIST.module(BASE, mode="routed")
+
+
+def test_images_of_another_size_are_refused():
+    with pytest.raises(ImageError, match=r"pixels: expected \(N, 3, 16, 16\), got \(2, 3, 9, 16\)"):
+        routed()(torch.zeros(2, 3, 9, 16))
 
 
 @pytest.mark.parametrize("mode", ["merged", "routed"])

@@ -28,7 +28,7 @@ from medlego.errors import (
 )
 from medlego.generalist import assemble
 from medlego.prediction import Engine
-from medlego.serve import PacsAccess, answer_study
+from medlego.serve import PacsAccess, PacsClient, answer_study
 from medlego.serve.pacs.answering import BATCH
 from medlego.serve.pacs.client import Instance, Series, Study
 
@@ -170,13 +170,32 @@ def test_an_answer_that_trickles_is_not_waited_for_without_end(site, tmp_path):
 def test_an_archive_that_is_not_there_is_away():
     with dicomweb_site() as archive:
         pacs = archive.pacs()
-    with pytest.raises(PacsAwayError, match="got none"):
+    with pytest.raises(PacsAwayError, match=r"got none .*; check that it runs, and http or https"):
         pacs.studies("DX")
+
+
+@pytest.mark.parametrize("status", [404, 405])
+def test_a_wrong_path_of_the_address_is_told(site, status):
+    site.statuses = [status]
+    with pytest.raises(PacsError, match=f"got {status} .*; check the path of the address"):
+        site.pacs().studies("DX")
+
+
+def test_https_to_an_archive_of_http_is_told(site):
+    url = site.url.replace("http:", "https:")
+    with pytest.raises(PacsError, match="expected TLS, got something else; check http or https"):
+        PacsClient(PacsAccess(url)).studies("DX")
+
+
+def test_http_to_an_archive_of_https_is_told(site):
+    site.statuses = [400]
+    with pytest.raises(PacsError, match="got 400 Bad Request; try an address with https"):
+        site.pacs().studies("DX")
 
 
 def test_an_answer_that_is_no_dicom_json_is_an_error_and_not_passing(site):
     site.garbles = True
-    with pytest.raises(PacsError, match="DICOM JSON") as caught:
+    with pytest.raises(PacsError, match=r"DICOM JSON, .*check the path") as caught:
         site.pacs().studies("DX")
     assert not isinstance(caught.value, PacsAwayError)
 

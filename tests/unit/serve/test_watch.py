@@ -156,6 +156,14 @@ def test_another_file_in_the_journals_place_is_refused(tmp_path):
         pass
 
 
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_file_where_the_journals_folder_shall_be_is_refused(tmp_path, place):
+    (tmp_path / "file").write_text("")
+    says = "expected a folder for the journal, got a file"
+    with pytest.raises(SettingsError, match=says), Journal.open(tmp_path / place):
+        pass
+
+
 def test_new_images_are_answered_once(site, tmp_path):
     site.add(source(1))
     with watching(site, tmp_path) as (watcher, journal):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import pytest
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from medlego.errors import SettingsError
+from medlego.errors import InputError, SettingsError
 from medlego.support import (
     FrozenModel,
     SafetensorsFile,
@@ -33,6 +33,26 @@ class Sheet(FrozenModel):
     _sparse = left_out(note=None)
 
 
+class Page(FrozenModel):
+    words: tuple[str, ...] = ()
+    wide: bool = False
+    scale: Annotated[float, Field(gt=0, lt=9)] = 1.0
+    side: Literal["left", "right"] = "left"
+
+    @field_validator("words")
+    @classmethod
+    def _few(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        if len(words) > 2:
+            raise ValueError(f"expected two words, got {len(words)}")
+        return words
+
+
+class Book(FrozenModel):
+    pages: dict[str, Page] | None = None
+    cover: Page | None = None
+    size: int = Field(3, alias="weight")
+
+
 def read(text: str) -> Sheet:
     return read_document(Sheet, text.encode(), name="x", error=SettingsError, format=1)
 
@@ -55,13 +75,62 @@ def test_a_document_is_read_and_spelled_as_it_was():
         ),
         ('{"format": true}', r"x: format: expected 1, got True"),
         ('{"format": 1, "name": 5, "count": 0, "else": 1}', r"x: 3 problems\n  - name: .*"),
-        ('{"format": 1, "name": "a", "count": "2"}', r"x: count: Input should be a valid integer"),
+        ('{"format": 1, "name": "a", "count": "2"}', r"x: count: expected a whole number, got '2'"),
         ('{"format": 1, "name": "a\\u001b"}', r"x: name: expected text without control"),
     ],
 )
 def test_a_document_that_is_wrong_is_refused(text, says):
     with pytest.raises(SettingsError, match=f"^{says}"):
         read(text)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"page": 1}, "page: expected a known key, got 'page'; did you mean pages?"),
+        ({"PAGES": 1}, "PAGES: expected a known key, got 'PAGES'; did you mean pages?"),
+        ({"size": 1}, "size: expected a known key, got 'size'; known are pages, cover, weight"),
+        (
+            {"pages": {"one": {"word": 1}}},
+            "pages.one.word: expected a known key, got 'word'; did you mean words?",
+        ),
+        (
+            {"cover": {"sides": 1}},
+            "cover.sides: expected a known key, got 'sides'; did you mean side?",
+        ),
+        ({"weight": "a\nb"}, r"weight: expected a whole number, got 'a\nb'"),
+        ({"weight": 1.5}, "weight: expected a whole number, got 1.5"),
+        ({"weight": torch.zeros(2, 9)}, "weight: expected a whole number, got tensor([[0., 0., "),
+        ({"pages": 1}, "pages: expected a table of keys, got 1"),
+        ({"cover": 1}, "cover: expected a table of keys, got 1"),
+        ({"cover": {"wide": 7}}, "cover.wide: expected true or false, got 7"),
+        ({"cover": {"words": 7}}, "cover.words: expected a list, got 7"),
+        ({"cover": {"words": [7]}}, "cover.words.0: expected text, got 7"),
+        ({"cover": {"words": "abc"}}, "cover.words: expected a list, got 'abc'"),
+        ({"cover": {"words": ["a"] * 3}}, "cover.words: expected two words, got 3"),
+        ({"cover": {"scale": "x"}}, "cover.scale: expected a number, got 'x'"),
+        ({"cover": {"scale": 0}}, "cover.scale: expected more than 0.0, got 0"),
+        ({"cover": {"scale": 9}}, "cover.scale: expected less than 9.0, got 9"),
+        ({"cover": {"side": "up"}}, "cover.side: expected 'left' or 'right', got 'up'"),
+    ],
+)
+def test_wrong_fields_are_named_in_the_words_of_all_errors(fields: dict[str, Any], says: str):
+    with pytest.raises(SettingsError) as refused:
+        read_fields(Book, fields, name="x", error=SettingsError)
+    assert str(refused.value).startswith(f"x: {says}")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_model_made_in_python_is_refused_in_the_same_words():
+    fields: dict[str, Any] = {"wid": True}
+    with pytest.raises(InputError, match=r"^Page: wid: .*'wid'; did you mean wide\?$"):
+        Page(**fields)
+
+
+def test_a_model_within_a_model_is_refused_with_its_place():
+    fields: dict[str, Any] = {"pages": {"a": {"wide": 7}}, "w": 1}
+    with pytest.raises(InputError, match=r"^Book: 2 problems\n  - pages\.a\.wide: .*\n  - w: "):
+        Book(**fields)
 
 
 def test_problems_beyond_twenty_are_counted():

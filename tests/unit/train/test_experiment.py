@@ -170,8 +170,25 @@ def test_the_csv_has_every_seed_method_split_and_task(whole):
 
 def test_a_finished_experiment_is_left_as_it_is(finished, monkeypatch):
     before = content(finished / "results")
-    monkeypatch.setattr(Experiment, "read", lambda *_: pytest.fail("data were read"))
+
+    def refuse(*_, **__):
+        raise AssertionError("work is done anew")
+
+    for work in ("evaluate", "train_brick", "assemble"):
+        monkeypatch.setattr(f"medlego.train.experiment_run.{work}", refuse)
     assert run(finished).untouched
+    assert content(finished / "results") == before
+
+
+@pytest.mark.parametrize(
+    ("array", "split"), [("train_images", "train"), ("val_images", "val"), ("test_labels", "test")]
+)
+def test_a_finished_experiment_whose_data_changed_is_refused_and_left(finished, array, split):
+    before = content(finished / "results")
+    edit_npz(finished / "dark.npz", array, 0)
+    says = rf"results: data\.dark, {split}: expected the images and labels of these results, got"
+    with pytest.raises(SettingsError, match=says):
+        run(finished)
     assert content(finished / "results") == before
 
 

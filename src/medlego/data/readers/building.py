@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
 
 from medlego.data.kinds import KINDS, find_kind, guess_kind
 from medlego.data.samples import SPLITS, Samples, TaskHints, split_by_patient
 from medlego.data.task import Task, as_task_name
-from medlego.errors import DatasetError, raise_all
+from medlego.errors import DatasetError
+from medlego.support import read_fields
 
 
 def make_task(
@@ -35,18 +35,14 @@ def make_task(
         raise DatasetError(
             f"{path}: kind: expected {fitting} for {shape}, got {kind}; leave the kind out"
         )
-    try:
-        return Task(
-            name=hints.name or as_task_name(stem),
-            kind=kind,
-            labels=labels,
-            modality=hints.modality,
-            body_part=hints.body_part,
-        )
-    except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc'])) or 'task'}: {e['msg']}" for e in error.errors()]
-        raise_all(DatasetError, str(path), problems)
-        raise
+    fields = {
+        "name": hints.name or as_task_name(stem),
+        "kind": kind,
+        "labels": labels,
+        "modality": hints.modality,
+        "body_part": hints.body_part,
+    }
+    return read_fields(Task, fields, name=str(path), error=DatasetError)
 
 
 def split_samples(

@@ -84,7 +84,8 @@ class Evaluated(FrozenModel, extra="ignore"):
             SettingsError: no such file, or something else in it.
         """
         content = read_expected(Path(path), MAX_EVALUATION_BYTES, SettingsError, "an evaluation")
-        return read_document(cls, content, name=str(path), error=SettingsError)
+        name = f"{path}: expected what medlego evaluate --json FILE writes"
+        return read_document(cls, content, name=name, error=SettingsError)
 
     def of_generalist(self, generalist: Generalist) -> tuple[ScoredTask, ...]:
         """The generalist's rows.

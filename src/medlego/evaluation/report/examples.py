@@ -100,7 +100,7 @@ def find_examples(
         GeneralistError: an unknown method.
         BaseError: the base is not to be found.
     """
-    base = base or Base.find(generalist.base)
+    base = generalist.find_base(base)
     examples = {}
     for name, detail in report.tasks.items():
         errors = confident_errors(detail, count)

@@ -120,13 +120,16 @@ class Elements:
 
     def text(self, keyword: str) -> str | None:
         """One element as text without padding; of several values the first."""
+        texts = self.texts(keyword)
+        return texts[0] or None if texts else None
+
+    def texts(self, keyword: str) -> list[str]:
+        """Every value of one element as text without padding."""
         value = self.value(keyword)
-        if isinstance(value, MultiValue):
-            value = value[0]
         if isinstance(value, Sequence):
             raise ElementError(f"{keyword}: expected text, got a sequence")
-        text = "" if value is None else str(value).strip(" \0")
-        return text or None
+        values = value if isinstance(value, MultiValue) else [] if value is None else [value]
+        return [str(one).strip(" \0") for one in values]
 
     def label(self, keyword: str) -> str | None:
         """As `text`, of what no pixel depends on; None where it cannot be read."""

@@ -69,7 +69,7 @@ def explain(
     """
     check_method(method)
     labels = _labels(label, len(images), generalist.capability(task).task)
-    base = base or Base.find(generalist.base)
+    base = generalist.find_base(base)
     scene = Scene.of(base, *answering(generalist, task, base, mode), device)
     maps: list[Saliency] = []
     for start in range(0, len(images), BATCH):

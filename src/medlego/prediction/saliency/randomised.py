@@ -55,7 +55,7 @@ def agreement(
         BaseError: the base is not to be found.
     """
     check_method(method)
-    base = base or Base.find(generalist.base)
+    base = generalist.find_base(base)
     adapter, reader = answering(generalist, task, base, mode)
     trained = Scene.of(base, adapter, reader, device)
     others = {

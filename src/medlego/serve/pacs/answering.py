@@ -138,7 +138,7 @@ def answer_study(
         raise SettingsError(
             "study: expected one with images in the archive, got none of this UID; check the UID"
         )
-    model = Model.of(generalist, base or Base.find(generalist.base), device)
+    model = Model.of(generalist, generalist.find_base(base), device)
     answers: list[InstanceOutcome] = []
     with tempfile.TemporaryDirectory() as folder:
         for start in range(0, len(instances), BATCH):

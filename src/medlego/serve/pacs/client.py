@@ -32,9 +32,16 @@ WITHOUT_IMAGES = frozenset(
 """Modalities whose instances hold no image that could be answered."""
 
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504, 507})
+_BAD = 400
 _BROKEN = 500
 _GONE = frozenset({404, 410})
-_ADVICE = {401: "; check the credentials", 403: "; check what they allow"}
+_CREDENTIALS = frozenset({401, 403})
+_ADVICE = {
+    401: "; check the credentials",
+    403: "; check what they allow",
+    404: "; check the path of the address",
+    405: "; check the path of the address",
+}
 _REFUSED = frozenset({400, 409, 413, 415, 422})
 _CONFLICT = 409
 _OUT_OF_RESOURCES = 0xA700
@@ -147,7 +154,7 @@ class PacsClient(NoPickle, instead="make it from its PacsAccess there"):
         except _StatusError as error:
             if error.status in _GONE:
                 return False
-            if error.status in _ADVICE:
+            if error.status in _CREDENTIALS:
                 raise
             raise PacsObjectError(str(error)) from None
         return True
@@ -235,10 +242,13 @@ class PacsClient(NoPickle, instead="make it from its PacsAccess there"):
 class _StatusError(PacsError):
     """The archive answered with this HTTP status."""
 
-    def __init__(self, status: int, reason: str) -> None:
-        advice = _ADVICE.get(status, "")
-        super().__init__(f"archive: expected an answer, got {status} {reason}{advice}")
-        self.status = status
+    def __init__(self, response: requests.Response) -> None:
+        self.status = response.status_code
+        advice = _ADVICE.get(self.status, "")
+        if self.status == _BAD and response.url.startswith("http:"):  # servers of https say so
+            advice = "; try an address with https"
+        got = f"{self.status} {response.reason}{advice}"
+        super().__init__(f"archive: expected an answer, got {got}")
 
 
 @contextmanager
@@ -256,11 +266,13 @@ def _translated(*, one_object: bool = False) -> Iterator[None]:
             raise PacsAwayError(
                 f"archive: expected an answer, got {status} {reason}; try later"
             ) from None
-        raise _StatusError(status, reason) from None
-    except requests.exceptions.SSLError:
-        raise PacsError(
-            "archive: expected a trusted certificate, got another; pass --ca-file"
-        ) from None
+        raise _StatusError(response) from None
+    except requests.exceptions.SSLError as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            why = "expected a trusted certificate, got another; pass --ca-file"
+        else:
+            why = "expected TLS, got something else; check http or https in the address"
+        raise PacsError(f"archive: {why}") from None
     except requests.TooManyRedirects:
         raise PacsError(
             "archive: expected an answer, got a redirect, which is not followed; pass the final "
@@ -276,11 +288,13 @@ def _translated(*, one_object: bool = False) -> Iterator[None]:
         requests.exceptions.ChunkedEncodingError,
     ) as error:
         raise PacsAwayError(
-            f"archive: expected an answer, got none ({type(error).__name__}); is it running?"
+            f"archive: expected an answer, got none ({type(error).__name__}); check that it runs, "
+            "and http or https, host and port of the address"
         ) from None
     except (requests.RequestException, ValueError, RecursionError) as error:
         raise PacsError(
-            f"archive: expected an answer in DICOM JSON, got another ({type(error).__name__})"
+            f"archive: expected an answer in DICOM JSON, got another ({type(error).__name__}); "
+            "check the path of the address"
         ) from None
 
 

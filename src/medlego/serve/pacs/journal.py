@@ -55,10 +55,15 @@ class Journal(NoPickle, instead="open its folder there, once this one is closed"
         """Open the journal of a folder, made where it is missing; no other process may hold it.
 
         Raises:
-            SettingsError: another process holds it, or the file is no journal.
+            SettingsError: no folder, another process holds it, or the file is no journal.
         """
         folder = Path(folder)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise SettingsError(
+                f"{folder}: expected a folder for the journal, got a file; choose another"
+            ) from None
         with ExitStack() as stack:
             try:
                 stack.enter_context(FileLock(folder / ".lock", timeout=0))

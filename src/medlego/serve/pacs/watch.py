@@ -81,7 +81,7 @@ class Watcher(NoPickle, instead="start one on the same directory there"):
         self._folder.mkdir(mode=0o700)
         self._mark = read_mark(directory)
         generalist = Generalist.load(directory)
-        self._model = Model.of(generalist, base or Base.find(generalist.base), device)
+        self._model = Model.of(generalist, generalist.find_base(base), device)
         self._complete: dict[str, int] = {}
         """Studies of which nothing is left to do, by their number of instances then."""
 
