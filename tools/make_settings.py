@@ -9,7 +9,6 @@ import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
@@ -56,24 +55,25 @@ def _table(model: type[BaseModel]) -> str:
     told = dict(_docstrings(model))
     lines = ["| setting | default | |\n| --- | --- | --- |\n"]
     for name, field in model.model_fields.items():
-        about = told.get(name) or _sentence(model.__doc__ or "", name)
-        default = "required" if field.is_required() else f"`{_default(model, name)}`"
+        if not (about := told.get(name) or _sentence(model.__doc__ or "", name)):
+            raise ValueError(f"{model.__name__}.{name}: expected a docstring, found none")
+        default = "required" if field.is_required() else _default(model, name)
         lines.append(f"| `{field.alias or name}` | {default} | {about} |\n")
     return "".join(lines)
 
 
-def _default(model: type[BaseModel], name: str) -> Any:
-    """As TOML would have it; what depends on the machine or is a table of its own, in words."""
+def _default(model: type[BaseModel], name: str) -> str:
+    """As TOML would have it; what depends on the machine or is not set, in words."""
     value = model.model_fields[name].get_default(call_default_factory=True)
     if name == "decoders":
         return "one a core, 2 to 4"
-    if isinstance(value, BaseModel) or value == {}:
-        return "{}"
     if value is None:
-        return "-"
+        return "not set"
+    if isinstance(value, BaseModel) or value == {}:
+        return "`{}`"
     if isinstance(value, tuple):
-        return json.dumps(value)
-    return str(value).lower() if isinstance(value, bool) else value
+        return f"`{json.dumps(value)}`"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 def _docstrings(model: type[BaseModel]) -> Iterator[tuple[str, str]]:

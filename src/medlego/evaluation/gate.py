@@ -34,8 +34,11 @@ class TaskLimits(FrozenModel):
     """What a task may lose; all numbers are shares, 0.02 for two points."""
 
     score: Score = "balanced_accuracy"
+    """What is compared before and after an edit."""
     max_loss: Share = 0.02
+    """How much a task may lose."""
     max_subgroup_loss: Share = 0.10
+    """How much a subgroup may lose."""
     min_score: Share = 0.0
     """What the score must not be surely below, for tasks that were not there before too."""
     min_task_images: Annotated[int, Field(ge=1)] = 20
@@ -53,9 +56,13 @@ class GateLimits(FrozenModel):
     """
 
     default: TaskLimits = TaskLimits()
+    """Limits of every task that has none of its own."""
     task: dict[str, TaskLimits] = Field(default_factory=dict)
+    """Limits of single tasks, by name."""
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Of the intervals."""
     unclear: Literal["pass", "fail"] = "fail"
+    """What counts where the interval holds the limit."""
     require: tuple[str, ...] = ()
     """Tasks that must be checked, by data for them."""
     min_images: Annotated[int, Field(ge=2)] = 20

@@ -32,23 +32,37 @@ class DataTable(FrozenModel):
     """`[data.TASK]`: where a task's labelled images are and how they are read, as for `train`."""
 
     source: str
+    """Folder, table or file of labelled images, or `medmnist:NAME`."""
     images: str | None = None
     """Folder of the images, where `source` is a table that lies elsewhere."""
     kind: str | None = None
+    """Of the task, such as `ordinal`; guessed where left out."""
     labels: tuple[str, ...] | None = None
+    """In order; those that the data have where left out."""
     positive: str | None = None
+    """The label that means disease, of a binary task."""
     modality: str | None = None
+    """As DICOM says it, such as `MR`."""
     body_part: str | None = None
+    """As DICOM says it, such as `BRAIN`."""
     labels_map: str | None = None
+    """A label map's file."""
     path_column: str | None = None
+    """Of a table: the name of its column of image files."""
     label_columns: tuple[str, ...] = ()
+    """Of a table: one column of labels, or one a label of a multilabel task."""
     patient_column: str | None = None
+    """Of a table: its column of patients."""
     split_column: str | None = None
+    """Of a table: its column of splits."""
     uncertain: Uncertain = "unknown"
+    """What -1 means in a `label_NAME` column."""
     split_seed: Annotated[int, Field(ge=0)] = 0
+    """Of splits that are drawn."""
     note: str | None = None
     """Where the data come from, for the brick's card."""
     licence: str | None = None
+    """Of the data, for the brick's card."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Settings that differ from the experiment's."""
 
@@ -61,11 +75,17 @@ class MethodTable(FrozenModel):
     coefficients: str | float = "auto"
     """Also `search`, which reads val alone."""
     sites: str = "auto"
+    """How several bricks of one task become one."""
     rank: Annotated[int, Field(ge=1)] | None = None
+    """Largest rank of the merged deltas."""
     settings: dict[str, Any] = Field(default_factory=dict)
+    """The method's own; see the last table."""
     svc: bool = False
+    """Calibrate the merge's singular values."""
     slope: float | None = None
+    """How merged coefficients fall from the last block to the first."""
     mode: str = "auto"
+    """How images are answered: `routed`, `grouped` or `merged`."""
 
 
 class EvaluationTable(FrozenModel):
@@ -74,21 +94,32 @@ class EvaluationTable(FrozenModel):
     splits: Annotated[tuple[Literal["val", "test"], ...], Field(min_length=1, max_length=2)] = (
         "test",
     )
+    """Each gets a report."""
     resamples: Annotated[int, Field(ge=100, le=100_000)] = RESAMPLES
+    """Of the bootstrap that gives intervals."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Of these resamples."""
 
 
 class Experiment(FrozenModel):
     """A whole experiment; paths are relative to its file's folder."""
 
     base: str = "mini"
+    """Name of the frozen backbone."""
     base_weights: str | None = None
+    """A file of its weights."""
     image_size: Annotated[int, Field(ge=1)] | None = None
+    """In pixels; the base's own where left out."""
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], Field(min_length=1)] = (0,)
+    """Everything is trained and assembled once for each."""
     training: dict[str, Any] = Field(default_factory=dict)
+    """Settings of every training; see the first table."""
     data: Annotated[dict[Name, DataTable], Field(min_length=1)]
+    """One table for each task."""
     methods: Annotated[dict[Name, MethodTable], Field(min_length=1)]
+    """One table for each way to assemble."""
     evaluation: EvaluationTable = EvaluationTable()
+    """See its table."""
 
     @classmethod
     def load(cls, path: str | Path) -> Experiment:

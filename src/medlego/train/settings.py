@@ -22,24 +22,34 @@ class TrainSettings(FrozenModel, populate_by_name=True):
     """
 
     rank: Annotated[int, Field(ge=1, le=1024)] = 4
+    """Of each target's update."""
     targets: tuple[str, ...] = DEFAULT_KINDS
+    """Linear layers of each block that are adapted, such as `q`, `k`, `v`, `proj`, `fc1`, `fc2`."""
     stem: Annotated[int, Field(ge=0)] = 0
     """Leading blocks that are not adapted."""
     parametrisation: Literal["svd", "lora"] = "svd"
+    """Whether U, S and Vh are trained, or the two factors of plain LoRA."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=1 << 20)] = 32
+    """Images per step."""
     learning_rate: Rate = 5e-3
     """Of the singular vectors, or of both LoRA factors."""
     singular_rate: Rate = 3e-2
     """Of the singular values."""
     head_rate: Rate = 2e-3
+    """Of the head."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    """Of AdamW."""
     warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the steps over which the rates rise."""
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Largest norm of the gradient of a step."""
     class_weights: Literal["balanced", "none"] = "balanced"
+    """Of the loss: `balanced` gives rare labels more weight."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the target probability that is spread over all labels."""
     augment: bool = True
+    """Change the training images at random, as far as the modality allows."""
     views: Annotated[int, Field(ge=0, le=1024)] = 0
     """Augmentations of each training image that are made once; epochs take turns. Only their tokens
     after the stem are kept, which saves its passes: 2 · tokens · width bytes a view, 19 kB on
@@ -58,6 +68,7 @@ class TrainSettings(FrozenModel, populate_by_name=True):
     head_first: bool = False
     """Fit the head to the features that training sets out from, before the first epoch."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Of every random draw."""
     gram: Annotated[int, Field(ge=0, le=MAX_GRAM_DIRECTIONS)] = 0
     """Leading directions of each module's inputs that the brick keeps; for `regmean`."""
     profile: bool = True
@@ -65,6 +76,7 @@ class TrainSettings(FrozenModel, populate_by_name=True):
     profile_epsilon: Annotated[float, Field(gt=0, le=MAX_EPSILON)] | None = None
     """Release the profile with Gaussian noise: (epsilon, delta), see `bricks.private_profile`."""
     profile_delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    """Goes with `profile_epsilon`."""
     calibrate: bool = True
     """Fit a calibration on val, where there are enough images."""
     sensitivity: Annotated[float, Field(gt=0, lt=1)] | None = None

@@ -22,15 +22,19 @@ Texts = tuple[Text, ...]
 class Rule(FrozenModel):
     """Every field present must fit; a field fits where any of its values does.
 
-    Descriptions and body parts are patterns with `*` and `?`; case is ignored. `within_days` limits
-    the rule to studies of the last days, by their date; 0 means no limit.
+    Descriptions and body parts are patterns with `*` and `?`; case is ignored.
     """
 
     modality: Annotated[tuple[Modality, ...], Field(min_length=1)]
+    """Such as `DX`, without patterns."""
     body_part: Texts = ()
+    """Patterns of Body Part Examined."""
     study_description: Texts = ()
+    """Patterns."""
     series_description: Texts = ()
+    """Patterns."""
     within_days: Annotated[int, Field(ge=0, le=36_500)] = 7
+    """Only studies of the last days, by their date; 0 means no limit."""
 
     @classmethod
     def load(cls, path: str | Path) -> Rule:
