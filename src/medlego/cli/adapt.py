@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Option
 
-from medlego.cli import options
+from medlego.cli import checks, options
 from medlego.cli.summaries import show_dataset, show_new_brick
 from medlego.cli.terminal import Terminal
 
@@ -45,7 +45,7 @@ def command(
     from medlego.generalist import Generalist
     from medlego.train import DEFAULT_STARTS, adapt
 
-    options.refuse_existing(output, force)
+    checks.refuse_existing(output, force)
     callbacks = training.callbacks(output, force, start or DEFAULT_STARTS)
     settings = training.build()
     generalist = Generalist.load(directory)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from medlego.cli import options
+from medlego.cli import checks, options
 from medlego.cli.summaries import show_mode, show_sites
 from medlego.cli.terminal import Terminal
 from medlego.errors import MergeError
@@ -88,14 +88,14 @@ def command(
 
     with terminal.progress() as show:
         loaded = load_bricks(bricks, show)
-    signatures = options.signatures_of(bricks, loaded, require_signed)
+    signatures = checks.signatures_of(bricks, loaded, require_signed)
     searching = coefficients == SEARCHED
     if bool(data) != searching:
         raise MergeError(
             "--data: expected with --coefficients search and only there, got "
             f"{len(data or [])} data sets and --coefficients {coefficients}"
         )
-    numbers = options.read_pairs("--set", "NAME=NUMBER", settings or [])
+    numbers = checks.read_pairs("--set", "NAME=NUMBER", settings or [])
     arguments: dict[str, Any] = {
         "sites": sites,
         "rank": rank,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from medlego.cli import options
+from medlego.cli import checks, options
 from medlego.cli.terminal import Terminal, printable
 
 
@@ -34,7 +34,7 @@ def command(
     from medlego.support import write_atomically
 
     if output is not None:
-        options.refuse_existing(output, force)
+        checks.refuse_existing(output, force)
     stated = Facts() if facts is None else Facts.load(facts)
     evaluated = None if evaluation is None else Evaluated.load(evaluation)
     if path.is_dir():

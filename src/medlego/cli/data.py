@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from medlego.cli import options
+from medlego.cli import checks, options
 from medlego.cli.terminal import Terminal
 from medlego.errors import CheckError, SettingsError
 
@@ -84,7 +84,7 @@ def remember_command(
     """
     from medlego.data import Memory, SiteKey
 
-    options.refuse_existing(output, force)
+    checks.refuse_existing(output, force)
     splits = tuple(dict.fromkeys(split or ("train", "val")))
     secret = SiteKey.load(key, make=True)
     with terminal.progress() as show:

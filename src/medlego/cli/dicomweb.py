@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from medlego.cli import options
+from medlego.cli import checks, options
 from medlego.cli.terminal import Terminal
 from medlego.errors import PacsError
 
@@ -40,7 +40,7 @@ class Archive:
 
     def connect(self) -> PacsClient:
         """A client of the archive; refuses to go on without the libraries for it."""
-        options.need_extra("dicomweb", "highdicom", "dicomweb_client")
+        checks.need_extra("dicomweb", "highdicom", "dicomweb_client")
         from medlego.serve import PacsAccess, PacsClient
 
         secrets = self.token_file, self.password_file

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from medlego.cli import options, screen
+from medlego.cli import checks, options, screen
 from medlego.cli.check import failure, show_gate
 from medlego.cli.terminal import Terminal
 from medlego.errors import CheckError, SettingsError
@@ -52,7 +52,7 @@ class Incoming:
         from medlego.bricks import load_brick
 
         brick = load_brick(self.brick)
-        signatures = options.signatures_of([self.brick], [brick], self.require_signed)
+        signatures = checks.signatures_of([self.brick], [brick], self.require_signed)
         after = edit(
             before,
             brick,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from medlego.cli import options
+from medlego.cli import checks, options
 from medlego.cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def command(
 
     for output in (csv, plot, report):
         if output is not None:
-            options.refuse_existing(output, force)
+            checks.refuse_existing(output, force)
     if csv is not None:
         table_suffix(csv)
     generalist = Generalist.load(directory)

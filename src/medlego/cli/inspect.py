@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from medlego.cli import options
+from medlego.cli import checks, options
 from medlego.cli.summaries import calibration_line, scores_line, show_mode, show_sites
 from medlego.cli.terminal import Terminal
 from medlego.errors import MergeError
@@ -42,7 +42,7 @@ def command(
     from medlego.generalist import Generalist
 
     if plot is not None:
-        options.refuse_existing(plot, force)
+        checks.refuse_existing(plot, force)
     directories = [path for path in paths if path.is_dir()]
     files = [path for path in paths if path not in directories]
     generalists, bricks = [Generalist.load(path) for path in directories], load_bricks(files)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from medlego.cli import options
+from medlego.cli import checks, options
 from medlego.cli.summaries import show_new_brick
 from medlego.cli.terminal import Terminal
 from medlego.errors import InteropError
@@ -44,7 +44,7 @@ class AdapterOptions:
         from medlego.bricks import save_brick
 
         task = self._task()
-        options.refuse_existing(self.output, self.force)
+        checks.refuse_existing(self.output, self.force)
         brick = convert(options.Compute(self.base_weights).load(self.base, self.image_size), task)
         save_brick(brick, self.output)
         terminal.say(f"{brick.delta_parameters:,} numbers on {len(brick.targets)} targets")

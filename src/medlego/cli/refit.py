@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Option
 
-from medlego.cli import options
+from medlego.cli import checks, options
 from medlego.cli.summaries import show_new_brick
 from medlego.cli.terminal import Terminal
 
@@ -43,7 +43,7 @@ def command(
     from medlego.bricks import IN_MERGE, load_brick, load_bricks, save_brick
     from medlego.train import refit_for_merge
 
-    options.refuse_existing(output, force)
+    checks.refuse_existing(output, force)
     before = load_brick(brick)
     with terminal.progress() as show:
         after = refit_for_merge(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from medlego.cli import options
+from medlego.cli import checks, options
 from medlego.cli.terminal import Terminal
 from medlego.errors import SettingsError
 
@@ -101,7 +101,7 @@ def command(
         medlego serve generalist --port 8765
         medlego serve generalist --host 0.0.0.0 --token-file token.txt
     """
-    options.need_extra("serve", "fastapi", "uvicorn", "python_multipart", "prometheus_client")
+    checks.need_extra("serve", "fastapi", "uvicorn", "python_multipart", "prometheus_client")
     from medlego.serve import (
         Service,
         ServiceLimits,
@@ -139,7 +139,7 @@ def _gate(path: Path, data: list[str], generalist: Generalist) -> PageGate:
     from medlego.evaluation import GateLimits
     from medlego.serve import PageGate
 
-    pairs, limits = options.read_pairs("--data", "TASK=DATA", data), GateLimits.load(path)
+    pairs, limits = checks.read_pairs("--data", "TASK=DATA", data), GateLimits.load(path)
     recipes = (generalist.recipe, *generalist.past.recipes.values())
     known = {item.task for recipe in recipes for item in recipe.bricks}
     known |= {*limits.require, *limits.task}  # such a task may be added later
@@ -162,7 +162,7 @@ def _gate(path: Path, data: list[str], generalist: Generalist) -> PageGate:
 def _folders(texts: list[str]) -> dict[str, Path]:
     from medlego.generalist import DOCUMENT
 
-    pairs = options.read_pairs("--beside", "NAME=DIR", texts)
+    pairs = checks.read_pairs("--beside", "NAME=DIR", texts)
     folders = {name: Path(folder) for name, folder in pairs.items()}
     for folder in folders.values():
         if not (folder / DOCUMENT).is_file():

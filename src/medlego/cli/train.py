@@ -8,7 +8,7 @@ from typing import Annotated
 
 from typer import Option
 
-from medlego.cli import options
+from medlego.cli import checks, options
 from medlego.cli.summaries import calibration_line, scores_line, show_dataset, show_new_brick
 from medlego.cli.terminal import Terminal
 
@@ -105,7 +105,7 @@ def command(
     from medlego.bricks import MIN_PROFILE_IMAGES, load_brick, load_bricks, save_brick
     from medlego.train import train_brick
 
-    options.refuse_existing(output, force)
+    checks.refuse_existing(output, force)
     callbacks = training.callbacks(output, force)
     settings = training.build(
         targets=None if targets is None else tuple(targets.split(",")),

@@ -15,7 +15,8 @@ import typer
 from typer.core import TyperCommand
 from typer.models import OptionInfo
 
-from medlego.cli.options import JsonFile, refuse_unwritable
+from medlego.cli.checks import refuse_unwritable
+from medlego.cli.options import JsonFile
 from medlego.cli.terminal import Terminal
 
 Function = Callable[..., None]
