@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -77,6 +79,25 @@ def test_text_is_printed_as_it_is(capsys):
     out = capsys.readouterr().out
     assert out.startswith(f"{text}\nnote: {text}\n")
     assert out.count(text) == 5
+
+
+def test_a_line_printed_under_a_progress_bar_stands_alone():
+    # stderr and stdout are one screen; after the bar's last frame it is erased, then the line comes
+    code = (
+        "from medlego.cli.terminal import Terminal\n"
+        "terminal = Terminal()\n"
+        "with terminal.progress() as show:\n"
+        "    show('reading', 0, 2); terminal.say('a line'); show('comparing', 1, 2)\n"
+    )
+    main, side = pty.openpty()
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=side, stderr=side)
+    os.close(side)
+    screen = os.read(main, 1 << 16).decode()
+    os.close(main)
+    before, _, after = screen.partition("a line")
+    assert before.endswith("\x1b[2K")
+    assert "reading" in before
+    assert "comparing" in after
 
 
 HIDDEN = "\x1b[31m \r \x9b2J \u202e \u200b \u2028 \udc80 \x00"

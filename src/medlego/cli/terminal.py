@@ -10,12 +10,14 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod
+    from rich.progress import Progress
+    from rich.table import Table
 
 LINES_S = ((2.0, 2.0), (60.0, 5.0), (math.inf, 30.0))
 """How many seconds apart `LogProgress` writes lines, until so many have passed."""
@@ -73,6 +75,7 @@ class Terminal:
     quiet: bool = False
     file: Path | None = None
     """Where a verb's document goes too; see `emit`."""
+    _bars: list[Progress] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def silent(self) -> bool:
@@ -82,7 +85,7 @@ class Terminal:
     def say(self, text: str) -> None:
         """Print a line."""
         if not self.silent:
-            _console().print(printable(text), soft_wrap=True)
+            self._print(printable(text), soft_wrap=True)
 
     def note(self, *notes: str) -> None:
         """Print each note as a line."""
@@ -106,7 +109,15 @@ class Terminal:
             table.add_column(printable(name), justify=side, overflow="fold")
         for row in rows:
             table.add_row(*map(printable, row))
-        _console().print(table)
+        self._print(table)
+
+    def _print(self, text: str | Table, **how: bool) -> None:
+        """Where a progress bar was in the way it comes again below."""
+        for bar in self._bars:
+            bar.stop()
+        _console().print(text, **how)
+        for bar in self._bars:
+            bar.start()
 
     def emit(self, document: Any, file: Path | None = None, *, line: bool = False) -> None:
         """Write a verb's one document as JSON: to standard output with `--json`, and to files.
@@ -147,9 +158,13 @@ class Terminal:
         columns = (text, BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
         with Progress(*columns, console=_console(stderr=True), transient=True) as bar:
             job = bar.add_task("starting", total=None)
-            yield lambda what, done, total: bar.update(
-                job, description=printable(what), completed=done, total=total
-            )
+            self._bars.append(bar)
+            try:
+                yield lambda what, done, total: bar.update(
+                    job, description=printable(what), completed=done, total=total
+                )
+            finally:
+                self._bars.remove(bar)
 
 
 class LogProgress:
