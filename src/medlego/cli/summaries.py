@@ -115,8 +115,11 @@ def calibration_line(calibration: Calibration | None, task: Task, missing: str |
     if calibration is None:
         return f"none{missing}"
     methods = ", ".join(dict.fromkeys(label.method for label in calibration.maps))
-    gain = f"log loss {calibration.loss_before:.3f} to {calibration.loss_after:.3f}"
-    line = f"{methods}, from {calibration.images} images, {gain}"
+    if methods == "none":
+        line = f"none needed ({calibration.images} images, log loss {calibration.loss_before:.3f})"
+    else:
+        gain = f"log loss {calibration.loss_before:.3f} to {calibration.loss_after:.3f}"
+        line = f"{methods}, from {calibration.images} images, {gain}"
     if (point := calibration.operating) is not None:
         labels = task.labels[-len(point.thresholds) :]
         limits = ", ".join(
