@@ -418,6 +418,15 @@ def test_predict_asks_the_tasks_that_an_image_looks_like(work, tmp_path, capsys)
     assert foreign["route"]["none"] > 0.99
 
 
+def test_of_many_images_predict_prints_only_what_is_answered(work, capsys):
+    image = next((work / "chest").rglob("*.png"))
+    for copies, labels in ((10, 20), (11, 11)):
+        assert run("predict", work / "generalist", *[image] * copies, "--task", "chest") == 0
+        out = capsys.readouterr().out
+        assert len(re.findall(r"\b[01]\.\d{3}\b", out)) == labels
+        assert ("only what is answered is shown" in out) == (copies > 10)
+
+
 def test_predict_gives_json_for_one_task(work, tmp_path):
     image = work / "brain" / "large" / "0.png"
     words = ("--task", "brain", "--json", tmp_path / "p.json")

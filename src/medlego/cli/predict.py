@@ -16,10 +16,12 @@ from medlego.cli.terminal import Terminal
 from medlego.errors import GeneralistError, SettingsError
 
 if TYPE_CHECKING:
-    from medlego.prediction import Prediction
+    from medlego.prediction import Answer, Prediction
 
 MAX_PRINTED = 200
 """Images answered without --output: they are held in memory, and nobody reads a longer table."""
+MAX_IN_FULL = 10
+"""Images whose every label is printed; of more, those that are answered."""
 
 
 @dataclass(frozen=True)
@@ -210,13 +212,16 @@ def _answer(
     generalist = Generalist.load(directory)
     base, device = compute.find(generalist.base), compute.place
     predictions = predict(generalist, images, base=base, device=device, **selection)
+    brief = len(predictions) > MAX_IN_FULL
     rows = [
-        (prediction.image, answer.task.name, label, f"{prob:.3f}")
+        (prediction.image, answer.task.name, *row)
         for prediction in predictions
         for answer in prediction.answers
-        for prob, label in sorted(zip(answer.probs, answer.task.labels, strict=True), reverse=True)
+        for row in _labels(answer, brief=brief)
     ]
     terminal.table(("image", "task", "label", "probability"), rows)
+    if brief:
+        terminal.say("only what is answered is shown; --output answers.csv has every probability")
     problems = [prediction.problem for prediction in predictions if prediction.problem]
     terminal.note(*problems)
     if problems:
@@ -250,6 +255,13 @@ def _answer(
             if files[image.name.casefold()] > 1:
                 terminal.note(f"{path.name} is of {image}")
     return [prediction.as_dict() for prediction in predictions]
+
+
+def _labels(answer: Answer, *, brief: bool) -> list[tuple[str, str]]:
+    """Labels with their probabilities, the likeliest first; `brief`: only those answered."""
+    pairs = sorted(zip(answer.probs, answer.task.labels, strict=True), reverse=True)
+    rows = [(label, f"{p:.3f}") for p, label in pairs if not brief or label in answer.labels]
+    return rows or [("none of its labels", "")]
 
 
 def _show_route(terminal: Terminal, prediction: Prediction, task: str | None) -> None:
