@@ -20,46 +20,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 
 from benchmarks import common, stem_tables
-from benchmarks.common import CACHE, FIFTEEN, SHARED, file_digest, key, write_result
+from benchmarks.common import CACHE, file_digest, key, write_result
+from benchmarks.fifteen import BASES, FIFTEEN, SIZE, base_of, data_file, split_of
 from benchmarks.scoring import BOOTSTRAP_SEED, summary
 from medlego.base import Base, Inputs
 from medlego.bricks import Brick
-from medlego.data import Dataset, Samples, join
+from medlego.data import Dataset, join
 from medlego.generalist import specialist
 from medlego.metrics import Replicates, Sample, score_replicates
 from medlego.metrics.bootstrap import patient_numbers
 from medlego.prediction import Backbone, features_of
 from medlego.train import TrainSettings, train_brick
 
-SIZE = 112
-BASES = {
-    "deit": (common.BASE_NAME, common.BASE_FILE),
-    "dino": (
-        "vit_small_patch14_dinov2",
-        SHARED / "bases" / "vit_small_patch14_dinov2.fp16.safetensors",
-    ),
-}
 STAGES = ((0, 6), (3,), (1,), (9,))
 """Stems in the order in which they tell most."""
 DEPTH, RANK = 12, 4
 IMAGES, EPOCHS, VIEWS = 500, 12, 4
-IDS = {
-    "ham_derm": "lesion",
-    "kermany_cxr": "patient",
-    "sarscov2_ct": "block",
-    "iqoth_ct": "block",
-    "kidney_ct": "cluster",
-    "oasis_mri": "patient",
-    "odir_fundus": "patient",
-    "malaria_cell": "patient",
-    "herlev_pap": "slide",
-    "pocus_us": "case",
-}
-"""Whose images stay together and are drawn together: the best that `NAME.meta.csv` knows."""
 NO_MEAN = ("kidney_ct",)
 """Sets that means leave out: of one to seven scan series a class."""
 
@@ -89,7 +68,7 @@ class Job:
     @property
     def path(self) -> Path:
         """Where its logits lie; the name says what decided them."""
-        files = [BASES[self.base][1], _data_file(self.set)]
+        files = [BASES[self.base][1], data_file(self.set)]
         decided = key(
             [file_digest(file) for file in files], SIZE, IMAGES, self.settings.of_training()
         )
@@ -111,20 +90,13 @@ def jobs(bases: list[str], stems: list[int], seeds: list[int]) -> list[Job]:
 
 
 @cache
-def base_of(name: str) -> Base:
-    """Its position embedding is resampled as `Base.load` does it."""
-    full, file = BASES[name]
-    return Base.load(full, weights=file, image_size=SIZE)
-
-
-@cache
 def parts(name: str) -> Dataset:
     """A set whose train split has at most `IMAGES`, the others standing in the test split's place.
 
     They are drawn once for all seeds, so that all models answer the same images.
     """
     data = common.dataset(name)
-    train, val = (_with_ids(name, split, data.split(split)) for split in ("train", "val"))
+    train, val = (split_of(name, split) for split in ("train", "val"))
     taken = draw(train.labels, train.patients, IMAGES)
     held_out = train.take(np.flatnonzero(~taken))
     return replace(data, train=train.take(np.flatnonzero(taken)), val=val, test=held_out)
@@ -143,19 +115,6 @@ def draw(labels: np.ndarray, ids: np.ndarray | None, most: int) -> np.ndarray:
             left -= known[own].sum(axis=0)
             taken |= own
     return taken
-
-
-def _with_ids(name: str, split: str, samples: Samples) -> Samples:
-    if name not in IDS:
-        return samples
-    rows = pl.read_csv(_data_file(name).with_suffix(".meta.csv"), infer_schema=False)
-    own = rows.filter(pl.col("split") == split).sort(pl.col("index").cast(pl.Int64))
-    assert own["index"].to_list() == [str(i) for i in range(len(samples))]
-    return replace(samples, patients=own[IDS[name]].to_numpy().astype(str))
-
-
-def _data_file(name: str) -> Path:
-    return SHARED / "data" / f"{name}.npz"
 
 
 def train(job: Job) -> None:
@@ -292,7 +251,7 @@ def main() -> None:
     planned = jobs(options.bases, options.stems, options.seeds)
     if options.table:
         found = [row for b in options.bases for row in rows(b, options.stems, options.seeds)]
-        files = [BASES[base][1] for base in options.bases] + [_data_file(n) for n in FIFTEEN]
+        files = [BASES[base][1] for base in options.bases] + [data_file(n) for n in FIFTEEN]
         trained = {_commit(job) for job in planned if job.path.exists()}
         write_result("stem", found, seeds=options.seeds, data=files, trained_at=sorted(trained))
         print(stem_tables.stem({"rows": found}))
