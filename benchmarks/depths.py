@@ -185,7 +185,11 @@ def strangers(base: str, statistics: str) -> dict[str, Any]:
             "accepted": round(float((unknown <= 0).mean()), 4),
         }
     own = np.concatenate([of_named(name, None) <= 0 for name in FIFTEEN]).mean()
-    row = {"base": base, "judged_by": statistics, "own_accepted": round(float(own), 4)}
+    row: dict[str, Any] = {
+        "base": base,
+        "judged_by": statistics,
+        "own_accepted": round(float(own), 4),
+    }
     for which, names in (("far", ALONE), ("near", [n for n in FIFTEEN if n not in ALONE])):
         means = {k: np.mean([sets[n][k] for n in names]) for k in sets[name]}
         row[which] = {k: round(float(mean), 4) for k, mean in means.items()}
