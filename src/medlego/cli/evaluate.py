@@ -88,7 +88,8 @@ def show_report(terminal: Terminal, report: Report) -> None:
     blocks: dict[str, Any] = {}
     for row in report.rows:
         blocks.setdefault(f"{row.task}: {row.images} images", {})[row.model] = row.scores
-    blocks["mean over tasks"] = report.means
+    if len(blocks) > 1:
+        blocks["mean over tasks"] = report.means
     terminal.say(f"{report.split} split, 95 % bootstrap intervals")
     for title, models in blocks.items():
         rows = [
