@@ -111,11 +111,11 @@ class Terminal:
             table.add_row(*map(printable, row))
         self._print(table)
 
-    def _print(self, text: str | Table, **how: bool) -> None:
+    def _print(self, text: str | Table, *, soft_wrap: bool = False) -> None:
         """Where a progress bar was in the way it comes again below."""
         for bar in self._bars:
             bar.stop()
-        _console().print(text, **how)
+        _console().print(text, soft_wrap=soft_wrap)
         for bar in self._bars:
             bar.start()
 

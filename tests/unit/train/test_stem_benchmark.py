@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.stem import IDS, Job, draw, jobs
+from benchmarks.fifteen import IDS
+from benchmarks.stem import Job, draw, jobs
 
 LABELS = np.repeat([0, 1, 2], [60, 30, 10])
 
