@@ -13,6 +13,7 @@ from benchmarks import (
     adapt_tables,
     data_tables,
     ingest_tables,
+    profile_tables,
     routing_tables,
     serve_tables,
     stem_tables,
@@ -357,6 +358,7 @@ _WRITERS = {
     **data_tables.WRITERS,
     **ingest_tables.WRITERS,
     **serve_tables.WRITERS,
+    **profile_tables.WRITERS,
     **stem_tables.WRITERS,
 }
 
