@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from medlego.cli import options
+from medlego.cli import checks
 from medlego.cli.app import app
 from medlego.cli.outcome import run_app
 from medlego.train import Experiment
@@ -85,7 +85,7 @@ def test_another_log_is_bad_input(work, capsys):
 
 
 def test_a_missing_tensorboard_is_named_before_any_work(work, capsys, monkeypatch):
-    monkeypatch.setattr(options, "find_spec", lambda _: None)
+    monkeypatch.setattr(checks, "find_spec", lambda _: None)
     assert train(work, "x", "--log", "tensorboard") == 2
     assert "pip install 'medlego[tensorboard]'" in capsys.readouterr().err
 
