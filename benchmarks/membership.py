@@ -145,18 +145,18 @@ def rows(base: str, size: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Write results/membership.json."""
+    """Write results/membership-BASE.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bases", nargs="+", choices=BASES, default=list(BASES))
-    options = parser.parse_args()
-    everything = []
-    with one_thread():
-        for base in options.bases:
+    files = [data_file(name) for name in FIFTEEN]
+    for base in parser.parse_args().bases:
+        everything = []
+        with one_thread():
             for size in SIZES:
                 everything += rows(base, size)
-                print(*everything[-len(ATTACKS) * (1 + len(EPSILONS)) :], sep="\n", flush=True)
-    files = [BASES[base][1] for base in options.bases] + [data_file(name) for name in FIFTEEN]
-    write_result("membership", everything, seeds=[SEED], data=files, cohorts=COHORTS)
+                print(f"{base}: cohorts of {size}", flush=True)
+        used = [BASES[base][1], *files]
+        write_result(f"membership-{base}", everything, seeds=[SEED], data=used, cohorts=COHORTS)
 
 
 if __name__ == "__main__":
