@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+BASE_NAMES = {"deit": "DeiT-Tiny", "dino": "DINOv2-S"}
+"""Of the bases of `benchmarks.fifteen`, both at 112 px."""
+
 
 def interval(value: dict[str, Any] | None) -> str:
     """`.5 [.4, .6]`, or a dash."""

@@ -6,20 +6,20 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from benchmarks.markdown import interval, table
+from benchmarks.markdown import BASE_NAMES, interval, table
 
 
 def depths(document: dict[str, Any]) -> str:
     """Which task, then strangers."""
     rows = document["rows"]
     named = [
-        [r["base"], r["named_by"], f"{r['top_1']:.4f}", _worst(r["sets"])]
+        [BASE_NAMES[r["base"]], r["named_by"], f"{r['top_1']:.4f}", _worst(r["sets"])]
         for r in rows
         if "named_by" in r
     ]
     judged = [
         [
-            r["base"],
+            BASE_NAMES[r["base"]],
             r["judged_by"],
             *(
                 f"{r[which]['auroc']:.3f} ({r[which]['least_auroc']:.3f})"
@@ -58,7 +58,7 @@ def _worst(sets: dict[str, float]) -> str:
 def membership(document: dict[str, Any]) -> str:
     """A row a base, size and way to publish."""
     rows = [
-        [base, str(size), way, *(interval(row[name]) for row in own for name in TOLD)]
+        [BASE_NAMES[base], str(size), way, *(interval(row[name]) for row in own for name in TOLD)]
         for (base, size, way), own in groupby(
             document["rows"], key=itemgetter("base", "size", "published")
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.markdown import table
+from benchmarks.markdown import BASE_NAMES, table
 
 FIRST = "best, val and held out"
 """What the rows of the sets show."""
@@ -19,7 +19,9 @@ def stem(document: dict[str, Any]) -> str:
         "with its interval, paired by image, or by patient, case or series where ids are known; "
         "intervals speak of images, not of seeds. The epoch is chosen on val; images held out are "
         "what is left of the train split. kidney_ct is in no mean.\n\n"
-        + "\n".join(f"{base}:\n\n{part}" for base, part in zip(bases, parts, strict=True))
+        + "\n".join(
+            f"{BASE_NAMES[base]}:\n\n{part}" for base, part in zip(bases, parts, strict=True)
+        )
     )
 
 
